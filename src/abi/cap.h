@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Hierarchical capabilities. A capability is a name (a byte string) and a set
+ * of rights. A dominates B iff A's name is a prefix of B's and A's rights
+ * include B's. A resource has a guard, which is a name; a call presents a
+ * slot of the caller's list, and the capability there must dominate the guard
+ * with the rights that the call demands.
+ * Source: Mazieres and Kaashoek, "Secure applications need flexible operating
+ * systems", HotOS 1997; Xok.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define CAP_NAME_MAX 20u /* bytes of name */
+#define CAP_SLOTS 64u    /* capabilities in one environment's list */
+
+/* Rights: all masks. */
+#define CAP_READ (1u << 0)  /* bind for reading; receive */
+#define CAP_WRITE (1u << 1) /* bind for writing; transmit */
+#define CAP_CTL (1u << 2)   /* free, destroy, carve, revoke */
+#define CAP_GRANT (1u << 3) /* may be granted to another environment */
+#define CAP_ALL (CAP_READ | CAP_WRITE | CAP_CTL | CAP_GRANT)
+
+struct cap {
+    uint16_t rights; /* 0: the slot is empty */
+    uint8_t len;     /* bytes of name in use; 0 with CAP_ALL is the root */
+    uint8_t reserved;
+    uint8_t name[CAP_NAME_MAX]; /* the rest is zero */
+};
+_Static_assert(sizeof(struct cap) == 24, "abi");

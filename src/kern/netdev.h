@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a network driver must offer, and what it may call. A driver moves
+ * frames; it knows nothing of rings, regions or environments. One queue pair
+ * per processor; a queue pair is used by its processor only, interrupts off.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NETDEV_PIECES_MAX 18u /* header included */
+
+struct netdev_piece {
+    uint64_t paddr;
+    uint32_t len; /* bytes */
+};
+
+/* A frame to send. piece[0] is the kernel's copy of the header. */
+struct netdev_tx {
+    struct netdev_piece piece[NETDEV_PIECES_MAX];
+    uint16_t pieces;
+    uint16_t header_len; /* bytes of all headers, for segmentation */
+    uint16_t flags;      /* NET_TX_* of abi/net.h */
+    uint16_t csum_start, csum_offset, gso_size;
+    uint32_t token; /* handed to net_transmitted */
+};
+
+struct netdev;
+
+struct netdev_ops {
+    /*
+     * Queue a frame. The driver does not tell the device until kick.
+     * 0, or -E_AGAIN when the queue is full: net_transmitted of another frame
+     * says when to try again.
+     */
+    int (*transmit)(struct netdev *dev, unsigned queue,
+                    const struct netdev_tx *tx);
+    void (*kick)(struct netdev *dev, unsigned queue);
+    /*
+     * Call net_receive for at most `budget` received frames and
+     * net_transmitted for every completed one. Returns frames received;
+     * fewer than budget means the queue was empty.
+     */
+    unsigned (*poll)(struct netdev *dev, unsigned queue, unsigned budget);
+    /*
+     * Interrupts of a queue. on = true returns true if frames arrived
+     * meanwhile, so that the caller polls again instead of losing them.
+     */
+    bool (*interrupts)(struct netdev *dev, unsigned queue, bool on);
+};
+
+struct netdev {
+    const struct netdev_ops *ops;
+    void *driver; /* the driver's own state */
+    uint32_t index;
+    uint8_t mac[6];
+    uint16_t mtu;
+    uint32_t features; /* SYSINFO_NET_* */
+    uint32_t queues;
+    uint32_t tx_depth; /* frames one queue can hold */
+};
+
+/* A driver found a device. Called at boot, before any environment runs. */
+int net_attach(struct netdev *dev);
+/* An interrupt of `queue`: the driver's handler calls this and nothing else. */
+void net_interrupt(struct netdev *dev, unsigned queue);
+/*
+ * One received frame in kernel memory, valid during the call.
+ * flags  NET_RX_* of abi/net.h
+ */
+void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+                 size_t len, uint32_t flags);
+/* The device has read the frame with this token. */
+void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token);
