@@ -16,8 +16,9 @@
 #include <stdint.h>
 
 #define ARCH_CPUS_MAX 64u
-#define ARCH_DIRECT_MAP 0xffff800000000000ull /* physical 0 of the direct map  \
-                                               */
+#define ARCH_DIRECT_MAP                                                        \
+    0xffff800000000000ull /* physical 0 of the direct map                      \
+                           */
 
 /* ------------------------------------------- machine code offers (x86_64/) */
 
@@ -108,6 +109,15 @@ void arch_backtrace(void);
  * A fault of the kernel itself never gets here: machine code panics.
  */
 struct frame *kern_trap(uint32_t vector, struct frame *f);
+
+/*
+ * Frames for the kernel itself (tables, queues, stacks), outside every quota:
+ * physically contiguous and zeroed; FRAME_NONE if there are none. Usable once
+ * kern_main has handed the boot ranges to page_init. Holds the page lock.
+ */
+#define FRAME_NONE UINT64_MAX
+uint64_t page_kalloc(uint64_t count);
+void page_kfree(uint64_t frame, uint64_t count);
 
 /* The boot processor after machine set-up; and each other one. */
 _Noreturn void kern_start(unsigned cpu);

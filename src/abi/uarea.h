@@ -64,10 +64,10 @@ struct uarea {
     uint64_t pending;   /* events (event.h); kernel ors, owner clears, both
                            atomically */
     uint64_t tag;       /* what the last wakeup predicate returned */
-    uint8_t reserved[32];
+    uint8_t reserved[40];
     struct frame slice;
     struct frame fault;
     uint8_t scratch[2048]; /* the library's own */
 };
 _Static_assert(sizeof(struct uarea) <= 4096, "one page");
-_Static_assert(__builtin_offsetof(struct uarea, slice) == 136, "abi");
+_Static_assert(__builtin_offsetof(struct uarea, slice) == 128, "abi");
