@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""scripts/bench http: requests per second of three guests, one after another.
+
+  pavise   Cheetah on the exokernel
+  nginx    nginx in a guest with Debian's cloud kernel
+  reflect  a guest that sends every frame back: the ceiling of this QEMU,
+           accelerator, tap and processor
+
+Each guest gets the same QEMU, the same kind of tap and one virtual processor
+pinned to processor 0; the load runs on processor 1. Rounds are interleaved
+(pavise nginx reflect pavise ...) and the medians are compared. Everything runs
+in a network namespace of its own, which ends with this script.
+"""
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+HOST, GUEST, BITS = "10.77.0.1", "10.77.0.2", 24
+PATH = "1k.txt"
+BODY = (b"pavise " * 147)[:1024]
+WORK = "PAVISE_BENCH_WORK"  # set for the half that runs in the namespace
+
+
+def die(text):
+    sys.exit(f"bench http: {text}")
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run(*cmd, **kw):
+    return subprocess.run(cmd, check=True, text=True, **kw)
+
+
+def in_namespace(work):
+    """Run again inside a network namespace (and a user one if not root)."""
+    flags = ["-n"] if os.geteuid() == 0 else ["-Urn"]
+    if subprocess.run(["unshare", *flags, "true"]).returncode != 0:
+        die("cannot make a network namespace; run as root, or allow user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1)")
+    return subprocess.run(["unshare", *flags, sys.executable, *sys.argv],
+                          env={**os.environ, WORK: work}).returncode
+
+
+@contextlib.contextmanager
+def tap():
+    """A tap of the namespace's own, with the host's address on it."""
+    if not os.path.exists("/dev/net/tun"):
+        die("/dev/net/tun does not exist; load the tun module")
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "tuntap", "add", "tap0", "mode", "tap")
+    try:
+        run("ip", "addr", "add", f"{HOST}/{BITS}", "dev", "tap0")
+        run("ip", "link", "set", "tap0", "up")
+        yield "tap0"
+    finally:
+        subprocess.run(["ip", "link", "del", "tap0"])
+
+
+def qemu(accel, smp, *more):
+    return ["taskset", "-c", "0", "qemu-system-x86_64", "-machine",
+            f"q35,accel={accel}", "-cpu", "host" if accel == "kvm" else "max",
+            "-smp", str(smp), "-display", "none", "-no-reboot",
+            "-monitor", "none",
+            "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vhost=off",
+            "-device", "virtio-net-pci,netdev=n,disable-legacy=on,"
+            "mac=02:00:00:00:00:02", *more]
+
+
+def guests(args, work):
+    """Name -> (command, how to load it). Missing ones are named and left out."""
+    build = args.build
+    table = {}
+    kernel = f"{build}/src/pavise"
+    modules = f"{build}/modules.cpio"
+    if os.path.exists(kernel) and os.path.exists(modules):
+        table["pavise"] = qemu(
+            args.accel, 1, "-m", "256", "-kernel", kernel, "-initrd", modules,
+            "-append", f"ip={GUEST}/{BITS} gw={HOST}",
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+            "-drive", f"if=none,id=d,format=raw,readonly=on,file={work}/site.img",
+            "-device", "virtio-blk-pci,drive=d,disable-legacy=on")
+    else:
+        say(f"pavise: skipped, {kernel} or {modules} is not built")
+    if args.peer("nginx"):
+        linux = f"{build}/bench-linux"
+        table["nginx"] = qemu(
+            args.accel, 1, "-m", "512", "-kernel", f"{linux}/vmlinuz",
+            "-initrd", f"{linux}/initramfs.gz",
+            "-append", f"console=ttyS0 quiet guest={GUEST}/{BITS}")
+    reflect = f"{build}/tests/bench/reflect"
+    if args.peer("reflect") and os.path.exists(reflect):
+        table["reflect"] = qemu(args.accel, 1, "-m", "64", "-kernel", reflect)
+    elif args.peer("reflect"):
+        say(f"reflect: skipped, {reflect} is not built")
+    return table
+
+
+def prepare(args, work):
+    """Outside the namespace, where apt reaches its sources."""
+    os.mkdir(f"{work}/site")
+    with open(f"{work}/site/{PATH}", "wb") as f:
+        f.write(BODY)
+    os.utime(f"{work}/site/{PATH}", (1700000000, 1700000000))
+    try:
+        mksite = f"{args.build}/cheetah/mksite"
+        if os.path.exists(mksite):
+            run(mksite, f"{work}/site", f"{work}/site.img",
+                stdout=subprocess.DEVNULL)
+        if args.peer("nginx"):
+            run(f"{HERE}/linux-guest", f"{args.build}/bench-linux",
+                f"{work}/site")
+    except subprocess.CalledProcessError as e:
+        die(f"{os.path.basename(e.cmd[0])} ended with status {e.returncode}")
+
+
+def wait_served(proc, limit):
+    """Until the guest serves the very bytes; its boot time in seconds."""
+    start = time.monotonic()
+    while time.monotonic() - start < limit:
+        if proc.poll() is not None:
+            die(f"the guest ended with status {proc.returncode}")
+        try:
+            with urllib.request.urlopen(f"http://{GUEST}/{PATH}",
+                                        timeout=0.5) as r:
+                if r.read() != BODY:
+                    die("the guest served other bytes than the file's")
+                return time.monotonic() - start
+        except OSError:
+            time.sleep(0.02)
+    die(f"the guest served nothing within {limit} s")
+
+
+def load_http(args):
+    out = run("taskset", "-c", "1", "wrk", "-t1", f"-c{args.connections}",
+              f"-d{args.seconds}s", f"http://{GUEST}/{PATH}",
+              capture_output=True).stdout
+    rate = re.search(r"Requests/sec:\s+([0-9.]+)", out)
+    if rate is None or "Non-2xx" in out:
+        die(f"wrk did not succeed:\n{out}")
+    errors = re.search(r"Socket errors.*", out)
+    if errors:
+        say(f"  wrk: {errors.group(0)}")
+    return float(rate.group(1))
+
+
+def load_reflect(args):
+    out = run("taskset", "-c", "1", f"{args.build}/tests/bench/reflect_load",
+              "tap0", str(args.connections), str(args.seconds),
+              capture_output=True).stdout
+    return float(out.split()[0])
+
+
+def measure(name, command, args, work):
+    """One round: boot, check, load, end. Returns operations per second."""
+    with tap(), open(f"{work}/{name}.serial", "wb") as serial:
+        proc = subprocess.Popen([*command, "-serial", "stdio"],
+                                stdin=subprocess.DEVNULL, stdout=serial,
+                                stderr=serial)
+        try:
+            if name == "reflect":
+                time.sleep(1)
+                return load_reflect(args)
+            wait_served(proc, 60)
+            return load_http(args)
+        finally:
+            proc.send_signal(signal.SIGTERM)
+            proc.wait(10)
+
+
+def report(args, rates):
+    base = statistics.median(rates["nginx"]) if "nginx" in rates else None
+    top = statistics.median(rates["reflect"]) if "reflect" in rates else None
+    rows = []
+    say(f"\n{'guest':8} {'median/s':>10} {'min':>10} {'max':>10} "
+        f"{'x nginx':>8} {'of reflect':>10}")
+    for name, r in rates.items():
+        m = statistics.median(r)
+        rows.append({"guest": name, "per_s": m, "min": min(r), "max": max(r),
+                     "rounds": len(r),
+                     "x_nginx": m / base if base else None,
+                     "of_reflect": m / top if top else None})
+        x = f"{m / base:8.2f}" if base else f"{'-':>8}"
+        o = f"{m / top:10.3f}" if top else f"{'-':>10}"
+        say(f"{name:8} {m:10.0f} {min(r):10.0f} {max(r):10.0f} {x} {o}")
+    if args.json:
+        with open(args.json, "w") as f:
+            json.dump(rows, f, indent=1)
+
+
+def main():
+    p = argparse.ArgumentParser(prog="scripts/bench http", description=__doc__,
+                                formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=int, default=5, help="of load a round")
+    p.add_argument("--connections", type=int, default=64)
+    p.add_argument("--accel", default="tcg", choices=["tcg", "kvm"])
+    p.add_argument("--build", default=f"{ROOT}/build")
+    p.add_argument("--only", help="comma list of guests")
+    p.add_argument("--json", metavar="FILE")
+    args = p.parse_args()
+    args.peer = lambda n: args.only is None or n in args.only.split(",")
+    for tool in ("qemu-system-x86_64", "wrk", "taskset", "ip"):
+        if shutil.which(tool) is None:
+            die(f"{tool} is not installed; run scripts/setup")
+    work = os.environ.get(WORK)
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="pavise-bench-") as work:
+            prepare(args, work)
+            sys.exit(in_namespace(work))
+    table = {n: c for n, c in guests(args, work).items() if args.peer(n)}
+    rates = {n: [] for n in table}
+    for i in range(args.rounds):
+        for name, command in table.items():
+            rates[name].append(measure(name, command, args, work))
+            say(f"round {i + 1}/{args.rounds} {name}: {rates[name][-1]:.0f}/s")
+    report(args, rates)
+
+
+if __name__ == "__main__":
+    main()
