@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Every header compiles alone and twice. Speaks TAP; argv: source root."""
+import concurrent.futures
+import os
+import subprocess
+import sys
+
+ROOMS = ("src", "dpf", "libos", "init", "netsvc", "cheetah", "tests")
+HOST = ("dpf/cli/", "cheetah/mksite/", "tests/")  # may use libc
+FLAGS = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-xc"]
+BARE = ["--target=x86_64-unknown-none-elf", "-ffreestanding", "-nostdlibinc"]
+
+
+def headers(root):
+    for room in ROOMS:
+        for folder, _, names in os.walk(os.path.join(root, room)):
+            for name in sorted(names):
+                if name.endswith(".h"):
+                    yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def check(root, path):
+    text = f'#include "{path}"\n' * 2 + "typedef int not_empty;\n"
+    flags = FLAGS + ([] if path.startswith(HOST) else BARE)
+    return subprocess.run(["clang", *flags, f"-I{root}", "-"], input=text,
+                          capture_output=True, text=True)
+
+
+def main(root):
+    paths = sorted(headers(root))
+    print(f"1..{len(paths)}")
+    bad = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda p: check(root, p), paths)
+        for i, (path, r) in enumerate(zip(paths, results), 1):
+            bad += r.returncode != 0
+            print("ok" if r.returncode == 0 else "not ok", i, "-", path)
+            for line in r.stderr.splitlines():
+                print("#", line)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
