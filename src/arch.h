@@ -27,9 +27,19 @@ unsigned arch_cpu(void);
 unsigned arch_cpu_count(void);
 /* Make a processor enter the kernel soon; used to wake it from arch_idle. */
 void arch_cpu_kick(unsigned cpu);
-/* Wait, interrupts on, until something may have happened; then off again. */
+/*
+ * Wait, interrupts on, until something may have happened; then off again. A
+ * kick sent before the call ends it too. Interrupts meanwhile call kern_trap
+ * with no frame, on the same stack.
+ */
 void arch_idle(void);
+/*
+ * One turn of every loop that waits for another processor. It also answers
+ * arch_tlb_flush requests of others, since interrupts are off.
+ */
 void arch_pause(void);
+/* Enter ring 3 at `f` on this processor, from kern_start; see kern_trap. */
+_Noreturn void arch_resume(const struct frame *f);
 
 /* Time: the invariant timestamp counter, and the one-shot timer on it. */
 uint64_t arch_tsc(void);
@@ -48,7 +58,12 @@ uint64_t arch_ptr_paddr(const void *direct); /* inverse */
 void arch_aspace_init(uint64_t root);
 /* Make this addressing context the current processor's; 0 = the kernel's own */
 void arch_aspace_load(uint64_t root);
-/* Forget translations of [va, va + pages) of `root` on every processor. */
+/*
+ * Forget translations of [va, va + pages) of `root` on every processor; pages
+ * of either size. On return none is in use. May be called holding bind_lock
+ * and no other lock; waits in arch_pause for the processors that have `root`
+ * loaded.
+ */
 void arch_tlb_flush(uint64_t root, uint64_t va, uint64_t pages);
 /*
  * Map device registers [paddr, paddr + size), uncached. NULL if out of room.
@@ -104,8 +119,10 @@ void arch_backtrace(void);
 
 /*
  * Everything that enters the kernel from ring 3, and interrupts that end
- * arch_idle (then f is NULL). Exceptions have vectors 0-31. Returns the frame
- * to resume; its addressing context and floating-point registers are loaded.
+ * arch_idle (then f is NULL, and so is the result: return to arch_idle).
+ * Exceptions have vectors 0-31. Returns the frame to resume, which may be `f`
+ * or lie anywhere in kernel memory; its addressing context and floating-point
+ * registers are loaded.
  * A fault of the kernel itself never gets here: machine code panics.
  */
 struct frame *kern_trap(uint32_t vector, struct frame *f);

@@ -16,13 +16,22 @@
  *             you need and call quantum_yield. Time beyond the grace is
  *             forfeited from later slices; past a limit the environment is
  *             destroyed. With no epilogue entry the kernel keeps the state.
- *             While slice_mask is not 0 the upcall is not made; slice_over
- *             is set instead, and the environment is to yield soon.
  *   FAULT     an exception; `fault` has vector, error code and address. While
  *             fault_active is not 0 another exception destroys the
  *             environment, so the handler copies the frame and clears it.
  *   FOREIGN   a system call below SYS_FIRST; `fault` has the registers, with
- *             vector = FRAME_FOREIGN. Same rule for fault_active.
+ *             vector = FRAME_FOREIGN. Same rule for fault_active. With no
+ *             foreign entry the call returns -E_NOSYS.
+ *
+ * The kernel sets slice_mask to 1 when it makes a PROLOGUE or EPILOGUE upcall,
+ * and fault_active to 1 when it makes a FAULT or FOREIGN upcall; the owner
+ * clears them, last of all before it resumes. While either is not 0 a slice
+ * begins without an upcall (resumed directly), and at its end slice_over is
+ * set instead of the upcall: the environment is to yield soon.
+ *
+ * FAULT and FOREIGN enter at fault_stack_top if it is not 0, so that an
+ * exception on the upcall stack does not write over it. The first environment
+ * starts with all stacks 0: its first instruction must set rsp by itself.
  */
 #pragma once
 
@@ -64,7 +73,8 @@ struct uarea {
     uint64_t pending;   /* events (event.h); kernel ors, owner clears, both
                            atomically */
     uint64_t tag;       /* what the last wakeup predicate returned */
-    uint8_t reserved[40];
+    uint64_t fault_stack_top;
+    uint8_t reserved[32];
     struct frame slice;
     struct frame fault;
     uint8_t scratch[2048]; /* the library's own */

@@ -2,7 +2,9 @@
 /*
  * What a network driver must offer, and what it may call. A driver moves
  * frames; it knows nothing of rings, regions or environments. One queue pair
- * per processor; a queue pair is used by its processor only, interrupts off.
+ * per processor if the device has so many. The kernel holds the queue pair's
+ * lock around every operation on it, and while it handles an interrupt; so a
+ * driver takes no lock, and queue pairs run side by side.
  */
 #pragma once
 

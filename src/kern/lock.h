@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spinlocks and their order. The kernel runs with interrupts off, so a lock is
+ * never taken twice by one processor; what waits turns in arch_pause, which
+ * answers the translation-buffer requests of others.
+ *
+ * Two times (DESIGN section 1, rule 2). Bind time: whatever makes, changes or
+ * breaks a name, an authority or a binding holds bind_lock, which one
+ * processor has at a time. Access time: the use of a binding takes only the
+ * lock of the one queue and ring it touches, and environments change state by
+ * compare and swap (env.h).
+ *
+ * The order; a processor that holds one takes only later ones:
+ *   1. bind_lock              names, capabilities, page tables, vectors
+ *   2. net_queue.lock         a queue pair of a network device
+ *      disk.lock              a block device: queue, rings, ranges in use
+ *   3. net_ring.lock          a packet ring
+ *   4. heap_lock              memory of downloaded code
+ *   5. page_lock              free frames, guards
+ *   6. console_lock           the serial line
+ * Levels 2 and 3: at most one lock of each level. arch_tlb_flush and
+ * net_quiesce are called with nothing but bind_lock held.
+ */
+#pragma once
+
+#include "src/arch.h"
+#include <stdatomic.h>
+
+#define CAPABILITY(x) __attribute__((capability(x)))
+#define GUARDED_BY(x) __attribute__((guarded_by(x)))
+#define REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
+#define EXCLUDES(...) __attribute__((locks_excluded(__VA_ARGS__)))
+#define ACQUIRES(...) __attribute__((acquire_capability(__VA_ARGS__)))
+#define RELEASES(...) __attribute__((release_capability(__VA_ARGS__)))
+#define BEFORE(...) __attribute__((acquired_before(__VA_ARGS__)))
+#define UNCHECKED __attribute__((no_thread_safety_analysis))
+
+struct CAPABILITY("lock") lock {
+    _Atomic uint32_t held;
+};
+
+extern struct lock console_lock;
+extern struct lock page_lock BEFORE(console_lock);
+extern struct lock heap_lock BEFORE(page_lock);
+extern struct lock bind_lock BEFORE(heap_lock);
+
+static inline void lock_acquire(struct lock *l) ACQUIRES(l) UNCHECKED
+{
+    while (atomic_exchange_explicit(&l->held, 1, memory_order_acquire) != 0) {
+        while (atomic_load_explicit(&l->held, memory_order_relaxed) != 0) {
+            arch_pause();
+        }
+    }
+}
+
+static inline void lock_release(struct lock *l) RELEASES(l) UNCHECKED
+{
+    atomic_store_explicit(&l->held, 0, memory_order_release);
+}
