@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walk a directory into documents.
+ *
+ * Symbolic links: to a readable regular file they are followed wherever they
+ * point; to a directory only when it lies inside the tree, is not one of its
+ * own ancestors, and fewer than LINKS_MAX such links were followed on the way.
+ * So the walk ends whatever the links say. Devices, sockets and pipes are
+ * never opened.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cheetah/mksite/mksite.h"
+
+#define LINKS_MAX 4
+#define DOCS_MAX 16000000u
+
+/* One directory on the way down. */
+struct dir {
+    const struct dir *up;
+    char *source; /* file system path */
+    char *path;   /* site path, ends in '/' */
+    dev_t dev;
+    ino_t ino;
+    unsigned links; /* symbolic links to directories followed so far */
+};
+
+struct walk {
+    struct site *site;
+    const struct options *o;
+    char *root; /* real path, for "inside the tree" */
+    time_t now;
+};
+
+struct doc *site_add(struct site *s, char *path)
+{
+    if (s->count == DOCS_MAX) {
+        die(path, "more than %u paths; the walk stops here", DOCS_MAX);
+    }
+    if (s->count == s->room) {
+        s->room = s->room != 0 ? s->room * 2 : 1024;
+        s->docs = must_alloc(s->docs, s->room * sizeof(*s->docs));
+    }
+    struct doc *d = &s->docs[s->count++];
+    memset(d, 0, sizeof(*d));
+    d->path = path;
+    d->status = 200;
+    return d;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct doc *)a)->path, ((const struct doc *)b)->path);
+}
+
+const struct doc *site_lookup(const struct site *s, const char *path)
+{
+    struct doc key = {.path = (char *)(uintptr_t)path};
+    return bsearch(&key, s->docs, s->count, sizeof(*s->docs), by_path);
+}
+
+static int64_t file_time(const struct walk *w, const struct stat *st)
+{
+    /* Last-Modified may not lie in the future (RFC 9110 section 8.8.2.1). */
+    time_t t = st->st_mtim.tv_sec;
+    return t < 0 ? 0 : t > w->now ? w->now : t;
+}
+
+static void unreadable(struct walk *w, const char *source)
+{
+    say_warning(source, "%s", strerror(errno));
+    w->site->skipped++;
+}
+
+static void odd(struct walk *w, const char *source, const char *why)
+{
+    say_warning(source, "%s; left out", why);
+    w->site->oddities++;
+}
+
+static bool add_file(struct walk *w, const struct dir *in, const char *name,
+                     char *source, const struct stat *st)
+{
+    if (faccessat(AT_FDCWD, source, R_OK, AT_EACCESS) != 0) {
+        unreadable(w, source);
+        return false;
+    }
+    if ((uint64_t)st->st_size > SITE_BODY_MAX) {
+        die(source, "%lld bytes; the format allows %llu in one file",
+            (long long)st->st_size, (unsigned long long)SITE_BODY_MAX);
+    }
+    struct doc *d = site_add(w->site, must_printf("%s%s", in->path, name));
+    d->source = strdup(source);
+    d->len = (uint64_t)st->st_size;
+    d->mtime = file_time(w, st);
+    d->mtime_ns = st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+    return true;
+}
+
+/* Whether a directory reached through a link may be walked. */
+static bool link_allowed(struct walk *w, const struct dir *in,
+                         const char *source, const struct stat *st)
+{
+    for (const struct dir *d = in; d != NULL; d = d->up) {
+        if (d->dev == st->st_dev && d->ino == st->st_ino) {
+            odd(w, source, "link to a directory that contains it");
+            return false;
+        }
+    }
+    if (in->links == LINKS_MAX) {
+        odd(w, source, "too many links to directories on the way");
+        return false;
+    }
+    char *real = realpath(source, NULL);
+    size_t n = strlen(w->root);
+    bool inside = real != NULL && strncmp(real, w->root, n) == 0 &&
+                  (real[n] == '/' || real[n] == 0 || n == 1);
+    free(real);
+    if (!inside) {
+        odd(w, source, "link to a directory outside the tree");
+    }
+    return inside;
+}
+
+static void walk_dir(struct walk *w, const struct dir *d);
+
+/* A subdirectory: a redirection from its name, then what it holds. */
+static void add_dir(struct walk *w, const struct dir *in, const char *name,
+                    char *source, const struct stat *st, bool link)
+{
+    struct dir d = {.up = in,
+                    .source = source,
+                    .path = must_printf("%s%s/", in->path, name),
+                    .dev = st->st_dev,
+                    .ino = st->st_ino,
+                    .links = in->links + link};
+    struct doc *r = site_add(w->site, must_printf("%s%s", in->path, name));
+    char *target = path_escape(d.path);
+    r->status = 301;
+    r->text = must_printf("<!DOCTYPE html>\n<title>Moved</title>\n"
+                          "<p>This directory is <a href=\"%s\">here</a>.\n",
+                          target);
+    r->location = target;
+    r->len = strlen(r->text);
+    r->mtime = file_time(w, st);
+    r->type = "text/html";
+    r->utf8 = true;
+    walk_dir(w, &d);
+    free(d.path);
+}
+
+/* One entry. Returns whether it can be served, with its kind in *st. */
+static bool add_entry(struct walk *w, const struct dir *d, const char *name,
+                      struct stat *st)
+{
+    if (strlen(d->path) + strlen(name) + 1 > SITE_PATH_MAX) {
+        die(d->path, "a path of more than %u bytes lies below this",
+            SITE_PATH_MAX);
+    }
+    struct stat own;
+    bool ok = false;
+    char *source = must_printf("%s/%s", d->source, name);
+    if (lstat(source, &own) != 0) {
+        unreadable(w, source);
+    } else if (stat(source, st) != 0) {
+        odd(w, source, "link that leads nowhere");
+    } else if (S_ISREG(st->st_mode)) {
+        ok = add_file(w, d, name, source, st);
+    } else if (!S_ISDIR(st->st_mode)) {
+        odd(w, source, "neither a file nor a directory");
+    } else if (access(source, R_OK | X_OK) != 0) {
+        unreadable(w, source);
+    } else if (!S_ISLNK(own.st_mode) || link_allowed(w, d, source, st)) {
+        add_dir(w, d, name, source, st, S_ISLNK(own.st_mode));
+        ok = true;
+    }
+    free(source);
+    return ok;
+}
+
+static int skip_dots(const struct dirent *e)
+{
+    return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void walk_dir(struct walk *w, const struct dir *d)
+{
+    struct dirent **list;
+    int n = scandir(d->source, &list, skip_dots, by_name);
+    if (n < 0) {
+        unreadable(w, d->source);
+        return;
+    }
+    struct listing *l = listing_start(d->path);
+    bool has_index = false;
+    int64_t newest = 0;
+    for (int i = 0; i < n; i++) {
+        struct stat st;
+        const char *name = list[i]->d_name;
+        if (add_entry(w, d, name, &st)) {
+            bool dir = S_ISDIR(st.st_mode);
+            int64_t t = file_time(w, &st);
+            newest = t > newest ? t : newest;
+            has_index |= !dir && strcmp(name, "index.html") == 0;
+            listing_add(l, name, dir, (uint64_t)st.st_size, t);
+        }
+        free(list[i]);
+    }
+    free(list);
+    char *text = listing_finish(l);
+    struct doc *page = site_add(w->site, strdup(d->path));
+    if (has_index) {
+        /* Resolved to index.html's document once all are sorted. */
+        free(text);
+        page->location = must_printf("%sindex.html", d->path);
+        page->mtime = -1;
+        return;
+    }
+    page->text = text;
+    page->len = strlen(text);
+    page->mtime = newest;
+    page->type = "text/html";
+    page->utf8 = true;
+}
+
+static void resolve_aliases(struct site *s)
+{
+    qsort(s->docs, s->count, sizeof(*s->docs), by_path);
+    for (size_t i = 0; i < s->count; i++) {
+        struct doc *d = &s->docs[i];
+        if (d->mtime == -1) {
+            d->alias = &s->docs[site_lookup(s, d->location) - s->docs];
+            free(d->location);
+            d->location = NULL;
+            d->mtime = 0;
+        }
+    }
+}
+
+bool tree_walk(struct site *s, const char *root, const struct options *o)
+{
+    struct walk w = {.site = s, .o = o, .now = time(NULL)};
+    struct stat st;
+    if (stat(root, &st) != 0) {
+        die(root, "%s", strerror(errno));
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        die(root, "not a directory; give the directory to be served");
+    }
+    w.root = realpath(root, NULL);
+    if (w.root == NULL || access(root, R_OK | X_OK) != 0) {
+        die(root, "%s", strerror(errno));
+    }
+    char top[] = "/";
+    struct dir d = {
+        .source = w.root, .path = top, .dev = st.st_dev, .ino = st.st_ino};
+    walk_dir(&w, &d);
+    free(w.root);
+    resolve_aliases(s);
+    return s->skipped == 0;
+}
