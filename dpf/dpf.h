@@ -36,16 +36,22 @@
  * alloc      `size` bytes, 16-byte aligned, contents undefined; NULL if none
  * free       gives back exactly what alloc returned, with the same size
  * code_alloc `size` bytes (a multiple of 4096) of address space to run code
- *            from, filled with trapping bytes; not writable; NULL if none
+ *            from, filled with trapping bytes (0xcc); not writable; NULL if
+ *            none
  * code_free  gives it back
  * code_open  a writable view of `size` bytes at `rx`, which lies inside one
- *            code_alloc; NULL if none. One view at a time is open. In the
- *            host library the program at `rx` may run on other threads
- *            meanwhile.
+ *            code_alloc and need not be aligned; NULL if none. Its contents
+ *            are undefined and all of it is written before code_seal. One
+ *            view at a time is open. Programs that lie beside it, even in
+ *            the same page, may run on other processors meanwhile.
  * code_seal  ends that view; afterwards `rx` runs what was written
+ * random     64 bits that no author of a program can guess, to hide constants
+ *            in native code; NULL: the time-stamp counter
+ * heap       set by dpf_mem_start; else NULL
  *
  * The four code members may all be NULL: then nothing is compiled and every
- * run interprets.
+ * run interprets. Calls that make or destroy objects of one dpf_mem must not
+ * overlap.
  */
 struct dpf_mem {
     void *(*alloc)(void *ctx, size_t size);
@@ -55,7 +61,19 @@ struct dpf_mem {
     void *(*code_open)(void *ctx, void *rx, size_t size);
     void (*code_seal)(void *ctx, void *rx, void *rw, size_t size);
     void *ctx;
+    uint64_t (*random)(void *ctx);
+    struct dpf_code_heap *heap;
 };
+
+/*
+ * Let the native code of all objects made from `mem` share pages. Optional:
+ * without it each object gets whole pages, which costs caches and memory.
+ * Call once, after filling the other members; finish when no object is left.
+ *
+ * Returns 0 or -DPF_E_MEM.
+ */
+int dpf_mem_start(struct dpf_mem *mem);
+void dpf_mem_finish(struct dpf_mem *mem);
 
 /* ------------------------------------------------------------------ errors */
 
@@ -200,7 +218,12 @@ const void *dpf_program_code(const struct dpf_program *p, size_t *size);
 /* The plain reading of the standard: the oracle for all else. */
 struct dpf_result dpf_program_interp(const struct dpf_program *p,
                                      struct dpf_run *run);
-/* The same answer from native code, or from the interpreter if there is none */
+/*
+ * The same answer from native code, or from the interpreter if there is none.
+ * Of a filter, stopping and answering 0 are one answer: a native run that
+ * ends with r0 = 0 may report DPF_END_EXIT where the interpreter tells the
+ * cause.
+ */
 struct dpf_result dpf_program_run(const struct dpf_program *p,
                                   struct dpf_run *run);
 /* A filter on one packet: r0, or 0 when the run stopped. */

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native code of one program: how it is made, freed and called.
+ */
+#pragma once
+
+#include "dpf/dpf.h"
+
+/*
+ * A filter. `len` is below 2^32. Returns r0, or 0 when the run stopped: of a
+ * filter, stopping and answering 0 are one answer.
+ */
+typedef uint64_t native_filter(const void *packet, uint64_t len, uint64_t fuel);
+
+/* Every other type. The result comes back in rax and edx. */
+typedef struct dpf_result native_general(struct dpf_run *run, uint64_t fuel);
+
+/*
+ * Make native code for the verified program `p`: p->code, p->code_bytes.
+ * Does nothing when the embedder has no code memory.
+ *
+ * Returns 0, -DPF_E_MEM.
+ */
+int native_compile(struct dpf_program *p);
+
+/* Give p's native code back, if it has any. */
+void native_free(struct dpf_program *p);

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86-64 encodings. Every emit is bounds-checked through put(); everything
+ * else is the tables of SDM 2A chapter 2 (prefixes, ModRM, SIB) written down.
+ */
+#include "dpf/native/x86_64.h"
+
+/* -------------------------------------------------------------- buffers */
+
+void x64_open(struct x64 *x, const struct dpf_mem *mem)
+{
+    uint64_t key = mem->random != NULL
+                       ? mem->random(mem->ctx)
+                       : __builtin_ia32_rdtsc() * UINT64_C(0x9e3779b97f4a7c15);
+    /* No half of the key may be short: it must not pass as harmless. */
+    *x = (struct x64){.mem = mem,
+                      .key = (uint32_t)(key >> 32) | UINT32_C(0x20080100)};
+}
+
+static void release(const struct dpf_mem *mem, void *p, size_t size)
+{
+    if (p != NULL) {
+        mem->free(mem->ctx, p, size);
+    }
+}
+
+void x64_close(struct x64 *x)
+{
+    release(x->mem, x->buf, x->cap);
+    release(x->mem, x->labels, x->label_cap * sizeof(x->labels[0]));
+    release(x->mem, x->jumps, x->jump_cap * sizeof(x->jumps[0]));
+    *x = (struct x64){.mem = x->mem};
+}
+
+/*
+ * The array at `p` of `*cap` elements of `size` bytes, made twice as large;
+ * NULL and x->error if that cannot be.
+ */
+static void *grow(struct x64 *x, void *p, uint32_t *cap, uint32_t size,
+                  uint32_t first)
+{
+    uint32_t more = *cap == 0 ? first : *cap * 2;
+    void *to = more > (UINT32_C(1) << 26)
+                   ? NULL
+                   : x->mem->alloc(x->mem->ctx, (size_t)more * size);
+    if (to == NULL) {
+        x->error = true;
+        return NULL;
+    }
+    if (p != NULL) {
+        __builtin_memcpy(to, p, (size_t)*cap * size);
+        x->mem->free(x->mem->ctx, p, (size_t)*cap * size);
+    }
+    *cap = more;
+    return to;
+}
+
+static void put(struct x64 *x, uint32_t byte)
+{
+    if (x->error) {
+        return;
+    }
+    if (x->len == x->cap) {
+        uint8_t *to = grow(x, x->buf, &x->cap, 1, 1024);
+        if (to == NULL) {
+            return;
+        }
+        x->buf = to;
+    }
+    x->buf[x->len++] = (uint8_t)byte;
+}
+
+static void put_imm(struct x64 *x, uint64_t imm, uint32_t bytes)
+{
+    for (uint32_t n = 0; n < bytes; n++) {
+        put(x, (uint32_t)(imm >> (8 * n)) & 0xff);
+    }
+}
+
+void x64_begin(struct x64 *x)
+{
+    if (x->len != 0) {
+        x->pass++;
+    }
+    x->len = 0;
+    x->label_count = 0;
+    x->jump_count = 0;
+}
+
+x64_label x64_label_new(struct x64 *x)
+{
+    if (!x->error && x->label_count == x->label_cap) {
+        uint32_t *to = grow(x, x->labels, &x->label_cap, sizeof(*to), 64);
+        x->labels = to != NULL ? to : x->labels;
+    }
+    if (x->error) {
+        return 0;
+    }
+    if (x->pass == 0) {
+        x->labels[x->label_count] = UINT32_MAX;
+    }
+    return x->label_count++;
+}
+
+void x64_place(struct x64 *x, x64_label l)
+{
+    if (!x->error) {
+        x->labels[l] = x->len;
+    }
+}
+
+bool x64_finish(struct x64 *x)
+{
+    for (uint32_t n = 0; n < x->jump_count && !x->error; n++) {
+        const struct x64_jump *j = &x->jumps[n];
+        uint32_t to = x->labels[j->label];
+        int64_t distance = (int64_t)to - j->end;
+        bool fits = j->size == 4 || distance == (int8_t)distance;
+        if (to > x->len || !fits) {
+            x->error = true;
+            break;
+        }
+        for (uint32_t b = 0; b < j->size; b++) {
+            x->buf[j->end - j->size + b] = (uint8_t)(distance >> (8 * b));
+        }
+    }
+    return !x->error;
+}
+
+/* ------------------------------------------------------ prefixes, ModRM */
+
+/*
+ * Opcodes are written as numbers of up to three bytes, most significant
+ * first: 0x0fb6 is 0f b6. A mandatory prefix stands above bit 24.
+ */
+struct form {
+    uint32_t opcode;
+    uint32_t w;   /* operand width: 8 sets REX.W, 2 the 66 prefix */
+    bool byte_rm; /* the r/m operand is a byte register */
+    bool byte_reg;
+};
+
+static void prefix(struct x64 *x, const struct form *f, uint32_t reg,
+                   uint32_t base, uint32_t index)
+{
+    uint32_t rex = 0x40;
+    rex |= f->w == 8 ? 8 : 0;
+    rex |= (reg >> 3 & 1) << 2;
+    rex |= (index >> 3 & 1) << 1;
+    rex |= base >> 3 & 1;
+    /* spl, bpl, sil and dil exist only under a REX prefix. */
+    bool need = (f->byte_reg && reg >= 4) || (f->byte_rm && base >= 4);
+    if (f->w == 2) {
+        put(x, 0x66);
+    }
+    if (f->opcode >> 24 != 0) {
+        put(x, f->opcode >> 24);
+    }
+    if (rex != 0x40 || need) {
+        put(x, rex);
+    }
+    if ((f->opcode & 0xff0000) != 0) {
+        put(x, f->opcode >> 16 & 0xff);
+    }
+    if ((f->opcode & 0xffff00) != 0) {
+        put(x, f->opcode >> 8 & 0xff);
+    }
+    put(x, f->opcode & 0xff);
+}
+
+static void reg_rm(struct x64 *x, const struct form *f, uint32_t reg,
+                   uint32_t rm)
+{
+    prefix(x, f, reg, rm, 0);
+    put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+static uint32_t scale_bits(struct x64 *x, uint32_t scale)
+{
+    switch (scale) {
+    case 1:
+        return 0;
+    case 2:
+        return 1;
+    case 4:
+        return 2;
+    case 8:
+        return 3;
+    default:
+        x->error = true;
+        return 0;
+    }
+}
+
+static void reg_mem(struct x64 *x, const struct form *f, uint32_t reg,
+                    struct x64_mem m)
+{
+    bool based = m.base != X64_NONE, indexed = m.index != X64_NONE;
+    struct form memory = *f;
+    memory.byte_rm = false;
+    if (m.index == RSP) {
+        x->error = true;
+    }
+    prefix(x, &memory, reg, based ? m.base : 0, indexed ? m.index : 0);
+    uint32_t r = (reg & 7) << 3;
+    uint32_t base = based ? m.base & 7u : 5, mod = 0, bytes = 4;
+    if (based) {
+        /* Base 5 (rbp, r13) without displacement means none: give it one. */
+        bool zero = m.disp == 0 && base != 5;
+        bool small = m.disp == (int8_t)m.disp;
+        mod = zero ? 0 : small ? 0x40 : 0x80;
+        bytes = zero ? 0 : small ? 1 : 4;
+    }
+    if (indexed || !based || base == 4) {
+        uint32_t index = indexed ? m.index & 7u : 4;
+        put(x, mod | r | 4);
+        put(x, scale_bits(x, m.scale) << 6 | index << 3 | base);
+    } else {
+        put(x, mod | r | base);
+    }
+    put_imm(x, (uint32_t)m.disp, bytes);
+}
+
+/* A form whose byte variant is the opcode below it. */
+static struct form sized(uint32_t opcode, uint32_t w)
+{
+    bool byte = w == 1;
+    return (struct form){.opcode = byte ? opcode - 1 : opcode,
+                         .w = w,
+                         .byte_rm = byte,
+                         .byte_reg = byte};
+}
+
+/* ------------------------------------------------ arithmetic and logic */
+
+void x64_alu_rr(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
+                enum x64_reg s)
+{
+    struct form f = sized((uint32_t)op << 3 | 1, w);
+    reg_rm(x, &f, s, d);
+}
+
+void x64_alu_rm(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
+                struct x64_mem m)
+{
+    struct form f = sized((uint32_t)op << 3 | 3, w);
+    reg_mem(x, &f, d, m);
+}
+
+void x64_alu_mr(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
+                enum x64_reg s)
+{
+    struct form f = sized((uint32_t)op << 3 | 1, w);
+    reg_mem(x, &f, s, m);
+}
+
+/* Bytes of an immediate operand of width w. */
+static uint32_t imm_bytes(uint32_t w)
+{
+    return w < 4 ? w : 4;
+}
+
+void x64_alu_ri(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
+                int32_t imm)
+{
+    bool small = w > 1 && imm == (int8_t)imm;
+    struct form f = sized(small ? 0x83 : 0x81, w);
+    if (!small && d == RAX) { /* one byte shorter */
+        f.opcode = (uint32_t)op << 3 | (w == 1 ? 4 : 5);
+        f.byte_rm = f.byte_reg = false;
+        prefix(x, &f, 0, 0, 0);
+    } else {
+        f.byte_reg = false;
+        reg_rm(x, &f, op, d);
+    }
+    put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
+}
+
+void x64_alu_mi(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
+                int32_t imm)
+{
+    bool small = w > 1 && imm == (int8_t)imm;
+    struct form f = sized(small ? 0x83 : 0x81, w);
+    f.byte_reg = false;
+    reg_mem(x, &f, op, m);
+    put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
+}
+
+void x64_test_rr(struct x64 *x, uint32_t w, enum x64_reg a, enum x64_reg b)
+{
+    struct form f = sized(0x85, w);
+    reg_rm(x, &f, b, a);
+}
+
+void x64_test_ri(struct x64 *x, uint32_t w, enum x64_reg a, int32_t imm)
+{
+    struct form f = sized(0xf7, w);
+    f.byte_reg = false;
+    if (a == RAX) {
+        f.opcode = w == 1 ? 0xa8 : 0xa9;
+        f.byte_rm = false;
+        prefix(x, &f, 0, 0, 0);
+    } else {
+        reg_rm(x, &f, 0, a);
+    }
+    put_imm(x, (uint32_t)imm, imm_bytes(w));
+}
+
+void x64_test_mi(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
+{
+    struct form f = sized(0xf7, w);
+    f.byte_reg = false;
+    reg_mem(x, &f, 0, m);
+    put_imm(x, (uint32_t)imm, imm_bytes(w));
+}
+
+void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
+                 uint8_t count)
+{
+    struct form f = sized(count == 1 ? 0xd1 : 0xc1, w);
+    f.byte_reg = false;
+    reg_rm(x, &f, op, d);
+    if (count != 1) {
+        put(x, count);
+    }
+}
+
+void x64_shift_cl(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d)
+{
+    struct form f = sized(0xd3, w);
+    f.byte_reg = false;
+    reg_rm(x, &f, op, d);
+}
+
+void x64_unary(struct x64 *x, enum x64_unary op, uint32_t w, enum x64_reg d)
+{
+    struct form f = sized(0xf7, w);
+    f.byte_reg = false;
+    reg_rm(x, &f, op, d);
+}
+
+void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    reg_rm(x, &(struct form){.opcode = 0x0faf, .w = w}, d, s);
+}
+
+void x64_imul_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0x0faf, .w = w}, d, m);
+}
+
+void x64_imul_rri(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s,
+                  int32_t imm)
+{
+    bool small = imm == (int8_t)imm;
+    reg_rm(x, &(struct form){.opcode = small ? 0x6b : 0x69, .w = w}, d, s);
+    put_imm(x, (uint32_t)imm, small ? 1 : 4);
+}
+
+void x64_cdq(struct x64 *x, uint32_t w)
+{
+    prefix(x, &(struct form){.opcode = 0x99, .w = w}, 0, 0, 0);
+}
+
+void x64_bswap(struct x64 *x, uint32_t w, enum x64_reg d)
+{
+    if (w == 2) {
+        x64_shift_i(x, X_ROL, 2, d, 8);
+        return;
+    }
+    prefix(x, &(struct form){.opcode = 0x0fc8 | (d & 7u), .w = w}, 0, d, 0);
+}
+
+/* ---------------------------------------------------------------- moves */
+
+void x64_mov_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    struct form f = sized(0x89, w);
+    reg_rm(x, &f, s, d);
+}
+
+void x64_mov_ri(struct x64 *x, enum x64_reg d, uint64_t imm)
+{
+    if (imm <= UINT32_MAX) {
+        prefix(x, &(struct form){.opcode = 0xb8 | (d & 7u), .w = 4}, 0, d, 0);
+        put_imm(x, imm, 4);
+    } else if ((int64_t)imm == (int32_t)imm) {
+        reg_rm(x, &(struct form){.opcode = 0xc7, .w = 8}, 0, d);
+        put_imm(x, imm, 4);
+    } else {
+        prefix(x, &(struct form){.opcode = 0xb8 | (d & 7u), .w = 8}, 0, d, 0);
+        put_imm(x, imm, 8);
+    }
+}
+
+void x64_load(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
+{
+    struct form f = {.opcode = w == 1   ? 0x0fb6
+                               : w == 2 ? 0x0fb7
+                                        : 0x8b,
+                     .w = w == 8 ? 8 : 4};
+    reg_mem(x, &f, d, m);
+}
+
+void x64_load_signed(struct x64 *x, uint32_t w, enum x64_reg d,
+                     struct x64_mem m)
+{
+    struct form f = {.opcode = w == 1   ? 0x0fbe
+                               : w == 2 ? 0x0fbf
+                                        : 0x63,
+                     .w = 8};
+    reg_mem(x, &f, d, m);
+}
+
+void x64_store(struct x64 *x, uint32_t w, struct x64_mem m, enum x64_reg s)
+{
+    struct form f = sized(0x89, w);
+    reg_mem(x, &f, s, m);
+}
+
+void x64_store_imm(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
+{
+    struct form f = sized(0xc7, w);
+    f.byte_reg = false;
+    reg_mem(x, &f, 0, m);
+    put_imm(x, (uint32_t)imm, imm_bytes(w));
+}
+
+void x64_load_swapped(struct x64 *x, uint32_t w, enum x64_reg d,
+                      struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0x0f38f0, .w = w}, d, m);
+}
+
+void x64_lea(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0x8d, .w = w}, d, m);
+}
+
+void x64_zero_extend(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    if (w == 4) {
+        x64_mov_rr(x, 4, d, s);
+        return;
+    }
+    struct form f = {
+        .opcode = w == 1 ? 0x0fb6 : 0x0fb7, .w = 4, .byte_rm = w == 1};
+    reg_rm(x, &f, d, s);
+}
+
+void x64_sign_extend(struct x64 *x, uint32_t to, uint32_t w, enum x64_reg d,
+                     enum x64_reg s)
+{
+    struct form f = {.opcode = w == 1   ? 0x0fbe
+                               : w == 2 ? 0x0fbf
+                                        : 0x63,
+                     .w = to,
+                     .byte_rm = w == 1};
+    reg_rm(x, &f, d, s);
+}
+
+void x64_cmov_rr(struct x64 *x, enum x64_cc cc, uint32_t w, enum x64_reg d,
+                 enum x64_reg s)
+{
+    reg_rm(x, &(struct form){.opcode = 0x0f40 | cc, .w = w}, d, s);
+}
+
+void x64_cmov_rm(struct x64 *x, enum x64_cc cc, uint32_t w, enum x64_reg d,
+                 struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0x0f40 | cc, .w = w}, d, m);
+}
+
+void x64_setcc(struct x64 *x, enum x64_cc cc, enum x64_reg d)
+{
+    reg_rm(x, &(struct form){.opcode = 0x0f90 | cc, .w = 4, .byte_rm = true}, 0,
+           d);
+}
+
+void x64_bt_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    reg_rm(x, &(struct form){.opcode = 0x0fa3, .w = w}, s, d);
+}
+
+void x64_bt_ri(struct x64 *x, uint32_t w, enum x64_reg d, uint8_t bit)
+{
+    reg_rm(x, &(struct form){.opcode = 0x0fba, .w = w}, 4, d);
+    put(x, bit);
+}
+
+static struct form crc32(uint32_t w)
+{
+    return (struct form){
+        .opcode = 0xf20f38f1u - (w == 1 ? 1 : 0), .w = w, .byte_rm = w == 1};
+}
+
+void x64_crc32_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    struct form f = crc32(w);
+    reg_rm(x, &f, d, s);
+}
+
+void x64_crc32_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
+{
+    struct form f = crc32(w);
+    reg_mem(x, &f, d, m);
+}
+
+void x64_prefetch(struct x64 *x, struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0x0f18, .w = 4}, 1, m);
+}
+
+/* ----------------------------------------------------- control transfer */
+
+void x64_push(struct x64 *x, enum x64_reg r)
+{
+    prefix(x, &(struct form){.opcode = 0x50 | (r & 7u), .w = 4}, 0, r, 0);
+}
+
+void x64_pop(struct x64 *x, enum x64_reg r)
+{
+    prefix(x, &(struct form){.opcode = 0x58 | (r & 7u), .w = 4}, 0, r, 0);
+}
+
+void x64_ret(struct x64 *x)
+{
+    put(x, 0xc3);
+}
+
+void x64_trap(struct x64 *x)
+{
+    put(x, 0xcc);
+}
+
+/*
+ * Will a jump from here fit one byte? Backward: the label is placed in this
+ * pass. Forward: as far as in the last pass, or nearer.
+ */
+static bool is_near(const struct x64 *x, x64_label l)
+{
+    if (x->pass == 0) {
+        return x->labels[l] != UINT32_MAX &&
+               x->labels[l] + 126 >= x->len + 0u && x->labels[l] <= x->len;
+    }
+    const struct x64_jump *old = &x->jumps[x->jump_count];
+    int64_t distance = (int64_t)x->labels[l] - old->end;
+    return distance == (int8_t)distance;
+}
+
+static void put_jump(struct x64 *x, x64_label l, uint32_t size)
+{
+    if (!x->error && x->jump_count == x->jump_cap) {
+        struct x64_jump *to = grow(x, x->jumps, &x->jump_cap, sizeof(*to), 64);
+        x->jumps = to != NULL ? to : x->jumps;
+    }
+    put_imm(x, 0, size);
+    if (!x->error) {
+        x->jumps[x->jump_count++] =
+            (struct x64_jump){.end = x->len, .label = l, .size = size};
+    }
+}
+
+static void jump(struct x64 *x, x64_label l, uint32_t near_op, uint32_t far_op)
+{
+    if (x->error) {
+        return;
+    }
+    if (is_near(x, l)) {
+        put(x, near_op);
+        put_jump(x, l, 1);
+        return;
+    }
+    if (far_op > 0xff) {
+        put(x, far_op >> 8);
+    }
+    put(x, far_op & 0xff);
+    put_jump(x, l, 4);
+}
+
+void x64_jcc(struct x64 *x, enum x64_cc cc, x64_label l)
+{
+    jump(x, l, 0x70 | cc, 0x0f80 | cc);
+}
+
+void x64_jmp(struct x64 *x, x64_label l)
+{
+    jump(x, l, 0xeb, 0xe9);
+}
+
+void x64_lea_label(struct x64 *x, enum x64_reg d, x64_label l)
+{
+    prefix(x, &(struct form){.opcode = 0x8d, .w = 8}, d, 0, 0);
+    put(x, (d & 7u) << 3 | 5); /* rip-relative */
+    put_jump(x, l, 4);
+}
+
+void x64_jmp_r(struct x64 *x, enum x64_reg r)
+{
+    reg_rm(x, &(struct form){.opcode = 0xff, .w = 4}, 4, r);
+}
+
+void x64_jmp_m(struct x64 *x, struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0xff, .w = 4}, 4, m);
+}
+
+void x64_call_r(struct x64 *x, enum x64_reg r)
+{
+    reg_rm(x, &(struct form){.opcode = 0xff, .w = 4}, 2, r);
+}
+
+void x64_call_m(struct x64 *x, struct x64_mem m)
+{
+    reg_mem(x, &(struct form){.opcode = 0xff, .w = 4}, 2, m);
+}
+
+/* --------------------------------------------------------- blinding */
+
+bool x64_harmless(int64_t imm)
+{
+    return imm >= INT16_MIN && imm <= UINT16_MAX;
+}
+
+void x64_mov_chosen(struct x64 *x, enum x64_reg d, uint64_t imm)
+{
+    if (x64_harmless((int64_t)imm)) {
+        x64_mov_ri(x, d, imm);
+        return;
+    }
+    if (imm <= UINT32_MAX) {
+        x64_mov_ri(x, d, (uint32_t)imm ^ x->key);
+        x64_alu_ri(x, X_XOR, 4, d, (int32_t)x->key);
+        return;
+    }
+    /*
+     * The high half under the key, the low half as a sum: there is no 64-bit
+     * exclusive or with an immediate that is not sign-extended.
+     */
+    int64_t a = (int32_t)x->key;
+    int64_t b = (int32_t)((uint32_t)imm - x->key);
+    uint32_t high = (uint32_t)((imm - (uint64_t)a - (uint64_t)b) >> 32);
+    x64_mov_ri(x, d, high ^ x->key);
+    x64_alu_ri(x, X_XOR, 4, d, (int32_t)x->key);
+    x64_shift_i(x, X_SHL, 8, d, 32);
+    x64_alu_ri(x, X_ADD, 8, d, (int32_t)a);
+    x64_alu_ri(x, X_ADD, 8, d, (int32_t)b);
+}
+
+void x64_alu_chosen(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
+                    int32_t imm, enum x64_reg tmp)
+{
+    if (x64_harmless(imm)) {
+        x64_alu_ri(x, op, w, d, imm);
+        return;
+    }
+    x64_mov_chosen(x, tmp, w == 8 ? (uint64_t)(int64_t)imm : (uint32_t)imm);
+    x64_alu_rr(x, op, w, d, tmp);
+}
