@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct dpf_insn;
+struct filter;
 
 /* ----------------------------------------------------------------- receive */
 
@@ -43,7 +43,7 @@ bool rx_ring_peek(struct rx_ring *r, struct rx_packet *p);
 void rx_ring_next(struct rx_ring *r);
 
 /*
- * Bind a filter to the ring.
+ * Bind a filter (filter.h) to the ring.
  *
  * k, region  slot and region of packet space that the filter lies in
  * flags      NET_REFINE | NET_TAP
@@ -52,8 +52,7 @@ void rx_ring_next(struct rx_ring *r);
  * Returns the binding's id or -E_*.
  */
 int rx_ring_bind(struct rx_ring *r, uint32_t k, uint32_t region, uint32_t flags,
-                 const struct dpf_insn *insns, uint32_t count,
-                 struct net_refusal *why);
+                 const struct filter *filter, struct net_refusal *why);
 
 /* ---------------------------------------------------------------- transmit */
 

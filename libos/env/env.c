@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The environment as a whole: its end, its turn, and chance.
+ */
+#include "libos/libos/env.h"
+#include "libos/sys/sys.h"
+
+_Noreturn void env_exit(uint32_t status)
+{
+    for (;;) {
+        (void)sys_env_destroy(SLOT_SELF, env_uarea()->env, status);
+    }
+}
+
+void env_yield(uint32_t env)
+{
+    (void)sys_quantum_yield(env);
+}
+
+int env_entropy(void *bytes, size_t len)
+{
+    uint8_t *to = bytes;
+
+    while (len > 0) {
+        uint32_t part = len < 256 ? (uint32_t)len : 256;
+        int64_t n = sys_entropy_read(to, part);
+
+        if (n <= 0) {
+            return n == 0 ? -E_AGAIN : (int)n;
+        }
+        to += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+const char *env_strerror(int64_t err)
+{
+    switch (err < 0 ? -err : err) {
+#define X(name, value, text)                                                   \
+    case value:                                                                \
+        return text;
+        ERRORS(X)
+#undef X
+    default:
+        return err == 0 ? "no error" : "an unknown error";
+    }
+}
