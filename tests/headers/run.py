@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 ROOMS = ("src", "dpf", "libos", "init", "netsvc", "cheetah", "tests")
-HOST = ("dpf/cli/", "cheetah/mksite/", "tests/")  # may use libc
+HOST = ("dpf/cli/", "dpf/front/", "dpf/host", "cheetah/mksite/",
+        "tests/")  # may use libc and libpcap
 FLAGS = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-xc"]
 BARE = ["--target=x86_64-unknown-none-elf", "-ffreestanding", "-nostdlibinc"]
 
@@ -22,7 +23,7 @@ def headers(root):
 
 def check(root, path):
     text = f'#include "{path}"\n' * 2 + "typedef int not_empty;\n"
-    flags = FLAGS + ([] if path.startswith(HOST) else BARE)
+    flags = FLAGS + (["-D_DEFAULT_SOURCE"] if path.startswith(HOST) else BARE)
     return subprocess.run(["clang", *flags, f"-I{root}", "-"], input=text,
                           capture_output=True, text=True)
 

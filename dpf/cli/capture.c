@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Captures in, through libpcap (pcap and pcapng), one packet at a time: an
+ * endless pipe needs no more memory than its longest packet.
+ */
+#include "dpf/cli/cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROGRESS_SECONDS 1.0
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+bool capture_open(struct capture *c, const char *path, bool quiet)
+{
+    char why[PCAP_ERRBUF_SIZE] = "";
+    struct stat st;
+    *c = (struct capture){
+        .path = path, .terminal = isatty(STDERR_FILENO), .quiet = quiet};
+    c->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (c->file == NULL) {
+        cli_say("%s: %s", path, strerror(errno));
+        return false;
+    }
+    if (fstat(fileno(c->file), &st) == 0 && S_ISREG(st.st_mode)) {
+        c->size = (uint64_t)st.st_size;
+    }
+    c->pcap = pcap_fopen_offline(c->file, why);
+    if (c->pcap == NULL) {
+        quiet ? (void)0
+              : cli_say("%s: not a capture that can be read: %s", path, why);
+        if (c->file != stdin) {
+            fclose(c->file);
+        }
+        return false;
+    }
+    c->dlt = pcap_datalink(c->pcap);
+    c->said = now();
+    return true;
+}
+
+static void progress(struct capture *c)
+{
+    double t = now();
+    if (t - c->said < PROGRESS_SECONDS) {
+        return;
+    }
+    c->said = t;
+    if (c->size > 0) {
+        fprintf(stderr, "\r%s: %llu packets, %.0f%% ", c->path,
+                (unsigned long long)c->packets,
+                100.0 * (double)ftello(c->file) / (double)c->size);
+    } else {
+        fprintf(stderr, "\r%s: %llu packets ", c->path,
+                (unsigned long long)c->packets);
+    }
+}
+
+int capture_next(struct capture *c, struct pcap_pkthdr **header,
+                 const uint8_t **data)
+{
+    int result = pcap_next_ex(c->pcap, header, data);
+    if (result == 1) {
+        c->packets++;
+        if (c->terminal && c->packets % 4096 == 0) {
+            progress(c);
+        }
+        return 1;
+    }
+    if (result == PCAP_ERROR_BREAK) {
+        return 0;
+    }
+    if (!c->quiet) {
+        cli_say("%s: after %llu packets: %s", c->path,
+                (unsigned long long)c->packets, pcap_geterr(c->pcap));
+    }
+    return -1;
+}
+
+void capture_close(struct capture *c)
+{
+    if (c->pcap != NULL) {
+        pcap_close(c->pcap); /* closes the file as well */
+    }
+    c->pcap = NULL;
+}
+
+static int is_capture(const struct dirent *e)
+{
+    const char *dot = strrchr(e->d_name, '.');
+    return e->d_name[0] != '.' &&
+           (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN ||
+            (dot && (!strcmp(dot, ".pcap") || !strcmp(dot, ".pcapng") ||
+                     !strcmp(dot, ".cap"))));
+}
+
+static int add_folder(struct paths *p, const char *path)
+{
+    struct dirent **entries;
+    char name[4096];
+    int status = CLI_OK, n = scandir(path, &entries, is_capture, alphasort);
+    if (n < 0) {
+        return cli_usage("%s: %s", path, strerror(errno));
+    }
+    for (int i = 0; i < n; i++) {
+        if (status == CLI_OK &&
+            snprintf(name, sizeof(name), "%s/%s", path, entries[i]->d_name) <
+                (int)sizeof(name)) {
+            status = paths_add(p, name);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+int paths_add(struct paths *p, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        return add_folder(p, path);
+    }
+    char **bigger = realloc(p->all, (p->count + 1) * sizeof(*bigger));
+    char *copy = strdup(path);
+    if (bigger != NULL) {
+        p->all = bigger;
+    }
+    if (bigger == NULL || copy == NULL) {
+        free(copy);
+        return cli_usage("out of memory");
+    }
+    p->all[p->count++] = copy;
+    return CLI_OK;
+}
+
+void paths_finish(struct paths *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        free(p->all[i]);
+    }
+    free(p->all);
+    *p = (struct paths){0};
+}
+
+bool guard_open(struct guard *g, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t room = (size + page) / page * page;
+    *g = (struct guard){.size = size, .mapped = room + page};
+    g->base = mmap(NULL, g->mapped, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (g->base == MAP_FAILED ||
+        mprotect((uint8_t *)g->base + room, page, PROT_NONE) != 0) {
+        cli_say("no memory for a guarded buffer: %s", strerror(errno));
+        return false;
+    }
+    g->end = (uint8_t *)g->base + room;
+    return true;
+}
+
+void guard_close(struct guard *g)
+{
+    if (g->base != NULL) {
+        munmap(g->base, g->mapped);
+    }
+    g->base = NULL;
+}
+
+const uint8_t *guard_place(struct guard *g, const void *data, size_t len)
+{
+    len = len < g->size ? len : g->size;
+    return memcpy(g->end - len, data, len);
+}

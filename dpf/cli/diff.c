@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dpf diff: every engine on the same packets, at every length they could
+ * have been cut to, each ending where memory ends. Prints the first
+ * disagreement.
+ *
+ * For an expression the oracle is libpcap's interpreter (bpf_filter), on the
+ * code before its optimiser and again on the code after it; the two are not
+ * compared with each other, since libpcap's optimiser drops loads that would
+ * have ended the program. For any other filter the oracle is our interpreter.
+ */
+#include "dpf/cli/cli.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PACKET_MAX 262144u
+
+/* One program with what judges it. */
+struct subject {
+    const struct filter *from;
+    const char *variant; /* "plain", "optimised" or "" */
+    struct dpf_cbpf *classic;
+    struct dpf_code code;
+    struct dpf_program *program;
+};
+
+struct diff {
+    struct filter_options options;
+    struct filters filters;
+    struct subject *subjects;
+    size_t count, skipped;
+    bool skip;         /* expressions this link type does not have */
+    uint32_t snap_max; /* every length up to here, and the whole */
+    struct guard guard;
+    uint64_t packets, pairs;
+};
+
+static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
+                       const char *variant)
+{
+    struct dpf_error err = {0};
+    size_t count = 0;
+    int result = 0;
+    struct subject *bigger =
+        realloc(d->subjects, (d->count + 1) * sizeof(*bigger));
+    if (bigger == NULL) {
+        return cli_usage("out of memory");
+    }
+    d->subjects = bigger;
+    struct subject *s = &bigger[d->count];
+    *s = (struct subject){.from = f, .variant = variant};
+    if (f->expr) {
+        int dlt = d->options.dlt;
+        result = dpf_expr_cbpf(f->text, dlt, flags, &s->classic, &count, &err);
+        if (!result) {
+            result = dpf_from_cbpf(s->classic, count, &s->code, &err);
+        }
+    }
+    const struct dpf_code *code = f->expr ? &s->code : &f->code;
+    if (!result) {
+        result =
+            dpf_program_create(cli_mem(), d->options.type, code->insns,
+                               code->count, DPF_COMPILE, &s->program, &err);
+    }
+    if (result) {
+        cli_say("%s (%s): %s", f->text, variant, err.text);
+        return CLI_NO;
+    }
+    d->count++;
+    return CLI_OK;
+}
+
+static void drop_subjects(struct diff *d)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        free(d->subjects[i].classic);
+        dpf_code_finish(&d->subjects[i].code);
+        dpf_program_destroy(d->subjects[i].program);
+    }
+    free(d->subjects);
+    d->subjects = NULL;
+    d->count = 0;
+}
+
+static int make_subjects(struct diff *d)
+{
+    int status = CLI_OK;
+    for (size_t i = 0; i < d->filters.count && status == CLI_OK; i++) {
+        const struct filter *f = &d->filters.all[i];
+        status = add_subject(d, f, DPF_EXPR_PLAIN, f->expr ? "plain" : "");
+        if (status == CLI_OK && f->expr) {
+            status = add_subject(d, f, 0, "optimised");
+        }
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------- comparison */
+
+static int disagree(const struct diff *d, const struct subject *s,
+                    const uint8_t *packet, uint32_t len,
+                    const uint64_t answer[3])
+{
+    printf("filter   %s%s%s\n", s->from->text, *s->variant ? ", " : "",
+           s->variant);
+    printf("packet   number %llu, cut to %u bytes\n",
+           (unsigned long long)d->packets, len);
+    if (s->classic != NULL) {
+        printf("libpcap  %llu\n", (unsigned long long)answer[0]);
+    }
+    printf("interp   %llu\n", (unsigned long long)answer[1]);
+    printf("native   %llu\n", (unsigned long long)answer[2]);
+    for (uint32_t i = 0; i < len; i++) {
+        printf("%s%02x",
+               i % 16 ? " "
+               : i    ? "\n         "
+                      : "bytes    ",
+               packet[i]);
+    }
+    printf("\n");
+    return CLI_NO;
+}
+
+static int compare(struct diff *d, const struct subject *s,
+                   const uint8_t *packet, uint32_t len)
+{
+    uint64_t answer[3];
+    struct dpf_run r = {.regions = {{(void *)(uintptr_t)packet, len}},
+                        .region_count = 1};
+    answer[1] = dpf_program_interp(s->program, &r).r0;
+    answer[2] = dpf_filter_run(s->program, packet, len);
+    answer[0] = s->classic
+                    ? bpf_filter((const struct bpf_insn *)(void *)s->classic,
+                                 packet, len, len)
+                    : answer[1];
+    d->pairs++;
+    return answer[0] == answer[1] && answer[1] == answer[2]
+               ? CLI_OK
+               : disagree(d, s, packet, len, answer);
+}
+
+static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
+{
+    int status = CLI_OK;
+    len = len < PACKET_MAX ? len : PACKET_MAX;
+    d->packets++;
+    for (uint32_t cut = 0; cut <= len && status == CLI_OK; cut++) {
+        if (cut > d->snap_max) {
+            cut = len;
+        }
+        const uint8_t *packet = guard_place(&d->guard, data, cut);
+        for (size_t i = 0; i < d->count && status == CLI_OK; i++) {
+            status = compare(d, &d->subjects[i], packet, cut);
+        }
+    }
+    return status;
+}
+
+static int one_capture(struct diff *d, const char *path, int argc, char **argv)
+{
+    struct capture c;
+    struct pcap_pkthdr *header;
+    const uint8_t *data;
+    int status = CLI_OK, more = 0;
+    if (!capture_open(&c, path, d->skip)) {
+        return d->skip ? CLI_OK : CLI_USAGE;
+    }
+    if (d->options.dlt != c.dlt || d->subjects == NULL) {
+        drop_subjects(d);
+        filters_finish(&d->filters);
+        d->options.dlt = c.dlt;
+        status = filters_read_some(&d->filters, &d->options, c.dlt, argc, argv,
+                                   d->skip ? &d->skipped : NULL);
+        status = status ? status : make_subjects(d);
+    }
+    while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
+        status = one_packet(d, data, header->caplen);
+    }
+    if (status == CLI_NO) {
+        cli_say("%s: the engines disagree", path);
+    }
+    capture_close(&c);
+    return status ? status : more < 0 && !d->skip ? CLI_USAGE : CLI_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    enum { OPT_SNAP = OPT_VERB, OPT_SKIP };
+    static const struct option longs[] = {
+        FILTER_LONG_OPTIONS,
+        {"snap", required_argument, NULL, OPT_SNAP},
+        {"skip", no_argument, NULL, OPT_SKIP},
+        {NULL, 0, NULL, 0}};
+    struct diff d = {.options = FILTER_OPTIONS_INIT, .snap_max = PACKET_MAX};
+    struct paths captures = {0};
+    uint64_t v = 0;
+    int c, status = CLI_OK;
+    while ((c = getopt_long(argc, argv, "r:", longs, NULL)) != -1) {
+        if (filter_option(&d.options, c, optarg)) {
+            continue;
+        }
+        switch (c) {
+        case 'r':
+            status = paths_add(&captures, optarg);
+            break;
+        case OPT_SNAP:
+            status = cli_number("--snap", optarg, 0, PACKET_MAX, &v)
+                         ? CLI_OK
+                         : CLI_USAGE;
+            d.snap_max = (uint32_t)v;
+            break;
+        case OPT_SKIP:
+            d.skip = true;
+            break;
+        case OPT_HELP:
+            return cli_help(&verb_diff);
+        default:
+            status = CLI_USAGE;
+        }
+        if (status != CLI_OK) {
+            goto out;
+        }
+    }
+    status = d.options.status;
+    if (status == CLI_OK && captures.count == 0) {
+        status = paths_add(&captures, "-");
+    }
+    if (status == CLI_OK && !guard_open(&d.guard, PACKET_MAX)) {
+        status = CLI_USAGE;
+    }
+    for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
+        status = one_capture(&d, captures.all[i], argc - optind, argv + optind);
+    }
+    if (status == CLI_OK) {
+        printf("%zu filters, %llu packets of %zu captures, %llu comparisons: "
+               "all agree\n",
+               d.filters.count, (unsigned long long)d.packets, captures.count,
+               (unsigned long long)d.pairs);
+    }
+out:
+    drop_subjects(&d);
+    filters_finish(&d.filters);
+    guard_close(&d.guard);
+    paths_finish(&captures);
+    return status;
+}
+
+const struct verb verb_diff = {
+    "diff", "Compare every engine and libpcap on the same packets",
+    "[OPTION...] [-r CAPTURE]... FILTER...",
+    "Exit status 1 at the first disagreement, which is printed.\n\n"
+    "  -r CAPTURE      a pcap or pcapng file, or a folder of them\n"
+    "  --snap N        cut packets to every length up to N, and take them\n"
+    "                  whole (default: every length)\n"
+    "  --skip          pass over expressions that a capture's link type does\n"
+    "                  not have, and files that are no captures\n\n",
+    run};

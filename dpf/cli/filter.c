@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The filters that a verb's words name: expressions, or files of any kind
+ * that a front end reads. Messages have the form
+ * "dpf: FILE:LINE:COLUMN: reason; hint".
+ */
+#include "dpf/cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char filter_help[] =
+    "A FILTER is a pcap-filter expression, or @FILE (@- is standard input).\n"
+    "A file's name tells what it holds:\n"
+    "  .c object source   .o BPF object      .s .asm assembler\n"
+    "  .atoms DPF atoms   .ddd tcpdump -ddd  .hex .raw bytecode\n"
+    "  anything else      an expression\n\n"
+    "  --from KIND     expr, ddd, c, object, atoms, asm, hex or raw\n"
+    "  --list FILE     more filters: one expression a line, '#' comments,\n"
+    "                  'NAME: ' may stand in front\n"
+    "  --dlt TYPE      link type of expressions, by name or number (EN10MB)\n"
+    "  --plain         keep libpcap's optimiser out\n"
+    "  --section NAME  the program's section in an object\n"
+    "  --type TYPE     filter, predicate, udf, handler or raw\n";
+
+bool filter_option(struct filter_options *o, int option, const char *arg)
+{
+    static const char *const types[] = {"filter", "predicate", "udf", "handler",
+                                        "raw"};
+    uint64_t v = 0;
+    switch (option) {
+    case OPT_FROM:
+        o->from = arg;
+        return true;
+    case OPT_SECTION:
+        o->section = arg;
+        return true;
+    case OPT_LIST:
+        o->list = arg;
+        return true;
+    case OPT_PLAIN:
+        o->plain = true;
+        return true;
+    case OPT_DLT:
+        o->dlt = pcap_datalink_name_to_val(arg);
+        if (o->dlt < 0 && cli_number("--dlt", arg, 0, 65535, &v)) {
+            o->dlt = (int)v;
+        }
+        o->status = o->dlt < 0 ? CLI_USAGE : o->status;
+        return true;
+    case OPT_TYPE:
+        for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+            if (strcmp(arg, types[i]) == 0) {
+                o->type = (enum dpf_type)i;
+                return true;
+            }
+        }
+        o->status = cli_usage("--type: '%s' is none of filter, predicate, "
+                              "udf, handler, raw",
+                              arg);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ----------------------------------------------------------------- reading */
+
+bool cli_read(const char *path, char **out, size_t *len)
+{
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    char *text = NULL;
+    size_t used = 0, room = 0, n = 1;
+    if (f == NULL) {
+        cli_say("%s: %s", path, strerror(errno));
+        return false;
+    }
+    errno = 0;
+    while (n > 0) {
+        if (room - used < 2) {
+            room = room ? room * 2 : 65536;
+            char *bigger = used > CLI_FILE_MAX ? NULL : realloc(text, room);
+            if (bigger == NULL) {
+                cli_say("%s: longer than %u MiB", path, CLI_FILE_MAX >> 20);
+                goto fail;
+            }
+            text = bigger;
+        }
+        n = fread(text + used, 1, room - used - 1, f);
+        used += n;
+    }
+    if (ferror(f)) {
+        cli_say("%s: %s", path, strerror(errno));
+        goto fail;
+    }
+    if (f != stdin) {
+        fclose(f);
+    }
+    text[used] = '\0';
+    *out = text;
+    *len = used;
+    return true;
+fail:
+    if (f != stdin) {
+        fclose(f);
+    }
+    free(text);
+    return false;
+}
+
+/* Say what a front end found wrong at a byte of the input. */
+static int report(const char *file, const char *text, size_t len,
+                  const struct dpf_error *err)
+{
+    size_t line = 1, column = 1;
+    size_t at = err->position < len ? err->position : len;
+    for (size_t i = 0; text != NULL && i < at; i++) {
+        column = text[i] == '\n' ? 1 : column + 1;
+        line += text[i] == '\n';
+    }
+    if (text == NULL) {
+        cli_say("%s: %s", file, err->text);
+    } else {
+        cli_say("%s:%zu:%zu: %s", file, line, column, err->text);
+    }
+    return CLI_USAGE;
+}
+
+static const char *kind_of(const struct filter_options *o, const char *path)
+{
+    static const char *const kinds[][2] = {
+        {".c", "c"},         {".o", "object"}, {".s", "asm"},   {".asm", "asm"},
+        {".atoms", "atoms"}, {".ddd", "ddd"},  {".hex", "hex"}, {".raw", "raw"},
+    };
+    const char *dot = strrchr(path, '.');
+    if (o->from != NULL) {
+        return o->from;
+    }
+    for (size_t i = 0; dot && i < sizeof(kinds) / sizeof(*kinds); i++) {
+        if (strcmp(dot, kinds[i][0]) == 0) {
+            return kinds[i][1];
+        }
+    }
+    return "expr";
+}
+
+/* Run clang on a C file; the object's path is in `object`. */
+static bool run_clang(const char *path, char *object)
+{
+    int fd = mkstemp(object), status = 0;
+    if (fd < 0) {
+        cli_say("%s: %s", object, strerror(errno));
+        return false;
+    }
+    close(fd);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp("clang", "clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3",
+               "-Wall", "-x", "c", "-c", path, "-o", object, (char *)NULL);
+        _exit(127);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status)) {
+        cli_say("%s: clang could not be run", path);
+        return false;
+    }
+    if (WEXITSTATUS(status) == 127) {
+        cli_say("%s: clang is not installed; install it, or pass an object",
+                path);
+    } else if (WEXITSTATUS(status) != 0) {
+        cli_say("%s: clang refuses it; see above", path);
+    }
+    return WEXITSTATUS(status) == 0;
+}
+
+static int from_c(const struct filter_options *o, const char *path,
+                  struct dpf_code *out)
+{
+    char object[] = "/tmp/dpf-XXXXXX", *bytes = NULL;
+    struct dpf_error err = {0};
+    size_t len = 0;
+    int result = CLI_USAGE;
+    if (run_clang(path, object) && cli_read(object, &bytes, &len)) {
+        result = dpf_from_object(bytes, len, o->section, out, &err);
+        if (result != 0) {
+            result = report(path, NULL, 0, &err);
+        }
+    }
+    free(bytes);
+    unlink(object);
+    return result;
+}
+
+/* One file, whose kind is not C. */
+static int from_text(const struct filter_options *o, const char *kind, int dlt,
+                     const char *file, const char *text, size_t len,
+                     struct dpf_code *out)
+{
+    struct dpf_error err = {0};
+    bool binary = false;
+    int result;
+    if (strcmp(kind, "expr") == 0 && strlen(text) != len) {
+        result = -DPF_E_SYNTAX;
+        err.position = (uint32_t)strlen(text);
+        snprintf(err.text, sizeof(err.text), "a NUL byte; this is no text");
+    } else if (strcmp(kind, "expr") == 0) {
+        result =
+            dpf_from_expr(text, dlt, o->plain ? DPF_EXPR_PLAIN : 0, out, &err);
+    } else if (strcmp(kind, "ddd") == 0) {
+        result = dpf_from_ddd(text, len, out, &err);
+    } else if (strcmp(kind, "atoms") == 0) {
+        result = dpf_from_atoms(text, len, out, &err);
+    } else if (strcmp(kind, "asm") == 0) {
+        result = dpf_from_asm(text, len, out, &err);
+    } else if (strcmp(kind, "hex") == 0) {
+        result = dpf_from_hex(text, len, out, &err);
+    } else if (strcmp(kind, "raw") == 0) {
+        binary = true;
+        result = dpf_from_raw(text, len, out, &err);
+    } else if (strcmp(kind, "object") == 0) {
+        binary = true;
+        result = dpf_from_object(text, len, o->section, out, &err);
+    } else {
+        return cli_usage("--from: '%s' is none of expr, ddd, c, object, atoms, "
+                         "asm, hex, raw",
+                         kind);
+    }
+    return result ? report(file, binary ? NULL : text, len, &err) : CLI_OK;
+}
+
+static int read_one(const struct filter_options *o, int dlt, struct filter *f)
+{
+    char *text = NULL;
+    size_t len = 0;
+    if (f->expr) {
+        return from_text(o, "expr", dlt, "expression", f->text, strlen(f->text),
+                         &f->code);
+    }
+    const char *kind = kind_of(o, f->text);
+    if (strcmp(kind, "c") == 0) {
+        return from_c(o, f->text, &f->code);
+    }
+    if (!cli_read(f->text, &text, &len)) {
+        return CLI_USAGE;
+    }
+    int status = from_text(o, kind, dlt, f->text, text, len, &f->code);
+    free(text);
+    return status;
+}
+
+/* ------------------------------------------------------------------- lists */
+
+static struct filter *add(struct filters *f, const char *name, size_t name_len,
+                          const char *text, bool expr)
+{
+    struct filter *bigger = realloc(f->all, (f->count + 1) * sizeof(*f->all));
+    char number[24];
+    if (bigger == NULL) {
+        cli_say("out of memory");
+        return NULL;
+    }
+    f->all = bigger;
+    if (name == NULL) {
+        name_len =
+            (size_t)snprintf(number, sizeof(number), "%zu", f->count + 1);
+        name = number;
+    }
+    struct filter *added = &f->all[f->count++];
+    *added = (struct filter){
+        .name = strndup(name, name_len), .text = strdup(text), .expr = expr};
+    return added;
+}
+
+/* "NAME: " in front of an expression; 0 if there is none. */
+static size_t name_length(const char *s)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)s[n]) ||
+           (n > 0 && strchr("_-.", s[n]) && s[n] != '\0')) {
+        n++;
+    }
+    return n > 0 && s[n] == ':' && isspace((unsigned char)s[n + 1]) ? n : 0;
+}
+
+static void drop_last(struct filters *f)
+{
+    struct filter *last = &f->all[--f->count];
+    dpf_code_finish(&last->code);
+    free(last->name);
+    free(last->text);
+}
+
+static int read_list(struct filters *f, const struct filter_options *o, int dlt,
+                     size_t *skipped)
+{
+    char *text = NULL, *rest, *line, where[4096];
+    size_t len = 0, number = 0;
+    int status = CLI_OK;
+    if (!cli_read(o->list, &text, &len)) {
+        return CLI_USAGE;
+    }
+    rest = text;
+    while (status == CLI_OK && (line = strsep(&rest, "\n")) != NULL) {
+        struct dpf_error err = {0};
+        char *start = line + strspn(line, " \t\r");
+        number++;
+        if (*start == '\0' || *start == '#') {
+            continue;
+        }
+        size_t name = name_length(start);
+        char *expr = start + (name ? name + 1 : 0);
+        struct filter *one = add(f, name ? start : NULL, name, expr, true);
+        if (one == NULL) {
+            status = CLI_USAGE;
+        } else if (dpf_from_expr(expr, dlt, o->plain ? DPF_EXPR_PLAIN : 0,
+                                 &one->code, &err) == 0) {
+            continue;
+        } else if (skipped != NULL) {
+            drop_last(f);
+            ++*skipped;
+        } else {
+            snprintf(where, sizeof(where), "%s:%zu:%zu", o->list, number,
+                     (size_t)(expr - line) + err.position + 1);
+            cli_say("%s: %s", where, err.text);
+            status = CLI_USAGE;
+        }
+    }
+    free(text);
+    return status;
+}
+
+int filters_read(struct filters *f, const struct filter_options *o, int dlt,
+                 int argc, char **argv)
+{
+    return filters_read_some(f, o, dlt, argc, argv, NULL);
+}
+
+int filters_read_some(struct filters *f, const struct filter_options *o,
+                      int dlt, int argc, char **argv, size_t *skipped)
+{
+    int status = CLI_OK;
+    *f = (struct filters){0};
+    dlt = o->dlt >= 0 ? o->dlt : dlt;
+    for (int i = 0; i < argc && status == CLI_OK; i++) {
+        size_t name = name_length(argv[i]);
+        const char *word = argv[i] + (name ? name + 1 : 0);
+        word += strspn(word, " ");
+        bool file = *word == '@';
+        struct filter *one =
+            add(f, name ? argv[i] : NULL, name, word + file, !file);
+        status = one ? read_one(o, dlt, one) : CLI_USAGE;
+    }
+    if (status == CLI_OK && o->list != NULL) {
+        status = read_list(f, o, dlt, skipped);
+    }
+    if (status == CLI_OK && f->count == 0) {
+        status = cli_usage("no filter given; pass an expression, @FILE or "
+                           "--list FILE");
+    }
+    if (status != CLI_OK) {
+        filters_finish(f);
+    }
+    return status;
+}
+
+static int refused(const struct filter *f, const struct dpf_error *err)
+{
+    const struct dpf_line *at = f->code.lines && err->insn < f->code.count
+                                    ? &f->code.lines[err->insn]
+                                    : NULL;
+    const char *file = f->expr ? "expression" : f->text;
+    if (at != NULL && at->line != 0) {
+        cli_say("%s:%u:%u: %s", at->file ? at->file : file, at->line,
+                at->column ? at->column : 1, err->text);
+    } else {
+        cli_say("%s: %s", file, err->text);
+    }
+    return CLI_NO;
+}
+
+int filters_verify(struct filters *f, const struct filter_options *o,
+                   uint32_t flags)
+{
+    int status = CLI_OK;
+    for (size_t i = 0; i < f->count; i++) {
+        struct dpf_error err = {0};
+        struct filter *one = &f->all[i];
+        if (dpf_program_create(cli_mem(), o->type, one->code.insns,
+                               one->code.count, flags, &one->program,
+                               &err) != 0) {
+            status = refused(one, &err);
+        }
+    }
+    return status;
+}
+
+void filters_finish(struct filters *f)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        dpf_program_destroy(f->all[i].program);
+        dpf_code_finish(&f->all[i].code);
+        free(f->all[i].name);
+        free(f->all[i].text);
+    }
+    free(f->all);
+    *f = (struct filters){0};
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dpf: the packet filter compiler on the host. One verb per file; this one
+ * finds the verb and holds what all of them say.
+ */
+#include "dpf/cli/cli.h"
+#include "dpf/host/mem.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct verb *const verbs[] = {
+    &verb_compile, &verb_verify, &verb_dump, &verb_run, &verb_diff,
+};
+#define VERBS (sizeof(verbs) / sizeof(*verbs))
+
+void cli_say(const char *format, ...)
+{
+    va_list ap;
+    fputs("dpf: ", stderr);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+int cli_usage(const char *format, ...)
+{
+    va_list ap;
+    fputs("dpf: ", stderr);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    return CLI_USAGE;
+}
+
+int cli_help(const struct verb *v)
+{
+    printf("usage: dpf %s %s\n%s.\n\n%s", v->name, v->arguments, v->summary,
+           v->help);
+    if (strstr(v->arguments, "FILTER") != NULL) {
+        fputs(filter_help, stdout);
+    }
+    return cli_flush(CLI_OK);
+}
+
+int cli_flush(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return cli_usage("standard output: %s", strerror(errno));
+    }
+    return status;
+}
+
+bool cli_number(const char *what, const char *text, uint64_t lo, uint64_t hi,
+                uint64_t *out)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 0);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || v < lo ||
+        v > hi) {
+        cli_say("%s: '%s' is not a number from %llu to %llu", what, text,
+                (unsigned long long)lo, (unsigned long long)hi);
+        return false;
+    }
+    *out = v;
+    return true;
+}
+
+const struct dpf_mem *cli_mem(void)
+{
+    static struct dpf_mem mem;
+    static bool made;
+    if (!made && dpf_host_mem_init(&mem) != 0) {
+        cli_say("out of memory");
+        exit(CLI_USAGE);
+    }
+    made = true;
+    return &mem;
+}
+
+static int overview(FILE *to, int status)
+{
+    fputs("usage: dpf VERB [ARGUMENT...]\n\n"
+          "Compile, check and run packet filters. The verbs:\n\n",
+          to);
+    for (size_t i = 0; i < VERBS; i++) {
+        fprintf(to, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
+    }
+    fputs("\n'dpf VERB --help' tells more; dpf(1) tells all.\n", to);
+    return to == stdout ? cli_flush(status) : status;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the tool quietly */
+    if (argc < 2) {
+        return overview(stderr, CLI_USAGE);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        return overview(stdout, CLI_OK);
+    }
+    for (size_t i = 0; i < VERBS; i++) {
+        if (strcmp(argv[1], verbs[i]->name) == 0) {
+            return cli_flush(verbs[i]->run(argc - 1, argv + 1));
+        }
+    }
+    cli_say("'%s' is no verb; 'dpf --help' lists them", argv[1]);
+    return CLI_USAGE;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dpf run: filters over captures. One filter counts or selects packets;
+ * several show who gets what, since bindings share one decision.
+ */
+#include "dpf/cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum engine { ENGINE_NATIVE, ENGINE_INTERP };
+
+struct job {
+    struct filters filters;
+    struct filter_options options;
+    enum engine engine;
+    bool each;         /* print a line per packet */
+    const char *write; /* accepted packets go there */
+    pcap_dumper_t *dumper;
+    uint64_t *accepted; /* per filter */
+    uint64_t packets, unclaimed, several;
+};
+
+static bool accepts(const struct job *j, const struct filter *f,
+                    const uint8_t *data, size_t len)
+{
+    if (j->engine == ENGINE_INTERP) {
+        struct dpf_run r = {
+            .regions = {{(void *)(uintptr_t)data, (uint32_t)len}},
+            .region_count = 1};
+        return dpf_program_interp(f->program, &r).r0 != 0;
+    }
+    return dpf_filter_run(f->program, data, len) != 0;
+}
+
+static void take(struct job *j, const struct pcap_pkthdr *h,
+                 const uint8_t *data)
+{
+    unsigned hits = 0;
+    j->packets++;
+    if (j->each) {
+        printf("%llu:", (unsigned long long)j->packets);
+    }
+    for (size_t i = 0; i < j->filters.count; i++) {
+        if (accepts(j, &j->filters.all[i], data, h->caplen)) {
+            j->accepted[i]++;
+            hits++;
+            if (j->each) {
+                printf(" %s", j->filters.all[i].name);
+            }
+        }
+    }
+    if (j->each) {
+        printf(hits ? "\n" : " -\n");
+    }
+    j->unclaimed += hits == 0;
+    j->several += hits > 1;
+    if (hits > 0 && j->dumper != NULL) {
+        pcap_dump((uint8_t *)j->dumper, h, data);
+    }
+}
+
+/* The link type decides how expressions are compiled: open first. */
+static int prepare(struct job *j, struct capture *c, int argc, char **argv)
+{
+    int status = filters_read(&j->filters, &j->options, c->dlt, argc, argv);
+    if (status == CLI_OK) {
+        status = filters_verify(&j->filters, &j->options,
+                                j->engine == ENGINE_NATIVE ? DPF_COMPILE : 0);
+    }
+    if (status == CLI_OK && j->write != NULL) {
+        j->dumper = pcap_dump_open(c->pcap, j->write);
+        if (j->dumper == NULL) {
+            status = cli_usage("%s", pcap_geterr(c->pcap));
+        }
+    }
+    j->accepted = calloc(j->filters.count + 1, sizeof(*j->accepted));
+    return status == CLI_OK && j->accepted == NULL ? cli_usage("out of memory")
+                                                   : status;
+}
+
+static int one_capture(struct job *j, const char *path, int argc, char **argv)
+{
+    struct capture c;
+    struct pcap_pkthdr *header;
+    const uint8_t *data;
+    int status = CLI_OK, more = 0;
+    if (!capture_open(&c, path, false)) {
+        return CLI_USAGE;
+    }
+    if (j->accepted == NULL) {
+        status = prepare(j, &c, argc, argv);
+    }
+    while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
+        take(j, header, data);
+        if (ferror(stdout) ||
+            (j->dumper != NULL && ferror(pcap_dump_file(j->dumper)))) {
+            status = cli_usage("cannot write: %s", strerror(errno));
+        }
+    }
+    capture_close(&c);
+    return status ? status : more < 0 ? CLI_USAGE : CLI_OK;
+}
+
+static void summary(const struct job *j, FILE *f)
+{
+    size_t width = 4;
+    for (size_t i = 0; i < j->filters.count; i++) {
+        size_t n = strlen(j->filters.all[i].name);
+        width = n > width ? n : width;
+    }
+    if (j->filters.count == 1) {
+        fprintf(f, "%llu of %llu packets accepted\n",
+                (unsigned long long)j->accepted[0],
+                (unsigned long long)j->packets);
+        return;
+    }
+    for (size_t i = 0; i < j->filters.count; i++) {
+        fprintf(f, "%*s %10llu  %s\n", (int)width, j->filters.all[i].name,
+                (unsigned long long)j->accepted[i], j->filters.all[i].text);
+    }
+    fprintf(f, "%*s %10llu  accepted by none\n", (int)width, "-",
+            (unsigned long long)j->unclaimed);
+    fprintf(f, "%*s %10llu  accepted by several\n", (int)width, "-",
+            (unsigned long long)j->several);
+    fprintf(f, "%*s %10llu  packets\n", (int)width, "=",
+            (unsigned long long)j->packets);
+}
+
+static int finish(struct job *j, int status)
+{
+    bool to_stdout = j->write != NULL && strcmp(j->write, "-") == 0;
+    if (j->dumper != NULL) {
+        if (pcap_dump_flush(j->dumper) != 0 && status == CLI_OK) {
+            status = cli_usage("%s: %s", j->write, strerror(errno));
+        }
+        pcap_dump_close(j->dumper);
+    }
+    if (status == CLI_OK) {
+        summary(j, to_stdout ? stderr : stdout);
+        status = j->unclaimed == j->packets ? CLI_NO : CLI_OK;
+    }
+    free(j->accepted);
+    filters_finish(&j->filters);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    enum { OPT_ENGINE = OPT_VERB, OPT_EACH };
+    static const struct option longs[] = {
+        FILTER_LONG_OPTIONS,
+        {"engine", required_argument, NULL, OPT_ENGINE},
+        {"each", no_argument, NULL, OPT_EACH},
+        {NULL, 0, NULL, 0}};
+    struct job j = {.options = FILTER_OPTIONS_INIT};
+    struct paths captures = {0};
+    int c, status = CLI_OK;
+    while ((c = getopt_long(argc, argv, "r:w:", longs, NULL)) != -1) {
+        if (filter_option(&j.options, c, optarg)) {
+            continue;
+        }
+        switch (c) {
+        case 'r':
+            if (paths_add(&captures, optarg) != CLI_OK) {
+                return CLI_USAGE;
+            }
+            break;
+        case 'w':
+            j.write = optarg;
+            break;
+        case OPT_EACH:
+            j.each = true;
+            break;
+        case OPT_ENGINE:
+            if (strcmp(optarg, "interp") != 0 &&
+                strcmp(optarg, "native") != 0) {
+                return cli_usage("--engine: '%s' is none of interp, native",
+                                 optarg);
+            }
+            j.engine = *optarg == 'i' ? ENGINE_INTERP : ENGINE_NATIVE;
+            break;
+        case OPT_HELP:
+            return cli_help(&verb_run);
+        default:
+            return CLI_USAGE;
+        }
+    }
+    if (j.options.status) {
+        return j.options.status;
+    }
+    if (captures.count == 0) {
+        status = paths_add(&captures, "-");
+    }
+    for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
+        status = one_capture(&j, captures.all[i], argc - optind, argv + optind);
+    }
+    paths_finish(&captures);
+    return finish(&j, status);
+}
+
+const struct verb verb_run = {
+    "run", "Run filters over captures: counts, or who gets what",
+    "[OPTION...] [-r CAPTURE]... FILTER...",
+    "Exit status 1 if no packet was accepted.\n\n"
+    "  -r CAPTURE      pcap or pcapng; - (default) is standard input\n"
+    "  -w FILE         write the accepted packets as pcap; - is standard\n"
+    "                  output, and the counts go to standard error\n"
+    "  --each          a line per packet: its number, the filters' names\n"
+    "  --engine NAME   native (default) or interp\n\n",
+    run};

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytecode as bytes: hexadecimal text, or as it lies in memory (RFC 9669 s3).
+ */
+#include "dpf/front/code.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+int dpf_from_raw(const void *bytes, size_t len, struct dpf_code *out,
+                 struct dpf_error *err)
+{
+    struct dpf_code made = {.count = len / sizeof(struct dpf_insn)};
+    if (len == 0 || len % sizeof(struct dpf_insn) != 0) {
+        return front_fail(err, -DPF_E_SYNTAX, len,
+                          "%zu bytes are not a number of 8-byte instructions",
+                          len);
+    }
+    if (made.count > DPF_INSNS_MAX) {
+        return front_fail(err, -DPF_E_TOO_BIG, 0,
+                          "%zu instructions; a program has at most %u",
+                          made.count, DPF_INSNS_MAX);
+    }
+    made.insns = malloc(len);
+    if (made.insns == NULL) {
+        return front_fail(err, -DPF_E_MEM, 0, "out of memory");
+    }
+    memcpy(made.insns, bytes, len);
+    *out = made;
+    return 0;
+}
+
+static int nibble(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+int dpf_from_hex(const char *text, size_t len, struct dpf_code *out,
+                 struct dpf_error *err)
+{
+    uint8_t *bytes = malloc(len / 2 + 1);
+    size_t n = 0;
+    int result = 0;
+    if (bytes == NULL) {
+        return front_fail(err, -DPF_E_MEM, 0, "out of memory");
+    }
+    for (size_t i = 0; i < len && !result;) {
+        if (isspace((unsigned char)text[i])) {
+            i++;
+        } else if (i + 1 < len && nibble(text[i]) >= 0 &&
+                   nibble(text[i + 1]) >= 0) {
+            bytes[n++] = (uint8_t)(nibble(text[i]) << 4 | nibble(text[i + 1]));
+            i += 2;
+        } else {
+            result = front_fail(err, -DPF_E_SYNTAX, i,
+                                "expected two hexadecimal digits here");
+        }
+    }
+    result = result ? result : dpf_from_raw(bytes, n, out, err);
+    free(bytes);
+    return result;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DPF on the host: what turns text, objects and expressions into bytecode,
+ * and bytecode, diagrams and native code back into text. The kernel has none
+ * of this; it sees bytecode only.
+ *
+ * Everything here uses malloc and stdio. Every input is hostile: a reader
+ * touches nothing outside the bytes it was given, takes time and memory in
+ * proportion to them, and on failure returns -DPF_E_* with err->position (a
+ * byte offset into the input) and err->text ("reason; hint").
+ */
+#pragma once
+
+#include "dpf/dpf.h"
+
+#include <stdio.h>
+
+/* Where one instruction came from. */
+struct dpf_line {
+    const char *file; /* NULL: the input itself */
+    uint32_t line;    /* from 1; 0 = not known */
+    uint32_t column;  /* from 1; 0 = not known */
+};
+
+/* Bytecode as a front end made it: not verified, owned by the caller. */
+struct dpf_code {
+    struct dpf_insn *insns;
+    size_t count;
+    struct dpf_line *lines; /* count of them, or NULL */
+    char *names;            /* what lines[].file point into, or NULL */
+};
+void dpf_code_finish(struct dpf_code *c);
+
+/* One instruction of classic BPF, laid out as libpcap's struct bpf_insn. */
+struct dpf_cbpf {
+    uint16_t code;
+    uint8_t jt, jf;
+    uint32_t k;
+};
+
+#define DPF_CBPF_MAX 65536u /* instructions of classic BPF accepted */
+
+/*
+ * Translate classic BPF. Answers are those of libpcap's own interpreter,
+ * with r2 as the wire length: a load outside the packet and a division by
+ * zero end with 0; A, X and scratch memory start as 0; a shift by 32 or more
+ * gives 0. Linux's metadata loads (negative offsets) are refused.
+ *
+ * Returns 0, -DPF_E_SYNTAX (err->insn says where), -DPF_E_MEM.
+ * Source: libpcap 1.10 bpf_filter.c, pcap-filter(7).
+ */
+int dpf_from_cbpf(const struct dpf_cbpf *prog, size_t count,
+                  struct dpf_code *out, struct dpf_error *err);
+
+/*
+ * The output of `tcpdump -ddd`: a count, then "code jt jf k" in decimal, one
+ * instruction a line. Returns as dpf_from_cbpf.
+ */
+int dpf_from_ddd(const char *text, size_t len, struct dpf_code *out,
+                 struct dpf_error *err);
+
+/* How dpf_from_expr asks libpcap. */
+enum {
+    DPF_EXPR_PLAIN = 1u << 0, /* unoptimised code */
+};
+
+/*
+ * A pcap-filter(7) expression for link type `dlt` (DLT_EN10MB = 1), through
+ * libpcap. The position of a syntax error is the first word that cannot
+ * continue what stands before it.
+ */
+int dpf_from_expr(const char *expr, int dlt, unsigned flags,
+                  struct dpf_code *out, struct dpf_error *err);
+
+/* The same as classic BPF, malloc'ed, as libpcap made it. */
+int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,
+                  struct dpf_cbpf **out, size_t *count, struct dpf_error *err);
+
+/* Assembler text in the syntax that dpf_dump_insns prints (dpf.7). */
+int dpf_from_asm(const char *text, size_t len, struct dpf_code *out,
+                 struct dpf_error *err);
+
+/* DPF atoms with sets and ranges (dpf.7). */
+int dpf_from_atoms(const char *text, size_t len, struct dpf_code *out,
+                   struct dpf_error *err);
+
+/* Bytes in hexadecimal, eight an instruction; white space between bytes. */
+int dpf_from_hex(const char *text, size_t len, struct dpf_code *out,
+                 struct dpf_error *err);
+
+/* Instructions as they lie in memory. */
+int dpf_from_raw(const void *bytes, size_t len, struct dpf_code *out,
+                 struct dpf_error *err);
+
+/*
+ * A relocatable ELF object of clang -target bpf. `section` names the program
+ * (NULL: the only section with code). Relocations are refused: a filter has
+ * no data, no maps and no functions beside itself. Line information
+ * (.BTF.ext) gives out->lines.
+ */
+int dpf_from_object(const void *bytes, size_t len, const char *section,
+                    struct dpf_code *out, struct dpf_error *err);
+
+/*
+ * One instruction as text without a newline; `target` is what a jump's label
+ * reads. What has no exact syntax reads as ".quad 0x...", so that
+ * dpf_from_asm gives back the same bits for any instruction.
+ *
+ * Returns the number of instruction slots consumed (2 for a wide load).
+ */
+size_t dpf_insn_text(const struct dpf_insn *insns, size_t left,
+                     const char *target, char *out, size_t size);
+
+/* A program in assembler text. */
+void dpf_dump_insns(FILE *f, const struct dpf_insn *insns, size_t count);
