@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Code memory: native code of downloaded programs. It runs through a
+ * read-and-execute mapping at CODE_BASE. Its frames are read-only in the
+ * direct map as long as that mapping exists; to write, a processor opens them
+ * in a window that no other processor ever touches, so that closing it needs
+ * no shootdown.
+ */
+#include "src/abi/pte.h"
+#include "src/lib/string.h"
+#include "src/x86_64/mmu.h"
+#include "src/x86_64/spin.h"
+
+static uint64_t code_used[(CODE_PAGES + 63) / 64]; /* a bit a page */
+static struct spin code_lock;
+
+static bool page_used(uint64_t page)
+{
+    return (code_used[page / 64] >> (page % 64) & 1) != 0;
+}
+
+static void mark(uint64_t first, uint64_t pages, bool used)
+{
+    for (uint64_t p = first; p < first + pages; p++) {
+        if (used) {
+            code_used[p / 64] |= 1ull << (p % 64);
+        } else {
+            code_used[p / 64] &= ~(1ull << (p % 64));
+        }
+    }
+}
+
+/* First page of a free run, with one page of nothing after it; or none. */
+static uint64_t find_run(uint64_t pages)
+{
+    uint64_t run = 0;
+
+    for (uint64_t p = 0; p < CODE_PAGES; p++) {
+        run = page_used(p) ? 0 : run + 1;
+        if (run == pages + 1) {
+            return p - pages;
+        }
+    }
+    return CODE_PAGES;
+}
+
+static uint64_t page_of(const void *rx)
+{
+    return ((uint64_t)rx - CODE_BASE) / PAGE_SIZE;
+}
+
+static void unmap_pages(uint64_t first, uint64_t pages)
+{
+    for (uint64_t i = 0; i < pages; i++) {
+        uint64_t va = CODE_BASE + (first + i) * PAGE_SIZE;
+        uint64_t paddr = mmu_entry(va) & PTE_FRAME;
+
+        mmu_unmap(va);
+        (void)mmu_direct_prot(paddr, MAP_RW); /* split long ago */
+    }
+}
+
+void *arch_code_map(uint64_t frame, uint64_t frames)
+{
+    uint64_t first, done = 0;
+
+    spin_lock(&code_lock);
+    first = frames < CODE_PAGES ? find_run(frames) : CODE_PAGES;
+    if (first == CODE_PAGES) {
+        spin_unlock(&code_lock);
+        return NULL;
+    }
+    while (done < frames &&
+           mmu_direct_prot((frame + done) << PAGE_SHIFT, MAP_R)) {
+        if (!mmu_map(CODE_BASE + (first + done) * PAGE_SIZE,
+                     (frame + done) << PAGE_SHIFT, MAP_RX)) {
+            (void)mmu_direct_prot((frame + done) << PAGE_SHIFT, MAP_RW);
+            break;
+        }
+        done++;
+    }
+    if (done == frames) {
+        mark(first, frames, true);
+    } else {
+        unmap_pages(first, done);
+    }
+    spin_unlock(&code_lock);
+    mmu_flush_kernel();
+    return done == frames ? (void *)(CODE_BASE + first * PAGE_SIZE) : NULL;
+}
+
+void arch_code_unmap(void *rx, uint64_t frames)
+{
+    spin_lock(&code_lock);
+    unmap_pages(page_of(rx), frames);
+    spin_unlock(&code_lock);
+    mmu_flush_kernel();
+    /* Only now may the addresses be used again. */
+    spin_lock(&code_lock);
+    mark(page_of(rx), frames, false);
+    spin_unlock(&code_lock);
+}
+
+/* NULL if the piece is larger than the window, or no frame for its table. */
+void *arch_code_open(void *rx, size_t size)
+{
+    uint64_t offset = (uint64_t)rx % PAGE_SIZE;
+    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t va = (uint64_t)rx - offset;
+    uint64_t window = mmu_write_window(arch_cpu());
+
+    if (pages > WRITE_PAGES) {
+        return NULL;
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        uint64_t paddr = mmu_entry(va + i * PAGE_SIZE) & PTE_FRAME;
+
+        if (!mmu_map(window + i * PAGE_SIZE, paddr, MAP_RW)) {
+            return NULL;
+        }
+    }
+    return (void *)(window + offset);
+}
+
+void arch_code_seal(void *rx, void *rw, size_t size)
+{
+    uint64_t offset = (uint64_t)rx % PAGE_SIZE;
+    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+
+    for (uint64_t i = 0; i < pages; i++) {
+        mmu_unmap((uint64_t)rw - offset + i * PAGE_SIZE);
+    }
+}

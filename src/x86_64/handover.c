@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a loader's lists to what is free. Where the lists contradict each
+ * other the pessimist is right: what anything calls reserved is reserved.
+ */
+#include "src/x86_64/handover.h"
+#include "src/abi/pte.h"
+#include "src/lib/string.h"
+
+#define LOW_MEMORY 0x100000ull /* firmware, trampoline */
+#define PADDR_TOP (1ull << 39) /* the direct map is one top-level slot */
+
+static struct boot_range *slot_for(struct boot_range *r, uint32_t *n)
+{
+    uint32_t smallest = 0;
+
+    if (*n < BOOT_RAM_MAX) {
+        return &r[(*n)++];
+    }
+    /* Full: forget the least memory. */
+    for (uint32_t i = 1; i < *n; i++) {
+        if (r[i].end - r[i].start < r[smallest].end - r[smallest].start) {
+            smallest = i;
+        }
+    }
+    return &r[smallest];
+}
+
+static void drop(struct boot_range *r, uint32_t *n, uint32_t i)
+{
+    (*n)--;
+    memmove(r + i, r + i + 1, (*n - i) * sizeof(*r));
+}
+
+static void sort(struct boot_range *r, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        struct boot_range x = r[i];
+        uint32_t j = i;
+
+        for (; j > 0 && r[j - 1].start > x.start; j--) {
+            r[j] = r[j - 1];
+        }
+        r[j] = x;
+    }
+}
+
+void ranges_add(struct boot_range *r, uint32_t *n, struct boot_range add)
+{
+    if (add.start >= add.end) {
+        return;
+    }
+    for (uint32_t i = 0; i < *n;) {
+        if (add.start <= r[i].end && r[i].start <= add.end) {
+            add.start = r[i].start < add.start ? r[i].start : add.start;
+            add.end = r[i].end > add.end ? r[i].end : add.end;
+            drop(r, n, i);
+        } else {
+            i++;
+        }
+    }
+    *slot_for(r, n) = add;
+    sort(r, *n);
+}
+
+void ranges_remove(struct boot_range *r, uint32_t *n, struct boot_range gone)
+{
+    for (uint32_t i = 0; i < *n;) {
+        struct boot_range old = r[i];
+
+        if (gone.start >= gone.end || gone.start >= old.end ||
+            old.start >= gone.end) {
+            i++;
+            continue;
+        }
+        drop(r, n, i);
+        if (old.start < gone.start) {
+            *slot_for(r, n) = (struct boot_range){old.start, gone.start};
+        }
+        if (gone.end < old.end) {
+            *slot_for(r, n) = (struct boot_range){gone.end, old.end};
+        }
+        sort(r, *n);
+    }
+}
+
+void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
+                     bool usable)
+{
+    uint64_t end = start + bytes;
+    struct boot_range *list = usable ? h->ram : h->hole;
+    uint32_t *n = usable ? &h->rams : &h->holes;
+
+    if (end < start || end > PADDR_TOP) {
+        end = PADDR_TOP;
+    }
+    if (start < end && *n < BOOT_RAM_MAX) {
+        list[(*n)++] = (struct boot_range){start, end};
+    }
+}
+
+bool handover_module(struct handover *h, struct boot_range at, const char *path,
+                     size_t path_max)
+{
+    struct boot_module *m;
+    size_t len = path == NULL ? 0 : str_len_max(path, path_max);
+    size_t start = 0, end = 0;
+
+    if (h->modules == BOOT_MODULES_MAX || at.start >= at.end) {
+        return false;
+    }
+    /* The path is the first word; its last component is the name. */
+    for (; end < len && path[end] != ' '; end++) {
+        if (path[end] == '/') {
+            start = end + 1;
+        }
+    }
+    m = &h->module[h->modules++];
+    *m = (struct boot_module){.at = at};
+    if (end - start >= sizeof(m->name)) {
+        end = start + sizeof(m->name) - 1;
+    }
+    if (end > start) {
+        memcpy(m->name, path + start, end - start);
+    }
+    return true;
+}
+
+static struct boot_range whole_pages_around(struct boot_range r)
+{
+    r.start &= ~(uint64_t)(PAGE_SIZE - 1);
+    r.end = (r.end + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+    return r;
+}
+
+static struct boot_range whole_pages_within(struct boot_range r)
+{
+    r.start = (r.start + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+    r.end &= ~(uint64_t)(PAGE_SIZE - 1);
+    return r;
+}
+
+static bool inside(const struct boot_info *info, struct boot_range a)
+{
+    for (uint32_t i = 0; i < info->rams; i++) {
+        if (a.start >= info->ram[i].start && a.end <= info->ram[i].end) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *handover_layout(const struct handover *h,
+                            const struct boot_range *kernel,
+                            struct boot_info *out)
+{
+    out->rams = 0;
+    out->modules = 0;
+    for (uint32_t i = 0; i < h->rams; i++) {
+        ranges_add(out->ram, &out->rams, whole_pages_within(h->ram[i]));
+    }
+    for (uint32_t i = 0; i < h->holes; i++) {
+        ranges_remove(out->ram, &out->rams, whole_pages_around(h->hole[i]));
+    }
+    out->top = out->rams == 0 ? 0 : out->ram[out->rams - 1].end;
+    ranges_remove(out->ram, &out->rams, (struct boot_range){0, LOW_MEMORY});
+    ranges_remove(out->ram, &out->rams, whole_pages_around(*kernel));
+    for (uint32_t i = 0; i < h->modules; i++) {
+        struct boot_range at = whole_pages_around(h->module[i].at);
+
+        if (!inside(out, at)) {
+            return "a boot module overlaps the kernel or another module, or "
+                   "lies outside usable memory";
+        }
+        ranges_remove(out->ram, &out->rams, at);
+    }
+    if (out->rams == 0) {
+        return "the loader's memory map names no usable memory";
+    }
+    memcpy(out->cmdline, h->cmdline, sizeof(out->cmdline));
+    return NULL;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a loader left in memory, made sense of. Everything here is portable
+ * and believes nothing: a table may be cut short, overlap itself or point
+ * anywhere. Physical memory is reached through a function, so that tests and
+ * the fuzzer can hand in any.
+ */
+#pragma once
+
+#include "src/arch.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAGIC_MULTIBOOT2 0x36d76289u
+#define MAGIC_PVH 0x336ec578u
+
+/* [paddr, paddr + len), or NULL if that is not all readable. */
+typedef const void *phys_read(uint64_t paddr, uint64_t len);
+
+/* As the loader says it: unsorted, perhaps overlapping, module ends odd. */
+struct handover {
+    struct boot_range ram[BOOT_RAM_MAX];
+    struct boot_range hole[BOOT_RAM_MAX]; /* said not to be usable */
+    struct boot_module module[BOOT_MODULES_MAX];
+    uint32_t rams, holes, modules;
+    uint64_t rsdp; /* physical, of the ACPI root pointer; 0: unknown */
+    char cmdline[sizeof(((struct boot_info *)0)->cmdline)];
+};
+
+/* These return NULL, or in words what is wrong with the table. */
+const char *multiboot2_parse(phys_read *read, uint64_t info,
+                             struct handover *out);
+const char *pvh_parse(phys_read *read, uint64_t start_info,
+                      struct handover *out);
+
+/*
+ * The memory that is free: RAM without holes, without the first MiB, the
+ * kernel and the modules, in whole pages. Fills ram, rams, top and cmdline.
+ */
+const char *handover_layout(const struct handover *h,
+                            const struct boot_range *kernel,
+                            struct boot_info *out);
+
+/* Ranges: sorted, disjoint, not touching; capacity BOOT_RAM_MAX. */
+void ranges_add(struct boot_range *r, uint32_t *n, struct boot_range add);
+void ranges_remove(struct boot_range *r, uint32_t *n, struct boot_range gone);
+
+/* Add an entry of a memory map; whole pages are decided later. */
+void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
+                     bool usable);
+/* Add a module; false if there are too many, or it wraps around. */
+bool handover_module(struct handover *h, struct boot_range at, const char *path,
+                     size_t path_max);
+
+/* A member of a POSIX ustar archive. */
+struct ustar_member {
+    const uint8_t *data;
+    uint64_t bytes;
+    char name[sizeof(((struct boot_module *)0)->name)]; /* last word of path */
+};
+
+bool ustar_is(const uint8_t *archive, uint64_t len);
+/*
+ * The next regular file at or after *at, which moves on.
+ * Returns 1, 0 at the end, or -1 if the archive is damaged at *at.
+ */
+int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
+               struct ustar_member *out);
+
+/* What the firmware's tables say about processors and clocks. */
+struct acpi_facts {
+    uint32_t apic_id[ARCH_CPUS_MAX];
+    uint32_t cpus;    /* enabled ones */
+    uint32_t ignored; /* beyond ARCH_CPUS_MAX */
+    uint16_t pm_port; /* power-management timer; 0: none */
+};
+
+/* Where the root pointer is in a PC's firmware area; 0 if nowhere. */
+uint64_t acpi_find(phys_read *read);
+const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out);

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Kernel page tables. They are built once at boot; afterwards only device
+ * windows and code memory change, under kernel_tables_lock. Upper-half slots
+ * of the top table are all present from the start, so that addressing
+ * contexts, which copy them, never grow stale.
+ * Source: SDM 3A s4.5, s4.10.4.
+ */
+#include "src/x86_64/mmu.h"
+#include "src/abi/pte.h"
+#include "src/lib/string.h"
+#include "src/x86_64/insn.h"
+#include "src/x86_64/spin.h"
+
+#define LARGE_2M (1ull << 21)
+#define LARGE_1G (1ull << 30)
+#define SLOT(va, level) (((va) >> (12 + 9 * (level))) & 511)
+
+extern const char kernel_image[], kernel_text[], kernel_text_end[],
+    kernel_rodata[], kernel_rodata_end[], kernel_end[];
+
+extern uint64_t kernel_top_table[512]; /* also for trampoline.S */
+uint64_t kernel_top_table[512] __attribute__((aligned(4096)));
+static uint64_t (*table_alloc)(uint64_t count);
+static struct spin kernel_tables_lock;
+static uint64_t device_next = DEVICE_BASE;
+
+static uint64_t *table_ptr(uint64_t entry)
+{
+    return (uint64_t *)(ARCH_DIRECT_MAP + (entry & PTE_FRAME));
+}
+
+static uint64_t prot_bits(enum map_prot prot)
+{
+    switch (prot) {
+    case MAP_R:
+        return PTE_P | PTE_NX | PTE_G;
+    case MAP_RW:
+        return PTE_P | PTE_W | PTE_NX | PTE_G;
+    case MAP_RX:
+        return PTE_P | PTE_G;
+    case MAP_DEVICE:
+        return PTE_P | PTE_W | PTE_NX | PTE_G | PTE_PCD | PTE_PWT;
+    }
+    return 0;
+}
+
+void mmu_frames_from(uint64_t (*alloc)(uint64_t count))
+{
+    table_alloc = alloc;
+}
+
+uint64_t mmu_root(void)
+{
+    return (uint64_t)kernel_top_table - KERNEL_BASE;
+}
+
+/* A large page becomes a table of smaller ones that say the same. */
+static bool split(uint64_t *entry, unsigned level)
+{
+    uint64_t frame = table_alloc(1);
+    uint64_t step = level == 2 ? LARGE_2M : PAGE_SIZE;
+    uint64_t flags = *entry & ~PTE_FRAME;
+    uint64_t *t;
+
+    if (frame == FRAME_NONE) {
+        return false;
+    }
+    if (level == 1) {
+        flags &= ~PTE_PS;
+    }
+    t = table_ptr(frame << PAGE_SHIFT);
+    for (unsigned i = 0; i < 512; i++) {
+        t[i] = ((*entry & PTE_FRAME) + i * step) | flags;
+    }
+    *entry = frame << PAGE_SHIFT | PTE_P | PTE_W;
+    return true;
+}
+
+/*
+ * The entry of va at `level` (0: 4 KiB, 1: 2 MiB, 2: 1 GiB), with the tables
+ * above it made as needed. NULL if no frame is left.
+ */
+static uint64_t *walk_make(uint64_t va, unsigned level)
+{
+    uint64_t *t = kernel_top_table;
+
+    for (unsigned l = 3; l > level; l--) {
+        uint64_t *e = &t[SLOT(va, l)];
+
+        if ((*e & PTE_P) == 0) {
+            uint64_t frame = table_alloc(1);
+
+            if (frame == FRAME_NONE) {
+                return NULL;
+            }
+            *e = frame << PAGE_SHIFT | PTE_P | PTE_W;
+        } else if ((*e & PTE_PS) != 0 && !split(e, l)) {
+            return NULL;
+        }
+        t = table_ptr(*e);
+    }
+    return &t[SLOT(va, level)];
+}
+
+uint64_t mmu_entry(uint64_t va)
+{
+    uint64_t *t = kernel_top_table;
+
+    for (unsigned l = 3;; l--) {
+        uint64_t e = t[SLOT(va, l)];
+
+        if (l == 0 || (e & PTE_P) == 0 || (e & PTE_PS) != 0) {
+            return (e & PTE_P) != 0 ? e : 0;
+        }
+        t = table_ptr(e);
+    }
+}
+
+bool mmu_map(uint64_t va, uint64_t paddr, enum map_prot prot)
+{
+    uint64_t *e = walk_make(va, 0);
+
+    if (e == NULL) {
+        return false;
+    }
+    *e = paddr | prot_bits(prot);
+    invlpg(va);
+    return true;
+}
+
+void mmu_unmap(uint64_t va)
+{
+    uint64_t *e = walk_make(va, 0);
+
+    if (e != NULL) {
+        *e = 0;
+        invlpg(va);
+    }
+}
+
+bool mmu_direct_prot(uint64_t paddr, enum map_prot prot)
+{
+    return mmu_map(ARCH_DIRECT_MAP + paddr, paddr, prot);
+}
+
+static void map_or_die(bool mapped)
+{
+    if (!mapped) {
+        panic("no memory for the kernel's page tables");
+    }
+}
+
+/* Direct map of one range, in the largest pages that fit into it. */
+static void map_ram(uint64_t start, uint64_t end)
+{
+    uint64_t at = start & ~(LARGE_2M - 1);
+
+    while (at < end) {
+        bool giant = cpu_has.page_1g && at % LARGE_1G == 0 && at >= start &&
+                     end - at >= LARGE_1G;
+        uint64_t *e = walk_make(ARCH_DIRECT_MAP + at, giant ? 2 : 1);
+
+        map_or_die(e != NULL);
+        if ((*e & PTE_P) == 0) {
+            *e = at | prot_bits(MAP_RW) | PTE_PS;
+        }
+        at += giant ? LARGE_1G : LARGE_2M;
+    }
+}
+
+static void map_image(const char *start, const char *end, enum map_prot prot)
+{
+    for (uint64_t va = (uint64_t)start; va < (uint64_t)end; va += PAGE_SIZE) {
+        map_or_die(mmu_map(va, va - KERNEL_BASE, prot));
+        if (prot != MAP_RW) {
+            map_or_die(mmu_direct_prot(va - KERNEL_BASE, MAP_R));
+        }
+    }
+}
+
+void mmu_init(const struct boot_range *ram, unsigned rams)
+{
+    for (unsigned i = 0; i < rams; i++) {
+        map_ram(ram[i].start, ram[i].end);
+    }
+    map_image(kernel_text, kernel_text_end, MAP_RX);
+    map_image(kernel_rodata, kernel_rodata_end, MAP_R);
+    map_image(kernel_rodata_end, kernel_end, MAP_RW);
+    /* Every upper slot exists from now on: see the head of this file. */
+    map_or_die(walk_make(DEVICE_BASE, 2) != NULL);
+    map_or_die(walk_make(CODE_BASE, 0) != NULL);
+    write_cr3(mmu_root());
+}
+
+static uint64_t stack_area(const struct cpu *cpu)
+{
+    return STACK_BASE + (uint64_t)cpu->index * STACK_AREA;
+}
+
+/* Each stack lies above an unmapped page. */
+bool mmu_stacks(struct cpu *cpu)
+{
+    uint64_t at = stack_area(cpu), top[STACKS];
+
+    for (unsigned s = 0; s < STACKS; s++) {
+        unsigned pages = s == STACK_KERNEL ? STACK_PAGES : IST_PAGES;
+        uint64_t frame = table_alloc(pages);
+
+        if (frame == FRAME_NONE) {
+            return false;
+        }
+        at += PAGE_SIZE;
+        for (unsigned i = 0; i < pages; i++, at += PAGE_SIZE) {
+            if (!mmu_map(at, (frame + i) << PAGE_SHIFT, MAP_RW)) {
+                return false;
+            }
+        }
+        top[s] = at;
+    }
+    cpu_stacks(cpu, top);
+    /* The write window's table too, so that opening code takes no lock. */
+    return walk_make(mmu_write_window(cpu->index), 0) != NULL;
+}
+
+bool mmu_is_guard(uint64_t va)
+{
+    return va >= STACK_BASE &&
+           va < STACK_BASE + (uint64_t)ARCH_CPUS_MAX * STACK_AREA &&
+           mmu_entry(va) == 0;
+}
+
+void *arch_frame_ptr(uint64_t frame)
+{
+    return (void *)(ARCH_DIRECT_MAP + (frame << PAGE_SHIFT));
+}
+
+uint64_t arch_ptr_paddr(const void *direct)
+{
+    return (uint64_t)direct - ARCH_DIRECT_MAP;
+}
+
+void arch_aspace_init(uint64_t root)
+{
+    uint64_t *t = arch_frame_ptr(root);
+
+    memcpy(t + 256, kernel_top_table + 256, 256 * sizeof(*t));
+    t[UPT_SLOT] = root << PAGE_SHIFT | PTE_P | PTE_U | PTE_NX;
+}
+
+void *arch_device_map(uint64_t paddr, size_t size)
+{
+    uint64_t offset = paddr % PAGE_SIZE;
+    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t va;
+
+    spin_lock(&kernel_tables_lock);
+    va = device_next;
+    if (pages > (DEVICE_BASE + DEVICE_SIZE - va) / PAGE_SIZE) {
+        pages = 0;
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        if (!mmu_map(va + i * PAGE_SIZE, paddr - offset + i * PAGE_SIZE,
+                     MAP_DEVICE)) {
+            pages = 0;
+            break;
+        }
+    }
+    device_next += pages * PAGE_SIZE;
+    spin_unlock(&kernel_tables_lock);
+    return pages == 0 ? NULL : (void *)(va + offset);
+}

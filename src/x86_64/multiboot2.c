@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The boot information of a multiboot2 loader (GRUB): a list of tags.
+ * Source: Multiboot2 specification version 2.0, s3.6.
+ */
+#include "src/lib/string.h"
+#include "src/x86_64/handover.h"
+
+#define INFO_MAX (1u << 20) /* no loader has more to say */
+
+enum {
+    TAG_END = 0,
+    TAG_CMDLINE = 1,
+    TAG_MODULE = 3,
+    TAG_MEMORY_MAP = 6,
+    TAG_RSDP_OLD = 14,
+    TAG_RSDP_NEW = 15,
+};
+#define MEMORY_AVAILABLE 1u
+
+struct tag {
+    uint32_t type, size; /* size without padding to eight bytes */
+};
+
+static uint32_t u32_at(const uint8_t *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static uint64_t u64_at(const uint8_t *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* Body: entry size, version, then entries of base, length, type. */
+static const char *memory_map(struct handover *h, const uint8_t *body,
+                              uint32_t len)
+{
+    uint32_t entry;
+
+    if (len < 8) {
+        return "the memory map is cut short";
+    }
+    entry = u32_at(body);
+    if (entry < 24 || entry % 8 != 0) {
+        return "the memory map has entries of an impossible size";
+    }
+    for (uint32_t at = 8; len - at >= entry; at += entry) {
+        const uint8_t *e = body + at;
+
+        handover_memory(h, u64_at(e), u64_at(e + 8),
+                        u32_at(e + 16) == MEMORY_AVAILABLE);
+    }
+    return NULL;
+}
+
+/* Body: start, end, then the command line of the module. */
+static const char *module(struct handover *h, const uint8_t *body, uint32_t len)
+{
+    struct boot_range at;
+
+    if (len < 8) {
+        return "a module's tag is cut short";
+    }
+    at = (struct boot_range){u32_at(body), u32_at(body + 4)};
+    if (!handover_module(h, at, (const char *)body + 8, len - 8)) {
+        return "a module is empty, ends before it starts, or is one too many";
+    }
+    return NULL;
+}
+
+static const char *one_tag(struct handover *h, const struct tag *t,
+                           const uint8_t *body, uint64_t body_paddr)
+{
+    uint32_t len = t->size - (uint32_t)sizeof(*t);
+
+    switch (t->type) {
+    case TAG_CMDLINE:
+        if (str_len_max((const char *)body, len) >= sizeof(h->cmdline)) {
+            return "the command line is longer than 1023 bytes";
+        }
+        memcpy(h->cmdline, body, str_len_max((const char *)body, len));
+        return NULL;
+    case TAG_MODULE:
+        return module(h, body, len);
+    case TAG_MEMORY_MAP:
+        return memory_map(h, body, len);
+    case TAG_RSDP_OLD:
+    case TAG_RSDP_NEW:
+        /* The tag holds a copy; the newer one wins. */
+        if (h->rsdp == 0 || t->type == TAG_RSDP_NEW) {
+            h->rsdp = body_paddr;
+        }
+        return NULL;
+    default:
+        return NULL;
+    }
+}
+
+const char *multiboot2_parse(phys_read *read, uint64_t info,
+                             struct handover *out)
+{
+    const uint8_t *p = read(info, 8);
+    uint32_t total, at = 8;
+
+    memset(out, 0, sizeof(*out));
+    if (p == NULL || info % 8 != 0) {
+        return "the boot information is not at a readable address";
+    }
+    total = u32_at(p);
+    if (total < 16 || total > INFO_MAX) {
+        return "the boot information has an impossible size";
+    }
+    p = read(info, total);
+    if (p == NULL) {
+        return "the boot information reaches beyond memory";
+    }
+    while (total - at >= sizeof(struct tag)) {
+        struct tag t = {u32_at(p + at), u32_at(p + at + 4)};
+        const char *wrong;
+
+        if (t.type == TAG_END) {
+            return NULL;
+        }
+        if (t.size < sizeof(t) || t.size > total - at) {
+            return "a tag of the boot information is cut short";
+        }
+        wrong = one_tag(out, &t, p + at + sizeof(t), info + at + sizeof(t));
+        if (wrong != NULL) {
+            return wrong;
+        }
+        if (((t.size + 7u) & ~7u) > total - at) {
+            break;
+        }
+        at += (t.size + 7u) & ~7u;
+    }
+    return "the boot information has no end tag";
+}

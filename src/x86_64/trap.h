@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interrupt gates, and what happens behind them.
+ */
+#pragma once
+
+#include "src/arch.h"
+
+/* Vectors of the machine's own, not handed to portable code. */
+#define VECTOR_FLUSH 0xe2u
+#define VECTOR_SPURIOUS 0xffu
+
+/* Build the gate table, once; load it on this processor. */
+void trap_init(void);
+void trap_load(void);
+
+/* Called by entry.S with interrupts off; they return the frame to resume. */
+struct frame *trap_syscall(struct frame *f);
+struct frame *trap_interrupt(struct frame *f);
+_Noreturn void trap_fatal(struct frame *f);

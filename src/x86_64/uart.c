@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * 16550 at 0x3f8. A line stays in one piece when several processors speak,
+ * unless one of them holds the line for too long: reports of a dying kernel
+ * must get out. No wait is unbounded.
+ * Source: PC16550D data sheet.
+ */
+#include "src/x86_64/uart.h"
+#include "src/arch.h"
+#include "src/x86_64/insn.h"
+
+#define PORT 0x3f8
+#define FIFO 16u
+#define WAIT_MAX 100000u /* polls until the port counts as stuck */
+
+enum { DATA, IER, FCR, LCR, MCR, LSR, MSR, SCRATCH };
+#define LSR_EMPTY 0x20u
+
+static bool present, held;
+
+void uart_init(void)
+{
+    outb(PORT + SCRATCH, 0x5a);
+    if (inb(PORT + SCRATCH) != 0x5a) {
+        return;
+    }
+    outb(PORT + IER, 0);
+    outb(PORT + LCR, 0x80); /* divisor: 115200 */
+    outb(PORT + DATA, 1);
+    outb(PORT + IER, 0);
+    outb(PORT + LCR, 3);
+    outb(PORT + FCR, 7); /* queues on and empty */
+    outb(PORT + MCR, 3);
+    present = true;
+}
+
+static void put(char c)
+{
+    static unsigned room;
+
+    for (unsigned i = 0; room == 0; i++) {
+        if ((inb(PORT + LSR) & LSR_EMPTY) != 0) {
+            room = FIFO;
+        } else if (i == WAIT_MAX) {
+            return; /* stuck: this character is lost */
+        }
+    }
+    room--;
+    outb(PORT + DATA, (uint8_t)c);
+}
+
+void arch_console_write(const char *text, size_t len)
+{
+    bool mine = false;
+
+    if (!present) {
+        return;
+    }
+    for (unsigned i = 0; i < WAIT_MAX && !mine; i++) {
+        mine = !__atomic_exchange_n(&held, true, __ATOMIC_ACQUIRE);
+        if (!mine) {
+            cpu_relax();
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '\n') {
+            put('\r');
+        }
+        put(text[i]);
+    }
+    if (mine) {
+        __atomic_store_n(&held, false, __ATOMIC_RELEASE);
+    }
+}

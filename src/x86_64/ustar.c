@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Several boot modules in one file: a POSIX ustar archive, which every host
+ * can make (tar --format=ustar). Source: POSIX.1-2017, pax, "ustar
+ * Interchange Format".
+ */
+#include "src/lib/string.h"
+#include "src/x86_64/handover.h"
+
+#define BLOCK 512u
+
+enum {
+    AT_NAME = 0,
+    NAME_LEN = 100,
+    AT_SIZE = 124,
+    SIZE_LEN = 12,
+    AT_CHECKSUM = 148,
+    CHECKSUM_LEN = 8,
+    AT_TYPE = 156,
+    AT_MAGIC = 257,
+};
+
+static bool octal(const uint8_t *p, unsigned len, uint64_t *out)
+{
+    unsigned i = 0;
+
+    *out = 0;
+    for (; i < len && p[i] == ' '; i++) {
+    }
+    for (; i < len && p[i] >= '0' && p[i] <= '7'; i++) {
+        *out = *out << 3 | (uint64_t)(p[i] - '0');
+    }
+    return i > 0 && (i == len || p[i] == 0 || p[i] == ' ');
+}
+
+bool ustar_is(const uint8_t *archive, uint64_t len)
+{
+    return len >= BLOCK && memcmp(archive + AT_MAGIC, "ustar", 5) == 0;
+}
+
+/* Of all bytes, the field itself counted as blanks. */
+static bool checksum_right(const uint8_t *block)
+{
+    uint64_t want;
+    uint32_t sum = 0;
+
+    for (unsigned i = 0; i < BLOCK; i++) {
+        bool own = i >= AT_CHECKSUM && i < AT_CHECKSUM + CHECKSUM_LEN;
+
+        sum += own ? ' ' : block[i];
+    }
+    return octal(block + AT_CHECKSUM, CHECKSUM_LEN, &want) && want == sum;
+}
+
+static void last_word(const uint8_t *path, char *to, size_t size)
+{
+    size_t start = 0, end = 0;
+
+    for (; end < NAME_LEN && path[end] != 0; end++) {
+        if (path[end] == '/') {
+            start = end + 1;
+        }
+    }
+    if (end - start >= size) {
+        end = start + size - 1;
+    }
+    memset(to, 0, size);
+    memcpy(to, path + start, end - start);
+}
+
+int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
+               struct ustar_member *out)
+{
+    while (*at <= len && len - *at >= BLOCK) {
+        const uint8_t *block = archive + *at;
+        uint64_t bytes, rest = len - *at - BLOCK;
+
+        if (block[AT_NAME] == 0) {
+            return 0; /* the empty blocks at the end */
+        }
+        if (!ustar_is(block, BLOCK) || !checksum_right(block) ||
+            !octal(block + AT_SIZE, SIZE_LEN, &bytes) || bytes > rest) {
+            return -1;
+        }
+        out->data = block + BLOCK;
+        out->bytes = bytes;
+        last_word(block + AT_NAME, out->name, sizeof(out->name));
+        bytes = (bytes + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
+        *at += BLOCK + (bytes < rest ? bytes : rest);
+        if (block[AT_TYPE] == '0' || block[AT_TYPE] == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
