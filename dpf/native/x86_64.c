@@ -55,7 +55,10 @@ static void *grow(struct x64 *x, void *p, uint32_t *cap, uint32_t size,
     return to;
 }
 
-static void put(struct x64 *x, uint32_t byte)
+/* Called everywhere: kept out of line, for the kernel's text is small. */
+#define OUT_OF_LINE __attribute__((noinline))
+
+OUT_OF_LINE static void put(struct x64 *x, uint32_t byte)
 {
     if (x->error) {
         return;
@@ -70,7 +73,7 @@ static void put(struct x64 *x, uint32_t byte)
     x->buf[x->len++] = (uint8_t)byte;
 }
 
-static void put_imm(struct x64 *x, uint64_t imm, uint32_t bytes)
+OUT_OF_LINE static void put_imm(struct x64 *x, uint64_t imm, uint32_t bytes)
 {
     for (uint32_t n = 0; n < bytes; n++) {
         put(x, (uint32_t)(imm >> (8 * n)) & 0xff);
@@ -140,8 +143,8 @@ struct form {
     bool byte_reg;
 };
 
-static void prefix(struct x64 *x, const struct form *f, uint32_t reg,
-                   uint32_t base, uint32_t index)
+OUT_OF_LINE static void prefix(struct x64 *x, const struct form *f,
+                               uint32_t reg, uint32_t base, uint32_t index)
 {
     uint32_t rex = 0x40;
     rex |= f->w == 8 ? 8 : 0;
@@ -168,8 +171,8 @@ static void prefix(struct x64 *x, const struct form *f, uint32_t reg,
     put(x, f->opcode & 0xff);
 }
 
-static void reg_rm(struct x64 *x, const struct form *f, uint32_t reg,
-                   uint32_t rm)
+OUT_OF_LINE static void reg_rm(struct x64 *x, const struct form *f,
+                               uint32_t reg, uint32_t rm)
 {
     prefix(x, f, reg, rm, 0);
     put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
@@ -192,8 +195,8 @@ static uint32_t scale_bits(struct x64 *x, uint32_t scale)
     }
 }
 
-static void reg_mem(struct x64 *x, const struct form *f, uint32_t reg,
-                    struct x64_mem m)
+OUT_OF_LINE static void reg_mem(struct x64 *x, const struct form *f,
+                                uint32_t reg, struct x64_mem m)
 {
     bool based = m.base != X64_NONE, indexed = m.index != X64_NONE;
     struct form memory = *f;
@@ -548,7 +551,7 @@ static bool is_near(const struct x64 *x, x64_label l)
     return distance == (int8_t)distance;
 }
 
-static void put_jump(struct x64 *x, x64_label l, uint32_t size)
+OUT_OF_LINE static void put_jump(struct x64 *x, x64_label l, uint32_t size)
 {
     if (!x->error && x->jump_count == x->jump_cap) {
         struct x64_jump *to = grow(x, x->jumps, &x->jump_cap, sizeof(*to), 64);
@@ -561,7 +564,8 @@ static void put_jump(struct x64 *x, x64_label l, uint32_t size)
     }
 }
 
-static void jump(struct x64 *x, x64_label l, uint32_t near_op, uint32_t far_op)
+OUT_OF_LINE static void jump(struct x64 *x, x64_label l, uint32_t near_op,
+                             uint32_t far_op)
 {
     if (x->error) {
         return;
