@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The request line, field lines and framing of RFC 9112.
+ *
+ * Strict where two readers could disagree about where a request ends, since
+ * that is what request smuggling lives on: lines end in CRLF alone, no space
+ * before a colon, no folded lines, no bare CR, NUL or other control bytes, one
+ * Content-Length of digits alone, never together with Transfer-Encoding.
+ */
+#include "cheetah/http.h"
+
+#define TCHAR 1u  /* token, RFC 9110 s5.6.2 */
+#define TARGET 2u /* taken in a target; raw UTF-8 too, which clients send */
+#define VALUE 4u  /* field-vchar, SP, HTAB, obs-text */
+#define HOST 8u   /* uri-host [ ":" port ], RFC 3986 s3.2.2 */
+
+#define TV (TARGET | VALUE)
+#define TVH (TARGET | VALUE | HOST)
+#define TVT (TARGET | VALUE | TCHAR)
+#define ALL (TCHAR | TARGET | VALUE | HOST)
+
+static const uint8_t CLASS[256] = {
+    ['\t'] = VALUE,
+    [' '] = VALUE,
+    ['!'] = ALL,
+    ['"'] = TV,
+    ['#'] = VALUE | TCHAR,
+    ['$' ... '\''] = ALL,
+    ['(' ... ')'] = TVH,
+    ['*' ... '+'] = ALL,
+    [','] = TVH,
+    ['-' ... '.'] = ALL,
+    ['/'] = TV,
+    ['0' ... '9'] = ALL,
+    [':' ... ';'] = TVH,
+    ['<'] = TV,
+    ['='] = TVH,
+    ['>' ... '@'] = TV,
+    ['A' ... 'Z'] = ALL,
+    ['['] = TVH,
+    ['\\'] = TV,
+    [']'] = TVH,
+    ['^'] = TVT,
+    ['_'] = ALL,
+    ['`'] = TVT,
+    ['a' ... 'z'] = ALL,
+    ['{'] = TV,
+    ['|'] = TVT,
+    ['}'] = TV,
+    ['~'] = ALL,
+    [0x80 ... 0xff] = TV,
+};
+
+/* What is being read, and what was seen of fields that frame a message. */
+struct parser {
+    const uint8_t *p, *end;
+    const uint8_t *start;
+    int64_t now;
+    struct http_request *r;
+    unsigned hosts;
+    bool have_length, have_encoding, chunked;
+    bool close, keep_alive; /* tokens of Connection */
+    bool bad_expect;
+    unsigned range_fields;
+};
+
+bool http_same(const uint8_t *s, size_t len, const char *lower)
+{
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = s[i];
+        c |= c >= 'A' && c <= 'Z' ? 0x20 : 0;
+        if (lower[i] == 0 || c != (uint8_t)lower[i]) {
+            return false;
+        }
+    }
+    return lower[len] == 0;
+}
+
+/* Bytes of class `bits` from p on. */
+static const uint8_t *span(const uint8_t *p, const uint8_t *end, uint8_t bits)
+{
+    while (p < end && (CLASS[*p] & bits) != 0) {
+        p++;
+    }
+    return p;
+}
+
+/* 1 past a CRLF at p, 0 for want of bytes, -400 for anything else. */
+static int crlf(struct parser *s)
+{
+    if (s->p == s->end) {
+        return 0;
+    }
+    if (*s->p != '\r') {
+        return -400;
+    }
+    if (s->p + 1 == s->end) {
+        return 0;
+    }
+    if (s->p[1] != '\n') {
+        return -400;
+    }
+    s->p += 2;
+    return 1;
+}
+
+/* ------------------------------------------------------------ request line */
+
+static int method(struct parser *s)
+{
+    static const char *const known[] = {"POST",  "PUT",   "DELETE",
+                                        "PATCH", "TRACE", "CONNECT"};
+    const uint8_t *start = s->p, *p = span(s->p, s->end, TCHAR);
+    size_t len = (size_t)(p - start);
+    if (len > 32) {
+        return -501;
+    }
+    if (p == s->end) {
+        return 0;
+    }
+    if (len == 0 || *p != ' ') {
+        return -400;
+    }
+    s->p = p + 1;
+    s->r->method = HTTP_OTHER;
+    if (len == 3 && __builtin_memcmp(start, "GET", 3) == 0) {
+        s->r->method = HTTP_GET;
+    } else if (len == 4 && __builtin_memcmp(start, "HEAD", 4) == 0) {
+        s->r->method = HTTP_HEAD;
+    } else if (len == 7 && __builtin_memcmp(start, "OPTIONS", 7) == 0) {
+        s->r->method = HTTP_OPTIONS;
+    } else {
+        s->r->refuse = 501;
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+            if (__builtin_strlen(known[i]) == len &&
+                __builtin_memcmp(start, known[i], len) == 0) {
+                s->r->refuse = 405;
+            }
+        }
+    }
+    return 1;
+}
+
+/* absolute-form: skip scheme and authority (RFC 9112 section 3.2.2). */
+static bool skip_authority(const uint8_t **p, const uint8_t *end)
+{
+    if (end - *p < 7 || !http_same(*p, 7, "http://")) {
+        return false;
+    }
+    const uint8_t *host = *p + 7;
+    *p = span(host, end, HOST);
+    return *p != host && (*p == end || **p == '/' || **p == '?');
+}
+
+/* Reduce the target [t, end) to its path. */
+static int target_path(struct parser *s, const uint8_t *t, const uint8_t *end)
+{
+    static const uint8_t root[] = "/";
+    struct http_request *r = s->r;
+    if (t == end) {
+        return -400;
+    }
+    if (r->refuse == 405 && *t != '/') {
+        r->path = root; /* CONNECT host:port, and the like */
+        r->path_len = 1;
+        return 1;
+    }
+    if (*t == '*' && end - t == 1 && r->method == HTTP_OPTIONS) {
+        r->star = true;
+        return 1;
+    }
+    if (*t != '/' && !skip_authority(&t, end)) {
+        return -400;
+    }
+    const uint8_t *query = t;
+    while (query < end && *query != '?') {
+        query++;
+    }
+    r->path = query == t ? root : t;
+    r->path_len = (uint16_t)(query == t ? 1 : query - t);
+    return 1;
+}
+
+static int target(struct parser *s)
+{
+    const uint8_t *start = s->p, *p = span(s->p, s->end, TARGET);
+    if (p - start > (ptrdiff_t)HTTP_TARGET_MAX) {
+        return -414;
+    }
+    if (p == s->end) {
+        return 0;
+    }
+    if (*p != ' ') {
+        return -400;
+    }
+    s->p = p + 1;
+    return target_path(s, start, p);
+}
+
+/* "HTTP/" DIGIT "." DIGIT CRLF */
+static int version(struct parser *s)
+{
+    static const char want[] = "HTTP/";
+    const uint8_t *p = s->p;
+    for (int i = 0; i < 8; i++) {
+        if (p + i == s->end) {
+            return 0;
+        }
+        bool digit = p[i] >= '0' && p[i] <= '9';
+        if (i < 5 ? p[i] != want[i] : i == 6 ? p[i] != '.' : !digit) {
+            return -400;
+        }
+    }
+    s->p += 8;
+    int r = crlf(s);
+    if (r > 0 && p[5] != '1') {
+        return -505;
+    }
+    s->r->http10 = p[7] == '0';
+    return r;
+}
+
+static int request_line(struct parser *s)
+{
+    int r = 1;
+    /* RFC 9112 section 2.2: an empty line before a request is ignored. */
+    for (int i = 0; i < 2 && s->p < s->end && *s->p == '\r' && r > 0; i++) {
+        r = crlf(s);
+    }
+    r = r > 0 ? method(s) : r;
+    r = r > 0 ? target(s) : r;
+    return r > 0 ? version(s) : r;
+}
+
+/* ------------------------------------------------------------- field lines */
+
+static int content_length(struct parser *s, const uint8_t *v, size_t len)
+{
+    uint64_t n = 0;
+    if (s->have_length || len == 0 || len > 18) {
+        return -400;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (v[i] < '0' || v[i] > '9') {
+            return -400;
+        }
+        n = n * 10 + (uint64_t)(v[i] - '0');
+    }
+    s->have_length = true;
+    s->r->body_len = n;
+    return 1;
+}
+
+static int host(struct parser *s, const uint8_t *v, size_t len)
+{
+    return ++s->hosts == 1 && span(v, v + len, HOST) == v + len ? 1 : -400;
+}
+
+static void connection(struct parser *s, const uint8_t *v, size_t len)
+{
+    const uint8_t *end = v + len, *item;
+    while (http_list_next(&v, end, &item, &len)) {
+        s->close |= http_same(item, len, "close");
+        s->keep_alive |= http_same(item, len, "keep-alive");
+    }
+}
+
+static void range(struct parser *s, const uint8_t *v, size_t len)
+{
+    if (++s->range_fields == 1) {
+        http_read_range(s->r, v, len);
+    } else {
+        s->r->ranges = 0; /* not a list field: two make no sense */
+    }
+}
+
+/* Names by length, so that most fields cost one comparison of a number. */
+static int field(struct parser *s, const uint8_t *n, size_t n_len,
+                 const uint8_t *v, size_t len)
+{
+    struct http_request *r = s->r;
+    switch (n_len) {
+    case 4:
+        return http_same(n, 4, "host") ? host(s, v, len) : 1;
+    case 5:
+        if (http_same(n, 5, "range")) {
+            range(s, v, len);
+        }
+        return 1;
+    case 6:
+        if (http_same(n, 6, "expect")) {
+            r->expect = http_same(v, len, "100-continue");
+            s->bad_expect |= !r->expect;
+        }
+        return 1;
+    case 8:
+        if (http_same(n, 8, "if-match")) {
+            http_read_tags(&r->if_match, v, len);
+        } else if (http_same(n, 8, "if-range")) {
+            http_read_if_range(r, v, len, s->now);
+        }
+        return 1;
+    case 10:
+        if (http_same(n, 10, "connection")) {
+            connection(s, v, len);
+        }
+        return 1;
+    case 13:
+        if (http_same(n, 13, "if-none-match")) {
+            http_read_tags(&r->if_none_match, v, len);
+        }
+        return 1;
+    case 14:
+        return http_same(n, 14, "content-length") ? content_length(s, v, len)
+                                                  : 1;
+    case 15:
+        if (http_same(n, 15, "accept-encoding")) {
+            http_read_encodings(r, v, len);
+        }
+        return 1;
+    case 17:
+        if (http_same(n, 17, "if-modified-since")) {
+            r->if_modified_since = http_read_date(v, len, s->now);
+        } else if (http_same(n, 17, "transfer-encoding")) {
+            s->chunked = !s->have_encoding && http_same(v, len, "chunked");
+            s->have_encoding = true;
+        }
+        return 1;
+    case 19:
+        if (http_same(n, 19, "if-unmodified-since")) {
+            r->if_unmodified_since = http_read_date(v, len, s->now);
+        }
+        return 1;
+    default:
+        return 1;
+    }
+}
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* One line, its CRLF too. */
+static int field_line(struct parser *s)
+{
+    const uint8_t *name = s->p, *colon = span(s->p, s->end, TCHAR);
+    if (colon == s->end) {
+        return 0;
+    }
+    /* Also refuses folded lines, and space before the colon. */
+    if (colon == name || *colon != ':') {
+        return -400;
+    }
+    const uint8_t *v = colon + 1;
+    while (v < s->end && is_space(*v)) {
+        v++;
+    }
+    s->p = span(v, s->end, VALUE);
+    const uint8_t *v_end = s->p;
+    int r = crlf(s);
+    if (r <= 0) {
+        return r;
+    }
+    while (v_end > v && is_space(v_end[-1])) {
+        v_end--;
+    }
+    return field(s, name, (size_t)(colon - name), v, (size_t)(v_end - v));
+}
+
+/* ------------------------------------------------------------ whole request */
+
+/* What only the complete head tells (RFC 9112 sections 3.2, 6.3, 9.3). */
+static int judge(struct parser *s)
+{
+    struct http_request *r = s->r;
+    if (s->have_encoding && (s->have_length || r->http10)) {
+        return -400;
+    }
+    if (s->hosts == 0 && !r->http10) {
+        return -400;
+    }
+    if (s->have_encoding) {
+        /* We read past bodies by their length alone. */
+        return s->chunked ? -411 : -501;
+    }
+    if (r->body_len > HTTP_BODY_MAX) {
+        return -413;
+    }
+    if (s->bad_expect && r->refuse == 0 && !r->http10) {
+        r->refuse = 417;
+    }
+    r->keep_alive = !s->close && (!r->http10 || s->keep_alive);
+    if (r->expect && r->body_len != 0) {
+        /* No 100 is sent, so whether the body comes is the client's choice. */
+        r->keep_alive = false;
+    }
+    return (int)(s->p - s->start);
+}
+
+static int more_or_too_long(const struct parser *s)
+{
+    return s->end - s->start >= (ptrdiff_t)HTTP_HEAD_MAX ? -431 : 0;
+}
+
+int http_parse(const uint8_t *buf, size_t len, int64_t now,
+               struct http_request *out)
+{
+    struct parser s = {.p = buf,
+                       .start = buf,
+                       .end = buf + (len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX),
+                       .now = now,
+                       .r = out};
+    __builtin_memset(out, 0, sizeof(*out));
+    out->if_modified_since = -1;
+    out->if_unmodified_since = -1;
+    out->if_range_date = -1;
+    int r = request_line(&s);
+    for (unsigned n = 0; r > 0; n++) {
+        if (s.p < s.end && *s.p == '\r') {
+            r = crlf(&s);
+            return r > 0 ? judge(&s) : r < 0 ? r : more_or_too_long(&s);
+        }
+        r = n == HTTP_FIELDS_MAX ? -431 : field_line(&s);
+    }
+    return r < 0 ? r : more_or_too_long(&s);
+}
+
+/* -------------------------------------------------------------------- path */
+
+static int hex(uint8_t c)
+{
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
+}
+
+/* The decoded byte at *p, past which *p moves; negative: a refusal. */
+static int decoded(const uint8_t **p, const uint8_t *end)
+{
+    uint8_t c = *(*p)++;
+    if (c != '%') {
+        return c;
+    }
+    if (end - *p < 2 || hex((*p)[0]) < 0 || hex((*p)[1]) < 0) {
+        return -400;
+    }
+    int v = hex((*p)[0]) << 4 | hex((*p)[1]);
+    *p += 2;
+    /* Neither can be part of a file's name. */
+    return v == '/' || v == 0 ? -404 : v;
+}
+
+/* Remove the dot segment that ends at out[n]; the new length. */
+static size_t drop_dots(const uint8_t *out, size_t n)
+{
+    size_t seg = n;
+    while (out[seg - 1] != '/') {
+        seg--;
+    }
+    if (n - seg == 1 && out[seg] == '.') {
+        return seg;
+    }
+    if (n - seg == 2 && out[seg] == '.' && out[seg + 1] == '.') {
+        seg -= seg > 1;
+        while (out[seg - 1] != '/') {
+            seg--;
+        }
+        return seg;
+    }
+    return n;
+}
+
+int http_path(const uint8_t *path, size_t len, uint8_t *out)
+{
+    const uint8_t *end = path + len;
+    size_t n = 1;
+    if (len == 0 || path[0] != '/') {
+        return -400;
+    }
+    out[0] = '/';
+    for (path++; path < end;) {
+        bool slash = *path == '/';
+        int c = decoded(&path, end);
+        if (c < 0) {
+            return c;
+        }
+        if (slash) {
+            n = drop_dots(out, n);
+            if (out[n - 1] == '/') {
+                continue;
+            }
+        }
+        if (n == SITE_PATH_MAX) {
+            return -404;
+        }
+        out[n++] = (uint8_t)c;
+    }
+    return (int)drop_dots(out, n);
+}

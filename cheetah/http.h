@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HTTP/1.1 requests as an origin server of static content needs them
+ * (RFC 9110, 9112). Pure functions over bytes that a stranger sent: no memory
+ * is taken, nothing is kept but the request itself, which holds no pointer
+ * except to its path.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cheetah/site.h"
+
+#define HTTP_HEAD_MAX 8192u   /* bytes of a request head; beyond it 431 */
+#define HTTP_TARGET_MAX 4096u /* bytes of a request target; beyond it 414 */
+#define HTTP_FIELDS_MAX 100u  /* field lines; beyond it 431 */
+#define HTTP_BODY_MAX 65536u  /* a request body we read past; beyond it 413 */
+#define HTTP_RANGES_MAX 8u    /* more are ignored, as RFC 9110 s14.2 allows */
+#define HTTP_TAGS_MAX 8u      /* entity tags of one list that could be ours */
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_OTHER };
+
+/* Entity tags of If-Match and If-None-Match; tags we never make are dropped. */
+struct http_tags {
+    bool present;
+    bool any; /* "*" */
+    uint8_t count;
+    uint8_t weak; /* bit i: tag[i] has W/ */
+    uint64_t tag[HTTP_TAGS_MAX];
+};
+
+/* Inclusive bytes; first == HTTP_SUFFIX: the last `last` bytes. */
+struct http_range {
+    uint64_t first, last;
+};
+#define HTTP_SUFFIX UINT64_MAX
+#define HTTP_TO_END UINT64_MAX /* as `last`: no upper end was given */
+
+struct http_request {
+    uint8_t method; /* enum http_method */
+    bool http10;
+    bool keep_alive; /* what the client wants, after version and Connection */
+    bool star;       /* OPTIONS * */
+    bool expect;     /* waits for 100 (Continue) */
+    uint16_t refuse; /* not 0: a sound request, to be answered by this error */
+    uint16_t path_len;
+    const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
+    uint64_t body_len;   /* of the request, follows its head */
+    struct http_tags if_match, if_none_match;
+    int64_t if_modified_since;   /* seconds; -1: none */
+    int64_t if_unmodified_since; /* the same */
+    int64_t if_range_date;       /* the same */
+    uint64_t if_range_tag;
+    bool if_range; /* present */
+    bool if_range_is_tag;
+    uint8_t ranges;
+    struct http_range range[HTTP_RANGES_MAX];
+    bool negotiate;                   /* Accept-Encoding is present */
+    uint16_t quality[SITE_ENCODINGS]; /* 0 to 1000 */
+};
+
+/*
+ * Read one request head.
+ *
+ * buf, len  what has arrived, from the head's first byte on
+ * now       seconds since 1970, for two-digit years
+ * out       complete when the result is positive, else undefined
+ *
+ * Returns the head's length in bytes, 0 if more bytes are needed, or minus the
+ * status of an error after which the connection cannot be used further.
+ * The answer for a prefix of the bytes is 0 or the same.
+ */
+int http_parse(const uint8_t *buf, size_t len, int64_t now,
+               struct http_request *out);
+
+/*
+ * Turn a request path into the form under which the index knows it: percent
+ * escapes decoded, empty and dot segments removed.
+ *
+ * out  SITE_PATH_MAX bytes; may not overlap `path`
+ *
+ * Returns the length, -400 for a broken escape, or -404 for what no file can
+ * be called.
+ */
+int http_path(const uint8_t *path, size_t len, uint8_t *out);
+
+/*
+ * The representation to send of those that exist.
+ *
+ * block  of a site_entry: 0 where there is none
+ *
+ * Returns an enum site_encoding, or -406 if the client refuses all.
+ */
+int http_choose(const struct http_request *r,
+                const uint32_t block[SITE_ENCODINGS]);
+
+/* What to answer about a representation. */
+struct http_answer {
+    uint16_t status;                          /* 200, 206, 304, 412 or 416 */
+    uint8_t ranges;                           /* of 206: from 1 on */
+    struct http_range range[HTTP_RANGES_MAX]; /* inclusive, inside the body */
+};
+
+/*
+ * Evaluate preconditions and ranges in the order of RFC 9110 section 13.2.2.
+ *
+ * etag, mtime, body_len  of the representation
+ */
+struct http_answer http_evaluate(const struct http_request *r, uint64_t etag,
+                                 int64_t mtime, uint64_t body_len);
+
+/* The status line's tail, "404 Not Found"; NULL for a status we never send. */
+const char *http_reason(unsigned status);
+
+/* fields.c: read one field's value into the request. */
+void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len);
+void http_read_range(struct http_request *r, const uint8_t *v, size_t len);
+void http_read_if_range(struct http_request *r, const uint8_t *v, size_t len,
+                        int64_t now);
+void http_read_encodings(struct http_request *r, const uint8_t *v, size_t len);
+int64_t http_read_date(const uint8_t *v, size_t len, int64_t now);
+
+/* Compare without regard to ASCII case; `lower` is in lower case. */
+bool http_same(const uint8_t *s, size_t len, const char *lower);
+
+/* The next element of a comma-separated list, trimmed; false at the end. */
+bool http_list_next(const uint8_t **p, const uint8_t *end, const uint8_t **item,
+                    size_t *len);

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests: what is read from good ones, and how bad ones are refused. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cheetah/http.h"
+
+#ifdef NDEBUG
+#error "tests need assert"
+#endif
+
+#define NOW 1700000000
+#define H "Host: x\r\n"
+#define TAG_A "\"0123456789abcdef\""
+#define TAG_A_VALUE 0x0123456789abcdefu
+#define MTIME 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
+
+/* Parse from memory that ends where the bytes end, so ASan sees overreads. */
+static int parse_n(const char *s, size_t len, struct http_request *r)
+{
+    uint8_t *copy = malloc(len != 0 ? len : 1);
+    memcpy(copy, s, len);
+    int n = http_parse(copy, len, NOW, r);
+    free(copy);
+    return n;
+}
+
+static int parse(const char *s, struct http_request *r)
+{
+    size_t len = strlen(s);
+    int n = parse_n(s, len, r);
+    struct http_request part;
+    /* A prefix gives 0 or the final answer. */
+    for (size_t cut = 0; cut < len; cut++) {
+        int k = parse_n(s, cut, &part);
+        ck_assert_msg(k == 0 || k == n, "%zu bytes of '%s': %d, not %d", cut, s,
+                      k, n);
+        ck_assert(k <= 0 || (size_t)k <= cut);
+    }
+    return n;
+}
+
+static const struct {
+    const char *text;
+    int status; /* 0: accepted; negative: refused; positive: r.refuse */
+} TABLE[] = {
+    {"GET / HTTP/1.1\r\n" H "\r\n", 0},
+    {"\r\nGET / HTTP/1.1\r\n" H "\r\n", 0},
+    {"\r\n\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET / HTTP/1.0\r\n\r\n", 0},
+    {"GET / HTTP/1.9\r\n" H "\r\n", 0},
+    {"GET / HTTP/1.1\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H H "\r\n", -400},
+    {"GET / HTTP/1.0\r\n" H H "\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: u@b\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", -400},
+    {"GET / HTTP/2.0\r\n" H "\r\n", -505},
+    {"GET / HTTP/0.9\r\n" H "\r\n", -505},
+    {"GET / HTTP/1.10\r\n" H "\r\n", -400},
+    {"GET / http/1.1\r\n" H "\r\n", -400},
+    {"GET / HTTP/1.1 \r\n" H "\r\n", -400},
+    {"GET /\r\n", -400},
+    {"GET  / HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET /a b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET /#f HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET /\x01 HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET /\x7f HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET /\xc3\xa4 HTTP/1.1\r\n" H "\r\n", 0},
+    {"GET x HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET * HTTP/1.1\r\n" H "\r\n", -400},
+    {"OPTIONS * HTTP/1.1\r\n" H "\r\n", 0},
+    {"OPTIONS /x HTTP/1.1\r\n" H "\r\n", 0},
+    {"GET http://a/b HTTP/1.1\r\n" H "\r\n", 0},
+    {"GET HTTP://a:80?q HTTP/1.1\r\n" H "\r\n", 0},
+    {"GET http:///b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET http://u@a/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET ftp://a/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET http://a/b HTTP/1.1\r\n\r\n", -400},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\n", 405},
+    {"CONNECT a:80 HTTP/1.1\r\n" H "\r\n", 405},
+    {"TRACE / HTTP/1.1\r\n" H "\r\n", 405},
+    {"BREW / HTTP/1.1\r\n" H "\r\n", 501},
+    {"get / HTTP/1.1\r\n" H "\r\n", 501},
+    {"G@T / HTTP/1.1\r\n" H "\r\n", -400},
+    {" GET / HTTP/1.1\r\n" H "\r\n", -400},
+    {"AVERYLONGMETHODNAMETHATNOBODYUSES / HTTP/1.1\r\n" H "\r\n", -501},
+    /* Smuggling. */
+    {"GET / HTTP/1.1\n" H "\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "\n", -400},
+    {"GET / HTTP/1.1\r\nHost: x\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: x\rA: b\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost : x\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "A: b\r\n c\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n Host: x\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H ": x\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "A\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "A: \x01\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "A: \xff\t\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "A:\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: \r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: -5\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 5x\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 5, 5\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 5\r\nContent-Length: 5\r\n\r\n",
+     -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 18446744073709551621\r\n\r\n",
+     -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 65537\r\n\r\n", -413},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", -411},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", -501},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", -501},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n"
+     "Content-Length: 5\r\n\r\n",
+     -400},
+    {"GET / HTTP/1.1\r\n" H "Content-Length: 5\r\n"
+     "Transfer-Encoding: identity\r\n\r\n",
+     -400},
+    {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Expect: 100-Continue\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Expect: miracles\r\n\r\n", 417},
+};
+
+START_TEST(table)
+{
+    for (size_t i = 0; i < sizeof(TABLE) / sizeof(TABLE[0]); i++) {
+        struct http_request r;
+        const char *s = TABLE[i].text;
+        int want = TABLE[i].status, n = parse(s, &r);
+        if (want < 0) {
+            ck_assert_msg(n == want, "'%s': %d, not %d", s, n, want);
+            continue;
+        }
+        ck_assert_msg(n == (int)strlen(s), "'%s': %d", s, n);
+        ck_assert_msg(r.refuse == want, "'%s': refuses with %d", s, r.refuse);
+    }
+}
+END_TEST
+
+START_TEST(pipelined)
+{
+    const char *two =
+        "GET /a HTTP/1.1\r\n" H "\r\nGET /b HTTP/1.1\r\n" H "\r\n";
+    struct http_request r;
+    int n = http_parse((const uint8_t *)two, strlen(two), NOW, &r);
+    ck_assert_int_eq(n, (int)strlen(two) / 2);
+    ck_assert(r.path_len == 2 && memcmp(r.path, "/a", 2) == 0);
+}
+END_TEST
+
+static void path_is(const char *target, const char *want)
+{
+    char text[256];
+    struct http_request r;
+    snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" H "\r\n", target);
+    ck_assert_int_gt(http_parse((uint8_t *)text, strlen(text), NOW, &r), 0);
+    uint8_t out[SITE_PATH_MAX];
+    int n = http_path(r.path, r.path_len, out);
+    ck_assert_msg(n == (int)strlen(want) &&
+                      memcmp(out, want, strlen(want)) == 0,
+                  "%s: '%.*s', not '%s'", target, n, out, want);
+}
+
+START_TEST(paths)
+{
+    path_is("/", "/");
+    path_is("/a/b.html?q=/../x", "/a/b.html");
+    path_is("http://h:80", "/");
+    path_is("http://h?x", "/");
+    path_is("http://h/a?x", "/a");
+    path_is("/a%20b%3f", "/a b?");
+    path_is("/%41%5a%7e", "/AZ~");
+    path_is("/a/./b/../c", "/a/c");
+    path_is("/a/.", "/a/");
+    path_is("/a/..", "/");
+    path_is("/..", "/");
+    path_is("/../../etc/passwd", "/etc/passwd");
+    path_is("/%2e%2e/%2E/x", "/x");
+    path_is("/a//b///c/", "/a/b/c/");
+    path_is("//", "/");
+    path_is("/...", "/...");
+    path_is("/a/..b/.c/d..", "/a/..b/.c/d..");
+    path_is("/%ff%fe", "/\xff\xfe");
+    path_is("/a/b/../../../c", "/c");
+    path_is("/%2525", "/%25");
+}
+END_TEST
+
+START_TEST(bad_paths)
+{
+    static const struct {
+        const char *path;
+        int want;
+    } bad[] = {
+        {"/%", -400},     {"/%4", -400},   {"/%zz", -400}, {"/%4x", -400},
+        {"/a%2fb", -404}, {"/a%00", -404}, {"", -400},     {"x", -400},
+    };
+    uint8_t out[SITE_PATH_MAX];
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(
+            http_path((const uint8_t *)bad[i].path, strlen(bad[i].path), out),
+            bad[i].want);
+    }
+    static uint8_t deep[3 * SITE_PATH_MAX];
+    memset(deep, 'a', sizeof(deep));
+    deep[0] = '/';
+    ck_assert_int_eq(http_path(deep, SITE_PATH_MAX, out), SITE_PATH_MAX);
+    ck_assert_int_eq(http_path(deep, SITE_PATH_MAX + 1, out), -404);
+}
+END_TEST
+
+/* Refused within bounds, whether or not the end ever comes. */
+START_TEST(limits)
+{
+    static char big[20000];
+    struct http_request r;
+    memset(big, 'a', sizeof(big));
+    memcpy(big, "GET /", 5);
+    ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 4, &r), 0);
+    ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 5, &r), -414);
+    ck_assert_int_eq(parse_n(big, sizeof(big), &r), -414);
+    const char *head = "GET / HTTP/1.1\r\n" H "A: ";
+    memset(big, 'a', sizeof(big));
+    memcpy(big, head, strlen(head));
+    ck_assert_int_eq(parse_n(big, HTTP_HEAD_MAX - 1, &r), 0);
+    ck_assert_int_eq(parse_n(big, HTTP_HEAD_MAX, &r), -431);
+    memcpy(big + HTTP_HEAD_MAX - 4, "\r\n\r\n", 4);
+    ck_assert_int_eq(parse_n(big, sizeof(big), &r), HTTP_HEAD_MAX);
+    memset(big + HTTP_HEAD_MAX - 4, 'a', 4);
+    memcpy(big + HTTP_HEAD_MAX - 3, "\r\n\r\n", 4);
+    ck_assert_int_eq(parse_n(big, sizeof(big), &r), -431);
+    char *p = big + sprintf(big, "GET / HTTP/1.1\r\n" H);
+    for (unsigned i = 1; i < HTTP_FIELDS_MAX; i++) {
+        p += sprintf(p, "A: b\r\n");
+    }
+    strcpy(p, "\r\n");
+    ck_assert_int_gt(parse_n(big, strlen(big), &r), 0);
+    strcpy(p, "A: b\r\n\r\n");
+    ck_assert_int_eq(parse_n(big, strlen(big), &r), -431);
+}
+END_TEST
+
+START_TEST(persistence)
+{
+    struct http_request r;
+#define KEEPS(text, want)                                                      \
+    ck_assert_int_gt(parse(text, &r), 0);                                      \
+    ck_assert_int_eq(r.keep_alive, want)
+    KEEPS("GET / HTTP/1.1\r\n" H "\r\n", true);
+    KEEPS("GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", false);
+    KEEPS("GET / HTTP/1.1\r\n" H "Connection: foo, CLOSE ,\r\n\r\n", false);
+    KEEPS("GET / HTTP/1.1\r\n" H "Connection: closed\r\n\r\n", true);
+    KEEPS("GET / HTTP/1.0\r\n\r\n", false);
+    KEEPS("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true);
+    KEEPS("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false);
+    KEEPS("GET / HTTP/1.1\r\n" H "Expect: 100-continue\r\n"
+          "Content-Length: 4\r\n\r\n",
+          false);
+#undef KEEPS
+}
+END_TEST
+
+static struct http_request get(const char *fields)
+{
+    char text[1024];
+    struct http_request r;
+    snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n" H "%s\r\n", fields);
+    ck_assert_msg(parse_n(text, strlen(text), &r) > 0, "%s", fields);
+    return r;
+}
+
+static void status_is(const char *fields, uint16_t want)
+{
+    struct http_request r = get(fields);
+    struct http_answer a = http_evaluate(&r, TAG_A_VALUE, MTIME, 1000);
+    ck_assert_msg(a.status == want, "%s: %d, not %d", fields, a.status, want);
+}
+
+START_TEST(preconditions)
+{
+    static const char same[] = "Sun, 06 Nov 1994 08:49:37 GMT";
+    static const char before[] = "Sun, 06 Nov 1994 08:49:36 GMT";
+    char f[300];
+    status_is("", 200);
+    status_is("If-None-Match: " TAG_A "\r\n", 304);
+    status_is("If-None-Match: W/" TAG_A "\r\n", 304);
+    status_is("If-None-Match: \"x\", " TAG_A "\r\n", 304);
+    status_is("If-None-Match: \"x\"\r\nIf-None-Match: " TAG_A "\r\n", 304);
+    status_is("If-None-Match: *\r\n", 304);
+    status_is("If-None-Match: \"0123456789ABCDEF\"\r\n", 200);
+    status_is("If-None-Match: 0123456789abcdef\r\n", 200);
+    status_is("If-None-Match:\r\n", 200);
+    status_is("If-Match: " TAG_A "\r\n", 200);
+    status_is("If-Match: W/" TAG_A "\r\n", 412);
+    status_is("If-Match: \"x\"\r\n", 412);
+    status_is("If-Match: *\r\n", 200);
+    snprintf(f, sizeof(f), "If-Modified-Since: %s\r\n", same);
+    status_is(f, 304);
+    snprintf(f, sizeof(f), "If-Modified-Since: %s\r\n", before);
+    status_is(f, 200);
+    status_is("If-Modified-Since: yesterday\r\n", 200);
+    status_is("If-Modified-Since: Sun Nov  6 08:49:37 1994\r\n", 304);
+    snprintf(f, sizeof(f), "If-Unmodified-Since: %s\r\n", same);
+    status_is(f, 200);
+    snprintf(f, sizeof(f), "If-Unmodified-Since: %s\r\n", before);
+    status_is(f, 412);
+    /* A tag outranks a date; If-Match comes before If-None-Match. */
+    snprintf(f, sizeof(f), "If-None-Match: \"x\"\r\nIf-Modified-Since: %s\r\n",
+             same);
+    status_is(f, 200);
+    snprintf(f, sizeof(f), "If-Match: *\r\nIf-Unmodified-Since: %s\r\n",
+             before);
+    status_is(f, 200);
+    status_is("If-Match: \"x\"\r\nIf-None-Match: " TAG_A "\r\n", 412);
+    status_is("If-None-Match: " TAG_A "\r\nRange: bytes=0-1\r\n", 304);
+    /* If-Range. */
+    status_is("Range: bytes=0-1\r\nIf-Range: " TAG_A "\r\n", 206);
+    status_is("Range: bytes=0-1\r\nIf-Range: W/" TAG_A "\r\n", 200);
+    status_is("Range: bytes=0-1\r\nIf-Range: \"x\"\r\n", 200);
+    snprintf(f, sizeof(f), "Range: bytes=0-1\r\nIf-Range: %s\r\n", same);
+    status_is(f, 206);
+    snprintf(f, sizeof(f), "Range: bytes=0-1\r\nIf-Range: %s\r\n", before);
+    status_is(f, 200);
+}
+END_TEST
+
+static void range_is(const char *value, uint16_t status, uint64_t first,
+                     uint64_t last)
+{
+    char f[300];
+    snprintf(f, sizeof(f), "Range: %s\r\n", value);
+    struct http_request r = get(f);
+    struct http_answer a = http_evaluate(&r, 1, 1, 1000);
+    ck_assert_msg(a.status == status, "%s: %d", value, a.status);
+    if (status == 206) {
+        ck_assert_uint_eq(a.ranges, 1);
+        ck_assert_uint_eq(a.range[0].first, first);
+        ck_assert_uint_eq(a.range[0].last, last);
+    }
+}
+
+START_TEST(ranges)
+{
+    range_is("bytes=0-0", 206, 0, 0);
+    range_is("bytes=10-", 206, 10, 999);
+    range_is("bytes=-10", 206, 990, 999);
+    range_is("bytes=-5000", 206, 0, 999);
+    range_is("bytes=990-5000", 206, 990, 999);
+    range_is("BYTES= 1-2 ,", 206, 1, 2);
+    range_is("bytes=0-99999999999999999999999999", 206, 0, 999);
+    range_is("bytes=1000-", 416, 0, 0);
+    range_is("bytes=99999999999999999999999999-", 416, 0, 0);
+    range_is("bytes=-0", 416, 0, 0);
+    range_is("bytes=2000-3000, 4000-", 416, 0, 0);
+    range_is("bytes=5-6, 4000-", 206, 5, 6);
+    range_is("bytes=6-5", 200, 0, 0);
+    range_is("bytes=", 200, 0, 0);
+    range_is("bytes=x", 200, 0, 0);
+    range_is("bytes=-", 200, 0, 0);
+    range_is("bytes=1 -2", 200, 0, 0);
+    range_is("bytes=1-2-3", 200, 0, 0);
+    range_is("lines=1-2", 200, 0, 0);
+    range_is("bytes=0-,0-", 200, 0, 0);
+    range_is("bytes=0-0,1-1,2-2,3-3,4-4,5-5,6-6,7-7,8-8", 200, 0, 0);
+    struct http_request r = get("Range: bytes=0-1,5-6,-2\r\n");
+    struct http_answer a = http_evaluate(&r, 1, 1, 1000);
+    ck_assert_uint_eq(a.status, 206);
+    ck_assert_uint_eq(a.ranges, 3);
+    ck_assert_uint_eq(a.range[2].first, 998);
+    r = get("Range: bytes=0-1\r\nRange: bytes=0-1\r\n");
+    ck_assert_uint_eq(http_evaluate(&r, 1, 1, 1000).status, 200);
+    r = get("Range: bytes=0-1\r\n");
+    ck_assert_uint_eq(http_evaluate(&r, 1, 1, 0).status, 200);
+    r.method = HTTP_HEAD;
+    ck_assert_uint_eq(http_evaluate(&r, 1, 1, 1000).status, 200);
+}
+END_TEST
+
+static void encoding_is(const char *fields, int want)
+{
+    static const uint32_t all[SITE_ENCODINGS] = {7, 8, 9};
+    struct http_request r = get(fields);
+    int e = http_choose(&r, all);
+    ck_assert_msg(e == want, "%s: %d, not %d", fields, e, want);
+}
+
+START_TEST(encodings)
+{
+    encoding_is("", SITE_IDENTITY);
+    encoding_is("Accept-Encoding:\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: gzip, deflate, br\r\n", SITE_BR);
+    encoding_is("Accept-Encoding: GZIP\r\n", SITE_GZIP);
+    encoding_is("Accept-Encoding: x-gzip\r\n", SITE_GZIP);
+    encoding_is("Accept-Encoding: gzip;q=1.0, br;q=0.5\r\n", SITE_GZIP);
+    encoding_is("Accept-Encoding: gzip ; Q=0.001\r\n", SITE_GZIP);
+    encoding_is("Accept-Encoding: gzip;q=0\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: gzip;q=0.0000\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: gzip;q=2, br;q=x\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: *\r\n", SITE_BR);
+    encoding_is("Accept-Encoding: *, br;q=0\r\n", SITE_GZIP);
+    encoding_is("Accept-Encoding: identity, gzip;q=0.5\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: identity;q=0\r\n", -406);
+    encoding_is("Accept-Encoding: *;q=0\r\n", -406);
+    encoding_is("Accept-Encoding: *;q=0, identity\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: deflate\r\n", SITE_IDENTITY);
+    encoding_is("Accept-Encoding: gzip\r\nAccept-Encoding: br;q=0.9\r\n",
+                SITE_GZIP);
+    static const uint32_t plain[SITE_ENCODINGS] = {0, 0, 9};
+    struct http_request r = get("Accept-Encoding: br, gzip\r\n");
+    ck_assert_int_eq(http_choose(&r, plain), SITE_IDENTITY);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("http");
+    TCase *t = tcase_create("request");
+    tcase_add_test(t, table);
+    tcase_add_test(t, pipelined);
+    tcase_add_test(t, paths);
+    tcase_add_test(t, bad_paths);
+    tcase_add_test(t, limits);
+    tcase_add_test(t, persistence);
+    tcase_add_test(t, preconditions);
+    tcase_add_test(t, ranges);
+    tcase_add_test(t, encodings);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
