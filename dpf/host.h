@@ -113,3 +113,22 @@ size_t dpf_insn_text(const struct dpf_insn *insns, size_t left,
 
 /* A program in assembler text. */
 void dpf_dump_insns(FILE *f, const struct dpf_insn *insns, size_t count);
+
+/*
+ * Native code in assembler text, with offsets from its start.
+ * Returns 0 or -DPF_E_MEM.
+ */
+int dpf_dump_native(FILE *f, const void *code, size_t size);
+
+enum {
+    DPF_SYMBOLS_PERF = 1u << 0, /* a line in /tmp/perf-PID.map */
+    DPF_SYMBOLS_GDB = 1u << 1,  /* an object that GDB reads */
+};
+
+/*
+ * Tell perf, GDB or both that `size` bytes of native code at `code` are
+ * called `name`. The code must stay until the process ends.
+ * Returns 0, -DPF_E_MEM, or -DPF_E_INVAL when the map cannot be written.
+ */
+int dpf_symbols_add(unsigned to, const char *name, const void *code,
+                    size_t size);

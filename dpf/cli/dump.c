@@ -25,16 +25,28 @@ static void dump_source(const struct filter *one)
     }
 }
 
+static int dump_native(const struct filter *one)
+{
+    size_t size = 0;
+    const void *code = dpf_program_code(one->program, &size);
+    if (code == NULL) {
+        return cli_usage("this system gives no memory to run code from");
+    }
+    printf("; %zu bytes\n", size);
+    return dpf_dump_native(stdout, code, size) == 0 ? CLI_OK : CLI_USAGE;
+}
+
 static int run(int argc, char **argv)
 {
-    enum { OPT_SOURCE = OPT_VERB };
+    enum { OPT_SOURCE = OPT_VERB, OPT_NATIVE };
     static const struct option longs[] = {
         FILTER_LONG_OPTIONS,
         {"source", no_argument, NULL, OPT_SOURCE},
+        {"native", no_argument, NULL, OPT_NATIVE},
         {NULL, 0, NULL, 0}};
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
-    bool source = false;
+    bool source = false, native = false;
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (filter_option(&o, c, optarg)) {
@@ -43,6 +55,9 @@ static int run(int argc, char **argv)
         switch (c) {
         case OPT_SOURCE:
             source = true;
+            break;
+        case OPT_NATIVE:
+            native = true;
             break;
         case OPT_HELP:
             return cli_help(&verb_dump);
@@ -54,7 +69,7 @@ static int run(int argc, char **argv)
                           : filters_read(&f, &o, DLT_EN10MB, argc - optind,
                                          argv + optind);
     if (status == CLI_OK && !source) {
-        status = filters_verify(&f, &o, 0);
+        status = filters_verify(&f, &o, native ? DPF_COMPILE : 0);
     }
     for (size_t i = 0; i < f.count && status == CLI_OK; i++) {
         if (f.count > 1) {
@@ -62,6 +77,8 @@ static int run(int argc, char **argv)
         }
         if (source) {
             dump_source(&f.all[i]);
+        } else if (native) {
+            status = dump_native(&f.all[i]);
         } else {
             size_t count;
             const struct dpf_insn *insns =
@@ -76,6 +93,7 @@ static int run(int argc, char **argv)
 const struct verb verb_dump = {
     "dump", "Show the bytecode and the native code of filters",
     "[OPTION...] FILTER...",
+    "  --native        x86-64 code, disassembled by Capstone\n"
     "  --source        as the front end made it, numbered, with the lines it\n"
     "                  came from; nothing is verified\n\n",
     run};

@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_compile, &verb_verify, &verb_dump, &verb_run, &verb_diff,
+    &verb_compile, &verb_verify, &verb_dump,
+    &verb_run,     &verb_diff,   &verb_plugin,
 };
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 
@@ -98,6 +99,7 @@ static int overview(FILE *to, int status)
 
 int main(int argc, char **argv)
 {
+    static char name[] = "dpf";
     signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the tool quietly */
     if (argc < 2) {
         return overview(stderr, CLI_USAGE);
@@ -107,6 +109,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < VERBS; i++) {
         if (strcmp(argv[1], verbs[i]->name) == 0) {
+            argv[1] = name; /* what getopt calls us in its messages */
             return cli_flush(verbs[i]->run(argc - 1, argv + 1));
         }
     }

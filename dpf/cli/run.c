@@ -17,6 +17,7 @@ struct job {
     struct filter_options options;
     enum engine engine;
     bool each;         /* print a line per packet */
+    bool symbols;      /* name the code for perf and GDB */
     const char *write; /* accepted packets go there */
     pcap_dumper_t *dumper;
     uint64_t *accepted; /* per filter */
@@ -62,6 +63,20 @@ static void take(struct job *j, const struct pcap_pkthdr *h,
     }
 }
 
+static void name_code(const struct job *j)
+{
+    for (size_t i = 0; i < j->filters.count; i++) {
+        size_t size = 0;
+        const void *code = dpf_program_code(j->filters.all[i].program, &size);
+        if (code != NULL &&
+            dpf_symbols_add(DPF_SYMBOLS_PERF | DPF_SYMBOLS_GDB,
+                            j->filters.all[i].name, code, size) != 0) {
+            cli_say("filter %s: its code could not be named",
+                    j->filters.all[i].name);
+        }
+    }
+}
+
 /* The link type decides how expressions are compiled: open first. */
 static int prepare(struct job *j, struct capture *c, int argc, char **argv)
 {
@@ -69,6 +84,9 @@ static int prepare(struct job *j, struct capture *c, int argc, char **argv)
     if (status == CLI_OK) {
         status = filters_verify(&j->filters, &j->options,
                                 j->engine == ENGINE_NATIVE ? DPF_COMPILE : 0);
+    }
+    if (status == CLI_OK && j->symbols) {
+        name_code(j);
     }
     if (status == CLI_OK && j->write != NULL) {
         j->dumper = pcap_dump_open(c->pcap, j->write);
@@ -149,11 +167,12 @@ static int finish(struct job *j, int status)
 
 static int run(int argc, char **argv)
 {
-    enum { OPT_ENGINE = OPT_VERB, OPT_EACH };
+    enum { OPT_ENGINE = OPT_VERB, OPT_EACH, OPT_SYMBOLS };
     static const struct option longs[] = {
         FILTER_LONG_OPTIONS,
         {"engine", required_argument, NULL, OPT_ENGINE},
         {"each", no_argument, NULL, OPT_EACH},
+        {"symbols", no_argument, NULL, OPT_SYMBOLS},
         {NULL, 0, NULL, 0}};
     struct job j = {.options = FILTER_OPTIONS_INIT};
     struct paths captures = {0};
@@ -170,6 +189,9 @@ static int run(int argc, char **argv)
             break;
         case 'w':
             j.write = optarg;
+            break;
+        case OPT_SYMBOLS:
+            j.symbols = true;
             break;
         case OPT_EACH:
             j.each = true;
@@ -209,5 +231,6 @@ const struct verb verb_run = {
     "  -w FILE         write the accepted packets as pcap; - is standard\n"
     "                  output, and the counts go to standard error\n"
     "  --each          a line per packet: its number, the filters' names\n"
+    "  --symbols       name the native code for perf and GDB\n"
     "  --engine NAME   native (default) or interp\n\n",
     run};
