@@ -25,6 +25,7 @@
 /* Processors: this one's index, and how many run. */
 unsigned arch_cpu(void);
 unsigned arch_cpu_count(void);
+unsigned arch_cpu_id(unsigned cpu); /* its APIC id */
 /* Make a processor enter the kernel soon; used to wake it from arch_idle. */
 void arch_cpu_kick(unsigned cpu);
 /*

@@ -26,8 +26,9 @@
  * The kernel sets slice_mask to 1 when it makes a PROLOGUE or EPILOGUE upcall,
  * and fault_active to 1 when it makes a FAULT or FOREIGN upcall; the owner
  * clears them, last of all before it resumes. While either is not 0 a slice
- * begins without an upcall (resumed directly), and at its end slice_over is
- * set instead of the upcall: the environment is to yield soon.
+ * begins without an upcall (resumed directly), and if there is an epilogue
+ * entry, at its end slice_over is set instead of the upcall: the environment
+ * is to yield soon.
  *
  * FAULT and FOREIGN enter at fault_stack_top if it is not 0, so that an
  * exception on the upcall stack does not write over it. The first environment

@@ -16,8 +16,9 @@
  *      disk.lock              a block device: queue, rings, ranges in use
  *   3. net_ring.lock          a packet ring
  *   4. heap_lock              memory of downloaded code
- *   5. page_lock              free frames, guards
- *   6. console_lock           the serial line
+ *   5. guard_lock             names of guards
+ *   6. page_lock              free frames
+ *   7. console_lock           the serial line
  * Levels 2 and 3: at most one lock of each level. arch_tlb_flush and
  * net_quiesce are called with nothing but bind_lock held.
  */
@@ -41,7 +42,8 @@ struct CAPABILITY("lock") lock {
 
 extern struct lock console_lock;
 extern struct lock page_lock BEFORE(console_lock);
-extern struct lock heap_lock BEFORE(page_lock);
+extern struct lock guard_lock BEFORE(page_lock);
+extern struct lock heap_lock BEFORE(guard_lock);
 extern struct lock bind_lock BEFORE(heap_lock);
 
 static inline void lock_acquire(struct lock *l) ACQUIRES(l) UNCHECKED

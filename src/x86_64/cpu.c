@@ -61,6 +61,19 @@ unsigned arch_cpu(void)
     return cpu_self()->index;
 }
 
+/*
+ * QEMU's emulator reads the frame of an iretq in ring 3 with the kernel's
+ * rights (seen with 7.2), so SMAP would forbid environments to resume by
+ * themselves.
+ */
+static bool emulator_breaks_smap(void)
+{
+    struct cpuid h = cpuid(0x40000000, 0); /* "TCGTCGTCGTCG" */
+
+    return (cpuid(1, 0).c >> 31 & 1) != 0 && h.b == 0x54474354 &&
+           h.c == 0x43544743 && h.d == 0x47435447;
+}
+
 void cpu_detect(void)
 {
     uint32_t max = cpuid(0, 0).a;
@@ -69,7 +82,7 @@ void cpu_detect(void)
 
     cpu_has = (struct cpu_features){
         .smep = seven.b >> 7 & 1,
-        .smap = seven.b >> 20 & 1,
+        .smap = (seven.b >> 20 & 1) != 0 && !emulator_breaks_smap(),
         .umip = seven.c >> 2 & 1,
         .rdseed = seven.b >> 18 & 1,
         .rdrand = one.c >> 30 & 1,

@@ -106,6 +106,11 @@ unsigned arch_cpu_count(void)
     return online;
 }
 
+unsigned arch_cpu_id(unsigned cpu)
+{
+    return cpu_get(cpu)->apic_id;
+}
+
 void arch_cpu_kick(unsigned cpu)
 {
     apic_send(cpu_get(cpu)->apic_id, ARCH_VECTOR_KICK);

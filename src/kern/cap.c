@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Capabilities and guards.
+ *
+ * Guards: names are unique (a number stands for exactly one name while it is
+ * held), so two numbers are equal iff their names are, and a holder may
+ * remember "this capability dominates guard g" for as long as it holds g.
+ * Names and links change under guard_lock; a held guard's name does not.
+ * Source: Mazieres and Kaashoek, HotOS 1997.
+ */
+#include "src/kern/cap.h"
+#include "src/abi/err.h"
+#include "src/abi/pte.h"
+#include "src/kern/env.h"
+#include "src/kern/sysproto.h"
+
+#define CHUNK_FRAMES 16u
+#define CHUNK_GUARDS (CHUNK_FRAMES * PAGE_SIZE / sizeof(struct guard))
+#define CHUNKS (GUARD_MAX / CHUNK_GUARDS)
+#define BUCKETS 1024u
+
+struct guard {
+    _Atomic uint32_t refs;
+    uint32_t next; /* in its bucket, or in the free list; 0 ends it */
+    uint8_t len;
+    uint8_t name[CAP_NAME_MAX];
+    uint8_t pad[3];
+};
+_Static_assert(sizeof(struct guard) == 32, "chunks are whole frames");
+
+struct lock guard_lock;
+static struct guard *chunk[CHUNKS];
+static uint32_t chunks GUARDED_BY(guard_lock);
+static uint32_t free_list GUARDED_BY(guard_lock);
+static uint32_t bucket[BUCKETS] GUARDED_BY(guard_lock);
+
+static struct guard *guard_at(uint32_t guard)
+{
+    return &chunk[guard / CHUNK_GUARDS][guard % CHUNK_GUARDS];
+}
+
+static uint32_t *bucket_of(const uint8_t *name, uint32_t len)
+    REQUIRES(guard_lock)
+{
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (uint32_t i = 0; i < len; i++) {
+        h = (h ^ name[i]) * 16777619u;
+    }
+    return &bucket[h % BUCKETS];
+}
+
+/* One more chunk of unused numbers. Number 0 is not in the list. */
+static int grow(void) REQUIRES(guard_lock)
+{
+    if (chunks == CHUNKS) {
+        return -E_LIMIT;
+    }
+    uint64_t f = page_kalloc(CHUNK_FRAMES);
+    if (f == FRAME_NONE) {
+        return -E_MEM;
+    }
+    chunk[chunks] = arch_frame_ptr(f);
+    uint32_t first = chunks * (uint32_t)CHUNK_GUARDS;
+    for (uint32_t i = (uint32_t)CHUNK_GUARDS; i-- > 0;) {
+        if (first + i != GUARD_ROOT) {
+            chunk[chunks][i].next = free_list;
+            free_list = first + i;
+        }
+    }
+    chunks++;
+    return 0;
+}
+
+static int intern(const uint8_t *name, uint32_t len) REQUIRES(guard_lock)
+{
+    uint32_t *head = bucket_of(name, len);
+    for (uint32_t g = *head; g != 0; g = guard_at(g)->next) {
+        struct guard *known = guard_at(g);
+        if (known->len == len &&
+            __builtin_memcmp(known->name, name, len) == 0) {
+            atomic_fetch_add(&known->refs, 1);
+            return (int)g;
+        }
+    }
+    if (free_list == 0) {
+        int r = grow();
+        if (r < 0) {
+            return r;
+        }
+    }
+    uint32_t g = free_list;
+    struct guard *made = guard_at(g);
+    free_list = made->next;
+    made->len = (uint8_t)len;
+    __builtin_memcpy(made->name, name, len);
+    made->next = *head;
+    *head = g;
+    atomic_store(&made->refs, 1);
+    return (int)g;
+}
+
+int guard_intern(const uint8_t *name, uint32_t len)
+{
+    if (len == 0) {
+        return (int)GUARD_ROOT;
+    }
+    lock_acquire(&guard_lock);
+    int r = intern(name, len);
+    lock_release(&guard_lock);
+    return r;
+}
+
+void guard_hold(uint32_t guard, uint32_t times)
+{
+    if (guard != GUARD_ROOT) {
+        atomic_fetch_add(&guard_at(guard)->refs, times);
+    }
+}
+
+void guard_drop(uint32_t guard)
+{
+    if (guard == GUARD_ROOT) {
+        return;
+    }
+    lock_acquire(&guard_lock);
+    struct guard *g = guard_at(guard);
+    uint32_t before = atomic_fetch_sub(&g->refs, 1);
+    assert(before != 0);
+    if (before == 1) {
+        uint32_t *link = bucket_of(g->name, g->len);
+        while (*link != guard) {
+            link = &guard_at(*link)->next;
+        }
+        *link = g->next;
+        g->next = free_list;
+        free_list = guard;
+    }
+    lock_release(&guard_lock);
+}
+
+static bool prefix(const struct cap *k, const uint8_t *name, uint32_t len)
+{
+    return k->len <= len && __builtin_memcmp(k->name, name, k->len) == 0;
+}
+
+bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights)
+{
+    if ((k->rights & rights) != rights || k->rights == 0) {
+        return false;
+    }
+    if (guard == GUARD_ROOT) {
+        return k->len == 0;
+    }
+    const struct guard *g = guard_at(guard);
+    return prefix(k, g->name, g->len);
+}
+
+const struct cap *cap_get(const struct env *e, uint32_t slot)
+{
+    if (slot >= CAP_SLOTS || e->cap[slot].rights == 0) {
+        return NULL;
+    }
+    return &e->cap[slot];
+}
+
+int cap_error(uint32_t slot)
+{
+    return slot >= CAP_SLOTS ? -E_RANGE : -E_CAP;
+}
+
+int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
+               uint32_t rights)
+{
+    const struct cap *k = cap_get(e, slot);
+    if (k == NULL) {
+        return cap_error(slot);
+    }
+    return cap_dominates(k, guard, rights) ? 0 : -E_CAP;
+}
+
+int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
+{
+    const struct cap *k = cap_get(e, slot);
+    if (k == NULL) {
+        return cap_error(slot);
+    }
+    if ((k->rights & rights) != rights) {
+        return -E_CAP;
+    }
+    return guard_intern(k->name, k->len);
+}
+
+int64_t sys_cap_mint(struct env *e, uint32_t from, uint32_t to, uaddr suffix,
+                     uint32_t len, uint32_t rights)
+{
+    const struct cap *k = cap_get(e, from);
+    if (k == NULL) {
+        return cap_error(from);
+    }
+    if (to >= CAP_SLOTS) {
+        return -E_RANGE;
+    }
+    if (rights == 0 || (rights & ~CAP_ALL) != 0) {
+        return -E_INVAL;
+    }
+    if ((rights & ~(uint32_t)k->rights) != 0) {
+        return -E_CAP;
+    }
+    if (len > CAP_NAME_MAX - (uint32_t)k->len) {
+        return -E_RANGE;
+    }
+    if (e->cap[to].rights != 0) {
+        return -E_BUSY;
+    }
+    struct cap made = *k;
+    int r = copy_in(e, made.name + made.len, suffix, len);
+    if (r < 0) {
+        return r;
+    }
+    made.len = (uint8_t)(made.len + len);
+    made.rights = (uint16_t)rights;
+    e->cap[to] = made;
+    return 0;
+}
+
+int64_t sys_cap_grant(struct env *e, uint32_t k, uint32_t env, uint32_t from,
+                      uint32_t to)
+{
+    struct env *other = env_find(env);
+    if (other == NULL) {
+        return -E_NONE;
+    }
+    int r = cap_demand(e, k, other->guard, CAP_WRITE);
+    if (r < 0) {
+        return r;
+    }
+    const struct cap *given = cap_get(e, from);
+    if (given == NULL) {
+        return cap_error(from);
+    }
+    if ((given->rights & CAP_GRANT) == 0) {
+        return -E_CAP;
+    }
+    if (to >= CAP_SLOTS) {
+        return -E_RANGE;
+    }
+    if (other->cap[to].rights != 0) {
+        return -E_BUSY;
+    }
+    other->cap[to] = *given;
+    return 0;
+}
+
+int64_t sys_cap_drop(struct env *e, uint32_t slot)
+{
+    if (cap_get(e, slot) == NULL) {
+        return cap_error(slot);
+    }
+    e->cap[slot] = (struct cap){0};
+    return 0;
+}
+
+int64_t sys_cap_revoke(struct env *e, uint32_t slot)
+{
+    const struct cap *k = cap_get(e, slot);
+    if (k == NULL) {
+        return cap_error(slot);
+    }
+    if ((k->rights & CAP_CTL) == 0) {
+        return -E_CAP;
+    }
+    const struct cap name = *k;
+    for (unsigned i = 1; i < ENVS_MAX; i++) {
+        struct env *other = env_at(i);
+        for (unsigned s = 0; other != NULL && s < CAP_SLOTS; s++) {
+            struct cap *c = &other->cap[s];
+            if (c->rights != 0 && c->len > name.len &&
+                prefix(&name, c->name, c->len)) {
+                *c = (struct cap){0};
+            }
+        }
+    }
+    return 0;
+}

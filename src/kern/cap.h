@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Capabilities and guards. A guard is an interned name: a resource keeps its
+ * number, and the name lives as long as somebody holds it.
+ */
+#pragma once
+
+#include "src/abi/cap.h"
+#include "src/kern/lock.h"
+#include <stdbool.h>
+
+struct env;
+
+#define GUARD_ROOT 0u /* the empty name; never goes away */
+#define GUARD_MAX (1u << 20)
+
+/*
+ * The guard with this name, held once more.
+ *
+ * len  at most CAP_NAME_MAX
+ *
+ * Returns its number, -E_LIMIT with GUARD_MAX names in use, or -E_MEM.
+ */
+int guard_intern(const uint8_t *name, uint32_t len) EXCLUDES(guard_lock);
+/* Hold `times` more a guard that somebody is known to hold. */
+void guard_hold(uint32_t guard, uint32_t times);
+void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
+
+/* Is the capability's name a prefix of the guard's, and its rights enough? */
+bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights);
+
+/* The capability in a slot: NULL if out of range or empty. */
+const struct cap *cap_get(const struct env *e, uint32_t slot)
+    REQUIRES(bind_lock);
+/* 0 if the slot's capability dominates; -E_RANGE or -E_CAP. */
+int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
+               uint32_t rights) REQUIRES(bind_lock);
+/* -E_RANGE for a slot beyond the list, else -E_CAP: why cap_get failed. */
+int cap_error(uint32_t slot);
+/* The name in a slot as a guard, held. Or -E_RANGE, -E_CAP, -E_LIMIT, -E_MEM */
+int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
+    REQUIRES(bind_lock);

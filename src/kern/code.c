@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Downloaded code, and the heap it lives in.
+ *
+ * Heap: sizes up to half a frame come from frames cut into equal cells, a
+ * power of two each; larger ones are runs of frames. A cell's frame starts
+ * with its struct slab; a slab with no cell in use goes back to page_kfree,
+ * so removing programs returns their memory.
+ *
+ * Write xor execute: code_mem passes on arch_code_*, which maps a run for
+ * execution, and for writing through a window of its own.
+ */
+#include "src/kern/code.h"
+#include "src/abi/err.h"
+#include "src/abi/pte.h"
+
+#define CELL_MIN 32u
+#define CLASSES 7u /* 32 ... 2048 bytes */
+#define RUNS_MAX 512u
+#define TRAP 0xcc /* int3 */
+
+struct cell {
+    struct cell *next;
+};
+
+struct slab {
+    struct slab *next, *previous; /* those of its class with a free cell */
+    struct cell *free;
+    uint32_t used, class;
+} __attribute__((aligned(32)));
+
+/* Address space to run code from, and the frames behind it. */
+struct run {
+    void *rx; /* NULL: unused */
+    uint64_t frame;
+};
+
+struct lock heap_lock;
+static struct slab *partial[CLASSES] GUARDED_BY(heap_lock);
+static struct run run[RUNS_MAX] GUARDED_BY(heap_lock);
+
+static uint64_t frames_of(size_t size)
+{
+    return (size + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+/* The class whose cells hold `size` bytes; CLASSES: none. */
+static uint32_t class_of(size_t size)
+{
+    uint32_t class = 0;
+    while (class < CLASSES && size > CELL_MIN << class) {
+        class ++;
+    }
+    return class;
+}
+
+static void unlink(struct slab *s) REQUIRES(heap_lock)
+{
+    if (s->previous != NULL) {
+        s->previous->next = s->next;
+    } else {
+        partial[s->class] = s->next;
+    }
+    if (s->next != NULL) {
+        s->next->previous = s->previous;
+    }
+}
+
+static void link(struct slab *s) REQUIRES(heap_lock)
+{
+    s->previous = NULL;
+    s->next = partial[s->class];
+    if (s->next != NULL) {
+        s->next->previous = s;
+    }
+    partial[s->class] = s;
+}
+
+static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
+{
+    uint64_t f = page_kalloc(1);
+    if (f == FRAME_NONE) {
+        return NULL;
+    }
+    struct slab *s = arch_frame_ptr(f);
+    s->class = class;
+    uint32_t size = CELL_MIN << class;
+    uint32_t first = size > sizeof(*s) ? size : (uint32_t)sizeof(*s);
+    for (uint32_t at = first; at + size <= PAGE_SIZE; at += size) {
+        struct cell *c = (struct cell *)((uint8_t *)s + at);
+        c->next = s->free;
+        s->free = c;
+    }
+    link(s);
+    return s;
+}
+
+void *code_alloc(size_t size)
+{
+    uint32_t class = class_of(size);
+    if (class == CLASSES) {
+        uint64_t f = page_kalloc(frames_of(size));
+        return f == FRAME_NONE ? NULL : arch_frame_ptr(f);
+    }
+    lock_acquire(&heap_lock);
+    struct slab *s = partial[class];
+    struct cell *c = NULL;
+    if (s == NULL) {
+        s = slab_make(class);
+    }
+    if (s != NULL) {
+        c = s->free;
+        s->free = c->next;
+        s->used++;
+        if (s->free == NULL) {
+            unlink(s);
+        }
+    }
+    lock_release(&heap_lock);
+    return c;
+}
+
+void code_free(void *p, size_t size)
+{
+    if (p == NULL) {
+        return;
+    }
+    uint32_t class = class_of(size);
+    if (class == CLASSES) {
+        page_kfree(arch_ptr_paddr(p) / PAGE_SIZE, frames_of(size));
+        return;
+    }
+    lock_acquire(&heap_lock);
+    struct slab *s =
+        (struct slab *)((uintptr_t)p & ~(uintptr_t)(PAGE_SIZE - 1));
+    struct cell *c = p;
+    assert(s->class == class && s->used > 0);
+    if (s->free == NULL) {
+        link(s);
+    }
+    c->next = s->free;
+    s->free = c;
+    s->used--;
+    if (s->used == 0) {
+        unlink(s);
+        page_kfree(arch_ptr_paddr(s) / PAGE_SIZE, 1);
+    }
+    lock_release(&heap_lock);
+}
+
+/* --------------------------------------------------------- dpf's memory */
+
+static void *mem_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return code_alloc(size);
+}
+
+static void mem_free(void *ctx, void *p, size_t size)
+{
+    (void)ctx;
+    code_free(p, size);
+}
+
+static struct run *run_find(const void *rx) REQUIRES(heap_lock)
+{
+    for (uint32_t i = 0; i < RUNS_MAX; i++) {
+        if (run[i].rx == rx) {
+            return &run[i];
+        }
+    }
+    return NULL;
+}
+
+static void *mem_code_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    void *rx = NULL;
+    uint64_t frames = frames_of(size);
+    lock_acquire(&heap_lock);
+    struct run *r = run_find(NULL);
+    uint64_t f = r == NULL ? FRAME_NONE : page_kalloc(frames);
+    if (f != FRAME_NONE) {
+        __builtin_memset(arch_frame_ptr(f), TRAP, frames * PAGE_SIZE);
+        rx = arch_code_map(f, frames);
+        if (rx == NULL) {
+            page_kfree(f, frames);
+        } else {
+            *r = (struct run){rx, f};
+        }
+    }
+    lock_release(&heap_lock);
+    return rx;
+}
+
+static void mem_code_free(void *ctx, void *rx, size_t size)
+{
+    (void)ctx;
+    lock_acquire(&heap_lock);
+    struct run *r = run_find(rx);
+    assert(rx != NULL && r != NULL);
+    arch_code_unmap(rx, frames_of(size));
+    page_kfree(r->frame, frames_of(size));
+    r->rx = NULL;
+    lock_release(&heap_lock);
+}
+
+static void *mem_code_open(void *ctx, void *rx, size_t size)
+{
+    (void)ctx;
+    return arch_code_open(rx, size);
+}
+
+static void mem_code_seal(void *ctx, void *rx, void *rw, size_t size)
+{
+    (void)ctx;
+    arch_code_seal(rx, rw, size);
+}
+
+const struct dpf_mem code_mem = {
+    .alloc = mem_alloc,
+    .free = mem_free,
+    .code_alloc = mem_code_alloc,
+    .code_free = mem_code_free,
+    .code_open = mem_code_open,
+    .code_seal = mem_code_seal,
+};
+
+/* ---------------------------------------------------------------- loading */
+
+uint64_t code_cost(uint32_t count)
+{
+    /* Kept instructions, native code, the node of a diagram or two. */
+    return 1024 + (uint64_t)count * 64;
+}
+
+int code_error(int dpf)
+{
+    switch (-dpf) {
+    case 0:
+        return 0;
+    case DPF_E_MEM:
+        return -E_MEM;
+    case DPF_E_VERIFY:
+        return -E_VERIFY;
+    case DPF_E_TOO_BIG:
+        return -E_LIMIT;
+    case DPF_E_REGION:
+        return -E_REGION;
+    case DPF_E_CONFLICT:
+        return -E_CONFLICT;
+    case DPF_E_NOT_FOUND:
+        return -E_NONE;
+    case DPF_E_BUSY:
+        return -E_BUSY;
+    default:
+        return -E_INVAL;
+    }
+}
+
+int code_load(const struct env *e, enum dpf_type type, uaddr insns,
+              uint32_t count, struct dpf_program **out, struct dpf_error *err)
+{
+    if (count == 0 || count > CODE_INSNS_MAX) {
+        return -E_INVAL;
+    }
+    size_t size = count * sizeof(struct dpf_insn);
+    struct dpf_insn *copy = code_alloc(size);
+    if (copy == NULL) {
+        return -E_MEM;
+    }
+    int r = copy_in(e, copy, insns, size);
+    if (r == 0) {
+        r = code_error(dpf_program_create(&code_mem, type, copy, count,
+                                          DPF_COMPILE, out, err));
+    }
+    code_free(copy, size);
+    return r;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Downloaded code, for every program type: loading, and the memory that dpf
+ * and its programs live in.
+ */
+#pragma once
+
+#include "dpf/dpf.h"
+#include "src/kern/aspace.h"
+#include "src/kern/lock.h"
+
+#define CODE_INSNS_MAX 4096u /* of one program; lower than dpf's own limit */
+
+/* What dpf gets its memory from. */
+extern const struct dpf_mem code_mem;
+
+/* Kernel memory of any size, 16-byte aligned; contents undefined. */
+void *code_alloc(size_t size) EXCLUDES(heap_lock);
+void code_free(void *p, size_t size) EXCLUDES(heap_lock);
+
+/* Bytes that a program of `count` instructions is charged for. */
+uint64_t code_cost(uint32_t count);
+
+/*
+ * Copy, verify and compile a program of `e`.
+ *
+ * insns  address of struct dpf_insn[count]
+ * err    why it was refused, or NULL
+ *
+ * Returns 0, -E_INVAL (no instructions or too many), -E_FAULT, -E_VERIFY,
+ * -E_MEM.
+ */
+int code_load(const struct env *e, enum dpf_type type, uaddr insns,
+              uint32_t count, struct dpf_program **out, struct dpf_error *err)
+    REQUIRES(bind_lock);
+
+/* The error of a system call for one of dpf's. */
+int code_error(int dpf);

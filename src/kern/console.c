@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The serial line, entropy and the machine's end: small resources that are
+ * one call each.
+ */
+#include "src/kern/console.h"
+#include "src/abi/err.h"
+#include "src/kern/aspace.h"
+#include "src/kern/cap.h"
+#include "src/kern/sysproto.h"
+
+#define CONSOLE_WRITE_MAX 1024u
+#define ENTROPY_MAX 256u
+#define STEP 256u /* bytes copied at a time */
+
+struct lock console_lock;
+static uint32_t console_guard GUARDED_BY(bind_lock);
+
+int console_init(void)
+{
+    static const uint8_t name[] = "console";
+    int g = guard_intern(name, sizeof(name) - 1);
+    if (g > 0) {
+        console_guard = (uint32_t)g;
+        return 0;
+    }
+    return g;
+}
+
+void console_write(const char *text, size_t len)
+{
+    lock_acquire(&console_lock);
+    arch_console_write(text, len);
+    lock_release(&console_lock);
+}
+
+int64_t sys_console_write(struct env *e, uint32_t k, uaddr text, uint32_t len)
+{
+    char step[STEP];
+    int r = cap_demand(e, k, console_guard, CAP_WRITE);
+    if (r < 0) {
+        return r;
+    }
+    if (len > CONSOLE_WRITE_MAX) {
+        return -E_INVAL;
+    }
+    for (uint32_t done = 0; done < len; done += STEP) {
+        uint32_t n = len - done < STEP ? len - done : STEP;
+        uaddr from = {text.va + done};
+        if (copy_in(e, step, from, n) < 0) {
+            return done > 0 ? (int64_t)done : -E_FAULT;
+        }
+        console_write(step, n);
+    }
+    return len;
+}
+
+int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
+{
+    uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
+    if (len > ENTROPY_MAX) {
+        return -E_INVAL;
+    }
+    for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
+        if (!arch_entropy(&word[i])) {
+            return -E_AGAIN;
+        }
+    }
+    int r = copy_out(e, bytes, word, len);
+    return r < 0 ? r : (int64_t)len;
+}
+
+int64_t sys_machine_halt(struct env *e, uint32_t k, uint32_t status)
+{
+    int r = cap_demand(e, k, GUARD_ROOT, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    arch_halt(status);
+}

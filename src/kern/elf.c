@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The first environment from a static ELF64 image. Later ones are made by
+ * their creators with ordinary calls.
+ *
+ * Nothing in the image is believed: every offset is compared with the size
+ * before use, segments must be in ascending order on pages of their own, and
+ * none is both writable and executable.
+ * Source: System V ABI, gABI chapters 4 and 5; AMD64 supplement.
+ */
+#include "src/kern/elf.h"
+#include "src/abi/err.h"
+#include "src/kern/aspace.h"
+#include "src/kern/page.h"
+#include "src/kern/quantum.h"
+#include "src/lib/log.h"
+
+struct header {
+    uint8_t ident[16];
+    uint16_t type, machine;
+    uint32_t version;
+    uint64_t entry, phoff, shoff;
+    uint32_t flags;
+    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+_Static_assert(sizeof(struct header) == 64, "gABI");
+
+struct segment {
+    uint32_t type, flags;
+    uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+_Static_assert(sizeof(struct segment) == 56, "gABI");
+
+#define TYPE_EXEC 2u
+#define MACHINE_X86_64 62u
+#define SEGMENT_LOAD 1u
+#define FLAG_X 1u
+#define FLAG_W 2u
+#define SEGMENTS_MAX 16u
+
+static bool header_ok(const struct header *h, size_t size)
+{
+    static const uint8_t ident[7] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+    return __builtin_memcmp(h->ident, ident, sizeof(ident)) == 0 &&
+           h->type == TYPE_EXEC && h->machine == MACHINE_X86_64 &&
+           h->phentsize == sizeof(struct segment) && h->phnum > 0 &&
+           h->phnum <= SEGMENTS_MAX && h->phoff <= size &&
+           (size - h->phoff) / sizeof(struct segment) >= h->phnum;
+}
+
+/* `above`: first address that no segment before it uses. */
+static bool segment_ok(const struct segment *s, size_t size, uint64_t above)
+{
+    return s->filesz <= s->memsz && s->offset <= size &&
+           s->filesz <= size - s->offset && s->vaddr >= above &&
+           s->vaddr < UADDR_TOP && s->memsz <= UADDR_TOP - s->vaddr &&
+           (s->flags & (FLAG_W | FLAG_X)) != (FLAG_W | FLAG_X) &&
+           s->memsz <= (uint64_t)(PAGE_RUN_MAX - 1) * PAGE_SIZE;
+}
+
+static int load_segment(struct env *e, const struct segment *s,
+                        const uint8_t *image) REQUIRES(bind_lock)
+{
+    uint64_t in_page = s->vaddr % PAGE_SIZE;
+    uint32_t count =
+        (uint32_t)((in_page + s->memsz + PAGE_SIZE - 1) / PAGE_SIZE);
+    int r = env_charge(e, count);
+    if (r < 0) {
+        return r;
+    }
+    int64_t f = page_take(PAGE_ANY, count, GUARD_ROOT, e->index);
+    if (f < 0) {
+        env_refund(e->index, count);
+        return (int)f;
+    }
+    uint8_t *to = arch_frame_ptr((uint64_t)f);
+    __builtin_memcpy(to + in_page, image + s->offset, s->filesz);
+    struct page_binding b = {.va = s->vaddr - in_page,
+                             .frame = (uint64_t)f,
+                             .count = count,
+                             .prot = PAGE_R |
+                                     ((s->flags & FLAG_W) ? PAGE_W : 0) |
+                                     ((s->flags & FLAG_X) ? PAGE_X : 0)};
+    r = aspace_bind(e, &b);
+    if (r < 0) {
+        page_disown((uint64_t)f, count);
+    }
+    return r;
+}
+
+int elf_load(struct env *e, const void *image, size_t size)
+{
+    struct header h;
+    if (size < sizeof(h)) {
+        return -E_INVAL;
+    }
+    __builtin_memcpy(&h, image, sizeof(h));
+    if (!header_ok(&h, size)) {
+        return -E_INVAL;
+    }
+    uint64_t above = PAGE_SIZE; /* page 0 stays free */
+    for (uint32_t i = 0; i < h.phnum; i++) {
+        struct segment s;
+        __builtin_memcpy(&s, (const uint8_t *)image + h.phoff + i * sizeof(s),
+                         sizeof(s));
+        if (s.type != SEGMENT_LOAD || s.memsz == 0) {
+            continue;
+        }
+        if (!segment_ok(&s, size, above)) {
+            return -E_INVAL;
+        }
+        int r = load_segment(e, &s, image);
+        if (r < 0) {
+            return r;
+        }
+        above = (s.vaddr + s.memsz + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
+    }
+    e->uarea->entry[ENV_PROLOGUE] = h.entry;
+    return above == PAGE_SIZE ? -E_INVAL : 0;
+}
+
+static uint64_t module_frames(const struct boot_module *m)
+{
+    return (m->at.end - m->at.start + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+int elf_first(const struct boot_info *info)
+{
+    if (info->modules == 0) {
+        return -E_NONE;
+    }
+    uint64_t frames = 0;
+    for (uint32_t i = 0; i < info->modules; i++) {
+        frames += module_frames(&info->module[i]);
+    }
+    struct env *e = NULL;
+    int r = env_make(NULL, GUARD_ROOT, page_free_count() + frames, &e);
+    if (r < 0) {
+        return r;
+    }
+    r = env_charge(e, frames);
+    assert(r == 0);
+    for (uint32_t i = 0; i < info->modules; i++) {
+        const struct boot_module *m = &info->module[i];
+        page_adopt(m->at.start / PAGE_SIZE, module_frames(m), e->index);
+    }
+    e->cap[0] = (struct cap){.rights = CAP_ALL};
+    const struct boot_module *m = &info->module[0];
+    r = elf_load(e, arch_frame_ptr(m->at.start / PAGE_SIZE),
+                 m->at.end - m->at.start);
+    if (r < 0) {
+        log_line("module %s is not a program for us: static ELF64, x86-64, "
+                 "pages of segments apart, none writable and executable",
+                 m->name);
+        return r;
+    }
+    return quantum_give(0, 0, e);
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Environments: creation, the end of one with everything it holds, upcalls.
+ *
+ * Invariants: frames_used <= frames_quota for each; the quota of a child came
+ * out of its parent's and returns there. After env_reap nothing in the kernel
+ * names the environment: no slice, ring, binding, region, range, predicate,
+ * table entry or frame.
+ * Source: Engler95 s5 (the exception, interrupt, protected entry and
+ * addressing contexts); Xok's env.
+ */
+#include "src/kern/env.h"
+#include "src/abi/err.h"
+#include "src/kern/event.h"
+#include "src/kern/page.h"
+#include "src/kern/quantum.h"
+#include "src/kern/sysinfo.h"
+#include "src/kern/sysproto.h"
+#include "src/lib/log.h"
+
+#define INDEX_MASK 0xffu
+#define GENERATION_ONE 0x100u
+#define VECTOR_PROTECTION 13u /* general protection: SDM 3A s6.15 */
+
+static struct env *_Atomic slot[ENVS_MAX];
+static uint32_t living GUARDED_BY(bind_lock);
+
+struct lock bind_lock;
+
+struct env *env_at(uint32_t index)
+{
+    return index < ENVS_MAX
+               ? atomic_load_explicit(&slot[index], memory_order_acquire)
+               : NULL;
+}
+
+struct env *env_find(uint32_t id)
+{
+    struct env *e = env_at(id & INDEX_MASK);
+    return e != NULL && id != 0 && e->id == id &&
+                   atomic_load(&e->state) != ENV_FREE
+               ? e
+               : NULL;
+}
+
+static uint64_t *used(struct sysinfo_env *info)
+{
+    return &info->frames_used;
+}
+
+int env_charge(struct env *e, uint64_t frames)
+{
+    uint64_t now = __atomic_load_n(used(e->info), __ATOMIC_RELAXED);
+    if (frames > e->info->frames_quota - now) {
+        return -E_QUOTA;
+    }
+    __atomic_fetch_add(used(e->info), frames, __ATOMIC_RELAXED);
+    return 0;
+}
+
+void env_refund(uint32_t index, uint64_t frames)
+{
+    if (index != 0) {
+        __atomic_fetch_sub(used(env_at(index)->info), frames, __ATOMIC_RELAXED);
+    }
+}
+
+static uint64_t frames_of(uint64_t bytes)
+{
+    return (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+int env_charge_bytes(struct env *e, uint64_t bytes)
+{
+    int r = env_charge(e, frames_of(e->kernel_bytes + bytes) -
+                              frames_of(e->kernel_bytes));
+    if (r == 0) {
+        e->kernel_bytes += bytes;
+    }
+    return r;
+}
+
+void env_refund_bytes(struct env *e, uint64_t bytes)
+{
+    assert(e->kernel_bytes >= bytes);
+    env_refund(e->index,
+               frames_of(e->kernel_bytes) - frames_of(e->kernel_bytes - bytes));
+    e->kernel_bytes -= bytes;
+}
+
+bool env_become(struct env *e, uint32_t from, uint32_t to)
+{
+    if (!atomic_compare_exchange_strong(&e->state, &from, to)) {
+        return false;
+    }
+    e->info->state = (uint16_t)(to == ENV_DYING ? ENV_RUNNING : to);
+    return true;
+}
+
+/* A free slot's structure, made if the slot is used for the first time. */
+static int slot_find(struct env **out) REQUIRES(bind_lock)
+{
+    for (uint32_t i = 1; i < ENVS_MAX; i++) {
+        struct env *e = env_at(i);
+        if (e != NULL && atomic_load(&e->state) != ENV_FREE) {
+            continue;
+        }
+        if (e == NULL) {
+            uint64_t f = page_kalloc(1);
+            if (f == FRAME_NONE) {
+                return -E_MEM;
+            }
+            e = arch_frame_ptr(f);
+            e->index = i;
+            e->info = sysinfo_env(i);
+            atomic_store_explicit(&slot[i], e, memory_order_release);
+        }
+        *out = e;
+        return 0;
+    }
+    return -E_LIMIT;
+}
+
+static int uarea_make(struct env *e) REQUIRES(bind_lock)
+{
+    int64_t f = page_take(PAGE_ANY, 1, e->guard, e->index);
+    if (f < 0) {
+        return (int)f;
+    }
+    e->uarea_frame = (uint64_t)f;
+    e->uarea = arch_frame_ptr(e->uarea_frame);
+    e->uarea->version = UAREA_VERSION;
+    e->uarea->env = e->id;
+    return 0;
+}
+
+static void reset(struct env *e, struct env *parent, uint32_t guard,
+                  uint64_t quota) REQUIRES(bind_lock)
+{
+    uint32_t old = e->info->id;
+    e->id = (old + GENERATION_ONE) & ~INDEX_MASK;
+    e->id = (e->id == 0 ? GENERATION_ONE : e->id) | e->index;
+    *e->info = (struct sysinfo_env){
+        .id = e->id, .frames_used = ASPACE_FRAMES, .frames_quota = quota};
+    e->guard = guard;
+    e->parent = parent != NULL ? parent->index : 0;
+    e->debt_ticks = 0;
+    e->kernel_bytes = 0;
+    e->fpu_cpu = ENV_NO_CPU;
+    atomic_store(&e->wait_predicate, 0);
+    atomic_store(&e->doomed, 0);
+    atomic_store(&e->cpus, 0);
+    __builtin_memset(e->cap, 0, sizeof(e->cap));
+    arch_frame_init(&e->frame, 0, 0);
+    arch_fpu_init(e->fpu);
+}
+
+int env_make(struct env *parent, uint32_t guard, uint64_t quota,
+             struct env **out)
+{
+    struct env *e = NULL;
+    int r = slot_find(&e);
+    if (r < 0) {
+        return r;
+    }
+    if (quota < ASPACE_FRAMES) {
+        return -E_QUOTA;
+    }
+    if (parent != NULL) {
+        struct sysinfo_env *p = parent->info;
+        if (quota >
+            p->frames_quota - __atomic_load_n(used(p), __ATOMIC_RELAXED)) {
+            return -E_QUOTA;
+        }
+        p->frames_quota -= quota;
+    }
+    reset(e, parent, guard, quota);
+    r = uarea_make(e);
+    if (r < 0) {
+        goto no_uarea;
+    }
+    r = aspace_create(e);
+    if (r < 0) {
+        goto no_aspace;
+    }
+    e->info->uarea_frame = e->uarea_frame;
+    living++;
+    bool made = env_become(e, ENV_FREE, ENV_NEW);
+    assert(made);
+    *out = e;
+    return 0;
+
+no_aspace:
+    page_disown(e->uarea_frame, 1);
+no_uarea:
+    if (parent != NULL) {
+        parent->info->frames_quota += quota;
+    }
+    return r;
+}
+
+void env_doom(struct env *e, const struct env_death *why)
+{
+    if (atomic_load(&e->doomed) != 0) {
+        return;
+    }
+    e->info->end = (uint16_t)why->end;
+    e->info->end_detail = why->detail;
+    e->info->end_rip = why->rip;
+    e->info->end_address = why->address;
+    if (why->end != ENV_END_DESTROYED) {
+        log_line("environment %x ended: %s %u at %lx, address %lx", e->id,
+                 why->end == ENV_END_FAULT ? "exception" : "overrun",
+                 why->detail, (unsigned long)why->rip,
+                 (unsigned long)why->address);
+    }
+    atomic_store(&e->doomed, 1);
+    if (env_become(e, ENV_READY, ENV_DYING) ||
+        env_become(e, ENV_ASLEEP, ENV_DYING) ||
+        env_become(e, ENV_NEW, ENV_DYING)) {
+        env_reap(e);
+        return;
+    }
+    if (e->info->cpu != arch_cpu()) {
+        arch_cpu_kick(e->info->cpu); /* it sees `doomed` on its way out */
+    }
+}
+
+/* Children and what is left of the quota go to the parent. */
+static void bequeath(struct env *e) REQUIRES(bind_lock)
+{
+    struct env *heir = env_at(e->parent);
+    for (uint32_t i = 1; i < ENVS_MAX; i++) {
+        struct env *child = env_at(i);
+        if (child != NULL && child->parent == e->index) {
+            child->parent = e->parent;
+        }
+    }
+    uint64_t left = page_disown_all(e->index, e->parent);
+    if (heir != NULL) {
+        __atomic_fetch_add(used(heir->info), left, __ATOMIC_RELAXED);
+        heir->info->frames_quota += e->info->frames_quota;
+    }
+}
+
+void env_reap(struct env *e)
+{
+    assert(atomic_load(&e->state) == ENV_DYING);
+    quantum_env_end(e);
+    event_env_end(e);
+    quantum_forget(e);
+    aspace_destroy(e);
+    bequeath(e);
+    __builtin_memset(e->cap, 0, sizeof(e->cap));
+    guard_drop(e->guard);
+    e->info->uarea_frame = 0;
+    e->info->frames_used = 0;
+    e->info->frames_quota = 0;
+    bool freed = env_become(e, ENV_DYING, ENV_FREE);
+    assert(freed);
+    if (--living == 0) {
+        log_line("no environment is left: halting");
+        arch_halt(e->info->end == ENV_END_DESTROYED ? e->info->end_detail : 1);
+    }
+}
+
+bool env_upcall(struct frame *f, uint64_t entry, uint64_t stack)
+{
+    if (entry == 0) {
+        return false;
+    }
+    arch_frame_init(f, entry, stack);
+    return arch_frame_sanitize(f);
+}
+
+/* Enter entry[n] with the state in uarea.fault; false if it cannot be. */
+static bool fault_upcall(struct env *e, struct frame *f, unsigned n)
+{
+    struct uarea *u = e->uarea;
+    uint64_t entry = __atomic_load_n(&u->entry[n], __ATOMIC_RELAXED);
+    uint64_t stack = __atomic_load_n(&u->fault_stack_top, __ATOMIC_RELAXED);
+    if (entry == 0 ||
+        __atomic_load_n(&u->fault_active, __ATOMIC_RELAXED) != 0) {
+        return false;
+    }
+    if (stack == 0) {
+        stack = __atomic_load_n(&u->stack_top, __ATOMIC_RELAXED);
+    }
+    struct frame in = *f;
+    if (!env_upcall(f, entry, stack)) {
+        *f = in;
+        return false;
+    }
+    u->fault = in;
+    u->fault_active = 1;
+    return true;
+}
+
+void env_fault(struct env *e, struct frame *f, uint32_t vector)
+{
+    f->vector = vector;
+    if (vector == FRAME_FOREIGN &&
+        __atomic_load_n(&e->uarea->entry[ENV_FOREIGN], __ATOMIC_RELAXED) == 0) {
+        f->rax = (uint64_t)-E_NOSYS;
+        return;
+    }
+    if (fault_upcall(e, f, vector == FRAME_FOREIGN ? ENV_FOREIGN : ENV_FAULT)) {
+        return;
+    }
+    struct env_death why = {ENV_END_FAULT, vector, f->rip, f->address};
+    lock_acquire(&bind_lock);
+    env_doom(e, &why);
+    lock_release(&bind_lock);
+}
+
+int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota)
+{
+    int g = cap_guard(e, guard, CAP_CTL);
+    if (g < 0) {
+        return g;
+    }
+    struct env *made = NULL;
+    int r = env_make(e, (uint32_t)g, quota, &made);
+    if (r < 0) {
+        guard_drop((uint32_t)g);
+        return r;
+    }
+    return made->id;
+}
+
+int64_t sys_env_destroy(struct env *e, uint32_t k, uint32_t env,
+                        uint32_t status)
+{
+    struct env *other = e;
+    if (env != 0 && env != e->id) {
+        other = env_find(env);
+        if (other == NULL) {
+            return -E_NONE;
+        }
+        int r = cap_demand(e, k, other->guard, CAP_CTL);
+        if (r < 0) {
+            return r;
+        }
+    }
+    struct env_death why = {ENV_END_DESTROYED, status, 0, 0};
+    env_doom(other, &why);
+    return 0;
+}

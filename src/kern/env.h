@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Environments: the holders of everything. `state` says who may touch what:
+ * an environment in ENV_RUNNING belongs to the processor that made it so (its
+ * frame, FPU area and sleep fields too); every other change is a compare and
+ * swap. Structures are never freed, so a stale pointer is harmless; an id has
+ * a generation, so a stale id is found out.
+ */
+#pragma once
+
+#include "src/abi/cap.h"
+#include "src/abi/sysinfo.h"
+#include "src/abi/uarea.h"
+#include "src/kern/cap.h"
+#include "src/kern/lock.h"
+
+#define ENVS_MAX 256u /* index 0 is nobody */
+#define ENV_PREDICATES 8u
+#define ENV_NO_CPU UINT32_MAX
+#define ENV_DYING 0x100u /* a state beside those exposed: being torn down */
+
+struct event_predicate;
+
+struct env {
+    uint32_t id; /* generation << 8 | index; 0: slot not in use */
+    uint32_t index;
+    struct sysinfo_env *info; /* exposed: quota, use, reason of the end */
+    struct uarea *uarea;      /* written by the environment at any time */
+    uint64_t uarea_frame, root;
+    uint32_t guard;  /* held */
+    uint32_t parent; /* index of who gets what remains; 0 nobody */
+
+    _Atomic uint32_t state;  /* enum env_state or ENV_DYING */
+    _Atomic uint32_t doomed; /* to be torn down when it stops running */
+    _Atomic uint64_t cpus;   /* processors with a slice for it */
+
+    /* Asleep: what wakes it. */
+    _Atomic uint64_t wait_mask;
+    _Atomic uint64_t wait_deadline;  /* tsc */
+    _Atomic uint32_t wait_predicate; /* 0: none */
+    uint32_t fpu_cpu; /* where the registers were when last saved */
+
+    uint64_t debt_ticks;                         /* to be forfeited */
+    uint64_t kernel_bytes GUARDED_BY(bind_lock); /* see env_charge_bytes */
+    struct event_predicate *predicate[ENV_PREDICATES];
+    struct cap cap[CAP_SLOTS] GUARDED_BY(bind_lock);
+    struct frame frame; /* where it resumes */
+    _Alignas(16) uint8_t fpu[ARCH_FPU_SIZE];
+};
+_Static_assert(sizeof(struct env) <= 4096, "one frame");
+
+/* By index: NULL if that slot was never used. May be a free one. */
+struct env *env_at(uint32_t index);
+/* By id: NULL if there is no such environment now. */
+struct env *env_find(uint32_t id);
+
+/* Quota of frames. 0 or -E_QUOTA. */
+int env_charge(struct env *e, uint64_t frames) REQUIRES(bind_lock);
+/* Any time; index 0 is nobody's. */
+void env_refund(uint32_t index, uint64_t frames);
+/*
+ * Quota for kernel memory that an environment causes (downloaded code,
+ * bindings): whole frames of the running total. 0 or -E_QUOTA.
+ */
+int env_charge_bytes(struct env *e, uint64_t bytes) REQUIRES(bind_lock);
+void env_refund_bytes(struct env *e, uint64_t bytes) REQUIRES(bind_lock);
+
+/*
+ * A new environment.
+ *
+ * parent  its quota gives the child's; NULL for the first
+ * guard   held by the caller, who hands it over on success
+ * out     set on success
+ *
+ * Returns 0, -E_QUOTA (too small, or more than the parent has), -E_LIMIT,
+ * -E_MEM.
+ */
+int env_make(struct env *parent, uint32_t guard, uint64_t quota,
+             struct env **out) REQUIRES(bind_lock);
+
+/* Why and where an environment ended. */
+struct env_death {
+    enum env_end end;
+    uint32_t detail;
+    uint64_t rip, address;
+};
+
+/*
+ * End `e`: now, or if a processor runs it, when that one next leaves it.
+ */
+void env_doom(struct env *e, const struct env_death *why) REQUIRES(bind_lock);
+/* Tear down an environment in ENV_DYING, which no processor runs. */
+void env_reap(struct env *e) REQUIRES(bind_lock);
+
+/* Change the state if it is `from`; keeps the exposed copy. */
+bool env_become(struct env *e, uint32_t from, uint32_t to);
+
+/*
+ * An exception or a foreign call of `e`, which this processor runs with its
+ * state in `f`. Changes `f` to enter the upcall, or dooms the environment.
+ */
+void env_fault(struct env *e, struct frame *f, uint32_t vector)
+    EXCLUDES(bind_lock);
+/* The upcall entry[n] on `stack`: false if there is none that can be entered */
+bool env_upcall(struct frame *f, uint64_t entry, uint64_t stack);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events and wakeup predicates. A predicate is verified bytecode over memory
+ * that was pinned when it was downloaded; it is run when its environment's
+ * slice comes round, with little fuel, by the processor that claimed it.
+ * Source: Engler95 s5.1.3 (wakeup predicates as Xok has them).
+ */
+#include "src/kern/event.h"
+#include "src/abi/err.h"
+#include "src/kern/code.h"
+#include "src/kern/page.h"
+#include "src/kern/quantum.h"
+#include "src/kern/sysproto.h"
+
+#define PREDICATE_FUEL 1024u
+#define PREDICATE_INSNS_MAX 4096u
+
+struct event_predicate {
+    struct dpf_program *program;
+    struct page_pass pass;
+    struct event_region region[EVENT_REGIONS_MAX];
+    uint32_t regions; /* pinned */
+    uint64_t bytes;   /* charged */
+};
+
+void event_signal(struct env *e, uint32_t bit)
+{
+    uint64_t b = 1ull << bit;
+    __atomic_fetch_or(&e->uarea->pending, b, __ATOMIC_SEQ_CST);
+    if (atomic_load(&e->state) == ENV_ASLEEP &&
+        (atomic_load(&e->wait_mask) & b) != 0 &&
+        env_become(e, ENV_ASLEEP, ENV_READY)) {
+        quantum_kick(e);
+    }
+}
+
+bool event_pending(const struct env *e)
+{
+    return (__atomic_load_n(&e->uarea->pending, __ATOMIC_SEQ_CST) &
+            atomic_load(&e->wait_mask)) != 0;
+}
+
+static bool predicate_true(struct env *e, const struct event_predicate *p)
+{
+    struct dpf_run run = {.region_count = p->regions, .fuel = PREDICATE_FUEL};
+    for (uint32_t i = 0; i < p->regions; i++) {
+        const struct event_region *r = &p->region[i];
+        run.regions[i].base = (uint8_t *)arch_frame_ptr(r->frame) + r->offset;
+        run.regions[i].len = r->len;
+    }
+    struct dpf_result result = dpf_program_run(p->program, &run);
+    if (result.end != DPF_END_EXIT || result.r0 == 0) {
+        return false;
+    }
+    e->uarea->tag = result.r0;
+    return true;
+}
+
+bool event_due(struct env *e, uint64_t now)
+{
+    uint32_t p = atomic_load(&e->wait_predicate);
+    return event_pending(e) || atomic_load(&e->wait_deadline) <= now ||
+           (p != 0 && predicate_true(e, e->predicate[p - 1]));
+}
+
+static struct event_predicate *find(const struct env *e, uint32_t id)
+{
+    return id == 0 || id > ENV_PREDICATES ? NULL : e->predicate[id - 1];
+}
+
+int64_t sys_event_wait(struct env *e, uint64_t mask, uint64_t deadline,
+                       uint32_t predicate)
+{
+    if (predicate != 0 && find(e, predicate) == NULL) {
+        return -E_NONE;
+    }
+    atomic_store(&e->wait_mask, mask);
+    atomic_store(&e->wait_deadline, deadline);
+    atomic_store(&e->wait_predicate, predicate);
+    if (!event_due(e, arch_tsc())) {
+        cpu_this()->leave = LEAVE_SLEEP;
+    }
+    return 0;
+}
+
+static void destroy(struct env *e, struct event_predicate *p)
+    REQUIRES(bind_lock)
+{
+    for (uint32_t i = 0; i < p->regions; i++) {
+        page_unpin(p->region[i].frame, 1);
+    }
+    page_pass_finish(&p->pass);
+    dpf_program_destroy(p->program);
+    env_refund_bytes(e, p->bytes);
+    code_free(p, sizeof(*p));
+}
+
+/* Pin what the predicate reads. Each region lies inside one frame. */
+static int pin_regions(struct event_predicate *p, const struct event_args *a)
+{
+    for (uint32_t i = 0; i < a->regions; i++) {
+        const struct event_region *r = &a->region[i];
+        if (r->len > PAGE_SIZE || r->offset > PAGE_SIZE - r->len) {
+            return -E_RANGE;
+        }
+        int pinned = page_pin(&p->pass, r->frame, 1);
+        if (pinned < 0) {
+            return pinned;
+        }
+        p->region[p->regions++] = *r;
+    }
+    return 0;
+}
+
+static int make(struct env *e, const struct cap *k, const struct event_args *a,
+                struct event_predicate **out) REQUIRES(bind_lock)
+{
+    struct event_predicate *p = code_alloc(sizeof(*p));
+    if (p == NULL) {
+        return -E_MEM;
+    }
+    *p = (struct event_predicate){.bytes = code_cost(a->count)};
+    page_pass_init(&p->pass, k, CAP_READ);
+    int r = env_charge_bytes(e, p->bytes);
+    if (r < 0) {
+        code_free(p, sizeof(*p));
+        return r;
+    }
+    r = pin_regions(p, a);
+    if (r == 0) {
+        uaddr insns = {a->insns};
+        r = code_load(e, DPF_PREDICATE, insns, a->count, &p->program, NULL);
+    }
+    if (r < 0) {
+        destroy(e, p);
+        return r;
+    }
+    *out = p;
+    return 0;
+}
+
+int64_t sys_event_bind(struct env *e, uint32_t k, uaddr args)
+{
+    const struct cap *c = cap_get(e, k);
+    if (c == NULL) {
+        return cap_error(k);
+    }
+    struct event_args a;
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    if (a.count == 0 || a.count > PREDICATE_INSNS_MAX ||
+        a.regions > EVENT_REGIONS_MAX) {
+        return -E_INVAL;
+    }
+    uint32_t i = 0;
+    while (i < ENV_PREDICATES && e->predicate[i] != NULL) {
+        i++;
+    }
+    if (i == ENV_PREDICATES) {
+        return -E_LIMIT;
+    }
+    r = make(e, c, &a, &e->predicate[i]);
+    return r < 0 ? r : (int64_t)i + 1;
+}
+
+int64_t sys_event_unbind(struct env *e, uint32_t predicate)
+{
+    struct event_predicate *p = find(e, predicate);
+    if (p == NULL) {
+        return -E_NONE;
+    }
+    e->predicate[predicate - 1] = NULL;
+    destroy(e, p);
+    return 0;
+}
+
+void event_env_end(struct env *e)
+{
+    for (uint32_t i = 0; i < ENV_PREDICATES; i++) {
+        struct event_predicate *p = e->predicate[i];
+        e->predicate[i] = NULL;
+        if (p != NULL) {
+            destroy(e, p);
+        }
+    }
+}

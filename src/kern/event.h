@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events and wakeup predicates.
+ */
+#pragma once
+
+#include "src/abi/event.h"
+#include "src/kern/env.h"
+
+/*
+ * Set a bit of uarea.pending and wake the environment if it waits for it. The
+ * caller makes sure that `e` is not torn down meanwhile (it holds the lock of
+ * a ring of `e`, or bind_lock).
+ */
+void event_signal(struct env *e, uint32_t bit);
+
+/* Is the wait of `e` over? It is in ENV_RUNNING, claimed by the caller. */
+bool event_due(struct env *e, uint64_t now);
+bool event_pending(const struct env *e);
+/* Free the predicates of `e`. */
+void event_env_end(struct env *e) REQUIRES(bind_lock);

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Physical frames (page.h has the word's layout and the rule of life).
+ *
+ * Invariants: counters in `chunk_free` equal the zero words of each chunk of
+ * 512 frames; a frame that leaves 0 was zeroed or is the kernel's own; quota
+ * of the owner is given back exactly when the word returns to 0.
+ * Source: Engler95 s5.1; Xok's ppage.
+ */
+#include "src/kern/page.h"
+#include "src/abi/err.h"
+#include "src/kern/env.h"
+#include "src/kern/sysproto.h"
+
+#define OWNER_SHIFT 20u
+#define BINDS_SHIFT 30u
+#define PINS_SHIFT 46u
+#define GUARD_MASK ((1ull << OWNER_SHIFT) - 1)
+#define OWNER_MASK (0x3ffull << OWNER_SHIFT)
+#define BIND_ONE (1ull << BINDS_SHIFT)
+#define BINDS_MASK (0xffffull << BINDS_SHIFT)
+#define PIN_ONE (1ull << PINS_SHIFT)
+#define PINS_MASK (0x3fffull << PINS_SHIFT)
+#define IN_USE (PAGE_OWNED | PAGE_KERNEL | BINDS_MASK | PINS_MASK)
+_Static_assert(GUARD_MAX - 1 <= GUARD_MASK, "guards fit");
+_Static_assert(ENVS_MAX <= 1u << 10, "owners fit");
+
+#define CHUNK 512u /* frames; 2 MiB */
+
+struct lock page_lock;
+static _Atomic uint64_t *word; /* one for each frame */
+static uint64_t words;
+static uint16_t *chunk_free GUARDED_BY(page_lock);
+static uint64_t *free_frames GUARDED_BY(page_lock); /* exposed */
+static uint64_t free_early;                         /* until page_expose */
+static uint64_t hint GUARDED_BY(page_lock);         /* chunk to look at first */
+
+uint64_t page_count(void)
+{
+    return words;
+}
+
+uint64_t page_free_count(void)
+{
+    lock_acquire(&page_lock);
+    uint64_t n = *free_frames;
+    lock_release(&page_lock);
+    return n;
+}
+
+void page_expose(uint64_t *counter)
+{
+    lock_acquire(&page_lock);
+    *counter = *free_frames;
+    free_frames = counter;
+    lock_release(&page_lock);
+}
+
+static uint64_t load(uint64_t f)
+{
+    return atomic_load_explicit(&word[f], memory_order_relaxed);
+}
+
+static bool swap(uint64_t f, uint64_t *was, uint64_t is)
+{
+    return atomic_compare_exchange_weak(&word[f], was, is);
+}
+
+static void count_free(uint64_t f, bool is_free) REQUIRES(page_lock)
+{
+    uint32_t n = chunk_free[f / CHUNK];
+    chunk_free[f / CHUNK] = (uint16_t)(is_free ? n + 1 : n - 1);
+    *free_frames += is_free ? 1 : (uint64_t)-1;
+}
+
+/* Room for the tables themselves, off the start of the first range it fits. */
+static uint64_t carve(const struct boot_range *ram, uint32_t rams,
+                      uint64_t frames)
+{
+    for (uint32_t i = 0; i < rams; i++) {
+        uint64_t start = (ram[i].start + PAGE_SIZE - 1) / PAGE_SIZE;
+        uint64_t end = ram[i].end / PAGE_SIZE;
+        if (start < end && end - start >= frames) {
+            return start;
+        }
+    }
+    panic("no range of memory holds %lu frames for the frame table",
+          (unsigned long)frames);
+}
+
+void page_init(const struct boot_range *ram, uint32_t rams, uint64_t top)
+{
+    words = top / PAGE_SIZE;
+    uint64_t chunks = (words + CHUNK - 1) / CHUNK;
+    uint64_t bytes = words * sizeof(*word) + chunks * sizeof(*chunk_free);
+    uint64_t own = (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t at = carve(ram, rams, own);
+
+    lock_acquire(&page_lock);
+    word = arch_frame_ptr(at);
+    chunk_free = (uint16_t *)(word + words);
+    free_early = 0;
+    free_frames = &free_early;
+    hint = 0;
+    __builtin_memset(arch_frame_ptr(at), 0, own * PAGE_SIZE);
+    for (uint64_t f = 0; f < words; f++) {
+        atomic_store_explicit(&word[f], PAGE_KERNEL, memory_order_relaxed);
+    }
+    for (uint32_t i = 0; i < rams; i++) {
+        uint64_t f = (ram[i].start + PAGE_SIZE - 1) / PAGE_SIZE;
+        for (; f < ram[i].end / PAGE_SIZE && f < words; f++) {
+            if (f != 0 && (f < at || f >= at + own)) {
+                atomic_store_explicit(&word[f], 0, memory_order_relaxed);
+                count_free(f, true);
+            }
+        }
+    }
+    lock_release(&page_lock);
+}
+
+static bool run_free(uint64_t f, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        if (load(f + i) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One free frame: the first chunk from the hint on that has any. */
+static uint64_t find_one(void) REQUIRES(page_lock)
+{
+    uint64_t chunks = (words + CHUNK - 1) / CHUNK;
+    for (uint64_t n = 0; n < chunks; n++, hint = (hint + 1) % chunks) {
+        if (chunk_free[hint] == 0) {
+            continue;
+        }
+        uint64_t f = hint * CHUNK;
+        while (load(f) != 0) {
+            f++;
+        }
+        return f;
+    }
+    return FRAME_NONE;
+}
+
+static uint64_t find_run(uint64_t count) REQUIRES(page_lock)
+{
+    if (count == 1) {
+        return find_one();
+    }
+    uint64_t align = count >= CHUNK ? CHUNK : 1;
+    uint64_t run = 0; /* free frames just before f */
+    for (uint64_t f = 0; f < words; f++) {
+        if (run == 0 && f % CHUNK == 0 && chunk_free[f / CHUNK] == 0) {
+            f += CHUNK - 1;
+            continue;
+        }
+        if (load(f) != 0 || (run == 0 && f % align != 0)) {
+            run = 0;
+            continue;
+        }
+        if (++run == count) {
+            return f + 1 - count;
+        }
+    }
+    return FRAME_NONE;
+}
+
+static void take(uint64_t f, uint64_t count, uint64_t value) REQUIRES(page_lock)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        atomic_store_explicit(&word[f + i], value, memory_order_relaxed);
+        count_free(f + i, false);
+    }
+}
+
+/*
+ * A run for the kernel, zeroed. What is meant for an environment becomes so
+ * (give) only after that, lest a pin from elsewhere see the old contents.
+ */
+static uint64_t take_any(uint64_t count, uint64_t value) EXCLUDES(page_lock)
+{
+    lock_acquire(&page_lock);
+    uint64_t f = FRAME_NONE;
+    if (count <= *free_frames && count > 0) {
+        f = find_run(count);
+    }
+    if (f != FRAME_NONE) {
+        take(f, count, value);
+    }
+    lock_release(&page_lock);
+    if (f != FRAME_NONE) {
+        __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
+    }
+    return f;
+}
+
+static int64_t take_named(uint64_t f, uint64_t count) EXCLUDES(page_lock)
+{
+    if (f >= words || count > words - f) {
+        return -E_RANGE;
+    }
+    lock_acquire(&page_lock);
+    bool ok = run_free(f, count);
+    if (ok) {
+        take(f, count, PAGE_KERNEL);
+    }
+    lock_release(&page_lock);
+    if (!ok) {
+        return -E_BUSY;
+    }
+    __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
+    return (int64_t)f;
+}
+
+static void give(uint64_t f, uint64_t count, uint64_t value)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        assert(load(f + i) == PAGE_KERNEL);
+        atomic_store(&word[f + i], value);
+    }
+}
+
+uint64_t page_kalloc(uint64_t count)
+{
+    return take_any(count, PAGE_KERNEL);
+}
+
+/* Take from the word a count or a flag; free the frame after its last use. */
+static void lower(uint64_t f, uint64_t less, uint64_t without)
+    EXCLUDES(page_lock)
+{
+    uint64_t was = load(f);
+    for (;;) {
+        uint64_t is = (was - less) & ~without;
+        if ((is & IN_USE) == 0) {
+            break;
+        }
+        if (swap(f, &was, is)) {
+            return;
+        }
+    }
+    /* The last use: nobody can begin another, but others may end theirs. */
+    uint64_t is;
+    lock_acquire(&page_lock);
+    was = load(f);
+    do {
+        is = (was - less) & ~without;
+        is = (is & IN_USE) == 0 ? 0 : is;
+    } while (!swap(f, &was, is));
+    if (is == 0) {
+        count_free(f, true);
+        env_refund((uint32_t)((was & OWNER_MASK) >> OWNER_SHIFT), 1);
+    }
+    lock_release(&page_lock);
+    if (is == 0) {
+        guard_drop((uint32_t)(was & GUARD_MASK));
+    }
+}
+
+void page_kfree(uint64_t frame, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        assert(load(frame + i) == PAGE_KERNEL);
+        lower(frame + i, 0, PAGE_KERNEL);
+    }
+}
+
+int64_t page_take(uint64_t frame, uint32_t count, uint32_t guard,
+                  uint32_t owner)
+{
+    int64_t r;
+    if (frame == PAGE_ANY) {
+        frame = take_any(count, PAGE_KERNEL);
+        r = frame == FRAME_NONE ? -E_MEM : (int64_t)frame;
+    } else {
+        r = take_named(frame, count);
+    }
+    if (r >= 0) {
+        guard_hold(guard, count);
+        give(frame, count, PAGE_OWNED | guard | (uint64_t)owner << OWNER_SHIFT);
+    }
+    return r;
+}
+
+void page_adopt(uint64_t frame, uint64_t count, uint32_t owner)
+{
+    give(frame, count, PAGE_OWNED | (uint64_t)owner << OWNER_SHIFT);
+}
+
+uint64_t page_table_take(uint32_t owner)
+{
+    return take_any(1, PAGE_KERNEL | (uint64_t)owner << OWNER_SHIFT);
+}
+
+void page_table_free(uint64_t frame)
+{
+    lower(frame, 0, PAGE_KERNEL);
+}
+
+int page_demand(const struct cap *k, uint32_t rights, uint64_t frame,
+                uint64_t count)
+{
+    if (frame >= words || count > words - frame) {
+        return -E_RANGE;
+    }
+    uint64_t good = UINT64_MAX; /* the last guard found dominated */
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t w = load(frame + i);
+        if ((w & PAGE_OWNED) == 0) {
+            return -E_NONE;
+        }
+        if ((w & GUARD_MASK) != good) {
+            good = w & GUARD_MASK;
+            if (!cap_dominates(k, (uint32_t)good, rights)) {
+                return -E_CAP;
+            }
+        }
+    }
+    return 0;
+}
+
+void page_disown(uint64_t frame, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        lower(frame + i, 0, PAGE_OWNED);
+    }
+}
+
+uint64_t page_disown_all(uint32_t owner, uint32_t heir)
+{
+    uint64_t left = 0;
+    uint64_t mine = (uint64_t)owner << OWNER_SHIFT;
+    for (uint64_t f = 0; f < words; f++) {
+        uint64_t w = load(f);
+        if (w == 0 || (w & OWNER_MASK) != mine || (w & PAGE_KERNEL) != 0) {
+            continue;
+        }
+        if ((w & PAGE_OWNED) != 0) {
+            lower(f, 0, PAGE_OWNED);
+            w = load(f);
+        }
+        /* Still in use elsewhere: from now on the heir's quota pays. */
+        while ((w & OWNER_MASK) == mine && (w & IN_USE) != 0) {
+            uint64_t is = (w & ~OWNER_MASK) | (uint64_t)heir << OWNER_SHIFT;
+            if (swap(f, &w, is)) {
+                left++;
+                break;
+            }
+        }
+    }
+    /* What another processor is freeing just now is refunded after this. */
+    lock_acquire(&page_lock);
+    lock_release(&page_lock);
+    return left;
+}
+
+bool page_bound(uint64_t frame)
+{
+    uint64_t was = load(frame);
+    do {
+        if ((was & BINDS_MASK) == BINDS_MASK) {
+            return false;
+        }
+    } while (!swap(frame, &was, was + BIND_ONE));
+    return true;
+}
+
+void page_unbound(uint64_t frame)
+{
+    lower(frame, BIND_ONE, 0);
+}
+
+void page_pass_init(struct page_pass *p, const struct cap *k, uint32_t rights)
+{
+    *p = (struct page_pass){.cap = *k, .rights = rights};
+}
+
+void page_pass_finish(struct page_pass *p)
+{
+    if (p->cached) {
+        guard_drop(p->guard);
+    }
+    *p = (struct page_pass){0};
+}
+
+/*
+ * The frame's guard is not the cached one. Under page_lock the frame cannot be
+ * freed, so its guard is held by it and the name stands still.
+ */
+static int pin_checked(struct page_pass *p, uint64_t f, uint32_t *old)
+    EXCLUDES(page_lock)
+{
+    int r = 0;
+    lock_acquire(&page_lock);
+    uint64_t w = load(f);
+    do {
+        if ((w & PAGE_OWNED) == 0) {
+            r = -E_NONE;
+        } else if (!cap_dominates(&p->cap, (uint32_t)(w & GUARD_MASK),
+                                  p->rights)) {
+            r = -E_CAP;
+        } else if ((w & PINS_MASK) == PINS_MASK) {
+            r = -E_LIMIT;
+        }
+    } while (r == 0 && !swap(f, &w, w + PIN_ONE));
+    lock_release(&page_lock);
+    if (r == 0) {
+        guard_hold((uint32_t)(w & GUARD_MASK), 1); /* the pin keeps it alive */
+        *old = p->cached ? p->guard : GUARD_ROOT;
+        p->guard = (uint32_t)(w & GUARD_MASK);
+        p->cached = true;
+    }
+    return r;
+}
+
+static int pin_one(struct page_pass *p, uint64_t f)
+{
+    uint64_t w = load(f);
+    while (p->cached && (w & PAGE_OWNED) != 0 && (w & GUARD_MASK) == p->guard &&
+           (w & PINS_MASK) != PINS_MASK) {
+        if (swap(f, &w, w + PIN_ONE)) {
+            return 0;
+        }
+    }
+    uint32_t old = GUARD_ROOT;
+    int r = pin_checked(p, f, &old);
+    guard_drop(old);
+    return r;
+}
+
+int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
+{
+    if (frame >= words || count > words - frame) {
+        return -E_RANGE;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        int r = pin_one(p, frame + i);
+        if (r < 0) {
+            page_unpin(frame, i);
+            return r;
+        }
+    }
+    return 0;
+}
+
+void page_unpin(uint64_t frame, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        lower(frame + i, PIN_ONE, 0);
+    }
+}
+
+int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
+                       uint32_t count)
+{
+    if (count == 0 || count > PAGE_RUN_MAX) {
+        return -E_INVAL;
+    }
+    int g = cap_guard(e, guard, 0);
+    if (g < 0) {
+        return g;
+    }
+    int64_t r = env_charge(e, count);
+    if (r == 0) {
+        r = page_take(frame, count, (uint32_t)g, e->index);
+        if (r < 0) {
+            env_refund(e->index, count);
+        }
+    }
+    guard_drop((uint32_t)g);
+    return r;
+}
+
+int64_t sys_page_free(struct env *e, uint32_t k, uint64_t frame, uint32_t count)
+{
+    const struct cap *c = cap_get(e, k);
+    if (c == NULL) {
+        return cap_error(k);
+    }
+    int r = page_demand(c, CAP_CTL, frame, count);
+    if (r < 0) {
+        return r;
+    }
+    page_disown(frame, count);
+    return 0;
+}

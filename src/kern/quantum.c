@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processors and slices.
+ *
+ * A slice begins by the prologue upcall and ends by the epilogue upcall
+ * (uarea.h); what an environment takes beyond the grace becomes a debt, paid
+ * with whole later slices; a debt of QUANTUM_OVERRUN_MAX slices ends it.
+ * One ring of the timer adds at most one slice of debt, so that a machine
+ * which itself was stopped for a while does not kill its environments.
+ *
+ * Sleep without loss: an environment that goes to sleep publishes ENV_ASLEEP
+ * and looks at its events after that; a processor that goes idle publishes
+ * `idle` and looks at its vector after that; a waker does both in the other
+ * order.
+ * Source: Engler95 s5.1.1.
+ */
+#include "src/kern/quantum.h"
+#include "src/abi/err.h"
+#include "src/kern/event.h"
+#include "src/kern/net.h"
+#include "src/kern/sysinfo.h"
+#include "src/kern/sysproto.h"
+
+#define VECTOR_PROTECTION 13u /* general protection: SDM 3A s6.15 */
+/* A directed yield gives at least this part of a slice. */
+#define YIELD_MIN_PART 16u
+
+static struct cpu cpus[ARCH_CPUS_MAX];
+
+struct cpu *cpu_at(unsigned cpu)
+{
+    return &cpus[cpu];
+}
+
+static uint64_t ticks(uint64_t us)
+{
+    return arch_tsc_khz() * us / 1000;
+}
+
+static uint64_t slice_ticks(void)
+{
+    return ticks(QUANTUM_US);
+}
+
+void quantum_arm(struct cpu *c, uint64_t tsc)
+{
+    if (tsc != EVENT_FOREVER && (c->timer == 0 || c->timer > tsc)) {
+        c->timer = tsc;
+        arch_timer_arm(tsc);
+    }
+}
+
+void quantum_kick(const struct env *e)
+{
+    uint64_t all = atomic_load(&e->cpus) & ~(1ull << arch_cpu());
+    for (; all != 0; all &= all - 1) {
+        unsigned cpu = (unsigned)__builtin_ctzll(all);
+        if (atomic_load(&cpus[cpu].idle) != 0) {
+            arch_cpu_kick(cpu);
+        }
+    }
+}
+
+/* ------------------------------------------------- leaving an environment */
+
+/* Let go of an environment that this processor had in ENV_RUNNING. */
+static void publish(struct env *e, uint32_t state) EXCLUDES(bind_lock)
+{
+    bool ours = env_become(e, ENV_RUNNING, state);
+    assert(ours);
+    if (state == ENV_ASLEEP && event_pending(e)) {
+        env_become(e, ENV_ASLEEP, ENV_READY);
+    }
+    if (atomic_load(&e->doomed) != 0 &&
+        (env_become(e, ENV_READY, ENV_DYING) ||
+         env_become(e, ENV_ASLEEP, ENV_DYING))) {
+        lock_acquire(&bind_lock);
+        env_reap(e);
+        lock_release(&bind_lock);
+        return;
+    }
+    quantum_kick(e);
+}
+
+/* Account what the current environment took beyond its grace. */
+static void charge_overrun(struct cpu *c, struct env *e, uint64_t now)
+{
+    if (c->over && now > c->charged_to) {
+        uint64_t past = now - c->charged_to;
+        uint64_t most = slice_ticks();
+        e->debt_ticks += past < most ? past : most;
+        c->charged_to = now;
+    }
+}
+
+static void leave(struct cpu *c, struct env *e, const struct frame *f)
+{
+    uint64_t now = arch_tsc();
+    e->info->run_ticks += now - c->ran_from;
+    c->current = NULL;
+    if (atomic_load(&e->doomed) != 0) {
+        bool ours = env_become(e, ENV_RUNNING, ENV_DYING);
+        assert(ours);
+        lock_acquire(&bind_lock);
+        env_reap(e);
+        lock_release(&bind_lock);
+        c->leave = LEAVE_NOT;
+        return;
+    }
+    charge_overrun(c, e, now);
+    if (f != &e->frame) {
+        e->frame = *f;
+    }
+    arch_fpu_save(e->fpu);
+    c->fpu = e;
+    e->fpu_cpu = arch_cpu();
+    publish(e, c->leave == LEAVE_SLEEP ? ENV_ASLEEP : ENV_READY);
+    c->leave = LEAVE_NOT;
+}
+
+/* ------------------------------------------------ entering an environment */
+
+/* Make `e` ENV_RUNNING for this processor if it can run now. */
+static bool claim(struct env *e, uint64_t now)
+{
+    if (env_become(e, ENV_READY, ENV_RUNNING)) {
+        return true;
+    }
+    if (atomic_load(&e->state) != ENV_ASLEEP ||
+        (atomic_load_explicit(&e->wait_deadline, memory_order_relaxed) > now &&
+         atomic_load_explicit(&e->wait_predicate, memory_order_relaxed) == 0) ||
+        !env_become(e, ENV_ASLEEP, ENV_RUNNING)) {
+        return false;
+    }
+    if (event_due(e, now)) {
+        return true;
+    }
+    publish(e, ENV_ASLEEP);
+    return false;
+}
+
+/* The owner of a slot; NULL: nobody now. */
+static struct env *owner(const struct cpu *c, unsigned slot)
+{
+    uint32_t id = __atomic_load_n(&sysinfo_vector((unsigned)(c - cpus))[slot],
+                                  __ATOMIC_RELAXED);
+    return id == 0 ? NULL : env_find(id);
+}
+
+/* The next environment in turn that can run, claimed; NULL: none. */
+static struct env *pick(struct cpu *c, uint64_t now)
+{
+    uint64_t used = atomic_load(&c->vector_used);
+    for (unsigned n = 1; used != 0 && n <= QUANTUM_SLOTS; n++) {
+        unsigned slot = (c->slot + n) % QUANTUM_SLOTS;
+        struct env *e = (used >> slot & 1) != 0 ? owner(c, slot) : NULL;
+        if (e == NULL || !claim(e, now)) {
+            continue;
+        }
+        if (e->debt_ticks >= slice_ticks()) {
+            e->debt_ticks -= slice_ticks();
+            publish(e, ENV_READY);
+            continue;
+        }
+        c->slot = slot;
+        return e;
+    }
+    return NULL;
+}
+
+/* Who a directed yield names, if it can run. The slot stays. */
+static struct env *pick_named(uint32_t id, uint64_t now)
+{
+    struct env *e = id == 0 ? NULL : env_find(id);
+    if (e == NULL || !claim(e, now)) {
+        return NULL;
+    }
+    return e;
+}
+
+static void doom_unenterable(struct env *e, const struct frame *f)
+{
+    struct env_death why = {ENV_END_FAULT, VECTOR_PROTECTION, f->rip, 0};
+    lock_acquire(&bind_lock);
+    env_doom(e, &why);
+    lock_release(&bind_lock);
+}
+
+static bool upcalls_masked(const struct uarea *u)
+{
+    return __atomic_load_n(&u->slice_mask, __ATOMIC_RELAXED) != 0 ||
+           __atomic_load_n(&u->fault_active, __ATOMIC_RELAXED) != 0;
+}
+
+/* Make `f` enter entry[n], with what it was in uarea.slice. */
+static void slice_upcall(struct env *e, struct frame *f, unsigned n)
+{
+    struct uarea *u = e->uarea;
+    uint64_t entry = __atomic_load_n(&u->entry[n], __ATOMIC_RELAXED);
+    if (entry == 0) {
+        return;
+    }
+    u->slice = *f;
+    u->slice_mask = 1;
+    if (!env_upcall(f, entry,
+                    __atomic_load_n(&u->stack_top, __ATOMIC_RELAXED))) {
+        doom_unenterable(e, f);
+    }
+}
+
+static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
+{
+    uint64_t now = arch_tsc();
+    c->current = e;
+    c->over = false;
+    c->ran_from = now;
+    c->slice_end = end;
+    c->info->slices++;
+    e->info->cpu = arch_cpu();
+    e->uarea->cpu = arch_cpu();
+    e->uarea->slice_end = end;
+    if (atomic_load_explicit(&c->loaded, memory_order_relaxed) != e) {
+        arch_aspace_load(e->root);
+        atomic_store(&c->loaded, e);
+    }
+    if (c->fpu != e || e->fpu_cpu != arch_cpu()) {
+        arch_fpu_load(e->fpu);
+        c->fpu = e;
+    }
+    quantum_arm(c, end);
+    if (!upcalls_masked(e->uarea)) {
+        slice_upcall(e, &e->frame, ENV_PROLOGUE);
+    }
+    if (!arch_frame_sanitize(&e->frame)) {
+        doom_unenterable(e, &e->frame);
+    }
+    return &e->frame;
+}
+
+/* -------------------------------------------------------------- idle time */
+
+static bool any_ready(const struct cpu *c)
+{
+    uint64_t used = atomic_load(&c->vector_used);
+    for (; used != 0; used &= used - 1) {
+        struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
+        if (e != NULL && atomic_load(&e->state) == ENV_READY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* When somebody asleep here is to be looked at again; tsc. */
+static uint64_t next_deadline(const struct cpu *c, uint64_t now)
+{
+    uint64_t first = EVENT_FOREVER;
+    uint64_t used = atomic_load(&c->vector_used);
+    for (; used != 0; used &= used - 1) {
+        struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
+        if (e == NULL || atomic_load(&e->state) != ENV_ASLEEP) {
+            continue;
+        }
+        uint64_t t = atomic_load(&e->wait_deadline);
+        if (atomic_load(&e->wait_predicate) != 0) {
+            uint64_t look = now + slice_ticks();
+            t = look < t ? look : t;
+        }
+        first = t < first ? t : first;
+    }
+    return first;
+}
+
+/* Between environments the last one's context stays loaded, while it lives. */
+static void drop_doomed(struct cpu *c)
+{
+    struct env *l = atomic_load(&c->loaded);
+    if (l != NULL && atomic_load(&l->doomed) != 0) {
+        arch_aspace_load(0);
+        atomic_store(&c->loaded, NULL);
+    }
+}
+
+static void idle(struct cpu *c)
+{
+    uint64_t from = arch_tsc();
+    atomic_store(&c->idle, 1);
+    if (!any_ready(c)) {
+        quantum_arm(c, next_deadline(c, from));
+        arch_idle();
+    }
+    atomic_store(&c->idle, 0);
+    c->info->idle_ticks += arch_tsc() - from;
+}
+
+static struct frame *next(struct cpu *c, uint32_t yield_to)
+{
+    uint64_t now = arch_tsc();
+    struct env *e = pick_named(yield_to, now);
+    if (e != NULL) {
+        uint64_t least = now + slice_ticks() / YIELD_MIN_PART;
+        return enter(c, e, c->slice_end > least ? c->slice_end : least);
+    }
+    for (;;) {
+        drop_doomed(c);
+        if (c->net_polling != 0) {
+            net_poll(c);
+        }
+        now = arch_tsc();
+        e = pick(c, now);
+        if (e != NULL) {
+            return enter(c, e, now + slice_ticks());
+        }
+        if (c->net_polling == 0) {
+            idle(c);
+        }
+    }
+}
+
+struct frame *quantum_resume(struct cpu *c, struct frame *f)
+{
+    for (;;) {
+        struct env *e = c->current;
+        if (e != NULL) {
+            if (c->leave == LEAVE_NOT && atomic_load(&e->doomed) == 0) {
+                return f;
+            }
+            uint32_t yield_to =
+                c->leave == LEAVE_YIELD && atomic_load(&e->doomed) == 0
+                    ? c->yield_to
+                    : 0;
+            leave(c, e, f);
+            f = next(c, yield_to);
+        } else {
+            f = next(c, 0);
+        }
+    }
+}
+
+/* ------------------------------------------------------- ends of slices */
+
+static struct frame *slice_over(struct cpu *c, struct env *e, struct frame *f,
+                                uint64_t now)
+{
+    if (__atomic_load_n(&e->uarea->entry[ENV_EPILOGUE], __ATOMIC_RELAXED) ==
+        0) {
+        c->leave = LEAVE_YIELD;
+        c->yield_to = 0;
+        return f;
+    }
+    c->over = true;
+    c->grace_end = now + ticks(QUANTUM_GRACE_US);
+    c->charged_to = c->grace_end;
+    if (upcalls_masked(e->uarea)) {
+        e->uarea->slice_over = 1;
+    } else {
+        slice_upcall(e, f, ENV_EPILOGUE);
+    }
+    quantum_arm(c, c->grace_end);
+    return f;
+}
+
+struct frame *quantum_timer(struct cpu *c, struct frame *f)
+{
+    struct env *e = c->current;
+    uint64_t now = arch_tsc();
+    c->timer = 0;
+    if (now < c->slice_end) {
+        quantum_arm(c, c->slice_end);
+        return f;
+    }
+    if (!c->over) {
+        return slice_over(c, e, f, now);
+    }
+    charge_overrun(c, e, now);
+    if (e->debt_ticks >= QUANTUM_OVERRUN_MAX * slice_ticks()) {
+        struct env_death why = {ENV_END_OVERRUN, QUANTUM_OVERRUN_MAX, f->rip,
+                                0};
+        lock_acquire(&bind_lock);
+        env_doom(e, &why);
+        lock_release(&bind_lock);
+        return f;
+    }
+    quantum_arm(c, now + slice_ticks());
+    return f;
+}
+
+/* ------------------------------------------------------------- the vector */
+
+_Noreturn void quantum_start(struct cpu *c)
+{
+    c->info->online = 1;
+    for (;;) {
+        arch_resume(quantum_resume(c, NULL));
+    }
+}
+
+int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
+{
+    uint32_t *vector = sysinfo_vector(cpu);
+    if (slot == QUANTUM_ANY) {
+        uint64_t free = ~atomic_load(&cpus[cpu].vector_used);
+        if (free == 0) {
+            return -E_BUSY;
+        }
+        slot = (uint32_t)__builtin_ctzll(free);
+    }
+    if (slot >= QUANTUM_SLOTS) {
+        return -E_RANGE;
+    }
+    if (vector[slot] != 0) {
+        return -E_BUSY;
+    }
+    __atomic_store_n(&vector[slot], e->id, __ATOMIC_RELAXED);
+    atomic_fetch_or(&e->cpus, 1ull << cpu);
+    atomic_fetch_or(&cpus[cpu].vector_used, 1ull << slot);
+    env_become(e, ENV_NEW, ENV_READY);
+    quantum_kick(e);
+    return (int)slot;
+}
+
+static void take_back(unsigned cpu, uint32_t slot) REQUIRES(bind_lock)
+{
+    uint32_t *vector = sysinfo_vector(cpu);
+    struct env *e = env_find(vector[slot]);
+    uint32_t id = vector[slot];
+    atomic_fetch_and(&cpus[cpu].vector_used, ~(1ull << slot));
+    __atomic_store_n(&vector[slot], 0, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
+        if (vector[i] == id) {
+            return;
+        }
+    }
+    if (e != NULL) {
+        atomic_fetch_and(&e->cpus, ~(1ull << cpu));
+    }
+}
+
+void quantum_env_end(struct env *e)
+{
+    uint64_t all = atomic_load(&e->cpus);
+    for (; all != 0; all &= all - 1) {
+        unsigned cpu = (unsigned)__builtin_ctzll(all);
+        for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
+            if (sysinfo_vector(cpu)[i] == e->id) {
+                take_back(cpu, i);
+            }
+        }
+    }
+}
+
+void quantum_forget(struct env *e)
+{
+    struct cpu *self = cpu_this();
+    if (atomic_load(&self->loaded) == e) {
+        arch_aspace_load(0);
+        atomic_store(&self->loaded, NULL);
+    }
+    for (unsigned i = 0; i < arch_cpu_count(); i++) {
+        /* Idle with a context that nobody runs; its loop drops it. */
+        for (unsigned n = 0; atomic_load(&cpus[i].loaded) == e; n++) {
+            if (n % 1024 == 0) {
+                arch_cpu_kick(i);
+            }
+            arch_pause();
+        }
+    }
+}
+
+int64_t sys_quantum_alloc(struct env *e, uint32_t k, uint32_t cpu,
+                          uint32_t slot, uint32_t env)
+{
+    struct env *other = env_find(env);
+    if (other == NULL) {
+        return -E_NONE;
+    }
+    int r = cap_demand(e, k, other->guard, CAP_WRITE);
+    r = r < 0 ? r : cap_demand(e, k, GUARD_ROOT, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    return cpu >= arch_cpu_count() ? -E_RANGE : quantum_give(cpu, slot, other);
+}
+
+int64_t sys_quantum_free(struct env *e, uint32_t k, uint32_t cpu, uint32_t slot)
+{
+    int r = cap_demand(e, k, GUARD_ROOT, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    if (cpu >= arch_cpu_count() || slot >= QUANTUM_SLOTS) {
+        return -E_RANGE;
+    }
+    if (sysinfo_vector(cpu)[slot] == 0) {
+        return -E_NONE;
+    }
+    take_back(cpu, slot);
+    return 0;
+}
+
+int64_t sys_quantum_yield(struct env *e, uint32_t env)
+{
+    if (env != 0 && env_find(env) == NULL) {
+        return -E_NONE;
+    }
+    struct cpu *c = cpu_this();
+    assert(c->current == e);
+    c->leave = LEAVE_YIELD;
+    c->yield_to = env;
+    return 0;
+}

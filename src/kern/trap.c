@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every entry into the kernel from ring 3, and what interrupts do meanwhile.
+ * Nothing here blocks; the way out is quantum_resume.
+ */
+#include "src/abi/sysno.h"
+#include "src/kern/irq.h"
+#include "src/kern/net.h"
+#include "src/kern/quantum.h"
+#include "src/kern/syscall.h"
+
+#define EXCEPTIONS 32u
+
+/* A call: number in rax; rdi, rsi, rdx, r10, r8, r9; result in rax. */
+static void call(struct cpu *c, struct env *e, struct frame *f)
+{
+    c->info->syscalls++;
+    if (f->rax < SYS_FIRST) {
+        env_fault(e, f, FRAME_FOREIGN);
+        return;
+    }
+    const uint64_t args[6] = {f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9};
+    f->rax = (uint64_t)syscall_dispatch(e, f->rax, args);
+}
+
+static struct frame *interrupt(struct cpu *c, uint32_t vector, struct frame *f)
+{
+    c->info->interrupts++;
+    if (vector == ARCH_VECTOR_TIMER) {
+        if (f != NULL) {
+            return quantum_timer(c, f);
+        }
+        c->timer = 0;
+    } else if (vector != ARCH_VECTOR_KICK) {
+        irq_dispatch(vector);
+    }
+    return f;
+}
+
+struct frame *kern_trap(uint32_t vector, struct frame *f)
+{
+    struct cpu *c = cpu_this();
+    if (f == NULL) {
+        interrupt(c, vector, NULL);
+        return NULL;
+    }
+    if (vector == ARCH_VECTOR_SYSCALL) {
+        call(c, c->current, f);
+    } else if (vector < EXCEPTIONS) {
+        c->info->faults++;
+        env_fault(c->current, f, vector);
+    } else {
+        f = interrupt(c, vector, f);
+    }
+    if (c->net_polling != 0) {
+        net_poll(c);
+    }
+    return quantum_resume(c, f);
+}
+
+void kern_start(unsigned cpu)
+{
+    quantum_start(cpu_at(cpu));
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order in which the kernel comes to life, on the boot processor: memory,
+ * the exposed tables, devices, the first environment, the other processors.
+ * The only file that knows every room of src/.
+ */
+#include "src/abi/err.h"
+#include "src/kern/console.h"
+#include "src/kern/elf.h"
+#include "src/kern/page.h"
+#include "src/kern/sysinfo.h"
+#include "src/lib/log.h"
+#include "src/x86_64/smp.h"
+
+static void tables_init(const struct boot_info *info)
+{
+    lock_acquire(&bind_lock);
+    if (sysinfo_init(info) < 0 || console_init() < 0) {
+        panic("no memory for the kernel's own tables: give the machine more");
+    }
+    lock_release(&bind_lock);
+}
+
+static void first_environment(const struct boot_info *info)
+{
+    lock_acquire(&bind_lock);
+    int r = elf_first(info);
+    lock_release(&bind_lock);
+    if (r == -E_NONE) {
+        log_line("no boot module: give the first environment with -initrd, "
+                 "or as module2 in the loader's menu");
+    }
+    if (r < 0) {
+        log_line("the first environment cannot start (error %d)", -r);
+        arch_halt(1);
+    }
+}
+
+void kern_main(const struct boot_info *info)
+{
+    page_init(info->ram, info->rams, info->top);
+    tables_init(info);
+    first_environment(info);
+    smp_release();
+    kern_start(0);
+}
