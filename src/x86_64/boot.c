@@ -176,13 +176,7 @@ static void place_modules(void)
             copy_module(data, len, handover.module[i].name);
         }
     }
-    for (uint32_t i = 0; i < handover.modules; i++) {
-        struct boot_range at = handover.module[i].at;
-
-        at.start &= ~(uint64_t)(PAGE_SIZE - 1);
-        at.end = (at.end + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-        ranges_add(info.ram, &info.rams, at);
-    }
+    handover_modules_free(&handover, &info);
 }
 
 static void report(void)

@@ -150,6 +150,8 @@ static bool inside(const struct boot_info *info, struct boot_range a)
     return false;
 }
 
+static const struct boot_range low_memory = {0, LOW_MEMORY};
+
 const char *handover_layout(const struct handover *h,
                             const struct boot_range *kernel,
                             struct boot_info *out)
@@ -163,7 +165,6 @@ const char *handover_layout(const struct handover *h,
         ranges_remove(out->ram, &out->rams, whole_pages_around(h->hole[i]));
     }
     out->top = out->rams == 0 ? 0 : out->ram[out->rams - 1].end;
-    ranges_remove(out->ram, &out->rams, (struct boot_range){0, LOW_MEMORY});
     ranges_remove(out->ram, &out->rams, whole_pages_around(*kernel));
     for (uint32_t i = 0; i < h->modules; i++) {
         struct boot_range at = whole_pages_around(h->module[i].at);
@@ -174,9 +175,18 @@ const char *handover_layout(const struct handover *h,
         }
         ranges_remove(out->ram, &out->rams, at);
     }
+    ranges_remove(out->ram, &out->rams, low_memory);
     if (out->rams == 0) {
         return "the loader's memory map names no usable memory";
     }
     memcpy(out->cmdline, h->cmdline, sizeof(out->cmdline));
     return NULL;
+}
+
+void handover_modules_free(const struct handover *h, struct boot_info *out)
+{
+    for (uint32_t i = 0; i < h->modules; i++) {
+        ranges_add(out->ram, &out->rams, whole_pages_around(h->module[i].at));
+    }
+    ranges_remove(out->ram, &out->rams, low_memory);
 }

@@ -41,6 +41,9 @@ const char *handover_layout(const struct handover *h,
                             const struct boot_range *kernel,
                             struct boot_info *out);
 
+/* Modules have been copied: where the loader put them is free memory now. */
+void handover_modules_free(const struct handover *h, struct boot_info *out);
+
 /* Ranges: sorted, disjoint, not touching; capacity BOOT_RAM_MAX. */
 void ranges_add(struct boot_range *r, uint32_t *n, struct boot_range add);
 void ranges_remove(struct boot_range *r, uint32_t *n, struct boot_range gone);

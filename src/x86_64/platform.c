@@ -11,6 +11,7 @@
 #include "src/x86_64/insn.h"
 #include "src/x86_64/smp.h"
 #include "src/x86_64/spin.h"
+#include "src/x86_64/uart.h"
 
 #define PCI_ADDRESS 0xcf8
 #define PCI_DATA 0xcfc
@@ -132,6 +133,7 @@ _Noreturn void arch_halt(uint32_t status)
     if (arch_cpu_count() > 1) {
         smp_stop_others();
     }
+    uart_drain();
     if (status == 0) {
         outb(DEBUG_EXIT, DEBUG_EXIT_OK);
     } else {

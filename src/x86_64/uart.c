@@ -15,6 +15,7 @@
 
 enum { DATA, IER, FCR, LCR, MCR, LSR, MSR, SCRATCH };
 #define LSR_EMPTY 0x20u
+#define LSR_IDLE 0x40u
 
 static bool present, held;
 
@@ -70,5 +71,15 @@ void arch_console_write(const char *text, size_t len)
     }
     if (mine) {
         __atomic_store_n(&held, false, __ATOMIC_RELEASE);
+    }
+}
+
+void uart_drain(void)
+{
+    for (unsigned i = 0; present && i < WAIT_MAX; i++) {
+        if ((inb(PORT + LSR) & LSR_IDLE) != 0) {
+            return;
+        }
+        cpu_relax();
     }
 }

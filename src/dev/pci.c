@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PCI through configuration mechanism 1. A device may say anything: lists of
+ * capabilities are walked a bounded number of steps, lengths are checked
+ * against the BAR before anything is mapped.
+ * Source: PCI 3.0 s6.1, s6.2.5, s6.7, s6.8.2.
+ */
+#include "src/dev/pci.h"
+#include "src/abi/err.h"
+#include "src/arch.h"
+#include "src/lib/format.h"
+#include "src/lib/log.h"
+
+enum {
+    PCI_ID = 0x00,
+    PCI_COMMAND = 0x04,
+    PCI_HEADER = 0x0c,
+    PCI_CLASS = 0x08,
+    PCI_BAR0 = 0x10,
+    PCI_BUSES = 0x18,
+    PCI_CAPABILITIES = 0x34,
+};
+#define COMMAND_MEMORY 2u
+#define COMMAND_MASTER 4u
+#define COMMAND_NO_INTX 0x400u
+#define STATUS_CAPABILITIES (1u << 20)
+#define HEADER_MULTI 0x800000u
+#define CLASS_BRIDGE 0x0604u
+#define CAP_STEPS_MAX 48u
+#define BUS_DEPTH_MAX 8u
+
+#define CAP_MSIX 0x11
+#define MSIX_ENABLE 0x80000000u
+#define MSIX_MASK_ALL 0x40000000u
+#define MSIX_ENTRY_WORDS 4u
+
+uint32_t pci_read32(const struct pci_device *dev, uint32_t offset)
+{
+    return arch_pci_read(dev->bdf, offset);
+}
+
+uint8_t pci_read8(const struct pci_device *dev, uint32_t offset)
+{
+    return (uint8_t)(arch_pci_read(dev->bdf, offset & ~3u) >> (offset & 3) * 8);
+}
+
+void pci_name(struct pci_device *dev, const char *kind)
+{
+    format(dev->name, sizeof(dev->name), "%s %02x:%02x.%x", kind, dev->bdf >> 8,
+           dev->bdf >> 3 & 31, dev->bdf & 7);
+}
+
+static void scan_bus(unsigned bus, unsigned depth,
+                     void (*found)(struct pci_device *dev));
+
+static void scan_function(uint32_t bdf, unsigned depth,
+                          void (*found)(struct pci_device *dev))
+{
+    uint32_t id = arch_pci_read(bdf, PCI_ID);
+    struct pci_device dev = {
+        .bdf = bdf,
+        .vendor = (uint16_t)id,
+        .device = (uint16_t)(id >> 16),
+    };
+
+    if (dev.vendor == 0xffff) {
+        return;
+    }
+    if (arch_pci_read(bdf, PCI_CLASS) >> 16 == CLASS_BRIDGE) {
+        unsigned bus = arch_pci_read(bdf, PCI_BUSES) >> 8 & 0xff;
+
+        if (bus > bdf >> 8 && depth < BUS_DEPTH_MAX) {
+            scan_bus(bus, depth + 1, found);
+        }
+        return;
+    }
+    found(&dev);
+}
+
+static void scan_bus(unsigned bus, unsigned depth,
+                     void (*found)(struct pci_device *dev))
+{
+    for (unsigned slot = 0; slot < 32; slot++) {
+        uint32_t bdf = bus << 8 | slot << 3;
+        unsigned functions;
+
+        if ((uint16_t)arch_pci_read(bdf, PCI_ID) == 0xffff) {
+            continue;
+        }
+        functions = (arch_pci_read(bdf, PCI_HEADER) & HEADER_MULTI) ? 8 : 1;
+        for (unsigned f = 0; f < functions; f++) {
+            scan_function(bdf | f, depth, found);
+        }
+    }
+}
+
+void pci_scan(void (*found)(struct pci_device *dev))
+{
+    scan_bus(0, 0, found);
+}
+
+uint8_t pci_capability(const struct pci_device *dev, uint8_t id, uint8_t from)
+{
+    uint8_t at;
+
+    if ((pci_read32(dev, PCI_COMMAND) & STATUS_CAPABILITIES) == 0) {
+        return 0;
+    }
+    at = pci_read8(dev, from == 0 ? PCI_CAPABILITIES : from + 1u);
+    for (unsigned i = 0; i < CAP_STEPS_MAX && at >= 0x40; i++) {
+        at &= 0xfc;
+        if (pci_read8(dev, at) == id) {
+            return at;
+        }
+        at = pci_read8(dev, at + 1u);
+    }
+    return 0;
+}
+
+/*
+ * Ask a BAR where and how long it is: the size is what stays zero of all ones
+ * written. Decoding is off meanwhile.
+ */
+static void size_bar(struct pci_device *dev, unsigned bar, bool wide)
+{
+    uint32_t at = PCI_BAR0 + bar * 4;
+    uint32_t low = pci_read32(dev, at), high = 0;
+    uint32_t mask_low, mask_high = UINT32_MAX;
+    uint32_t command = pci_read32(dev, PCI_COMMAND) & 0xffff;
+
+    arch_pci_write(dev->bdf, PCI_COMMAND, command & ~COMMAND_MEMORY);
+    arch_pci_write(dev->bdf, at, UINT32_MAX);
+    mask_low = pci_read32(dev, at) & ~15u;
+    arch_pci_write(dev->bdf, at, low);
+    if (wide) {
+        high = pci_read32(dev, at + 4);
+        arch_pci_write(dev->bdf, at + 4, UINT32_MAX);
+        mask_high = pci_read32(dev, at + 4);
+        arch_pci_write(dev->bdf, at + 4, high);
+    }
+    arch_pci_write(dev->bdf, PCI_COMMAND, command);
+    dev->bar[bar].paddr = (uint64_t)high << 32 | (low & ~15u);
+    dev->bar[bar].size = ~((uint64_t)mask_high << 32 | mask_low) + 1;
+}
+
+bool pci_bar(struct pci_device *dev, unsigned bar, uint64_t *paddr,
+             uint64_t *size)
+{
+    uint32_t low;
+    bool wide;
+
+    if (bar >= PCI_BARS) {
+        return false;
+    }
+    low = pci_read32(dev, PCI_BAR0 + bar * 4);
+    wide = (low & 6) == 4;
+    if ((low & 1) != 0 || (wide && bar + 1 >= PCI_BARS)) {
+        return false;
+    }
+    if (dev->bar[bar].size == 0) {
+        size_bar(dev, bar, wide);
+    }
+    *paddr = dev->bar[bar].paddr;
+    *size = dev->bar[bar].size;
+    return *paddr != 0 && *size != 0;
+}
+
+static void set_command(const struct pci_device *dev, uint32_t set,
+                        uint32_t clear)
+{
+    uint32_t command = pci_read32(dev, PCI_COMMAND) & 0xffff;
+
+    arch_pci_write(dev->bdf, PCI_COMMAND, (command & ~clear) | set);
+}
+
+void pci_enable(const struct pci_device *dev)
+{
+    set_command(dev, COMMAND_MEMORY | COMMAND_MASTER | COMMAND_NO_INTX, 0);
+}
+
+void pci_disable(const struct pci_device *dev)
+{
+    set_command(dev, 0, COMMAND_MASTER);
+}
+
+bool pci_msix_init(struct pci_device *dev)
+{
+    uint8_t cap = pci_capability(dev, CAP_MSIX, 0);
+    uint32_t control, table;
+    uint64_t paddr, size, bytes;
+
+    if (cap == 0) {
+        log_line("%s: no MSI-X interrupts; with QEMU do not set vectors=0",
+                 dev->name);
+        return false;
+    }
+    control = pci_read32(dev, cap);
+    table = pci_read32(dev, cap + 4u);
+    dev->msix_count = (uint16_t)((control >> 16 & 0x7ff) + 1);
+    bytes = dev->msix_count * MSIX_ENTRY_WORDS * 4ull;
+    if (!pci_bar(dev, table & 7, &paddr, &size) || (table & ~7u) > size ||
+        bytes > size - (table & ~7u)) {
+        log_line("%s: its MSI-X table lies outside its memory", dev->name);
+        return false;
+    }
+    dev->msix = arch_device_map(paddr + (table & ~7u), bytes);
+    if (dev->msix == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < dev->msix_count; i++) {
+        dev->msix[i * MSIX_ENTRY_WORDS + 3] = 1; /* masked */
+    }
+    arch_pci_write(dev->bdf, cap, (control | MSIX_ENABLE) & ~MSIX_MASK_ALL);
+    return true;
+}
+
+int pci_msix_bind(struct pci_device *dev, unsigned index, unsigned cpu,
+                  irq_handler *handler, void *arg)
+{
+    volatile uint32_t *entry = dev->msix + index * MSIX_ENTRY_WORDS;
+    uint64_t address;
+    uint32_t data;
+    int vector;
+
+    if (index >= dev->msix_count) {
+        return -E_LIMIT;
+    }
+    vector = irq_alloc(cpu, handler, arg, &address, &data);
+    if (vector < 0) {
+        return vector;
+    }
+    entry[0] = (uint32_t)address;
+    entry[1] = (uint32_t)(address >> 32);
+    entry[2] = data;
+    entry[3] = 0;
+    return 0;
+}

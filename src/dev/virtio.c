@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Virtio over PCI: capabilities, feature bits, queues.
+ * Source: virtio 1.1 s2.1, s2.2, s4.1.4, s4.1.5.
+ */
+#include "src/dev/virtio.h"
+#include "src/arch.h"
+#include "src/lib/format.h"
+#include "src/lib/log.h"
+
+#define PAGE 4096u
+#define CAP_VENDOR 9
+#define RESET_TURNS_MAX 1000000u
+
+enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_DEVICE = 4 };
+
+/* struct virtio_pci_common_cfg */
+enum {
+    FEATURE_SELECT = 0,
+    FEATURE = 4,
+    DRIVER_SELECT = 8,
+    DRIVER_FEATURE = 12,
+    CONFIG_VECTOR = 16,
+    QUEUES = 18,
+    STATUS = 20,
+    QUEUE_SELECT = 22,
+    QUEUE_SIZE = 24,
+    QUEUE_VECTOR = 26,
+    QUEUE_ENABLE = 28,
+    QUEUE_NOTIFY = 30,
+    QUEUE_DESC = 32,
+    QUEUE_AVAIL = 40,
+    QUEUE_USED = 48,
+    COMMON_LEN = 56,
+};
+
+enum {
+    STATUS_SEEN = 1,
+    STATUS_DRIVER = 2,
+    STATUS_RUN = 4,
+    STATUS_FEATURES = 8,
+    STATUS_FAILED = 128,
+};
+
+static uint8_t get8(volatile uint8_t *base, uint32_t at)
+{
+    return base[at];
+}
+
+static uint16_t get16(volatile uint8_t *base, uint32_t at)
+{
+    return *(volatile uint16_t *)(volatile void *)(base + at);
+}
+
+static uint32_t get32(volatile uint8_t *base, uint32_t at)
+{
+    return *(volatile uint32_t *)(volatile void *)(base + at);
+}
+
+static void set8(volatile uint8_t *base, uint32_t at, uint8_t v)
+{
+    base[at] = v;
+}
+
+static void set16(volatile uint8_t *base, uint32_t at, uint16_t v)
+{
+    *(volatile uint16_t *)(volatile void *)(base + at) = v;
+}
+
+static void set32(volatile uint8_t *base, uint32_t at, uint32_t v)
+{
+    *(volatile uint32_t *)(volatile void *)(base + at) = v;
+}
+
+static void set64(volatile uint8_t *base, uint32_t at, uint64_t v)
+{
+    set32(base, at, (uint32_t)v);
+    set32(base, at + 4, (uint32_t)(v >> 32));
+}
+
+void *virtio_memory(size_t bytes, uint64_t *paddr)
+{
+    uint64_t frame = page_kalloc((bytes + PAGE - 1) / PAGE);
+
+    if (frame == FRAME_NONE) {
+        return NULL;
+    }
+    *paddr = frame * PAGE;
+    return arch_frame_ptr(frame);
+}
+
+/* One vendor capability: map its window, if it is inside its BAR. */
+static volatile uint8_t *map_window(struct virtio *v, uint8_t cap,
+                                    uint32_t *len)
+{
+    uint64_t paddr, size;
+    uint32_t offset = pci_read32(&v->pci, cap + 8u);
+
+    *len = pci_read32(&v->pci, cap + 12u);
+    if (!pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) ||
+        offset > size || *len > size - offset || *len == 0) {
+        return NULL;
+    }
+    return arch_device_map(paddr + offset, *len);
+}
+
+static void map_windows(struct virtio *v)
+{
+    uint32_t common_len = 0;
+    uint8_t cap = 0;
+
+    while ((cap = pci_capability(&v->pci, CAP_VENDOR, cap)) != 0) {
+        switch (pci_read8(&v->pci, cap + 3u)) {
+        case CAP_COMMON:
+            v->common = map_window(v, cap, &common_len);
+            if (common_len < COMMON_LEN) {
+                v->common = NULL;
+            }
+            break;
+        case CAP_NOTIFY:
+            v->notify = map_window(v, cap, &v->notify_len);
+            v->notify_step = pci_read32(&v->pci, cap + 16u);
+            break;
+        case CAP_DEVICE:
+            v->config = map_window(v, cap, &v->config_len);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static bool reset(struct virtio *v)
+{
+    set8(v->common, STATUS, 0);
+    for (unsigned i = 0; i < RESET_TURNS_MAX; i++) {
+        if (get8(v->common, STATUS) == 0) {
+            return true;
+        }
+        arch_pause();
+    }
+    return false;
+}
+
+static uint64_t read_offered(struct virtio *v)
+{
+    uint64_t low;
+
+    set32(v->common, FEATURE_SELECT, 0);
+    low = get32(v->common, FEATURE);
+    set32(v->common, FEATURE_SELECT, 1);
+    return low | (uint64_t)get32(v->common, FEATURE) << 32;
+}
+
+bool virtio_open(struct virtio *v, const struct pci_device *pci,
+                 const char *kind)
+{
+    *v = (struct virtio){.pci = *pci};
+    pci_name(&v->pci, kind);
+    map_windows(v);
+    if (v->common == NULL || v->notify == NULL) {
+        log_line("%s: not a virtio 1 device; start QEMU with "
+                 "disable-legacy=on,disable-modern=off",
+                 v->pci.name);
+        return false;
+    }
+    pci_enable(&v->pci);
+    if (!reset(v)) {
+        log_line("%s: does not answer a reset", v->pci.name);
+        return false;
+    }
+    if (!pci_msix_init(&v->pci)) {
+        return false;
+    }
+    set8(v->common, STATUS, STATUS_SEEN | STATUS_DRIVER);
+    set16(v->common, CONFIG_VECTOR, VIRTIO_NO_VECTOR);
+    v->offered = read_offered(v);
+    return true;
+}
+
+static void log_features(const struct virtio *v,
+                         const struct virtio_feature *names)
+{
+    char line[160];
+    size_t n = 0;
+
+    line[0] = 0;
+    for (; names->bit != 0 && n < sizeof(line); names++) {
+        if ((v->features & names->bit) != 0) {
+            n += format(line + n, sizeof(line) - n, " %s", names->name);
+        }
+    }
+    log_line("%s: features%s", v->pci.name, line);
+}
+
+bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
+                      const struct virtio_feature *names)
+{
+    uint64_t lacks = (needed | VIRTIO_VERSION_1) & ~v->offered;
+
+    for (; lacks != 0 && names->bit != 0; names++) {
+        if ((lacks & names->bit) != 0) {
+            log_line("%s: the device does not offer %s; it is not used",
+                     v->pci.name, names->name);
+            return false;
+        }
+    }
+    if (lacks != 0) {
+        log_line("%s: lacks VIRTIO_F_VERSION_1; start QEMU with "
+                 "disable-legacy=on",
+                 v->pci.name);
+        return false;
+    }
+    v->features = v->offered & (wanted | needed | VIRTIO_VERSION_1);
+    set32(v->common, DRIVER_SELECT, 0);
+    set32(v->common, DRIVER_FEATURE, (uint32_t)v->features);
+    set32(v->common, DRIVER_SELECT, 1);
+    set32(v->common, DRIVER_FEATURE, (uint32_t)(v->features >> 32));
+    set8(v->common, STATUS, STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES);
+    if ((get8(v->common, STATUS) & STATUS_FEATURES) == 0) {
+        log_line("%s: refuses the features it offered", v->pci.name);
+        return false;
+    }
+    log_features(v, names);
+    return true;
+}
+
+/* Memory of a queue; false if there is none. */
+static bool queue_memory(const struct virtio *v, struct virtq *q, uint16_t size,
+                         bool indirect, uint64_t *paddr)
+{
+    struct virtq_desc *tables = NULL;
+    uint64_t tables_paddr = 0;
+    void *memory = virtio_memory(virtq_bytes(size), paddr);
+
+    if (indirect && (v->features & VIRTIO_INDIRECT) != 0) {
+        tables =
+            virtio_memory(size * VIRTQ_TABLE * sizeof(*tables), &tables_paddr);
+    }
+    if (memory == NULL) {
+        return false;
+    }
+    virtq_init(q, memory, size, tables, tables_paddr);
+    return true;
+}
+
+bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
+                  uint16_t size_max, bool indirect, uint16_t msix)
+{
+    uint64_t paddr, notify_at;
+    uint16_t size;
+
+    set16(v->common, QUEUE_SELECT, index);
+    size = get16(v->common, QUEUE_SIZE);
+    if (index >= get16(v->common, QUEUES) || size == 0 ||
+        (size & (size - 1)) != 0 || get16(v->common, QUEUE_ENABLE) != 0) {
+        log_line("%s: queue %u is missing or of an impossible size (%u)",
+                 v->pci.name, index, size);
+        return false;
+    }
+    size = size > size_max ? size_max : size;
+    notify_at = (uint64_t)get16(v->common, QUEUE_NOTIFY) * v->notify_step;
+    if (v->notify_len < 2 || notify_at > v->notify_len - 2 ||
+        notify_at % 2 != 0) {
+        log_line("%s: queue %u is notified outside the device", v->pci.name,
+                 index);
+        return false;
+    }
+    if (!queue_memory(v, q, size, indirect, &paddr)) {
+        log_line("%s: no memory for queue %u", v->pci.name, index);
+        return false;
+    }
+    q->index = index;
+    q->event_idx = (v->features & VIRTIO_EVENT_IDX) != 0;
+    q->notify = (volatile uint16_t *)(volatile void *)(v->notify + notify_at);
+    set16(v->common, QUEUE_SIZE, size);
+    set64(v->common, QUEUE_DESC, paddr);
+    set64(v->common, QUEUE_AVAIL,
+          paddr + (uint64_t)((uint8_t *)q->avail - (uint8_t *)q->desc));
+    set64(v->common, QUEUE_USED,
+          paddr + (uint64_t)((uint8_t *)q->used - (uint8_t *)q->desc));
+    set16(v->common, QUEUE_VECTOR, msix);
+    if (get16(v->common, QUEUE_VECTOR) != msix) {
+        log_line("%s: no interrupt vector for queue %u", v->pci.name, index);
+        return false;
+    }
+    set16(v->common, QUEUE_ENABLE, 1);
+    return true;
+}
+
+void virtio_run(struct virtio *v)
+{
+    set8(v->common, STATUS,
+         STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES | STATUS_RUN);
+}
+
+void virtio_kick(struct virtq *q)
+{
+    if (virtq_publish(q)) {
+        *q->notify = q->index;
+    }
+}
+
+void virtio_fail(struct virtio *v, const char *why)
+{
+    if (v->dead) {
+        return;
+    }
+    v->dead = true;
+    log_line("%s: %s; the device is switched off", v->pci.name, why);
+    (void)reset(v);
+    pci_disable(&v->pci); /* it can reach no memory, reset or not */
+}
+
+uint8_t virtio_config8(const struct virtio *v, uint32_t offset)
+{
+    return offset < v->config_len ? get8(v->config, offset) : 0;
+}
+
+uint16_t virtio_config16(const struct virtio *v, uint32_t offset)
+{
+    return offset + 2 <= v->config_len ? get16(v->config, offset) : 0;
+}
+
+uint32_t virtio_config32(const struct virtio *v, uint32_t offset)
+{
+    return offset + 4 <= v->config_len ? get32(v->config, offset) : 0;
+}
+
+uint64_t virtio_config64(const struct virtio *v, uint32_t offset)
+{
+    return virtio_config32(v, offset) | (uint64_t)virtio_config32(v, offset + 4)
+                                            << 32;
+}

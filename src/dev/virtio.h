@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtio device on PCI, version 1 (modern) only.
+ *
+ * Order of start: virtio_open (reset, feature bits read), the driver chooses
+ * features, virtio_negotiate, queues, virtio_run. Each step that fails has
+ * said why in one line.
+ * Source: virtio 1.1 s3.1, s4.1.
+ */
+#pragma once
+
+#include "src/dev/pci.h"
+#include "src/dev/virtq.h"
+
+#define VIRTIO_VENDOR 0x1af4u
+
+#define VIRTIO_INDIRECT (1ull << 28)
+#define VIRTIO_EVENT_IDX (1ull << 29)
+#define VIRTIO_VERSION_1 (1ull << 32)
+
+struct virtio {
+    struct pci_device pci;
+    volatile uint8_t *common, *notify, *config;
+    uint32_t notify_len, config_len, notify_step;
+    uint64_t offered, features;
+    bool dead; /* reset for good */
+};
+
+/* A feature's bit and its name in messages. */
+struct virtio_feature {
+    uint64_t bit;
+    const char *name;
+};
+
+bool virtio_open(struct virtio *v, const struct pci_device *pci,
+                 const char *kind);
+/*
+ * Accept what is both offered and wanted, and log it; false if the device
+ * lacks one of `needed`.
+ *
+ * names  ends with a bit of 0
+ */
+bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
+                      const struct virtio_feature *names);
+/*
+ * Set up queue `index`, its interrupts through entry `msix` of the table.
+ *
+ * size_max  a power of two, at most VIRTQ_SIZE_MAX
+ * indirect  room for chains longer than VIRTQ_DIRECT_MAX in one descriptor
+ */
+bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
+                  uint16_t size_max, bool indirect, uint16_t msix);
+#define VIRTIO_NO_VECTOR 0xffffu
+void virtio_run(struct virtio *v);
+
+/* Publish and, if the device wants it, notify. */
+void virtio_kick(struct virtq *q);
+/* The device broke the rules: say so, reset it, never use it again. */
+void virtio_fail(struct virtio *v, const char *why);
+
+/* Fields of the device's own configuration; 0 beyond its end. */
+uint8_t virtio_config8(const struct virtio *v, uint32_t offset);
+uint16_t virtio_config16(const struct virtio *v, uint32_t offset);
+uint32_t virtio_config32(const struct virtio *v, uint32_t offset);
+uint64_t virtio_config64(const struct virtio *v, uint32_t offset);
+
+/* Zeroed memory that the device may reach; NULL if there is none. */
+void *virtio_memory(size_t bytes, uint64_t *paddr);

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Virtio network card. Queue pair i has receive queue 2i, transmit queue
+ * 2i + 1, interrupt entry i and processor i. The kernel holds the pair's lock
+ * around every operation.
+ *
+ * Receive: one buffer a frame, in the kernel's memory, given back to the
+ * device as soon as net_receive returns. No offload that would need larger
+ * frames is accepted. Transmit: pieces are read in place; completions are
+ * collected when somebody polls or room is short, and raise an interrupt only
+ * when interrupts are on and most of what is under way has been sent.
+ * Source: virtio 1.1 s5.1.
+ */
+#include "src/abi/err.h"
+#include "src/abi/net.h"
+#include "src/abi/sysinfo.h"
+#include "src/arch.h"
+#include "src/dev/dev.h"
+#include "src/dev/virtio.h"
+#include "src/kern/netdev.h"
+#include "src/lib/log.h"
+#include "src/lib/string.h"
+
+#define NETS_MAX SYSINFO_NETS_MAX
+#define RX_BUFFER 2048u
+#define MTU 1500u
+#define CONTROL_TURNS_MAX 10000000u
+
+enum {
+    NET_CSUM = 1 << 0,
+    NET_GUEST_CSUM = 1 << 1,
+    NET_MTU = 1 << 3,
+    NET_MAC = 1 << 5,
+    NET_HOST_TSO4 = 1 << 11,
+    NET_HOST_TSO6 = 1 << 12,
+    NET_STATUS = 1 << 16,
+    NET_CTRL_VQ = 1 << 17,
+    NET_MQ = 1 << 22,
+};
+
+static const struct virtio_feature names[] = {
+    {NET_CSUM, "CSUM"},
+    {NET_GUEST_CSUM, "GUEST_CSUM"},
+    {NET_MTU, "MTU"},
+    {NET_MAC, "MAC"},
+    {NET_HOST_TSO4, "HOST_TSO4"},
+    {NET_HOST_TSO6, "HOST_TSO6"},
+    {NET_STATUS, "STATUS"},
+    {NET_CTRL_VQ, "CTRL_VQ"},
+    {NET_MQ, "MQ"},
+    {VIRTIO_INDIRECT, "INDIRECT_DESC"},
+    {VIRTIO_EVENT_IDX, "EVENT_IDX"},
+    {VIRTIO_VERSION_1, "VERSION_1"},
+    {0, NULL},
+};
+
+/* Fields of the configuration. */
+enum { CONFIG_MAC = 0, CONFIG_STATUS = 6, CONFIG_PAIRS = 8, CONFIG_MTU = 10 };
+
+/* Before every frame. */
+struct header {
+    uint8_t flags, gso_type;
+    uint16_t header_len, gso_size, csum_start, csum_offset;
+    uint16_t buffers;
+};
+_Static_assert(sizeof(struct header) == 12, "virtio 1.1 s5.1.6");
+
+enum { HEADER_NEEDS_CSUM = 1, HEADER_DATA_VALID = 2 };
+enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4 };
+
+struct pair {
+    struct virtio_net *net;
+    uint32_t index;
+    struct virtq rx, tx;
+    uint8_t *rx_buffer; /* RX_BUFFER bytes for each head */
+    uint64_t rx_paddr;
+    struct header *tx_header; /* for each head */
+    uint64_t tx_paddr;
+    uint32_t tx_token[VIRTQ_SIZE_MAX];
+};
+
+struct virtio_net {
+    struct virtio v;
+    struct netdev dev;
+    struct pair *pair[ARCH_CPUS_MAX];
+    struct virtq control;
+};
+
+static struct virtio_net nets[NETS_MAX];
+static unsigned nets_used;
+
+static void post_buffer(struct pair *p)
+{
+    uint16_t head;
+
+    if (virtq_start(&p->rx, 1)) {
+        head = p->rx.head;
+        virtq_piece(&p->rx, p->rx_paddr + (uint64_t)head * RX_BUFFER, RX_BUFFER,
+                    true);
+        (void)virtq_finish(&p->rx);
+    }
+}
+
+static unsigned collect_sent(struct pair *p)
+{
+    unsigned n = 0;
+    uint16_t head;
+    uint32_t len;
+    int r;
+
+    while ((r = virtq_take(&p->tx, &head, &len)) > 0) {
+        n++;
+        net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
+    }
+    if (r < 0) {
+        virtio_fail(&p->net->v, "completed a frame that it was not given");
+    }
+    return n;
+}
+
+/* Nothing will be sent any more: hand the frames under way back. */
+static void abandon(struct pair *p)
+{
+    uint16_t head;
+
+    while (virtq_abandon(&p->tx, &head)) {
+        net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
+    }
+    p->rx.broken = true;
+}
+
+static struct header make_header(const struct netdev_tx *tx)
+{
+    struct header h = {0};
+
+    if ((tx->flags & NET_TX_CSUM) != 0) {
+        h.flags = HEADER_NEEDS_CSUM;
+        h.csum_start = tx->csum_start;
+        h.csum_offset = tx->csum_offset;
+    }
+    if ((tx->flags & (NET_TX_TSO4 | NET_TX_TSO6)) != 0) {
+        h.gso_type = (tx->flags & NET_TX_TSO4) != 0 ? GSO_TCPV4 : GSO_TCPV6;
+        h.gso_size = tx->gso_size;
+        h.header_len = tx->header_len;
+    }
+    return h;
+}
+
+static int transmit(struct netdev *dev, unsigned queue,
+                    const struct netdev_tx *tx)
+{
+    struct virtio_net *net = dev->driver;
+    struct pair *p = net->pair[queue];
+    struct virtq *q = &p->tx;
+    uint16_t head;
+
+    if (!virtq_start(q, tx->pieces + 1u)) {
+        (void)collect_sent(p);
+        if (net->v.dead || !virtq_start(q, tx->pieces + 1u)) {
+            return -E_AGAIN;
+        }
+    }
+    head = q->head;
+    p->tx_header[head] = make_header(tx);
+    p->tx_token[head] = tx->token;
+    virtq_piece(q, p->tx_paddr + head * sizeof(struct header),
+                sizeof(struct header), false);
+    for (unsigned i = 0; i < tx->pieces; i++) {
+        virtq_piece(q, tx->piece[i].paddr, tx->piece[i].len, false);
+    }
+    (void)virtq_finish(q);
+    return 0;
+}
+
+static void kick(struct netdev *dev, unsigned queue)
+{
+    struct virtio_net *net = dev->driver;
+
+    if (!net->v.dead) {
+        virtio_kick(&net->pair[queue]->tx);
+    }
+}
+
+/* One received frame; false if the device lied about it. */
+static bool receive(struct pair *p, uint16_t head, uint32_t len)
+{
+    const uint8_t *buffer = p->rx_buffer + (size_t)head * RX_BUFFER;
+    struct header h;
+    uint32_t flags = 0;
+
+    if (len < sizeof(h) || len > RX_BUFFER) {
+        virtio_fail(&p->net->v, "received a frame longer than its buffer");
+        return false;
+    }
+    memcpy(&h, buffer, sizeof(h));
+    if ((h.flags & (HEADER_NEEDS_CSUM | HEADER_DATA_VALID)) != 0) {
+        flags |= NET_RX_CSUM_OK;
+    }
+    net_receive(&p->net->dev, p->index, buffer + sizeof(h), len - sizeof(h),
+                flags);
+    return true;
+}
+
+static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
+{
+    struct virtio_net *net = dev->driver;
+    struct pair *p = net->pair[queue];
+    unsigned n = 0;
+    uint16_t head;
+    uint32_t len;
+    int r = 1;
+
+    (void)collect_sent(p);
+    while (n < budget && (r = virtq_take(&p->rx, &head, &len)) > 0) {
+        n++;
+        if (!receive(p, head, len)) {
+            break;
+        }
+        post_buffer(p);
+    }
+    if (r < 0) {
+        virtio_fail(&net->v, "filled a buffer that it was not given");
+    }
+    if (net->v.dead) {
+        abandon(p);
+    } else if (n > 0) {
+        virtio_kick(&p->rx);
+    }
+    return n;
+}
+
+/* Three quarters of what is being sent, so that one interrupt frees many. */
+static uint16_t send_threshold(const struct pair *p)
+{
+    uint16_t under_way = (uint16_t)(p->tx.told - p->tx.taken);
+
+    return (uint16_t)(under_way - under_way / 4);
+}
+
+static bool interrupts(struct netdev *dev, unsigned queue, bool on)
+{
+    struct virtio_net *net = dev->driver;
+    struct pair *p = net->pair[queue];
+    bool rx, sent;
+
+    if (net->v.dead) {
+        return false;
+    }
+    rx = virtq_interrupt(&p->rx, on ? 1 : 0);
+    sent = virtq_interrupt(&p->tx, on ? send_threshold(p) : 0);
+    return rx || sent;
+}
+
+static const struct netdev_ops ops = {transmit, kick, poll, interrupts};
+
+static void interrupt(void *arg)
+{
+    struct pair *p = arg;
+
+    net_interrupt(&p->net->dev, p->index);
+}
+
+static bool pair_init(struct virtio_net *net, unsigned index)
+{
+    uint64_t paddr;
+    struct pair *p = virtio_memory(sizeof(*p), &paddr);
+
+    if (p == NULL) {
+        return false;
+    }
+    net->pair[index] = p;
+    p->net = net;
+    p->index = index;
+    if (pci_msix_bind(&net->v.pci, index, index, interrupt, p) < 0 ||
+        !virtio_queue(&net->v, &p->rx, (uint16_t)(2 * index), VIRTQ_SIZE_MAX,
+                      false, (uint16_t)index) ||
+        !virtio_queue(&net->v, &p->tx, (uint16_t)(2 * index + 1),
+                      VIRTQ_SIZE_MAX, true, (uint16_t)index)) {
+        return false;
+    }
+    p->rx_buffer = virtio_memory(p->rx.size * RX_BUFFER, &p->rx_paddr);
+    p->tx_header =
+        virtio_memory(p->tx.size * sizeof(struct header), &p->tx_paddr);
+    if (p->rx_buffer == NULL || p->tx_header == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < p->rx.size; i++) {
+        post_buffer(p);
+    }
+    (void)virtq_interrupt(&p->rx, 0);
+    (void)virtq_interrupt(&p->tx, 0);
+    return true;
+}
+
+/* How many queue pairs: one a processor, as far as the device goes. */
+static unsigned choose_pairs(const struct virtio_net *net)
+{
+    unsigned want = arch_cpu_count();
+    unsigned vectors = net->v.pci.msix_count;
+    unsigned have = 1;
+
+    if ((net->v.features & NET_MQ) != 0) {
+        have = virtio_config16(&net->v, CONFIG_PAIRS);
+    }
+    have = have < 1 ? 1 : have > ARCH_CPUS_MAX ? ARCH_CPUS_MAX : have;
+    have = have > vectors ? vectors : have;
+    return want < have ? want : have;
+}
+
+/* Tell the device to use so many pairs; it uses one until told. */
+static bool enable_pairs(struct virtio_net *net, unsigned pairs)
+{
+    struct {
+        uint8_t class, command;
+        uint16_t pairs;
+        uint8_t ack;
+    } * m;
+    uint64_t paddr;
+    uint16_t head;
+    uint32_t len;
+
+    if (pairs == 1) {
+        return true;
+    }
+    m = virtio_memory(sizeof(*m), &paddr);
+    if (m == NULL || !virtq_start(&net->control, 3)) {
+        return false;
+    }
+    m->class = 4; /* VIRTIO_NET_CTRL_MQ */
+    m->command = 0;
+    m->pairs = (uint16_t)pairs;
+    m->ack = 0xff;
+    virtq_piece(&net->control, paddr, 2, false);
+    virtq_piece(&net->control, paddr + 2, 2, false);
+    virtq_piece(&net->control, paddr + 4, 1, true);
+    (void)virtq_finish(&net->control);
+    virtio_kick(&net->control);
+    for (unsigned i = 0; i < CONTROL_TURNS_MAX; i++) {
+        if (virtq_take(&net->control, &head, &len) != 0) {
+            return *(volatile uint8_t *)&m->ack == 0;
+        }
+        arch_pause();
+    }
+    return false;
+}
+
+static void describe(struct virtio_net *net, unsigned pairs)
+{
+    struct netdev *dev = &net->dev;
+    uint64_t f = net->v.features;
+
+    dev->ops = &ops;
+    dev->driver = net;
+    for (unsigned i = 0; i < 6; i++) {
+        dev->mac[i] = virtio_config8(&net->v, CONFIG_MAC + i);
+    }
+    dev->mtu = MTU;
+    if ((f & NET_MTU) != 0 && virtio_config16(&net->v, CONFIG_MTU) < MTU) {
+        dev->mtu = virtio_config16(&net->v, CONFIG_MTU);
+    }
+    dev->queues = pairs;
+    dev->tx_depth = net->pair[0]->tx.size;
+    dev->features |= (f & NET_CSUM) != 0 ? SYSINFO_NET_CSUM : 0;
+    dev->features |= (f & NET_HOST_TSO4) != 0 ? SYSINFO_NET_TSO4 : 0;
+    dev->features |= (f & NET_HOST_TSO6) != 0 ? SYSINFO_NET_TSO6 : 0;
+    dev->features |= (f & NET_GUEST_CSUM) != 0 ? SYSINFO_NET_RX_CSUM : 0;
+    if ((f & NET_STATUS) == 0 ||
+        (virtio_config16(&net->v, CONFIG_STATUS) & 1) != 0) {
+        dev->features |= SYSINFO_NET_LINK;
+    }
+}
+
+static bool start(struct virtio_net *net)
+{
+    unsigned pairs = choose_pairs(net);
+
+    for (unsigned i = 0; i < pairs; i++) {
+        if (!pair_init(net, i)) {
+            return false;
+        }
+    }
+    if (pairs > 1) {
+        uint16_t last = virtio_config16(&net->v, CONFIG_PAIRS);
+
+        if (!virtio_queue(&net->v, &net->control, (uint16_t)(2 * last), 16,
+                          false, VIRTIO_NO_VECTOR)) {
+            return false;
+        }
+    }
+    describe(net, pairs);
+    virtio_run(&net->v);
+    if (!enable_pairs(net, pairs)) {
+        log_line("%s: does not take %u queue pairs; going on with one",
+                 net->v.pci.name, pairs);
+        net->dev.queues = pairs = 1;
+    }
+    for (unsigned i = 0; i < pairs; i++) {
+        virtio_kick(&net->pair[i]->rx);
+    }
+    return true;
+}
+
+void virtio_net_found(const struct pci_device *pci)
+{
+    struct virtio_net *net = &nets[nets_used];
+    uint64_t wanted = NET_CSUM | NET_GUEST_CSUM | NET_MTU | NET_MAC |
+                      NET_HOST_TSO4 | NET_HOST_TSO6 | NET_STATUS | NET_CTRL_VQ |
+                      VIRTIO_INDIRECT | VIRTIO_EVENT_IDX;
+    const uint8_t *mac;
+
+    if (nets_used == NETS_MAX) {
+        log_line("virtio-net: more than %u cards", NETS_MAX);
+        return;
+    }
+    if (!virtio_open(&net->v, pci, "virtio-net")) {
+        return;
+    }
+    if ((net->v.offered & NET_CTRL_VQ) != 0) {
+        wanted |= NET_MQ;
+    }
+    if ((net->v.offered & NET_CSUM) == 0) { /* s5.1.3.1 */
+        wanted &= ~(uint64_t)(NET_HOST_TSO4 | NET_HOST_TSO6);
+    }
+    if (!virtio_negotiate(&net->v, wanted, NET_MAC, names)) {
+        return;
+    }
+    if (!start(net)) {
+        virtio_fail(&net->v, "cannot be started");
+        return;
+    }
+    nets_used++;
+    mac = net->dev.mac;
+    log_line("%s: %02x:%02x:%02x:%02x:%02x:%02x mtu %u, %u queue pair%s%s",
+             net->v.pci.name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
+             net->dev.mtu, net->dev.queues, net->dev.queues == 1 ? "" : "s",
+             (net->dev.features & SYSINFO_NET_LINK) != 0 ? "" : ", link down");
+    if (net_attach(&net->dev) < 0) {
+        virtio_fail(&net->v, "is not wanted by the kernel");
+    }
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "src/dev/virtq.h"
+
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
+#define NO_INTERRUPT 1u /* avail->flags */
+#define NO_NOTIFY 1u    /* used->flags */
+
+static size_t align(size_t n, size_t to)
+{
+    return (n + to - 1) & ~(to - 1);
+}
+
+static size_t avail_at(uint16_t size)
+{
+    return size * sizeof(struct virtq_desc);
+}
+
+static size_t used_at(uint16_t size)
+{
+    return align(avail_at(size) + 6 + 2u * size, 64);
+}
+
+size_t virtq_bytes(uint16_t size)
+{
+    return used_at(size) + 6 + 8u * size;
+}
+
+static uint16_t *used_event(struct virtq *q)
+{
+    return &q->avail->ring[q->size];
+}
+
+static const uint16_t *avail_event(const struct virtq *q)
+{
+    return (const uint16_t *)&q->used->ring[q->size];
+}
+
+void virtq_init(struct virtq *q, void *memory, uint16_t size,
+                struct virtq_desc *tables, uint64_t tables_paddr)
+{
+    uint8_t *m = memory;
+
+    *q = (struct virtq){
+        .desc = memory,
+        .avail = (struct virtq_avail *)(void *)(m + avail_at(size)),
+        .used = (struct virtq_used *)(void *)(m + used_at(size)),
+        .tables = tables,
+        .tables_paddr = tables_paddr,
+        .size = size,
+        .free = size,
+    };
+    for (uint16_t i = 0; i < size; i++) {
+        q->next[i] = (uint16_t)(i + 1);
+    }
+}
+
+bool virtq_start(struct virtq *q, unsigned pieces)
+{
+    bool indirect = q->tables != NULL && pieces <= VIRTQ_TABLE &&
+                    (pieces > VIRTQ_DIRECT_MAX || pieces > q->free);
+    uint16_t need = (uint16_t)(indirect ? 1 : pieces);
+
+    if (q->broken || pieces == 0 || pieces > q->size || need > q->free) {
+        return false;
+    }
+    q->head = q->tail = q->free_head;
+    q->free = (uint16_t)(q->free - need);
+    q->under_way[q->head] = need;
+    q->build_left = (uint16_t)pieces;
+    q->build = NULL;
+    if (indirect) {
+        size_t table = (size_t)q->head * VIRTQ_TABLE;
+
+        q->build = &q->tables[table];
+        q->desc[q->head] = (struct virtq_desc){
+            .paddr = q->tables_paddr + table * sizeof(struct virtq_desc),
+            .len = (uint32_t)(pieces * sizeof(struct virtq_desc)),
+            .flags = DESC_INDIRECT,
+        };
+        q->free_head = q->next[q->head];
+        q->tail = 0;
+    }
+    return true;
+}
+
+void virtq_piece(struct virtq *q, uint64_t paddr, uint32_t len,
+                 bool device_writes)
+{
+    struct virtq_desc *table = q->build != NULL ? q->build : q->desc;
+    uint16_t at = q->tail;
+
+    q->tail = q->build != NULL ? (uint16_t)(at + 1) : q->next[at];
+    q->build_left--;
+    table[at] = (struct virtq_desc){
+        .paddr = paddr,
+        .len = len,
+        .flags = (uint16_t)((device_writes ? DESC_WRITE : 0) |
+                            (q->build_left > 0 ? DESC_NEXT : 0)),
+        .next = q->tail,
+    };
+    if (q->build == NULL) {
+        q->free_head = q->tail;
+    }
+}
+
+uint16_t virtq_finish(struct virtq *q)
+{
+    q->avail->ring[q->added & (q->size - 1)] = q->head;
+    q->added++;
+    return q->head;
+}
+
+bool virtq_publish(struct virtq *q)
+{
+    uint16_t old = q->told;
+
+    if (old == q->added || q->broken) {
+        return false;
+    }
+    q->told = q->added;
+    __atomic_store_n(&q->avail->idx, q->told, __ATOMIC_RELEASE);
+    /* The device looks at idx after it stops wanting to be notified. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (q->event_idx) {
+        uint16_t event = __atomic_load_n(avail_event(q), __ATOMIC_RELAXED);
+
+        return (uint16_t)(q->told - event - 1) < (uint16_t)(q->told - old);
+    }
+    return (__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) & NO_NOTIFY) ==
+           0;
+}
+
+/* The chain's descriptors go back to the front of the free list. */
+static void release(struct virtq *q, uint16_t head)
+{
+    uint16_t n = q->under_way[head], last = head;
+
+    for (uint16_t i = 1; i < n; i++) {
+        last = q->next[last];
+    }
+    q->next[last] = q->free_head;
+    q->free_head = head;
+    q->free = (uint16_t)(q->free + n);
+    q->under_way[head] = 0;
+}
+
+int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
+{
+    uint16_t at = q->taken & (uint16_t)(q->size - 1);
+    uint32_t id;
+
+    if (q->broken ||
+        __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->taken) {
+        return 0;
+    }
+    id = __atomic_load_n(&q->used->ring[at].id, __ATOMIC_RELAXED);
+    *len = __atomic_load_n(&q->used->ring[at].len, __ATOMIC_RELAXED);
+    if (id >= q->size || q->under_way[id] == 0) {
+        q->broken = true;
+        return -1;
+    }
+    *head = (uint16_t)id;
+    release(q, *head);
+    q->taken++;
+    return 1;
+}
+
+bool virtq_abandon(struct virtq *q, uint16_t *head)
+{
+    q->broken = true;
+    for (uint16_t i = 0; i < q->size; i++) {
+        if (q->under_way[i] != 0) {
+            *head = i;
+            release(q, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool virtq_interrupt(struct virtq *q, uint16_t after)
+{
+    if (q->event_idx) {
+        /* None: the event lies as far ahead as numbers go. */
+        uint16_t event = (uint16_t)(q->taken + after - 1);
+
+        __atomic_store_n(used_event(q), event, __ATOMIC_RELAXED);
+    } else {
+        __atomic_store_n(&q->avail->flags,
+                         (uint16_t)(after == 0 ? NO_INTERRUPT : 0),
+                         __ATOMIC_RELAXED);
+    }
+    /* Else a chain completed just before would raise nothing. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return after != 0 &&
+           __atomic_load_n(&q->used->idx, __ATOMIC_RELAXED) != q->taken;
+}

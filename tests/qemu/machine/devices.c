@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Drivers against QEMU's devices: an ARP question to the user-mode network's
+ * gateway, sectors of a disk that the test made.
+ */
+#include "src/abi/disk.h"
+#include "src/abi/net.h"
+#include "src/lib/string.h"
+#include "tests/qemu/machine/machine.h"
+
+static struct netdev *net;
+static struct blkdev *disk;
+static unsigned received, sent, interrupts;
+static uint8_t reply[64];
+static int disk_status;
+static unsigned disk_finished;
+
+static struct {
+    irq_handler *handler;
+    void *arg;
+} irqs[256];
+
+int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
+              uint32_t *data)
+{
+    int vector = arch_msi_alloc(cpu, address, data);
+
+    if (vector >= 0) {
+        irqs[vector].handler = handler;
+        irqs[vector].arg = arg;
+    }
+    return vector;
+}
+
+void irq_dispatch(uint32_t vector)
+{
+    if (irqs[vector].handler != NULL) {
+        irqs[vector].handler(irqs[vector].arg);
+    }
+}
+
+int net_attach(struct netdev *dev)
+{
+    net = dev;
+    return 0;
+}
+
+void net_interrupt(struct netdev *dev, unsigned queue)
+{
+    (void)dev;
+    (void)queue;
+    interrupts++;
+}
+
+void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+                 size_t len, uint32_t flags)
+{
+    (void)dev;
+    (void)queue;
+    (void)flags;
+    received++;
+    memcpy(reply, frame, len < sizeof(reply) ? len : sizeof(reply));
+}
+
+void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
+{
+    (void)dev;
+    (void)queue;
+    sent += token == 77;
+}
+
+int disk_attach(struct blkdev *dev)
+{
+    disk = dev;
+    return 0;
+}
+
+void disk_interrupt(struct blkdev *dev)
+{
+    dev->ops->poll(dev);
+}
+
+void disk_done(struct blkdev *dev, uint32_t token, int status)
+{
+    (void)dev;
+    disk_finished += token == 5;
+    disk_status = status;
+}
+
+/* Who has 10.0.2.2? Tell 10.0.2.15. */
+static void arp_question(uint8_t *frame)
+{
+    static const uint8_t rest[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
+
+    memset(frame, 0xff, 6);
+    memcpy(frame + 6, net->mac, 6);
+    memcpy(frame + 12, rest, sizeof(rest));
+    memcpy(frame + 22, net->mac, 6);
+    memcpy(frame + 28, (const uint8_t[]){10, 0, 2, 15}, 4);
+    memset(frame + 32, 0, 6);
+    memcpy(frame + 38, (const uint8_t[]){10, 0, 2, 2}, 4);
+}
+
+static bool wait_for(const unsigned *count, unsigned until, bool poll)
+{
+    uint64_t end = arch_tsc() + 2000 * arch_tsc_khz();
+
+    while (*(const volatile unsigned *)count < until && arch_tsc() < end) {
+        if (poll) {
+            (void)net->ops->poll(net, 0, 16);
+        } else {
+            arch_timer_arm(arch_tsc() + 10 * arch_tsc_khz());
+            arch_idle();
+        }
+    }
+    return *count >= until;
+}
+
+/* In 18 pieces, so that the indirect form is used; in 2, the direct. */
+static void send(uint64_t frame, unsigned pieces)
+{
+    struct netdev_tx tx = {.pieces = (uint16_t)pieces, .token = 77};
+    uint64_t at = frame << PAGE_SHIFT;
+
+    for (unsigned i = 0; i < pieces; i++) {
+        uint32_t len = i + 1 < pieces ? 2 : 60 - 2 * (pieces - 1);
+
+        tx.piece[i] = (struct netdev_piece){at, len};
+        at += len;
+    }
+    check(net->ops->transmit(net, 0, &tx) == 0, "a frame is taken");
+    net->ops->kick(net, 0);
+}
+
+static void check_net(void)
+{
+    uint64_t frame = page_kalloc(1);
+    unsigned before, taken = 0;
+
+    arp_question(arch_frame_ptr(frame));
+    send(frame, 2);
+    check(wait_for(&received, 1, true) && wait_for(&sent, 1, true),
+          "polling: ARP is answered and the frame completed");
+    check(reply[20] == 0 && reply[21] == 2 && reply[28] == 10 && reply[31] == 2,
+          "it is the gateway's answer");
+    while (net->ops->interrupts(net, 0, true)) {
+        (void)net->ops->poll(net, 0, 16);
+    }
+    before = interrupts;
+    send(frame, NETDEV_PIECES_MAX);
+    check(wait_for(&interrupts, before + 1, false),
+          "with interrupts on one comes");
+    (void)net->ops->interrupts(net, 0, false);
+    check(wait_for(&received, 2, true), "18 pieces make one frame");
+    /* Fill the queue without telling the device. */
+    for (;;) {
+        struct netdev_tx tx = {.pieces = 1, .token = 77};
+
+        tx.piece[0] = (struct netdev_piece){frame << PAGE_SHIFT, 60};
+        if (net->ops->transmit(net, 0, &tx) < 0) {
+            break;
+        }
+        taken++;
+    }
+    before = sent;
+    log_line("# %u frames fit", taken);
+    net->ops->kick(net, 0);
+    check(taken >= net->tx_depth / 2 && wait_for(&sent, before + taken, true),
+          "a full queue refuses, then drains");
+}
+
+static int transfer(uint16_t op, uint64_t sector, uint64_t frame,
+                    unsigned pieces)
+{
+    struct blkdev_req req = {
+        .op = op, .pieces = (uint16_t)pieces, .token = 5, .sector = sector};
+    unsigned before = disk_finished;
+
+    for (unsigned i = 0; i < pieces; i++) {
+        req.piece[i].paddr = (frame << PAGE_SHIFT) + i * 512;
+        req.piece[i].len = 512;
+    }
+    if (disk->ops->submit(disk, &req) < 0) {
+        return -1;
+    }
+    disk->ops->kick(disk);
+    return wait_for(&disk_finished, before + 1, false) ? disk_status : -2;
+}
+
+static void check_disk(void)
+{
+    uint64_t frame = page_kalloc(4);
+    uint64_t *data = arch_frame_ptr(frame);
+    bool right = true;
+
+    check(disk->sectors == 2048, "the disk is 1 MiB");
+    check(transfer(DISK_READ, 3, frame, BLKDEV_PIECES_MAX) == 0,
+          "fourteen sectors are read by interrupt");
+    /* The test filled sector n with the number n. */
+    for (unsigned i = 0; i < BLKDEV_PIECES_MAX; i++) {
+        right = right && data[i * 64] == 3 + i && data[i * 64 + 63] == 3 + i;
+    }
+    check(right, "they are the right ones");
+    data[0] = 0x600dda7a;
+    check(transfer(DISK_WRITE, 100, frame, 1) == 0 &&
+              transfer(DISK_FLUSH, 0, frame, 0) == 0,
+          "a sector is written and flushed");
+    data[0] = 0;
+    check(transfer(DISK_READ, 100, frame, 1) == 0 && data[0] == 0x600dda7a,
+          "and read back");
+    check(transfer(DISK_READ, 1u << 20, frame, 1) < 0,
+          "beyond the end is an error");
+}
+
+void check_devices(void)
+{
+    check(net != NULL && disk != NULL, "a network card and a disk");
+    if (net != NULL && disk != NULL) {
+        check_net();
+        check_disk();
+    }
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "src/abi/pte.h"
+#include "src/arch.h"
+#include "src/kern/blkdev.h"
+#include "src/kern/irq.h"
+#include "src/kern/netdev.h"
+#include "src/lib/log.h"
+#include "src/x86_64/mmu.h"
+
+void check(bool ok, const char *what);
+void check_protection(void);
+void check_ring3(void);
+struct frame *ring3_trap(uint32_t vector, struct frame *f);
+void check_devices(void);
