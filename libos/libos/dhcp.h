@@ -30,20 +30,25 @@ enum dhcp_state {
 
 /*
  * A client. The user owns the memory while the client is started and sets
- * the first field.
+ * the first two fields.
  *
- * changed  the lease was obtained (state DHCP_BOUND: `lease` is in force and
- *          the stack uses the address) or lost (any other state); may be NULL
+ * changed   the lease was obtained or renewed (state DHCP_BOUND: `lease` is in
+ *           force and the stack uses the address) or lost (any other state);
+ *           may be NULL
+ * check_ms  how long to listen for another user of an offered address before
+ *           taking it (RFC 2131 s4.4.1, RFC 5227); 0: take it at once
  */
 struct dhcp_client {
     void (*changed)(struct dhcp_client *c);
+    uint32_t check_ms;
     struct dhcp_lease lease;
     enum dhcp_state state;
     struct net_stack *stack; /* private from here on */
     struct udp_port udp;
     struct net_timer timer;
     uint64_t began_ns;     /* when this exchange began, for `secs` */
-    uint64_t bound_ns;     /* when the request that gave the lease was sent */
+    uint64_t asked_ns;     /* when the request under way was sent first */
+    uint64_t bound_ns;     /* asked_ns of the request that gave the lease */
     uint32_t xid;          /* of the exchange under way */
     uint32_t tries;        /* of the message under way */
     struct dhcp_lease got; /* offered, not yet in force */

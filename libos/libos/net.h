@@ -145,10 +145,10 @@ struct net_link {
 #define NET_QUIET_ARP 0x1u  /* another stack answers ARP for this address */
 #define NET_QUIET_ICMP 0x2u /* and echo requests; no ICMP errors are sent */
 #define NET_NO_COOKIES 0x4u /* drop SYNs beyond the backlog instead */
-#define NET_RST_UNKNOWN                                                        \
-    0x8u /* answer segments of no connection with RST, as                      \
-            RFC 9293 s3.10.7.1 asks. Leave it off when                         \
-            other stacks receive the same segments */
+#define NET_QUIET_TCP                                                          \
+    0x8u /* send no RST for segments of no connection                          \
+             (RFC 9293 s3.10.7.1): another stack receives                      \
+             the same segments */
 
 /*
  * What net_init is told. Counts are limits: memory for them is taken once.

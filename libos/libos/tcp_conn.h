@@ -78,6 +78,7 @@ struct tcp_conn {
     uint32_t rcv_nxt;   /* next byte expected */
     uint32_t rcv_adv;   /* right edge of the window we announced */
     uint32_t rcv_space; /* what the user takes beyond rcv_nxt, bytes */
+    uint32_t rcv_most;  /* the largest rcv_space so far */
     uint32_t snd_una, snd_nxt, snd_max; /* max: highest ever sent, plus 1 */
     uint32_t snd_wnd, snd_wl1, snd_wl2; /* RFC 9293 s3.3.1 */
     uint32_t cwnd, ssthresh;            /* bytes; cc's */
@@ -127,11 +128,11 @@ struct tcp_conn {
     /* Path. */
     uint16_t mtu, mtu_claimed; /* RFC 5927 s7: claimed, not yet believed */
     uint32_t mtu_seq;          /* of the segment ICMP quoted */
-    uint32_t max_acked;        /* largest segment ever acknowledged */
+    uint32_t big_seq;          /* end of the first full segment of this mtu */
     struct neighbour *hop;
     uint32_t hop_gen;      /* the template holds hop's address of then */
     uint16_t tmpl_ip_sum;  /* sum of the IPv4 header without its length */
-    uint16_t tmpl_tcp_sum; /* of pseudo header and ports, without length */
+    uint16_t tmpl_tcp_sum; /* of the pseudo header without its length */
     uint8_t tmpl_len;
     uint8_t snd_scale, rcv_scale;
     uint8_t reason;  /* enum tcp_reason, once dead */
