@@ -85,7 +85,7 @@ def guests(args, work):
     """Name -> (command, how to load it). Missing ones are named and left out."""
     build = args.build
     table = {}
-    kernel = f"{build}/src/pavise"
+    kernel = f"{build}/src/pavise.elf"
     modules = f"{build}/modules.cpio"
     if os.path.exists(kernel) and os.path.exists(modules):
         table["pavise"] = qemu(
@@ -102,7 +102,7 @@ def guests(args, work):
             args.accel, 1, "-m", "512", "-kernel", f"{linux}/vmlinuz",
             "-initrd", f"{linux}/initramfs.gz",
             "-append", f"console=ttyS0 quiet guest={GUEST}/{BITS}")
-    reflect = f"{build}/tests/bench/reflect"
+    reflect = f"{build}/tests/bench/http/reflect.elf"
     if args.peer("reflect") and os.path.exists(reflect):
         table["reflect"] = qemu(args.accel, 1, "-m", "64", "-kernel", reflect)
     elif args.peer("reflect"):
@@ -159,7 +159,7 @@ def load_http(args):
 
 
 def load_reflect(args):
-    out = run("taskset", "-c", "1", f"{args.build}/tests/bench/reflect_load",
+    out = run("taskset", "-c", "1", f"{args.build}/tests/bench/http/reflect_load",
               "tap0", str(args.connections), str(args.seconds),
               capture_output=True).stdout
     return float(out.split()[0])
