@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a connection: bytes in, requests one after the other, time
+ * limits, the end.
+ *
+ * Requests are parsed where the segment lies. Only what cannot be taken at
+ * once (half a request, or one more than RESPONSES allows) is kept, in a carry
+ * of bounded size, and the receive window never promises more than it holds.
+ *
+ * What the disk or the device wakes only marks the connection and puts it on
+ * the todo list: server_turn does the work, outside of everybody's callbacks.
+ */
+#include "cheetah/server.h"
+
+#define CONN_OF(p, member)                                                     \
+    ((struct conn *)(void *)((char *)(p) -                                     \
+                             __builtin_offsetof(struct conn, member)))
+#define TIMER_GRAIN_NS 1000000u /* a timer may fire this much late */
+
+static const struct tcp_ops OPS;
+
+void conn_todo(struct conn *c)
+{
+    if (!link_on(&c->todo)) {
+        link_append(&c->server->todo, &c->todo);
+    }
+}
+
+/* ----------------------------------------------------------------- deadlines
+ */
+
+static enum watch watch_of(const struct conn *c)
+{
+    return c->count != 0             ? WATCH_SEND
+           : c->phase != PHASE_READ  ? WATCH_DISK
+           : c->closing              ? WATCH_LINGER
+           : c->carry_len || c->skip ? WATCH_HEAD
+                                     : WATCH_IDLE;
+}
+
+/* Begin a new wait: `again` also when it is for the same thing. */
+static void watch(struct conn *c, bool again)
+{
+    struct server *s = c->server;
+    const struct server_limits *l = &s->limits;
+    const uint64_t limit[] = {[WATCH_IDLE] = l->idle_ns,
+                              [WATCH_HEAD] = l->head_ns,
+                              [WATCH_DISK] = l->send_ns,
+                              [WATCH_SEND] = l->send_ns,
+                              [WATCH_LINGER] = l->linger_ns};
+    enum watch w = watch_of(c);
+    if (w == c->watch && !again) {
+        return;
+    }
+    c->watch = (uint8_t)w;
+    c->deadline_ns = s->now_ns + limit[w];
+    link_remove(&c->idle);
+    if (w == WATCH_IDLE || w == WATCH_HEAD) {
+        link_append(&s->idle, &c->idle);
+    }
+    /* A timer that fires early is cheaper than one that moves each time. */
+    if (c->timer.at_ns == 0 || c->deadline_ns < c->timer.at_ns) {
+        net_timer_start(s->stack, &c->timer, c->deadline_ns);
+    }
+}
+
+static void finish(struct conn *c)
+{
+    c->closing = true;
+    tcp_finish(&c->tcp);
+}
+
+static bool slot_free(const struct conn *c)
+{
+    const struct response *r = &c->response[(c->first + c->count) % RESPONSES];
+    return c->count < RESPONSES && r->flights == 0 && r->page == NULL;
+}
+
+/* Answer what could not be read; nothing after it is looked at. */
+static void refuse(struct conn *c, unsigned status)
+{
+    c->req.keep_alive = false;
+    c->req.method = HTTP_GET;
+    response_error(c, status);
+}
+
+static void expired(struct conn *c)
+{
+    if (c->watch == WATCH_IDLE) {
+        finish(c);
+        watch(c, true);
+        return;
+    }
+    c->server->stats.timeouts++;
+    if (c->watch == WATCH_HEAD && slot_free(c)) {
+        refuse(c, 408);
+        watch(c, true);
+    } else {
+        tcp_abort(&c->tcp);
+    }
+}
+
+static void timer_fired(struct net_timer *t, struct net_stack *stack)
+{
+    struct conn *c = CONN_OF(t, timer);
+    if (c->server->now_ns + TIMER_GRAIN_NS < c->deadline_ns) {
+        net_timer_start(stack, t, c->deadline_ns);
+    } else {
+        expired(c);
+    }
+}
+
+/* ------------------------------------------------------------------ requests
+ */
+
+void conn_answered(struct conn *c, struct response *r, unsigned status)
+{
+    struct server_stats *st = &c->server->stats;
+    struct span span;
+    r->start = c->end;
+    for (unsigned k = 0; response_span(r, k, &span); k++) {
+        c->end += span.len;
+    }
+    r->end = c->end;
+    c->count++;
+    c->phase = PHASE_READ;
+    st->requests++;
+    st->status_2xx += status / 100 == 2;
+    st->status_3xx += status / 100 == 3;
+    st->status_4xx += status / 100 == 4;
+    st->status_5xx += status / 100 == 5;
+    tcp_send_limit(&c->tcp, c->end);
+    if (!c->req.keep_alive) {
+        finish(c);
+    }
+}
+
+static bool can_read(const struct conn *c)
+{
+    return c->phase == PHASE_READ && !c->closing && slot_free(c);
+}
+
+/* Read requests from [p, p + len); how much of it is done with. */
+static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
+{
+    uint32_t used = 0;
+    while (used < len && can_read(c)) {
+        if (c->skip != 0) {
+            uint32_t n = c->skip < len - used ? (uint32_t)c->skip : len - used;
+            c->skip -= n;
+            used += n;
+            continue;
+        }
+        int n = http_parse(p + used, len - used, c->server->now_unix, &c->req);
+        if (n == 0) {
+            c->stale = true;
+            break;
+        }
+        if (n < 0) {
+            refuse(c, (unsigned)-n);
+            break;
+        }
+        used += (uint32_t)n;
+        c->skip = c->req.body_len;
+        lookup_start(c);
+    }
+    return c->closing ? len : used;
+}
+
+static void carry_free(struct conn *c)
+{
+    struct server *s = c->server;
+    if (c->carry != NULL) {
+        __builtin_memcpy(c->carry, &s->free_carries, sizeof(void *));
+        s->free_carries = c->carry;
+        c->carry = NULL;
+    }
+    c->carry_len = 0;
+    c->stale = false;
+}
+
+static bool has_newline(const uint8_t *p, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        if (p[i] == '\n') {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keep bytes for later; how many. */
+static uint32_t carry_add(struct conn *c, const uint8_t *p, uint32_t len)
+{
+    struct server *s = c->server;
+    if (c->carry == NULL && s->free_carries != NULL) {
+        c->carry = s->free_carries;
+        __builtin_memcpy(&s->free_carries, c->carry, sizeof(void *));
+    }
+    uint32_t room = c->carry != NULL ? CARRY_MAX - c->carry_len : 0;
+    len = len < room ? len : room;
+    if (len != 0) {
+        __builtin_memcpy(c->carry + c->carry_len, p, len);
+        c->carry_len += len;
+        s->stats.request_bytes_kept += len;
+        /* Less than a line more cannot complete a head. */
+        if (c->carry_len == CARRY_MAX || c->skip != 0 || has_newline(p, len)) {
+            c->stale = false;
+        }
+    }
+    return len;
+}
+
+/* Read what was kept, as far as that is possible now. */
+static void carry_read(struct conn *c)
+{
+    if (c->carry_len == 0 || c->stale) {
+        return;
+    }
+    uint32_t used = consume(c, c->carry, c->carry_len);
+    c->carry_len -= used;
+    if (c->carry_len == 0) {
+        carry_free(c);
+    } else if (used != 0) {
+        __builtin_memmove(c->carry, c->carry + used, c->carry_len);
+    }
+}
+
+/* After anything happened: close what is over, promise what there is room
+   for, set the clock. */
+static void settle(struct conn *c, bool progress)
+{
+    if (c->peer_done && !c->closing && c->phase == PHASE_READ &&
+        (c->carry_len == 0 || c->stale)) {
+        finish(c);
+    }
+    if (c->closing) {
+        carry_free(c);
+    }
+    tcp_receive_window(&c->tcp, CARRY_MAX - c->carry_len);
+    watch(c, progress);
+}
+
+static uint32_t received(struct tcp_conn *t, const void *data, uint32_t len)
+{
+    struct conn *c = conn_of(t);
+    const uint8_t *p = data;
+    uint32_t used = 0;
+    if (c->closing) {
+        return len;
+    }
+    if (c->carry_len == 0) {
+        used = consume(c, p, len);
+    }
+    if (used < len && !c->closing) {
+        used += carry_add(c, p + used, len - used);
+        carry_read(c);
+    }
+    settle(c, false);
+    return c->closing ? len : used;
+}
+
+/* ------------------------------------------------------------------- the rest
+ */
+
+static void acked(struct tcp_conn *t, uint64_t upto)
+{
+    struct conn *c = conn_of(t);
+    for (;;) {
+        if (c->count == 0) {
+            link_remove(&c->holder);
+            break;
+        }
+        struct response *r = &c->response[c->first];
+        response_acked(c, r, upto);
+        if (r->live) {
+            /* Most recent progress: the last to be asked for its holds. */
+            link_append(&c->server->holders, &c->holder);
+            break;
+        }
+        c->first = (c->first + 1) % RESPONSES;
+        c->count--;
+    }
+    carry_read(c);
+    settle(c, true);
+}
+
+static void finished(struct tcp_conn *t)
+{
+    struct conn *c = conn_of(t);
+    c->peer_done = true;
+    settle(c, false);
+}
+
+static void lookup_wake(struct cache_waiter *w, int status)
+{
+    struct conn *c = CONN_OF(w, lookup_wait);
+    c->lookup_woken = true;
+    c->lookup_status = status;
+    conn_todo(c);
+}
+
+static void body_wake(struct cache_waiter *w, int status)
+{
+    struct conn *c = CONN_OF(w, body_wait);
+    c->body_woken = true;
+    c->body_status = status;
+    conn_todo(c);
+}
+
+static void conn_free(struct conn *c)
+{
+    struct server *s = c->server;
+    link_remove(&c->todo);
+    c->free_next = s->free_conns;
+    s->free_conns = c;
+    s->live--;
+}
+
+/* Give one connection's holds back: the one that waits longest for an ACK. */
+static bool pressure(void *ctx)
+{
+    struct server *s = ctx;
+    if (!link_on(&s->holders)) {
+        return false;
+    }
+    struct conn *c = CONN_OF(s->holders.next, holder);
+    link_remove(&c->holder);
+    for (uint32_t i = 0; i < c->count; i++) {
+        response_drop(c, &c->response[(c->first + i) % RESPONSES]);
+    }
+    return true;
+}
+
+static struct tcp_conn *accepted(struct tcp_listener *l,
+                                 const struct net_endpoint *peer)
+{
+    struct server *s =
+        (struct server *)(void *)((char *)l -
+                                  __builtin_offsetof(struct server, listener));
+    struct conn *c = s->free_conns;
+    (void)peer;
+    if (c == NULL) {
+        /* Make room: the longest idle goes, and the peer tries again. */
+        s->stats.refused++;
+        if (link_on(&s->idle)) {
+            struct conn *old = CONN_OF(s->idle.next, idle);
+            link_remove(&old->idle);
+            s->stats.recycled++;
+            tcp_abort(&old->tcp);
+        }
+        return NULL;
+    }
+    s->free_conns = c->free_next;
+    s->live++;
+    s->stats.connections++;
+    uint64_t paddr = c->paddr;
+    __builtin_memset(c, 0, sizeof(*c));
+    c->paddr = paddr;
+    c->server = s;
+    c->timer.fire = timer_fired;
+    c->lookup_wait.wake = lookup_wake;
+    c->body_wait.wake = body_wake;
+    link_init(&c->idle);
+    link_init(&c->holder);
+    link_init(&c->todo);
+    return &c->tcp;
+}
+
+static void established(struct tcp_conn *t)
+{
+    watch(conn_of(t), true);
+}
+
+static void closed(struct tcp_conn *t, enum tcp_reason why)
+{
+    struct conn *c = conn_of(t);
+    struct cache *cache = c->server->cache;
+    (void)why;
+    net_timer_stop(c->server->stack, &c->timer);
+    cache_cancel(cache, &c->lookup_wait);
+    cache_cancel(cache, &c->body_wait);
+    carry_free(c);
+    link_remove(&c->idle);
+    link_remove(&c->holder);
+    for (unsigned i = 0; i < RESPONSES; i++) {
+        struct response *r = &c->response[i];
+        if (r->live) {
+            response_drop(c, r);
+            r->live = false;
+        }
+        response_idle(c, r);
+    }
+    c->dead = true;
+    conn_todo(c);
+}
+
+static const struct tcp_ops OPS = {
+    .accept = accepted,
+    .established = established,
+    .gather = gather,
+    .received = received,
+    .finished = finished,
+    .acked = acked,
+    .closed = closed,
+};
+
+static void conn_turn(struct conn *c)
+{
+    if (c->dead) {
+        if (c->flights == 0) {
+            conn_free(c);
+        }
+        return;
+    }
+    if (c->body_woken) {
+        c->body_woken = false;
+        gather_woken(c, c->body_status);
+    } else if (c->resume) {
+        c->resume = false;
+        tcp_ready(&c->tcp);
+    }
+    if (c->lookup_woken) {
+        c->lookup_woken = false;
+        lookup_resume(c, c->lookup_status);
+    }
+    carry_read(c);
+    settle(c, false);
+}
+
+void server_turn(struct server *s)
+{
+    gather_give_back(s);
+    /* Those who come back in this turn wait for the next. */
+    struct conn_link now = {&now, &now};
+    while (link_on(&s->todo)) {
+        struct conn_link *l = s->todo.next;
+        link_append(&now, l);
+    }
+    while (link_on(&now)) {
+        struct conn_link *l = now.next;
+        link_remove(l);
+        conn_turn(CONN_OF(l, todo));
+    }
+}
+
+bool server_busy(const struct server *s)
+{
+    return link_on(&s->todo);
+}
+
+void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
+                 const struct site_super *site, const struct server_memory *m)
+{
+    __builtin_memset(s, 0, sizeof(*s));
+    s->cache = cache;
+    s->stack = stack;
+    s->site = *site;
+    s->limits = (struct server_limits){.head_ns = 10000000000u,
+                                       .idle_ns = 15000000000u,
+                                       .send_ns = 60000000000u,
+                                       .linger_ns = 10000000000u};
+    s->date_unix = -1;
+    link_init(&s->idle);
+    link_init(&s->holders);
+    link_init(&s->todo);
+    for (uint32_t i = m->conn_count; i-- > 0;) {
+        struct conn *c = (struct conn *)m->conns + i;
+        c->paddr = m->conns_paddr + i * sizeof(struct conn);
+        c->free_next = s->free_conns;
+        s->free_conns = c;
+    }
+    for (uint32_t i = 0; i < m->flight_count; i++) {
+        m->flights[i].server = s;
+        m->flights[i].next = s->free_flights;
+        s->free_flights = &m->flights[i];
+    }
+    for (uint32_t i = 0; i < m->carry_count; i++) {
+        uint8_t *carry = m->carries + (size_t)i * CARRY_MAX;
+        __builtin_memcpy(carry, &s->free_carries, sizeof(void *));
+        s->free_carries = carry;
+    }
+    cache->pressure = pressure;
+    cache->ctx = s;
+}
+
+int server_listen(struct server *s, uint16_t port)
+{
+    s->listener =
+        (struct tcp_listener){.ops = &OPS, .port = port, .window = CARRY_MAX};
+    return tcp_listen(s->stack, &s->listener);
+}
