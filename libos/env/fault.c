@@ -86,6 +86,7 @@ void fault_upcall(struct frame *f)
     if (!fault_handler || !fault_handler(f)) {
         fault_end(f);
     }
+    slice_settle();
 }
 
 void foreign_upcall(struct frame *f)
@@ -93,4 +94,5 @@ void foreign_upcall(struct frame *f)
     if (!foreign_handler || !foreign_handler(f)) {
         fault_end(f);
     }
+    slice_settle();
 }

@@ -11,11 +11,24 @@
 static void (*on_begin)(void);
 static void (*on_end)(void);
 
+/*
+ * A slice that ended while upcalls were masked is given back here. One that
+ * ends after this look is told by an epilogue when the grace is over.
+ */
+void slice_settle(void)
+{
+    while (env_uarea()->slice_over) {
+        env_uarea()->slice_over = 0;
+        (void)sys_quantum_yield(0);
+    }
+}
+
 void slice_begin(void)
 {
     if (on_begin) {
         on_begin();
     }
+    slice_settle();
 }
 
 void slice_end(void)

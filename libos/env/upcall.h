@@ -23,3 +23,5 @@ void foreign_upcall(struct frame *f);
 /* slice.c */
 void slice_begin(void);
 void slice_end(void);
+/* Yield if the slice ended while upcalls were masked. */
+void slice_settle(void);

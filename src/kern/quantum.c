@@ -381,6 +381,11 @@ struct frame *quantum_timer(struct cpu *c, struct frame *f)
         lock_release(&bind_lock);
         return f;
     }
+    /* Masked when its slice ended, and no longer: it is told now. */
+    if (e->uarea->slice_over != 0 && !upcalls_masked(e->uarea)) {
+        e->uarea->slice_over = 0;
+        slice_upcall(e, f, ENV_EPILOGUE);
+    }
     quantum_arm(c, now + slice_ticks());
     return f;
 }

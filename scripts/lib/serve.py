@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The second half of scripts/serve: site image, network, machine, first byte.
+Python of a bare Debian; everything it needs was installed and built before."""
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import vm  # noqa: E402
+
+MKSITE = os.path.join(vm.BUILD, "cheetah", "mksite")
+IMAGE = os.path.join(vm.ROOT, "scripts", "image")
+IN_NAMESPACE = "PAVISE_SERVE_NAMESPACE"
+FIRST_BYTE_PATIENCE = 60.0
+GDB_PORT = 1234
+
+
+class Failure(Exception):
+    """What went wrong, and what to do about it."""
+
+
+def say(text):
+    print(f"serve: {text}", flush=True)
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="scripts/serve", add_help=False)
+    p.add_argument("dir", nargs="?")
+    p.add_argument("--port", type=int)
+    p.add_argument("--tap", action="store_true")
+    p.add_argument("--smp", type=int, default=1)
+    p.add_argument("--mem", default="256M")
+    p.add_argument("--iso", action="store_true")
+    p.add_argument("--pcap")
+    p.add_argument("--gdb", action="store_true")
+    p.add_argument("--site-image")
+    p.add_argument("--for", type=float, dest="seconds")
+    p.add_argument("--append", default="")
+    a = p.parse_args()
+    if bool(a.dir) == bool(a.site_image):
+        raise Failure("give either a directory or --site-image FILE; "
+                      "see scripts/serve --help")
+    if not 1 <= a.smp <= 64:
+        raise Failure(f"--smp {a.smp}: a number of processors from 1 to 64")
+    if a.port is not None and not 0 < a.port < 65536:
+        raise Failure(f"--port {a.port}: a port is 1 to 65535")
+    if a.port is not None and a.tap:
+        raise Failure("--port is for the forwarded port; with --tap the "
+                      "server has an address of its own, port 80")
+    return a
+
+
+# ------------------------------------------------------------------- the site
+
+def site_image(a, work):
+    if a.site_image:
+        if not os.path.isfile(a.site_image):
+            raise Failure(f"{a.site_image}: no such file; make one with "
+                          "build/cheetah/mksite DIR FILE")
+        run = subprocess.run([MKSITE, "--check", a.site_image],
+                             capture_output=True, text=True)
+        if run.returncode != 0:
+            raise Failure(f"{run.stderr.strip() or a.site_image}\n"
+                          "The image cannot be served; make it again with "
+                          "build/cheetah/mksite DIR FILE")
+        return os.path.abspath(a.site_image)
+    if not os.path.isdir(a.dir):
+        raise Failure(f"{a.dir}: not a directory")
+    if not os.access(a.dir, os.R_OK | os.X_OK):
+        raise Failure(f"{a.dir}: cannot be read; check its permissions")
+    image = os.path.join(work, "site.img")
+    say(f"laying out {a.dir}")
+    if subprocess.run([MKSITE, "-s", a.dir, image]).returncode != 0:
+        raise Failure(f"mksite could not lay out {a.dir} (above); it needs "
+                      f"about the directory's size in {work}")
+    return image
+
+
+# ---------------------------------------------------------------- the network
+
+def forwarded_port(wanted):
+    """The port to forward: what was asked for, or 8080, or a free one."""
+    for port in [wanted] if wanted else [8080, 0]:
+        with contextlib.closing(socket.socket()) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return s.getsockname()[1]
+            except OSError as e:
+                if wanted:
+                    raise Failure(f"port {port} of 127.0.0.1: {e.strerror}; "
+                                  "choose another with --port") from e
+    raise Failure("no free port on 127.0.0.1")
+
+
+def ip(*words):
+    run = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise Failure(f"ip {' '.join(words)}: {run.stderr.strip()}\n"
+                      "A tap needs root, or user namespaces and access to "
+                      "/dev/net/tun; without them leave --tap out")
+
+
+def enter_namespace():
+    """Without root: run again inside a user and network namespace."""
+    if os.geteuid() == 0 or os.environ.get(IN_NAMESPACE):
+        return
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        raise Failure("--tap: /dev/net/tun cannot be opened; run as root, or "
+                      "chmod 666 /dev/net/tun")
+    if subprocess.run(["unshare", "-Urn", "true"],
+                      capture_output=True).returncode != 0:
+        raise Failure("--tap without root needs user namespaces: sysctl "
+                      "kernel.unprivileged_userns_clone=1, or run as root")
+    os.environ[IN_NAMESPACE] = "1"
+    os.execvp("unshare", ["unshare", "-Urn", sys.executable, *sys.argv])
+
+
+@contextlib.contextmanager
+def tap():
+    """A tap with the host's end at 10.77.N.1; yields its name and N."""
+    name = f"pavise{os.getpid() % 100000}"
+    used = subprocess.run(["ip", "-4", "addr"], capture_output=True,
+                          text=True).stdout
+    net = next((n for n in range(64, 255) if f"10.77.{n}." not in used), None)
+    if net is None:
+        raise Failure("every network 10.77.64 to 10.77.254 is in use")
+    ip("tuntap", "add", "dev", name, "mode", "tap")
+    try:
+        ip("addr", "add", f"10.77.{net}.1/24", "dev", name)
+        ip("link", "set", name, "up")
+        yield name, net
+    finally:
+        subprocess.run(["ip", "tuntap", "del", "dev", name, "mode", "tap"],
+                       capture_output=True)
+
+
+@contextlib.contextmanager
+def network(a):
+    """Yields (QEMU's -netdev, command line words, address, text)."""
+    if not a.tap:
+        port = forwarded_port(a.port)
+        yield (f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80",
+               vm.SLIRP_ADDR, ("127.0.0.1", port),
+               f"user mode, 127.0.0.1:{port} is forwarded")
+        return
+    with tap() as (name, net):
+        where = "tap"
+        if os.environ.get(IN_NAMESPACE):
+            where = (f"tap in a user namespace; enter it with\n"
+                     f"         nsenter -t {os.getpid()} -U -n "
+                     "--preserve-credentials")
+        yield (f"tap,ifname={name},script=no,downscript=no",
+               f"ip=10.77.{net}.2/24 gw=10.77.{net}.1",
+               (f"10.77.{net}.2", 80), where)
+
+
+# ------------------------------------------------------------- the first byte
+
+class FirstByte(threading.Thread):
+    """Ask for / every few milliseconds, each time on a new connection, until
+    one is answered: the time from QEMU's start to the first served byte."""
+
+    def __init__(self, address, began):
+        super().__init__(daemon=True)
+        self.address, self.began = address, began
+        self.seconds, self.stopped = None, False
+        self.answered = threading.Event()
+
+    def ask(self):
+        with contextlib.suppress(OSError), \
+                contextlib.closing(socket.socket()) as s:
+            s.settimeout(FIRST_BYTE_PATIENCE)
+            s.connect(self.address)
+            s.sendall(b"GET / HTTP/1.1\r\nHost: pavise\r\n"
+                      b"Connection: close\r\n\r\n")
+            if s.recv(1) and not self.answered.is_set():
+                self.seconds = time.monotonic() - self.began
+                self.answered.set()
+
+    def run(self):
+        # Nobody can answer earlier than this: do not slow the boot down.
+        end = self.began + FIRST_BYTE_PATIENCE
+        while not self.answered.wait(0.02) and not self.stopped:
+            if time.monotonic() > end:
+                return
+            if threading.active_count() < 64:
+                threading.Thread(target=self.ask, daemon=True).start()
+
+
+# ------------------------------------------------------------------- all of it
+
+def show(data):
+    sys.stdout.buffer.write(data.replace(b"\r", b""))
+    sys.stdout.flush()
+
+
+def iso_image(append, work):
+    out = os.path.join(work, "pavise.iso")
+    run = subprocess.run([IMAGE, "--append", append, out], text=True,
+                         capture_output=True)
+    if run.returncode != 0:
+        raise Failure(f"scripts/image: {run.stderr.strip()}")
+    return out
+
+
+def machine(a, work):
+    image = site_image(a, work)
+    with network(a) as (netdev, words, address, net_text):
+        append = f"{words} run=cheetah,netsvc {a.append}".strip()
+        host = address[0] + ("" if address[1] == 80 else f":{address[1]}")
+        extra = []
+        if a.gdb:
+            extra = ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}", "-S"]
+            say(f"waiting for a debugger; start it with\n"
+                f"         gdb -x {vm.ROOT}/scripts/gdbinit {vm.KERNEL}")
+        say(f"accelerator: {vm.accelerator()[1]}")
+        say(f"network:     {net_text}")
+        m = vm.Vm(append=append, smp=a.smp, mem=a.mem, disk=image,
+                  netdev=netdev, pcap=a.pcap, log=show, extra=extra,
+                  iso=iso_image(append, work) if a.iso else None)
+        with m:
+            watch(a, m, address, f"http://{host}/")
+
+
+def watch(a, m, address, url):
+    first, told = FirstByte(address, m.started), False
+    first.start()
+    end = time.monotonic() + a.seconds if a.seconds else None
+    while m.pump(0.05):
+        if first.answered.is_set() and not told:
+            told = True
+            say(f"serving      {url}")
+            say(f"first byte   {first.seconds:.3f} s after QEMU started")
+            say("Ctrl-C ends it")
+        if not told and not a.gdb and \
+                time.monotonic() > m.started + FIRST_BYTE_PATIENCE:
+            raise Failure(f"no answer within {FIRST_BYTE_PATIENCE:.0f} s; the "
+                          "machine's last lines stand above")
+        if end and time.monotonic() > end:
+            first.stopped = True
+            return
+    first.stopped = True
+    status = m.process.wait()
+    if status not in (0, vm.EXIT_OK):
+        raise Failure(f"the machine ended with status {status}; its last "
+                      "lines stand above")
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        a = arguments()
+        for name, why in ((vm.QEMU, "serve"), ("ip", "serve")):
+            if not shutil.which(name):
+                raise Failure(f"{name} is not installed; run scripts/setup "
+                              f"{why}")
+        if a.tap:
+            enter_namespace()
+        with tempfile.TemporaryDirectory(prefix="pavise-") as work:
+            machine(a, work)
+    except Failure as e:
+        print(f"serve: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+        say("ended")
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

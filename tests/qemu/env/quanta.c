@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* Slices: given, taken, seen through prologue and epilogue, and not kept. */
+#include "libos/libos/time.h"
+#include "src/abi/quantum.h"
+#include "tests/qemu/env/families.h"
+
+static volatile unsigned began, ended;
+
+static void on_begin(void)
+{
+    began++;
+}
+
+static void on_end(void)
+{
+    ended++;
+}
+
+static void refusals(void)
+{
+    uint32_t self = env_uarea()->env;
+    uint32_t cpus = env_sysinfo()->cpus;
+
+    OK(sys_quantum_alloc(ROOT, cpus, QUANTUM_ANY, self) < 0);
+    OK(sys_quantum_alloc(ROOT, 0, QUANTUM_SLOTS, self) < 0);
+    OK(sys_quantum_alloc(ROOT, 0, QUANTUM_ANY, 0xdeadbeef) < 0);
+    OK(sys_quantum_alloc(CAP_SLOTS - 1, 0, QUANTUM_ANY, self) == -E_CAP);
+    OK(sys_quantum_free(ROOT, 0, QUANTUM_SLOTS) < 0);
+    OK(sys_quantum_free(ROOT, cpus, 0) < 0);
+    IS(sys_quantum_yield(0xdeadbeef), -E_NONE);
+}
+
+static void vector(void)
+{
+    uint32_t self = env_uarea()->env;
+    int64_t slot = sys_quantum_alloc(ROOT, 0, QUANTUM_ANY, self);
+    const struct sysinfo *s = env_sysinfo();
+    const uint32_t *owner =
+        (const uint32_t *)((const uint8_t *)s + s->quantum_offset);
+
+    OK(slot >= 0);
+    tap_ok(owner[slot] == self, "the vector is exposed");
+    IS(sys_quantum_alloc(ROOT, 0, (uint32_t)slot, self), -E_BUSY);
+    IS(sys_quantum_free(ROOT, 0, (uint32_t)slot), 0);
+    OK(owner[slot] == 0);
+    OK(sys_quantum_free(ROOT, 0, (uint32_t)slot) < 0);
+}
+
+static void hooks(struct child *spinner)
+{
+    uint64_t end;
+
+    env_on_slice(on_begin, on_end);
+    end = time_ns() + 100 * TIME_MS;
+    while (time_ns() < end) {
+    }
+    env_on_slice(NULL, NULL);
+    tap_note("%u prologues, %u epilogues in 100 ms", began, ended);
+    tap_ok(ended >= 3, "epilogues came beside a competitor");
+    tap_ok(began >= 3, "prologues too");
+    OK(child_info(spinner)->run_ticks > 0);
+}
+
+static void yielding(struct child *spinner)
+{
+    uint64_t before = child_info(spinner)->run_ticks;
+
+    for (int i = 0; i < 10; i++) {
+        env_yield(spinner->env);
+    }
+    tap_ok(child_info(spinner)->run_ticks > before,
+           "a directed yield gives the rest of the slice");
+}
+
+void family_quanta(void)
+{
+    struct child c, d;
+
+    refusals();
+    vector();
+    IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"s/", 2, CAP_ALL), 0);
+    IS(child_start(&c, "spin", FREE_SLOT, 512), 0);
+    hooks(&c);
+    yielding(&c);
+    IS(child_start(&d, "overrun", FREE_SLOT, 512), 0);
+    tap_ok(child_wait(&d, 20000) && child_info(&d)->end == ENV_END_OVERRUN,
+           "who keeps the processor is killed");
+    tap_ok(!child_ended(&c), "the competitor runs on");
+    child_destroy(&c);
+    OK(child_ended(&c));
+}
