@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reduced ordered diagrams: the unique table, the operations, the bases.
+ * Traversals keep their own stack in the heap, because the depth of a
+ * diagram is the embedder's packet size and the kernel's stack is small.
+ */
+#include "dpf/filter/diagram.h"
+
+#define NONE UINT32_MAX
+#define EDGE_LIMIT_DEFAULT (1u << 19)
+
+/* One node under construction by dd_apply. */
+struct dd_frame {
+    uint32_t f[3];   /* operands */
+    uint32_t at[3];  /* cursor: index of the current edge, if it has var */
+    uint32_t var, hi;
+    uint32_t scratch; /* its first edge there */
+};
+
+struct dd_cached {
+    uint32_t f[3];
+    uint32_t result;
+    uint32_t key; /* operation and age */
+};
+
+int heap_grow(struct heap *h, void **array, uint32_t *cap, size_t elem,
+              uint32_t used, uint32_t need)
+{
+    uint32_t n = *cap ? *cap : 16;
+    void *p;
+
+    if (need <= *cap) {
+        return 0;
+    }
+    while (n < need) {
+        if (n > UINT32_MAX / 2) {
+            return -DPF_E_MEM;
+        }
+        n *= 2;
+    }
+    p = heap_alloc(h, n * elem);
+    if (!p) {
+        return -DPF_E_MEM;
+    }
+    if (used) {
+        __builtin_memcpy(p, *array, used * elem);
+    }
+    heap_free(h, *array, *cap * elem);
+    *array = p;
+    *cap = n;
+    return 0;
+}
+
+static bool grow(struct dd *d, void **array, uint32_t *cap, size_t elem,
+                 uint32_t used, uint32_t need)
+{
+    if (need <= *cap) {
+        return true;
+    }
+    if (heap_grow(d->heap, array, cap, elem, used, need)) {
+        d->err = -DPF_E_MEM;
+        return false;
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------- unique table */
+
+static uint32_t hash_node(uint32_t var, const struct dd_edge *e, uint32_t n)
+{
+    uint64_t h = var * 0x9e3779b97f4a7c15u + n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        h ^= ((uint64_t)e[i].hi << 32) | e[i].child;
+        h *= 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    return (uint32_t)h;
+}
+
+static int set_heads(struct dd *d, uint32_t cap)
+{
+    uint32_t *heads = heap_alloc(d->heap, cap * sizeof(*heads));
+
+    if (!heads) {
+        return -DPF_E_MEM;
+    }
+    heap_free(d->heap, d->heads, d->head_cap * sizeof(*heads));
+    d->heads = heads;
+    d->head_cap = cap;
+    __builtin_memset(heads, 0xff, cap * sizeof(*heads));
+    /* Ascending, so that each chain begins with its newest node: see
+     * dd_release. */
+    for (uint32_t i = 0; i < d->node_count; i++) {
+        uint32_t *head = &heads[d->nodes[i].hash & (cap - 1)];
+
+        d->nodes[i].chain = *head;
+        *head = i;
+    }
+    return 0;
+}
+
+static int set_cache(struct dd *d, uint32_t cap)
+{
+    struct dd_cached *cache = heap_alloc(d->heap, cap * sizeof(*cache));
+
+    if (!cache) {
+        return -DPF_E_MEM;
+    }
+    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*cache));
+    __builtin_memset(cache, 0, cap * sizeof(*cache));
+    d->cache = cache;
+    d->cache_cap = cap;
+    d->cache_age = 1;
+    return 0;
+}
+
+int dd_init(struct dd *d, struct heap *heap)
+{
+    __builtin_memset(d, 0, sizeof(*d));
+    d->heap = heap;
+    d->edge_limit = EDGE_LIMIT_DEFAULT;
+    if (set_heads(d, 256) || set_cache(d, 256)) {
+        dd_finish(d);
+        return -DPF_E_MEM;
+    }
+    return 0;
+}
+
+void dd_finish(struct dd *d)
+{
+    if (!d->heap) {
+        return;
+    }
+    heap_free(d->heap, d->nodes, d->node_cap * sizeof(*d->nodes));
+    heap_free(d->heap, d->edges, d->edge_cap * sizeof(*d->edges));
+    heap_free(d->heap, d->scratch, d->scratch_cap * sizeof(*d->scratch));
+    heap_free(d->heap, d->stack, d->stack_cap * sizeof(*d->stack));
+    heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
+    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
+    __builtin_memset(d, 0, sizeof(*d));
+}
+
+void dd_release(struct dd *d, struct dd_mark m)
+{
+    d->err = 0;
+    if (d->node_count == m.nodes) {
+        return;
+    }
+    /* Newest first: a node of this range is then the head of its chain. */
+    for (uint32_t i = d->node_count; i-- > m.nodes;) {
+        d->heads[d->nodes[i].hash & (d->head_cap - 1)] = d->nodes[i].chain;
+    }
+    d->node_count = m.nodes;
+    d->edge_count = m.edges;
+    if (++d->cache_age == 1u << 24) {
+        __builtin_memset(d->cache, 0, d->cache_cap * sizeof(*d->cache));
+        d->cache_age = 1;
+    }
+}
+
+static uint32_t find_or_add(struct dd *d, uint32_t var,
+                            const struct dd_edge *e, uint32_t n)
+{
+    uint32_t hash = hash_node(var, e, n);
+    struct dd_node *node;
+
+    for (uint32_t i = d->heads[hash & (d->head_cap - 1)]; i != NONE;
+         i = d->nodes[i].chain) {
+        node = &d->nodes[i];
+        if (node->hash == hash && node->var == var && node->count == n &&
+            !__builtin_memcmp(&d->edges[node->edges], e, n * sizeof(*e))) {
+            return i;
+        }
+    }
+    if (d->edge_count + n > d->edge_limit) {
+        d->err = d->err ? d->err : -DPF_E_TOO_BIG;
+        return DD_NO;
+    }
+    if (!grow(d, (void **)&d->nodes, &d->node_cap, sizeof(*d->nodes),
+              d->node_count, d->node_count + 1) ||
+        !grow(d, (void **)&d->edges, &d->edge_cap, sizeof(*d->edges),
+              d->edge_count, d->edge_count + n)) {
+        return DD_NO;
+    }
+    if (d->node_count >= d->head_cap * 2) {
+        if (set_heads(d, d->head_cap * 4) || set_cache(d, d->cache_cap * 4)) {
+            d->err = -DPF_E_MEM;
+            return DD_NO;
+        }
+    }
+    node = &d->nodes[d->node_count];
+    *node = (struct dd_node){var, d->edge_count, n,
+                             d->heads[hash & (d->head_cap - 1)], hash};
+    d->heads[hash & (d->head_cap - 1)] = d->node_count;
+    __builtin_memcpy(&d->edges[d->edge_count], e, n * sizeof(*e));
+    d->edge_count += n;
+    return d->node_count++;
+}
+
+uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
+                 uint32_t count)
+{
+    uint32_t from = d->scratch_count, n;
+    uint32_t result;
+
+    if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*edges), from,
+              from + count)) {
+        return DD_NO;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        n = d->scratch_count;
+        if (n > from && d->scratch[n - 1].child == edges[i].child) {
+            d->scratch[n - 1].hi = edges[i].hi;
+        } else {
+            d->scratch[d->scratch_count++] = edges[i];
+        }
+    }
+    n = d->scratch_count - from;
+    result = n == 1 ? d->scratch[from].child
+                    : find_or_add(d, var, &d->scratch[from], n);
+    d->scratch_count = from;
+    return result;
+}
+
+uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
+                  uint32_t in, uint32_t out)
+{
+    struct dd_edge e[3];
+    uint32_t n = 0, max = dd_var_max(var);
+
+    if (lo > hi || lo > max) {
+        return out;
+    }
+    if (lo) {
+        e[n++] = (struct dd_edge){lo - 1, out};
+    }
+    e[n++] = (struct dd_edge){hi < max ? hi : max, in};
+    if (hi < max) {
+        e[n++] = (struct dd_edge){max, out};
+    }
+    return dd_node(d, var, e, n);
+}
+
+uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
+                    const uint32_t *out)
+{
+    uint32_t from = d->scratch_count, n = from, result;
+
+    if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*d->scratch),
+              from, from + 256)) {
+        return DD_NO;
+    }
+    for (uint32_t x = 0; x < 256; x++) {
+        uint32_t child = out[cls[x]];
+
+        if (n > from && d->scratch[n - 1].child == child) {
+            d->scratch[n - 1].hi = x;
+        } else {
+            d->scratch[n++] = (struct dd_edge){x, child};
+        }
+    }
+    result = n == from + 1 ? d->scratch[from].child
+                           : find_or_add(d, var, &d->scratch[from], n - from);
+    return result;
+}
+
+uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
+{
+    const struct dd_node *n = &d->nodes[f];
+    uint32_t lo = 0, hi = n->count - 1;
+
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+
+        if (d->edges[n->edges + mid].hi < x) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return d->edges[n->edges + lo].child;
+}
+
+/* ------------------------------------------------------------- operations */
+
+/* The result if it needs no descent. */
+static bool settle(struct dd *d, enum dd_op op, const uint32_t f[3],
+                   uint32_t *result)
+{
+    uint32_t a = f[0], b = f[1], c = f[2];
+
+    switch (op) {
+    case DD_ITE:
+        if (dd_is_term(a)) {
+            *result = a == DD_NO ? c : b;
+        } else if (b == c) {
+            *result = b;
+        } else if (b == DD_YES && c == DD_NO) {
+            *result = a;
+        } else {
+            return false;
+        }
+        return true;
+    case DD_JOIN:
+        if (a == b) {
+            *result = a;
+        } else if (a == DD_MAYBE || b == DD_MAYBE ||
+                   (dd_is_term(a) && dd_is_term(b))) {
+            *result = DD_MAYBE;
+        } else {
+            return false;
+        }
+        return true;
+    case DD_MAY:
+    case DD_MUST:
+        if (!dd_is_term(a)) {
+            return false;
+        }
+        *result = a != DD_MAYBE ? a : op == DD_MAY ? DD_YES : DD_NO;
+        return true;
+    case DD_MERGE:
+        if (b == DD_NO) {
+            *result = a;
+        } else if (dd_is_term(a) && dd_is_term(b)) {
+            *result = d->merge(d->merge_ctx, a, b);
+        } else {
+            return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+static struct dd_cached *cache_slot(struct dd *d, enum dd_op op,
+                                    const uint32_t f[3])
+{
+    uint64_t h = ((uint64_t)f[0] << 32 | f[1]) * 0x9e3779b97f4a7c15u;
+
+    h = (h ^ (h >> 29) ^ f[2] ^ ((uint64_t)op << 40)) * 0xff51afd7ed558ccdu;
+    return &d->cache[(h >> 32) & (d->cache_cap - 1)];
+}
+
+static bool cached(struct dd *d, enum dd_op op, const uint32_t f[3],
+                   uint32_t *result)
+{
+    const struct dd_cached *c = cache_slot(d, op, f);
+
+    if (c->key != (d->cache_age << 8 | op) || c->f[0] != f[0] ||
+        c->f[1] != f[1] || c->f[2] != f[2]) {
+        return false;
+    }
+    *result = c->result;
+    return true;
+}
+
+static void remember(struct dd *d, enum dd_op op, const uint32_t f[3],
+                     uint32_t result)
+{
+    *cache_slot(d, op, f) = (struct dd_cached){
+        {f[0], f[1], f[2]}, result, d->cache_age << 8 | op};
+}
+
+/* Begin the node of f[]: its variable and a cursor into each operand. */
+static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
+{
+    struct dd_frame *fr;
+
+    if (!grow(d, (void **)&d->stack, &d->stack_cap, sizeof(*fr), depth,
+              depth + 1)) {
+        return false;
+    }
+    fr = &d->stack[depth];
+    fr->var = DD_VAR_TERM;
+    for (int i = 0; i < 3; i++) {
+        uint32_t v = dd_var(d, f[i]);
+
+        fr->f[i] = f[i];
+        fr->at[i] = v == DD_VAR_TERM ? 0 : d->nodes[f[i]].edges;
+        fr->var = v < fr->var ? v : fr->var;
+    }
+    fr->scratch = d->scratch_count;
+    return true;
+}
+
+/* The children for the frame's current interval, and where it ends. */
+static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
+{
+    fr->hi = dd_var_max(fr->var);
+    for (int i = 0; i < 3; i++) {
+        child[i] = fr->f[i];
+        if (dd_var(d, fr->f[i]) == fr->var) {
+            const struct dd_edge *e = &d->edges[fr->at[i]];
+
+            child[i] = e->child;
+            fr->hi = e->hi < fr->hi ? e->hi : fr->hi;
+        }
+    }
+}
+
+/* Take the child for this interval. Returns true when it was the last. */
+static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
+{
+    uint32_t n = d->scratch_count;
+
+    if (n > fr->scratch && d->scratch[n - 1].child == child) {
+        d->scratch[n - 1].hi = fr->hi;
+    } else {
+        if (!grow(d, (void **)&d->scratch, &d->scratch_cap,
+                  sizeof(*d->scratch), n, n + 1)) {
+            return true;
+        }
+        d->scratch[d->scratch_count++] = (struct dd_edge){fr->hi, child};
+    }
+    if (fr->hi == dd_var_max(fr->var)) {
+        return true;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (dd_var(d, fr->f[i]) == fr->var &&
+            d->edges[fr->at[i]].hi == fr->hi) {
+            fr->at[i]++;
+        }
+    }
+    return false;
+}
+
+uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
+                  uint32_t c)
+{
+    uint32_t f[3] = {a, b, c}, result = DD_NO, depth = 0;
+    uint32_t base = d->scratch_count;
+
+    if (d->err) {
+        return DD_NO;
+    }
+    if (settle(d, op, f, &result) || cached(d, op, f, &result)) {
+        return result;
+    }
+    if (!push(d, depth++, f)) {
+        return DD_NO;
+    }
+    while (depth && !d->err) {
+        struct dd_frame *fr = &d->stack[depth - 1];
+
+        descend(d, fr, f);
+        if (!settle(d, op, f, &result) && !cached(d, op, f, &result)) {
+            if (!push(d, depth++, f)) {
+                break;
+            }
+            continue;
+        }
+        /* A child is known: take it, and finish every node it ends. */
+        while (depth && advance(d, &d->stack[depth - 1], result)) {
+            uint32_t n;
+
+            fr = &d->stack[--depth];
+            n = d->scratch_count - fr->scratch;
+            result = n == 1 ? d->scratch[fr->scratch].child
+                            : find_or_add(d, fr->var,
+                                          &d->scratch[fr->scratch], n);
+            d->scratch_count = fr->scratch;
+            if (d->err) {
+                break;
+            }
+            remember(d, op, fr->f, result);
+        }
+    }
+    d->scratch_count = base;
+    return d->err ? DD_NO : result;
+}
+
+/* ------------------------------------------------------------------ bases */
+
+static uint32_t term_max(const struct dd_bits *t)
+{
+    return ((1u << t->len) - 1u) << t->dst;
+}
+
+static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
+{
+    return a->var != b->var ? a->var < b->var : a->src < b->src;
+}
+
+uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
+{
+    uint32_t least = 1, max = 0;
+
+    if (count == 0 || count > DD_TERMS_MAX) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct dd_bits t = terms[i];
+        uint32_t j = i;
+
+        for (; j && term_before(&t, &terms[j - 1]); j--) {
+            terms[j] = terms[j - 1];
+        }
+        terms[j] = t;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t after = DD_VAR_BASE(terms[i].var) + 1;
+
+        if (terms[i].inverted || terms[i].dst + terms[i].len > 16) {
+            return 0;
+        }
+        max += term_max(&terms[i]);
+        least = after > least ? after : least;
+    }
+    for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
+        if (d->bases[i].count == count &&
+            !__builtin_memcmp(d->bases[i].terms, terms,
+                              count * sizeof(*terms))) {
+            return i;
+        }
+    }
+    for (uint32_t i = least; i < DD_BASES_MAX; i++) {
+        if (!d->bases[i].count) {
+            d->bases[i].count = count;
+            d->bases[i].max = max;
+            __builtin_memcpy(d->bases[i].terms, terms, count * sizeof(*terms));
+            return i;
+        }
+    }
+    return 0;
+}
+
+static uint64_t base_closure(const struct dd *d, uint64_t mask)
+{
+    /* A base depends on lower ones only. */
+    for (uint32_t b = DD_BASES_MAX; b-- > 1;) {
+        for (uint32_t i = 0; mask >> b & 1 && i < d->bases[b].count; i++) {
+            mask |= UINT64_C(1) << DD_VAR_BASE(d->bases[b].terms[i].var);
+        }
+    }
+    return mask;
+}
+
+void dd_bases_keep(struct dd *d, uint64_t mask)
+{
+    mask = base_closure(d, mask);
+    for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
+        if (!(mask >> b & 1)) {
+            d->bases[b].count = 0;
+        }
+    }
+}
+
+uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen)
+{
+    uint32_t n = 0;
+
+    if (dd_is_term(root)) {
+        return 0;
+    }
+    seen[root] = 1;
+    for (uint32_t i = root + 1; i-- > 0;) {
+        const struct dd_node *node = &d->nodes[i];
+
+        if (!seen[i]) {
+            continue;
+        }
+        n++;
+        for (uint32_t e = 0; e < node->count; e++) {
+            uint32_t child = d->edges[node->edges + e].child;
+
+            if (!dd_is_term(child)) {
+                seen[child] = 1;
+            }
+        }
+    }
+    return n;
+}
+
+static uint8_t *reach_alloc(struct dd *d, uint32_t f, uint32_t *n)
+{
+    uint8_t *seen = heap_alloc(d->heap, f + 1);
+
+    if (!seen) {
+        d->err = -DPF_E_MEM;
+        return NULL;
+    }
+    __builtin_memset(seen, 0, f + 1);
+    *n = dd_reach(d, f, seen);
+    return seen;
+}
+
+uint64_t dd_bases(struct dd *d, uint32_t f)
+{
+    uint64_t mask = 1;
+    uint32_t n;
+    uint8_t *seen;
+
+    if (dd_is_term(f)) {
+        return mask;
+    }
+    seen = reach_alloc(d, f, &n);
+    if (!seen) {
+        return mask;
+    }
+    for (uint32_t i = 0; i <= f; i++) {
+        if (seen[i]) {
+            mask |= UINT64_C(1) << DD_VAR_BASE(d->nodes[i].var);
+        }
+    }
+    heap_free(d->heap, seen, f + 1);
+    return base_closure(d, mask);
+}
+
+uint32_t dd_size(struct dd *d, uint32_t f)
+{
+    uint32_t n = 0;
+    uint8_t *seen;
+
+    if (dd_is_term(f)) {
+        return 0;
+    }
+    seen = reach_alloc(d, f, &n);
+    heap_free(d->heap, seen, f + 1);
+    return n;
+}
+
+size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
+                  size_t len)
+{
+    /* A term's own base is lower, so that this settles them in order and
+     * needs no recursion. */
+    size_t at[DD_BASES_MAX];
+
+    at[0] = 0;
+    for (uint32_t b = 1; b <= base; b++) {
+        const struct dd_base *def = &d->bases[b];
+
+        at[b] = 0;
+        for (uint32_t i = 0; i < def->count; i++) {
+            const struct dd_bits *t = &def->terms[i];
+            size_t from = at[DD_VAR_BASE(t->var)];
+            size_t off = DD_VAR_OFF(t->var);
+
+            if (from == SIZE_MAX || from + off >= len) {
+                at[b] = SIZE_MAX;
+                break;
+            }
+            at[b] += (size_t)(packet[from + off] >> t->src &
+                              ((1u << t->len) - 1u))
+                     << t->dst;
+        }
+    }
+    return at[base];
+}
+
+uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
+                 size_t len)
+{
+    while (!dd_is_term(f)) {
+        uint32_t var = d->nodes[f].var, base = DD_VAR_BASE(var);
+        size_t at = base ? dd_base_at(d, base, packet, len) : 0;
+        size_t left = at <= len ? len - at : 0;
+
+        if (DD_VAR_IS_LEN(var)) {
+            f = dd_child(d, f, left > DD_LEN_MAX ? DD_LEN_MAX : (uint32_t)left);
+        } else {
+            f = DD_VAR_OFF(var) < left
+                    ? dd_child(d, f, packet[at + DD_VAR_OFF(var)])
+                    : DD_NO;
+        }
+    }
+    return f;
+}

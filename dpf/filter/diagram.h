@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ordered reduced decision diagrams over the bytes of a packet.
+ *
+ * A variable is one byte at a constant offset from a base, or the length of
+ * the packet counted from a base. Base 0 is the packet's start; another base
+ * is the sum of bit fields that lie at earlier variables (an IP header
+ * length). Testing bytes rather than the fields that a program loads makes
+ * the diagram independent of widths, masks and shifts.
+ *
+ * A node splits its variable's values into intervals; each leads to a node
+ * of a later variable or to a terminal. Nodes are hash-consed and never
+ * changed, so that two references are equal exactly if their functions are
+ * (as functions of the variables; bases may alias, see space.h).
+ *
+ * The invariants: along every path variables increase; neighbouring
+ * intervals of a node lead to different children; the last interval ends at
+ * the variable's largest value. A node has a larger index than its children.
+ *
+ * Errors are sticky: when memory or the bound is exhausted, `err` is set and
+ * results are meaningless; callers test it once, at the end.
+ *
+ * Source: Bryant 1986 (reduction, apply); DESIGN section 3.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dpf/filter/heap.h"
+
+#define DD_TERM 0x80000000u
+#define DD_NO (DD_TERM | 0u)    /* the filter rejects */
+#define DD_YES (DD_TERM | 1u)   /* the filter accepts */
+#define DD_MAYBE (DD_TERM | 2u) /* the program must be run */
+
+/* Variables, in the global order: by base, length first, then offset. */
+#define DD_VAR_LEN(base) ((uint32_t)(base) << 17)
+#define DD_VAR_BYTE(base, off) (((uint32_t)(base) << 17) + 1u + (uint32_t)(off))
+#define DD_VAR_BASE(var) ((var) >> 17)
+#define DD_VAR_OFF(var) (((var)&0x1ffffu) - 1u)
+#define DD_VAR_IS_LEN(var) (((var)&0x1ffffu) == 0)
+#define DD_VAR_TERM UINT32_MAX
+#define DD_OFF_MAX 65535u
+#define DD_LEN_MAX UINT32_MAX
+
+#define DD_BASES_MAX 64u /* live at one time; so that a set of them is a word */
+#define DD_TERMS_MAX 6u
+
+/* `len` bits of byte `var` from bit `src`, standing at bit `dst`. */
+struct dd_bits {
+    uint32_t var;
+    uint8_t dst, src, len;
+    uint8_t inverted;
+};
+
+/* Where a base lies: the sum of its terms, in bytes from the packet's start. */
+struct dd_base {
+    uint32_t count; /* of terms; 0 = this slot is free (but base 0) */
+    uint32_t max;   /* largest value of the sum */
+    struct dd_bits terms[DD_TERMS_MAX]; /* by var, then by src */
+};
+
+struct dd_edge {
+    uint32_t hi; /* last value of the interval */
+    uint32_t child;
+};
+
+struct dd_node {
+    uint32_t var;
+    uint32_t edges; /* index of the first */
+    uint32_t count;
+    uint32_t chain; /* next node with this hash, or UINT32_MAX */
+    uint32_t hash;
+};
+
+enum dd_op {
+    DD_ITE,    /* a ? b : c; a has no MAYBE */
+    DD_JOIN,   /* what is sure whichever of a and b is run */
+    DD_MAY,    /* MAYBE as YES */
+    DD_MUST,   /* MAYBE as NO */
+    DD_MERGE,  /* terminals of a combined with b's by dd.merge; b NO leaves a */
+};
+
+struct dd_frame;
+struct dd_cached;
+
+struct dd {
+    struct heap *heap;
+    struct dd_node *nodes;
+    struct dd_edge *edges;
+    struct dd_edge *scratch; /* edges of nodes under construction */
+    uint32_t *heads;         /* unique table; a power of two of chains */
+    struct dd_cached *cache; /* results of operations; a power of two */
+    struct dd_frame *stack;
+    uint32_t node_count, node_cap;
+    uint32_t edge_count, edge_cap;
+    uint32_t scratch_count, scratch_cap;
+    uint32_t stack_cap;
+    uint32_t head_cap;
+    uint32_t cache_cap, cache_age;
+    uint32_t edge_limit; /* growth bound of this operation */
+    int err;             /* 0, -DPF_E_MEM or -DPF_E_TOO_BIG */
+    uint32_t (*merge)(void *ctx, uint32_t a, uint32_t b);
+    void *merge_ctx;
+    struct dd_base bases[DD_BASES_MAX];
+};
+
+/* A point to return to; later nodes are forgotten. */
+struct dd_mark {
+    uint32_t nodes, edges;
+};
+
+int dd_init(struct dd *d, struct heap *heap);
+void dd_finish(struct dd *d);
+
+static inline struct dd_mark dd_mark(const struct dd *d)
+{
+    return (struct dd_mark){d->node_count, d->edge_count};
+}
+
+/* Forget the nodes made since `m` and any error. */
+void dd_release(struct dd *d, struct dd_mark m);
+
+static inline bool dd_is_term(uint32_t f)
+{
+    return (f & DD_TERM) != 0;
+}
+
+static inline uint32_t dd_var(const struct dd *d, uint32_t f)
+{
+    return dd_is_term(f) ? DD_VAR_TERM : d->nodes[f].var;
+}
+
+static inline uint32_t dd_var_max(uint32_t var)
+{
+    return DD_VAR_IS_LEN(var) ? DD_LEN_MAX : 255u;
+}
+
+/* The child of node `f` for value `x` of its variable. */
+uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x);
+
+/*
+ * The node of `var` with these intervals. Equal neighbours are joined.
+ * Children's variables are later than `var`.
+ */
+uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
+                 uint32_t count);
+
+/* `in` where lo <= var <= hi, `out` elsewhere; both later than var. */
+uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
+                  uint32_t in, uint32_t out);
+
+/* The node of byte `var` whose value x leads to out[cls[x]], all later. */
+uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
+                    const uint32_t *out);
+
+uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
+                  uint32_t c);
+
+static inline uint32_t dd_ite(struct dd *d, uint32_t a, uint32_t b, uint32_t c)
+{
+    return dd_apply(d, DD_ITE, a, b, c);
+}
+
+static inline uint32_t dd_and(struct dd *d, uint32_t a, uint32_t b)
+{
+    return dd_apply(d, DD_ITE, a, b, DD_NO);
+}
+
+static inline uint32_t dd_not(struct dd *d, uint32_t a)
+{
+    return dd_apply(d, DD_ITE, a, DD_NO, DD_YES);
+}
+
+/*
+ * The base that is the sum of `count` terms, which this call may reorder.
+ * Returns its number, or 0 if there are none or no slot is free.
+ */
+uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count);
+
+/* Free every base that neither `mask` nor a base in it depends on. */
+void dd_bases_keep(struct dd *d, uint64_t mask);
+
+/* The base numbers, as bits, that diagram `f` tests or depends on. */
+uint64_t dd_bases(struct dd *d, uint32_t f);
+
+/*
+ * Mark the nodes below `root` in `seen`, one byte each for at least
+ * root + 1 nodes, which the caller has cleared. Returns their number.
+ */
+uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen);
+
+/* Nodes below `f`, counted once each; 0 if out of memory. */
+uint32_t dd_size(struct dd *d, uint32_t f);
+
+/* Where a packet's base lies; SIZE_MAX if a byte it needs is missing. */
+size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
+                  size_t len);
+
+/* Which terminal a packet reaches. */
+uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
+                 size_t len);

@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The symbolic run. A state is an instruction and what the live registers
+ * and stack cells hold, as numbers of interned values; equal states have
+ * equal diagrams, so each is explored once. The exploration keeps its own
+ * stack, as deep as a path has branches.
+ *
+ * Forgetting a value is always sound: it becomes unknown, and what depends
+ * on it becomes DD_MAYBE.
+ */
+#include "dpf/filter/lift.h"
+
+#include "dpf/filter/value.h"
+#include "dpf/vm/isa.h"
+
+#define CELLS 32u /* 4-byte stack cells followed, below the frame pointer */
+#define STATES_MAX 16384u
+#define STEPS_MAX (1u << 20)
+#define NO_STATE UINT32_MAX
+#define UNSEEN (DD_TERM | 4u)
+#define BUSY (DD_TERM | 5u)
+
+enum { ID_UNKNOWN, ID_CONT, ID_FP, ID_FIRST };
+
+struct state {
+    uint32_t pc;
+    uint16_t reg[10];
+    uint16_t cell[CELLS];
+};
+
+struct memo {
+    uint32_t result;
+    uint32_t chain;
+};
+
+/* A state being explored: a run of instructions that ends in a branch. */
+struct frame {
+    uint32_t state;
+    uint32_t cond;    /* diagram, or VAL_OPAQUE */
+    uint32_t guard;   /* packets on which no access of the run fails */
+    uint32_t need;    /* bytes that the run reads from the packet's start */
+    bool may_stop;    /* an access was not understood */
+    uint8_t done;     /* successors whose result is known */
+    uint32_t next[2]; /* taken, not taken */
+    uint32_t result[2];
+};
+
+struct walk {
+    struct dd *d;
+    const struct dpf_insn *insns;
+    uint32_t count;
+    uint32_t states_max, steps;
+    uint64_t *live; /* per instruction: registers 0-9, cells from bit 16 */
+    struct val *vals;
+    uint32_t val_count, val_cap;
+    struct state *states;
+    struct memo *memos;
+    uint32_t state_count, state_cap, memo_cap;
+    struct frame *frames;
+    uint32_t frame_cap;
+    uint32_t heads[256]; /* of states by hash */
+    uint32_t val_heads[256];
+    uint32_t *val_chain;
+    uint32_t chain_cap;
+    struct state now; /* the run in progress */
+    int err;
+};
+
+static bool is_wide(const struct dpf_insn *in)
+{
+    return in->opcode == (BPF_LD | BPF_IMM | BPF_DW);
+}
+
+/* ---------------------------------------------------------------- liveness */
+
+static uint64_t cell_mask(int off, uint32_t size, bool whole)
+{
+    uint64_t m = 0;
+
+    for (uint32_t c = 0; c < CELLS; c++) {
+        int lo = (int)(4 * c) - (int)(4 * CELLS);
+        bool in = whole ? lo >= off && lo + 4 <= off + (int)size
+                        : lo < off + (int)size && lo + 4 > off;
+
+        m |= in ? UINT64_C(1) << (16 + c) : 0;
+    }
+    return m;
+}
+
+static uint32_t access_size(uint8_t opcode)
+{
+    switch (BPF_SIZE(opcode)) {
+    case BPF_B:
+        return 1;
+    case BPF_H:
+        return 2;
+    case BPF_W:
+        return 4;
+    default:
+        return 8;
+    }
+}
+
+/* What an instruction reads and what it surely overwrites. */
+static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
+{
+    uint32_t cls = BPF_CLASS(in->opcode), op = BPF_OP(in->opcode);
+    uint64_t dst = UINT64_C(1) << DPF_INSN_DST(in) & 0x3ff;
+    uint64_t src = UINT64_C(1) << DPF_INSN_SRC(in) & 0x3ff;
+    uint32_t size = access_size(in->opcode);
+
+    *gen = *kill = 0;
+    switch (cls) {
+    case BPF_ALU:
+    case BPF_ALU64:
+        *kill = dst;
+        *gen = op == BPF_MOV ? 0 : dst;
+        *gen |= BPF_SRC(in->opcode) == BPF_X && op != BPF_END ? src : 0;
+        break;
+    case BPF_LD:
+        *kill = dst;
+        break;
+    case BPF_LDX:
+        *kill = dst;
+        *gen = src;
+        if (DPF_INSN_SRC(in) == BPF_REG_FP) {
+            *gen |= cell_mask(in->off, size, false);
+        }
+        break;
+    case BPF_ST:
+    case BPF_STX:
+        *gen = dst | (cls == BPF_STX ? src : 0);
+        if (DPF_INSN_DST(in) == BPF_REG_FP) {
+            *kill = cell_mask(in->off, size, true);
+        }
+        break;
+    default:
+        if (op == BPF_EXIT) {
+            *gen = 1;
+        } else if (op == BPF_CALL) {
+            *gen = 0x3e;
+            *kill = 1;
+        } else if (op != BPF_JA) {
+            *gen = dst | (BPF_SRC(in->opcode) == BPF_X ? src : 0);
+        }
+    }
+}
+
+static bool is_jump(const struct dpf_insn *in)
+{
+    uint32_t cls = BPF_CLASS(in->opcode), op = BPF_OP(in->opcode);
+
+    return (cls == BPF_JMP || cls == BPF_JMP32) && op != BPF_CALL &&
+           op != BPF_EXIT;
+}
+
+static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
+{
+    const struct dpf_insn *in = &insns[pc];
+    bool far = in->opcode == (BPF_JMP32 | BPF_JA);
+
+    return (uint32_t)((int32_t)pc + 1 + (far ? in->imm : in->off));
+}
+
+/* Does the stack's address go anywhere but into direct accesses? */
+static bool stack_escapes(const struct walk *w)
+{
+    for (uint32_t i = 0; i < w->count; i++) {
+        const struct dpf_insn *in = &w->insns[i];
+        uint32_t cls = BPF_CLASS(in->opcode);
+        bool reads_src = (cls == BPF_ALU || cls == BPF_ALU64)
+                             ? BPF_SRC(in->opcode) == BPF_X
+                             : cls == BPF_STX;
+
+        if (reads_src && DPF_INSN_SRC(in) == BPF_REG_FP &&
+            BPF_OP(in->opcode) != BPF_END) {
+            return true;
+        }
+        i += is_wide(in);
+    }
+    return false;
+}
+
+static void find_live(struct walk *w)
+{
+    uint64_t always = stack_escapes(w) ? UINT64_MAX << 16 : 0;
+    bool changed = true;
+
+    __builtin_memset(w->live, 0, w->count * sizeof(*w->live));
+    for (int pass = 0; changed && pass < 16; pass++) {
+        changed = false;
+        for (uint32_t i = w->count; i-- > 0;) {
+            const struct dpf_insn *in = &w->insns[i];
+            uint64_t gen, kill, out = 0, live;
+            uint32_t next = i + 1 + is_wide(in);
+
+            if (in->opcode == 0) {
+                continue; /* the second half of a wide constant */
+            }
+            uses(in, &gen, &kill);
+            if (is_jump(in) && target(w->insns, i) < w->count) {
+                out |= w->live[target(w->insns, i)];
+            }
+            if (in->opcode != (BPF_JMP | BPF_EXIT) &&
+                !(is_jump(in) && BPF_OP(in->opcode) == BPF_JA) &&
+                next < w->count) {
+                out |= w->live[next];
+            }
+            live = gen | (out & ~kill) | always;
+            changed = changed || live != w->live[i];
+            w->live[i] = live;
+        }
+    }
+}
+
+/* ------------------------------------------------------- values and states */
+
+static uint32_t hash_words(const void *p, uint32_t bytes)
+{
+    uint64_t h = bytes, x;
+
+    for (uint32_t i = 0; i + 8 <= bytes; i += 8) {
+        __builtin_memcpy(&x, (const uint8_t *)p + i, 8);
+        h = (h ^ x) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    return (uint32_t)h;
+}
+
+static uint16_t intern(struct walk *w, const struct val *v)
+{
+    uint32_t *head;
+
+    if (v->kind == VAL_UNKNOWN) {
+        return ID_UNKNOWN;
+    }
+    head = &w->val_heads[hash_words(v, sizeof(*v)) & 255];
+    for (uint32_t i = *head; i != NO_STATE; i = w->val_chain[i]) {
+        if (!__builtin_memcmp(&w->vals[i], v, sizeof(*v))) {
+            return (uint16_t)i;
+        }
+    }
+    if (w->val_count == UINT16_MAX) {
+        return ID_UNKNOWN;
+    }
+    if (heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(*v),
+                  w->val_count, w->val_count + 1) ||
+        heap_grow(w->d->heap, (void **)&w->val_chain, &w->chain_cap,
+                  sizeof(*w->val_chain), w->val_count, w->val_count + 1)) {
+        w->err = -DPF_E_MEM;
+        return ID_UNKNOWN;
+    }
+    w->vals[w->val_count] = *v;
+    w->val_chain[w->val_count] = *head;
+    *head = w->val_count;
+    return (uint16_t)w->val_count++;
+}
+
+/* The number of state `now` at `pc`, with what is dead there forgotten. */
+static uint32_t state_at(struct walk *w, uint32_t pc)
+{
+    struct state s;
+    uint64_t live;
+    uint32_t *head;
+
+    if (pc >= w->count) {
+        return NO_STATE;
+    }
+    live = w->live[pc];
+    __builtin_memset(&s, 0, sizeof(s));
+    s.pc = pc;
+    for (uint32_t i = 0; i < 10; i++) {
+        s.reg[i] = live >> i & 1 ? w->now.reg[i] : ID_UNKNOWN;
+    }
+    for (uint32_t i = 0; live >> 16 && i < CELLS; i++) {
+        s.cell[i] = live >> (16 + i) & 1 ? w->now.cell[i] : ID_UNKNOWN;
+    }
+    head = &w->heads[hash_words(&s, sizeof(s)) & 255];
+    for (uint32_t i = *head; i != NO_STATE; i = w->memos[i].chain) {
+        if (!__builtin_memcmp(&w->states[i], &s, sizeof(s))) {
+            return i;
+        }
+    }
+    if (w->state_count == w->states_max) {
+        return NO_STATE;
+    }
+    if (heap_grow(w->d->heap, (void **)&w->states, &w->state_cap, sizeof(s),
+                  w->state_count, w->state_count + 1) ||
+        heap_grow(w->d->heap, (void **)&w->memos, &w->memo_cap,
+                  sizeof(*w->memos), w->state_count, w->state_count + 1)) {
+        w->err = -DPF_E_MEM;
+        return NO_STATE;
+    }
+    w->states[w->state_count] = s;
+    w->memos[w->state_count] = (struct memo){UNSEEN, *head};
+    *head = w->state_count;
+    return w->state_count++;
+}
+
+static uint16_t reg_id(const struct walk *w, uint32_t r)
+{
+    return r == BPF_REG_FP ? ID_FP : w->now.reg[r];
+}
+
+static const struct val *reg_val(const struct walk *w, uint32_t r)
+{
+    return &w->vals[reg_id(w, r)];
+}
+
+/* --------------------------------------------------------------- one block */
+
+static void forget_cells(struct walk *w)
+{
+    __builtin_memset(w->now.cell, 0, sizeof(w->now.cell));
+}
+
+/* The cell at frame pointer + k, or CELLS if it is not followed. */
+static uint32_t cell_of(int64_t k)
+{
+    int64_t at = k + 4 * CELLS;
+
+    return at >= 0 && at < 4 * CELLS && at % 4 == 0 ? (uint32_t)at / 4 : CELLS;
+}
+
+static uint16_t cell_load(const struct walk *w, int64_t k, uint32_t size)
+{
+    uint32_t c = cell_of(k);
+    bool paired = c + 1 < CELLS && w->now.cell[c + 1] == ID_CONT;
+
+    if (c == CELLS || size < 4 || (size == 8) != paired ||
+        w->now.cell[c] == ID_CONT) {
+        return ID_UNKNOWN;
+    }
+    return w->now.cell[c];
+}
+
+static void cell_store(struct walk *w, int64_t k, uint32_t size,
+                       const struct val *v)
+{
+    uint32_t c = cell_of(k);
+    struct val low = *v;
+
+    if (c == CELLS || size < 4 || (size == 8 && c + 1 == CELLS)) {
+        int64_t at = k + 4 * CELLS;
+
+        if (at + (int64_t)size > 0) {
+            forget_cells(w);
+        }
+        return;
+    }
+    if (c + 1 < CELLS && w->now.cell[c + 1] == ID_CONT) {
+        w->now.cell[c + 1] = ID_UNKNOWN;
+    }
+    if (w->now.cell[c] == ID_CONT) {
+        w->now.cell[c - 1] = ID_UNKNOWN;
+    }
+    if (size == 8) {
+        if (c + 2 < CELLS && w->now.cell[c + 2] == ID_CONT) {
+            w->now.cell[c + 2] = ID_UNKNOWN;
+        }
+        w->now.cell[c + 1] = ID_CONT;
+    } else {
+        val_truncate(&low);
+    }
+    w->now.cell[c] = intern(w, &low);
+}
+
+/* A load; false if it certainly stops the program. */
+static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
+{
+    const struct val *p = reg_val(w, DPF_INSN_SRC(in));
+    uint32_t size = access_size(in->opcode);
+    uint64_t at = p->k + (uint64_t)(int64_t)in->off;
+    uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
+    uint32_t base = p->base;
+    struct val v;
+
+    if (p->kind == VAL_STACK && BPF_MODE(in->opcode) == BPF_MEM) {
+        *dst = cell_load(w, (int64_t)at, size);
+        return true;
+    }
+    if (p->kind == VAL_PACKET && base == 0 && (int64_t)at < 0) {
+        return false;
+    }
+    if (p->kind != VAL_PACKET || at + size > DD_OFF_MAX) {
+        fr->may_stop = true;
+        *dst = ID_UNKNOWN;
+        return true;
+    }
+    if (base == 0) {
+        fr->need = at + size > fr->need ? (uint32_t)at + size : fr->need;
+    } else {
+        fr->guard = dd_and(w->d, fr->guard,
+                           val_len_ge(w->d, base, (uint32_t)at + size));
+    }
+    val_load(&v, base, (uint32_t)at, size);
+    if (BPF_MODE(in->opcode) != BPF_MEM) {
+        __builtin_memset(&v, 0, sizeof(v)); /* sign-extending */
+    }
+    *dst = intern(w, &v);
+    return true;
+}
+
+static void store(struct walk *w, struct frame *fr, const struct dpf_insn *in)
+{
+    const struct val *p = reg_val(w, DPF_INSN_DST(in));
+    struct val v;
+
+    if (p->kind != VAL_STACK) {
+        fr->may_stop = true;
+        forget_cells(w);
+        return;
+    }
+    if (BPF_CLASS(in->opcode) == BPF_STX) {
+        v = *reg_val(w, DPF_INSN_SRC(in));
+    } else {
+        val_const(&v, (uint64_t)(int64_t)in->imm);
+    }
+    cell_store(w, (int64_t)p->k + in->off, access_size(in->opcode), &v);
+}
+
+static void operand(const struct walk *w, const struct dpf_insn *in,
+                    struct val *v)
+{
+    if (BPF_SRC(in->opcode) == BPF_X) {
+        *v = *reg_val(w, DPF_INSN_SRC(in));
+    } else {
+        val_const(v, (uint64_t)(int64_t)in->imm);
+    }
+}
+
+static void alu(struct walk *w, const struct dpf_insn *in)
+{
+    struct val a = *reg_val(w, DPF_INSN_DST(in)), b;
+
+    if (BPF_OP(in->opcode) == BPF_END) {
+        val_end(in, &a);
+    } else {
+        operand(w, in, &b);
+        val_alu(w->d, in, &a, &b);
+    }
+    w->now.reg[DPF_INSN_DST(in)] = intern(w, &a);
+}
+
+/* What exit with the current r0 means. */
+static uint32_t verdict(struct walk *w)
+{
+    static const struct dpf_insn nonzero = {BPF_JMP | BPF_JNE | BPF_K, 0, 0,
+                                            0};
+    struct val zero;
+    uint32_t r;
+
+    val_const(&zero, 0);
+    r = val_test(w->d, &nonzero, reg_val(w, 0), &zero);
+    return r == VAL_OPAQUE ? DD_MAYBE : r;
+}
+
+/*
+ * Take the conditional jump at pc. Returns where to go on if that is known;
+ * otherwise UINT32_MAX, with the frame's successors set.
+ */
+static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
+{
+    const struct dpf_insn *in = &w->insns[pc];
+    uint32_t to = target(w->insns, pc);
+    struct val b;
+
+    operand(w, in, &b);
+    fr->cond = val_test(w->d, in, reg_val(w, DPF_INSN_DST(in)), &b);
+    if (fr->cond == DD_YES || fr->cond == DD_NO) {
+        return fr->cond == DD_YES ? to : pc + 1;
+    }
+    fr->next[0] = state_at(w, to);
+    fr->next[1] = state_at(w, pc + 1);
+    return UINT32_MAX;
+}
+
+/*
+ * Run from the frame's state to the next branch, or to the end. Returns
+ * UNSEEN and sets the successors, or the result.
+ */
+static uint32_t run_block(struct walk *w, struct frame *fr)
+{
+    uint32_t pc = w->states[fr->state].pc;
+
+    w->now = w->states[fr->state];
+    while (pc < w->count && w->steps++ < STEPS_MAX && !w->err) {
+        const struct dpf_insn *in = &w->insns[pc];
+        struct val v;
+
+        switch (BPF_CLASS(in->opcode)) {
+        case BPF_ALU:
+        case BPF_ALU64:
+            alu(w, in);
+            break;
+        case BPF_LD:
+            if (!is_wide(in) || pc + 1 >= w->count) {
+                return DD_MAYBE;
+            }
+            val_const(&v, (uint32_t)in->imm |
+                              (uint64_t)(uint32_t)w->insns[pc + 1].imm << 32);
+            w->now.reg[DPF_INSN_DST(in)] = intern(w, &v);
+            pc++;
+            break;
+        case BPF_LDX:
+            if (!load(w, fr, in)) {
+                return DD_NO;
+            }
+            break;
+        case BPF_ST:
+        case BPF_STX:
+            store(w, fr, in);
+            break;
+        default:
+            if (BPF_OP(in->opcode) == BPF_EXIT) {
+                return verdict(w);
+            }
+            if (!is_jump(in)) {
+                return DD_MAYBE; /* a call */
+            }
+            pc = BPF_OP(in->opcode) == BPF_JA ? target(w->insns, pc)
+                                              : branch(w, fr, pc);
+            if (pc == UINT32_MAX) {
+                return UNSEEN;
+            }
+            continue;
+        }
+        pc++;
+    }
+    return DD_MAYBE;
+}
+
+/* ------------------------------------------------------------- exploration */
+
+static bool enter(struct walk *w, uint32_t depth, uint32_t state)
+{
+    if (heap_grow(w->d->heap, (void **)&w->frames, &w->frame_cap,
+                  sizeof(*w->frames), depth, depth + 1)) {
+        w->err = -DPF_E_MEM;
+        return false;
+    }
+    w->frames[depth] = (struct frame){.state = state, .guard = DD_YES,
+                                      .next = {NO_STATE, NO_STATE}};
+    w->memos[state].result = BUSY;
+    return true;
+}
+
+static uint32_t guarded(struct dd *d, const struct frame *fr, uint32_t r)
+{
+    if (fr->may_stop) {
+        r = dd_apply(d, DD_JOIN, r, DD_NO, 0);
+    }
+    r = dd_ite(d, fr->guard, r, DD_NO);
+    if (fr->need) {
+        r = dd_ite(d, val_len_ge(d, 0, fr->need), r, DD_NO);
+    }
+    return r;
+}
+
+/* The frame's result if all it depends on is known, else UNSEEN. */
+static uint32_t combine(struct walk *w, struct frame *fr)
+{
+    while (fr->done < 2) {
+        uint32_t s = fr->next[fr->done];
+        uint32_t r = s == NO_STATE ? DD_MAYBE : w->memos[s].result;
+
+        if (r == UNSEEN) {
+            return UNSEEN;
+        }
+        /* Back at a state that is still being explored: a loop. How often
+         * it turns is not followed. */
+        fr->result[fr->done++] = r == BUSY ? DD_MAYBE : r;
+    }
+    if (fr->cond == VAL_OPAQUE) {
+        return dd_apply(w->d, DD_JOIN, fr->result[0], fr->result[1], 0);
+    }
+    return dd_ite(w->d, fr->cond, fr->result[0], fr->result[1]);
+}
+
+static uint32_t explore(struct walk *w, uint32_t root)
+{
+    uint32_t depth = 0;
+
+    if (root == NO_STATE || !enter(w, depth++, root)) {
+        return DD_MAYBE;
+    }
+    while (depth && !w->err && !w->d->err) {
+        struct frame *fr = &w->frames[depth - 1];
+        uint32_t r = UNSEEN;
+
+        if (!fr->done && fr->next[0] == NO_STATE && fr->next[1] == NO_STATE) {
+            r = run_block(w, fr);
+        }
+        r = r == UNSEEN ? combine(w, fr) : r;
+        if (r == UNSEEN) {
+            enter(w, depth++, fr->next[fr->done]);
+            continue;
+        }
+        w->memos[fr->state].result = guarded(w->d, fr, r);
+        depth--;
+    }
+    return w->memos[root].result;
+}
+
+static int begin(struct walk *w)
+{
+    struct val v;
+
+    __builtin_memset(w->heads, 0xff, sizeof(w->heads));
+    __builtin_memset(w->val_heads, 0xff, sizeof(w->val_heads));
+    w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
+    if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
+                              sizeof(v), 0, 64) ||
+        heap_grow(w->d->heap, (void **)&w->val_chain, &w->chain_cap,
+                  sizeof(*w->val_chain), 0, 64)) {
+        return -DPF_E_MEM;
+    }
+    find_live(w);
+    __builtin_memset(w->vals, 0, ID_FIRST * sizeof(v));
+    w->vals[ID_CONT].kind = VAL_CONT;
+    w->vals[ID_FP].kind = VAL_STACK;
+    w->val_count = ID_FIRST;
+    __builtin_memset(&v, 0, sizeof(v));
+    v.kind = VAL_PACKET;
+    w->now.reg[1] = intern(w, &v);
+    v.kind = VAL_LEN;
+    v.width = 64;
+    w->now.reg[2] = intern(w, &v);
+    return w->err;
+}
+
+static void end(struct walk *w)
+{
+    struct heap *h = w->d->heap;
+
+    heap_free(h, w->live, w->count * sizeof(*w->live));
+    heap_free(h, w->vals, w->val_cap * sizeof(*w->vals));
+    heap_free(h, w->val_chain, w->chain_cap * sizeof(*w->val_chain));
+    heap_free(h, w->states, w->state_cap * sizeof(*w->states));
+    heap_free(h, w->memos, w->memo_cap * sizeof(*w->memos));
+    heap_free(h, w->frames, w->frame_cap * sizeof(*w->frames));
+}
+
+static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
+                        uint32_t count, uint32_t states_max, uint32_t *out)
+{
+    struct walk *w = heap_alloc(d->heap, sizeof(*w));
+    int err;
+
+    if (!w) {
+        return -DPF_E_MEM;
+    }
+    __builtin_memset(w, 0, sizeof(*w));
+    w->d = d;
+    w->insns = insns;
+    w->count = count;
+    w->states_max = states_max;
+    err = begin(w);
+    if (!err) {
+        *out = explore(w, state_at(w, 0));
+        err = w->err ? w->err : d->err;
+    }
+    end(w);
+    heap_free(d->heap, w, sizeof(*w));
+    return err;
+}
+
+int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
+            uint32_t *out)
+{
+    struct dd_mark m = dd_mark(d);
+    int err = -DPF_E_TOO_BIG;
+
+    /* Too big: read less far, so that more is left to the program itself. */
+    for (uint32_t n = STATES_MAX; err == -DPF_E_TOO_BIG && n; n /= 32) {
+        dd_release(d, m);
+        err = lift_bounded(d, insns, (uint32_t)count, n, out);
+    }
+    if (err == -DPF_E_TOO_BIG) {
+        dd_release(d, m);
+        *out = DD_MAYBE;
+        err = 0;
+    }
+    return err;
+}

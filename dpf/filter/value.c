@@ -1,0 +1,921 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Symbolic values: loads, masks, shifts and swaps only move bits about, so a
+ * value is a list of where its bits come from; a sum with a constant is kept
+ * beside it. Tests of such values become diagrams over the bytes.
+ */
+#include "dpf/filter/value.h"
+
+#include "dpf/vm/isa.h"
+
+#define LOW32 UINT64_C(0xffffffff)
+
+static uint64_t ones_below(uint32_t n)
+{
+    return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
+}
+
+static void unknown(struct val *v)
+{
+    __builtin_memset(v, 0, sizeof(*v));
+}
+
+void val_const(struct val *v, uint64_t k)
+{
+    unknown(v);
+    v->kind = VAL_CONST;
+    v->k = k;
+}
+
+/* Append bits above those present, joined with a neighbour of one byte. */
+static bool append(struct val *v, struct dd_bits b)
+{
+    struct dd_bits *last = v->count ? &v->bits[v->count - 1] : NULL;
+
+    if (last && last->var == b.var && last->dst + last->len == b.dst &&
+        last->src + last->len == b.src && last->inverted == b.inverted) {
+        last->len = (uint8_t)(last->len + b.len);
+        return true;
+    }
+    if (v->count == VAL_BITS_MAX) {
+        return false;
+    }
+    v->bits[v->count++] = b;
+    return true;
+}
+
+void val_load(struct val *v, uint32_t base, uint32_t off, uint32_t size)
+{
+    unknown(v);
+    v->kind = VAL_BITS;
+    v->width = 64;
+    for (uint32_t i = 0; i < size; i++) {
+        append(v, (struct dd_bits){DD_VAR_BYTE(base, off + i),
+                                   (uint8_t)(8 * i), 0, 8, 0});
+    }
+}
+
+static uint64_t bits_max(const struct val *v)
+{
+    uint64_t m = v->ones;
+
+    for (uint32_t i = 0; i < v->count; i++) {
+        m |= ones_below(v->bits[i].len) << v->bits[i].dst;
+    }
+    return m;
+}
+
+/* Bits of v under `mask`; a value without bits left is a constant. */
+static void keep(struct val *v, uint64_t mask)
+{
+    struct val in = *v;
+
+    v->count = 0;
+    v->ones &= mask;
+    __builtin_memset(v->bits, 0, sizeof(v->bits));
+    for (uint32_t i = 0; i < in.count; i++) {
+        struct dd_bits b = in.bits[i];
+
+        for (uint32_t at = 0; at < b.len;) {
+            uint32_t n = 0;
+
+            while (at < b.len && !(mask >> (b.dst + at) & 1)) {
+                at++;
+            }
+            while (at + n < b.len && mask >> (b.dst + at + n) & 1) {
+                n++;
+            }
+            if (n && !append(v, (struct dd_bits){b.var, (uint8_t)(b.dst + at),
+                                                 (uint8_t)(b.src + at),
+                                                 (uint8_t)n, b.inverted})) {
+                unknown(v);
+                return;
+            }
+            at += n;
+        }
+    }
+    if (!v->count && !v->k) {
+        val_const(v, v->ones);
+    }
+}
+
+void val_truncate(struct val *v)
+{
+    switch (v->kind) {
+    case VAL_CONST:
+        v->k &= LOW32;
+        break;
+    case VAL_BITS:
+        if (v->k) {
+            v->k &= LOW32;
+            v->width = v->k ? 32 : 64;
+        }
+        keep(v, LOW32);
+        break;
+    case VAL_LEN:
+        v->k &= LOW32;
+        v->width = v->k ? 32 : 64;
+        break;
+    case VAL_SUM:
+        if (v->k >= 1u << 30) {
+            unknown(v);
+        }
+        break;
+    default:
+        unknown(v);
+    }
+}
+
+/* Is the sum with k below 2^width for every packet? */
+static bool no_wrap(const struct val *v)
+{
+    uint64_t max = v->kind == VAL_LEN ? LOW32 : bits_max(v);
+
+    return v->k <= ones_below(v->width) - (max & ones_below(v->width));
+}
+
+/* v as base + constant. */
+static bool to_sum(struct dd *d, struct val *v)
+{
+    uint32_t base;
+    uint64_t k = v->k;
+
+    if (v->kind == VAL_SUM) {
+        return true;
+    }
+    if (v->kind == VAL_CONST) {
+        unknown(v);
+        v->kind = VAL_SUM;
+        v->k = k;
+        return true;
+    }
+    if (v->kind != VAL_BITS ||
+        !(no_wrap(v) || (v->width == 64 && -v->k <= DD_OFF_MAX))) {
+        return false;
+    }
+    k += v->ones;
+    base = dd_base_of(d, v->bits, v->count);
+    if (!base) {
+        return false;
+    }
+    unknown(v);
+    v->kind = VAL_SUM;
+    v->base = base;
+    v->k = k;
+    return true;
+}
+
+static uint32_t base_add(struct dd *d, uint32_t a, uint32_t b)
+{
+    struct dd_bits terms[2 * DD_TERMS_MAX];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < d->bases[a].count; i++) {
+        terms[n++] = d->bases[a].terms[i];
+    }
+    for (uint32_t i = 0; i < d->bases[b].count; i++) {
+        terms[n++] = d->bases[b].terms[i];
+    }
+    return dd_base_of(d, terms, n);
+}
+
+static void add_sums(struct dd *d, struct val *a, const struct val *b)
+{
+    struct val x = *b;
+    uint8_t kind = a->kind;
+
+    if (kind == VAL_PACKET) {
+        a->kind = VAL_SUM;
+    }
+    if (!to_sum(d, a) || !to_sum(d, &x)) {
+        unknown(a);
+        return;
+    }
+    if (x.base) {
+        a->base = a->base ? base_add(d, a->base, x.base) : x.base;
+        if (!a->base) {
+            unknown(a);
+            return;
+        }
+    }
+    a->k += x.k;
+    a->kind = kind == VAL_PACKET ? VAL_PACKET : VAL_SUM;
+}
+
+/* a + k at 64 bits (at 32 the caller truncates). */
+static void add_const(struct val *a, uint64_t k)
+{
+    if (k == 0) {
+        return;
+    }
+    switch (a->kind) {
+    case VAL_CONST:
+    case VAL_SUM:
+    case VAL_PACKET:
+    case VAL_STACK:
+        a->k += k;
+        return;
+    case VAL_BITS:
+    case VAL_LEN:
+        if (a->k && a->width == 32) {
+            /* Modulo 2^32 already: only a sum that stays there is 64-bit. */
+            a->k += k;
+            if (!no_wrap(a)) {
+                unknown(a);
+                return;
+            }
+        } else {
+            a->k += k;
+        }
+        a->width = 64;
+        return;
+    default:
+        unknown(a);
+    }
+}
+
+/* Where 32-bit arithmetic follows, sums may wrap at 32 bits freely. */
+static void add_const32(struct val *a, uint64_t k)
+{
+    if ((a->kind == VAL_BITS || a->kind == VAL_LEN)) {
+        val_truncate(a);
+        a->k = (a->k + k) & LOW32;
+        a->width = a->k ? 32 : 64;
+        return;
+    }
+    add_const(a, k);
+}
+
+static void shift_left(struct val *v, uint32_t n, uint32_t width)
+{
+    uint64_t k = v->k << n;
+
+    if (v->k && v->width < width) {
+        if (!no_wrap(v)) {
+            unknown(v);
+            return;
+        }
+    }
+    v->k = 0;
+    keep(v, ones_below(width - n));
+    if (v->kind == VAL_CONST) { /* no bits were left */
+        val_const(v, (v->k << n) + k);
+        return;
+    }
+    v->ones <<= n;
+    for (uint32_t i = 0; i < v->count; i++) {
+        v->bits[i].dst = (uint8_t)(v->bits[i].dst + n);
+    }
+    v->k = width == 32 ? k & LOW32 : k;
+    v->width = v->k ? (uint8_t)width : 64;
+}
+
+static void shift_right(struct val *v, uint32_t n)
+{
+    if (v->k) {
+        unknown(v);
+        return;
+    }
+    keep(v, ~ones_below(n));
+    if (v->kind == VAL_CONST) {
+        v->k >>= n;
+        return;
+    }
+    v->ones >>= n;
+    for (uint32_t i = 0; i < v->count; i++) {
+        v->bits[i].dst = (uint8_t)(v->bits[i].dst - n);
+    }
+}
+
+static void or_bits(struct val *a, const struct val *b)
+{
+    struct val out;
+    uint32_t i = 0, j = 0;
+
+    if (a->kind != VAL_BITS || b->kind != VAL_BITS || a->k || b->k ||
+        (bits_max(a) & bits_max(b))) {
+        unknown(a);
+        return;
+    }
+    unknown(&out);
+    out.kind = VAL_BITS;
+    out.width = 64;
+    out.ones = a->ones | b->ones;
+    while (i < a->count || j < b->count) {
+        bool first = j == b->count ||
+                     (i < a->count && a->bits[i].dst < b->bits[j].dst);
+
+        if (!append(&out, first ? a->bits[i++] : b->bits[j++])) {
+            unknown(a);
+            return;
+        }
+    }
+    *a = out;
+}
+
+static void or_const(struct val *v, uint64_t k)
+{
+    if (v->k) {
+        unknown(v);
+        return;
+    }
+    keep(v, ~k);
+    if (v->kind == VAL_BITS) {
+        v->ones |= k;
+    } else if (v->kind == VAL_CONST) {
+        v->k |= k;
+    }
+}
+
+static void xor_const(struct val *v, uint64_t k)
+{
+    struct val in = *v;
+    uint64_t set = bits_max(v) & ~v->ones;
+
+    if (v->k) {
+        unknown(v);
+        return;
+    }
+    /* Split at the edges of k, so that each run is inverted wholly or not. */
+    keep(v, set & ~k);
+    if (v->kind != VAL_UNKNOWN) {
+        struct val flip = in;
+
+        flip.ones = 0;
+        keep(&flip, set & k);
+        for (uint32_t i = 0; i < flip.count; i++) {
+            flip.bits[i].inverted ^= 1;
+        }
+        if (flip.kind == VAL_UNKNOWN) {
+            unknown(v);
+        } else if (v->kind == VAL_CONST) {
+            *v = flip;
+        } else if (flip.kind == VAL_BITS) {
+            or_bits(v, &flip);
+        }
+        if (v->kind == VAL_BITS) {
+            v->ones = (in.ones ^ k) & ~set;
+        }
+    }
+}
+
+static bool power_of_two(uint64_t k, uint32_t *log)
+{
+    if (!k || (k & (k - 1))) {
+        return false;
+    }
+    *log = (uint32_t)__builtin_ctzll(k);
+    return true;
+}
+
+static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
+{
+    uint32_t log = 0;
+
+    switch (op) {
+    case BPF_AND:
+        if (a->k) {
+            unknown(a);
+        } else {
+            keep(a, k);
+        }
+        return;
+    case BPF_OR:
+        or_const(a, k);
+        return;
+    case BPF_XOR:
+        xor_const(a, k);
+        return;
+    case BPF_LSH:
+        shift_left(a, (uint32_t)k & (width - 1), width);
+        return;
+    case BPF_RSH:
+        shift_right(a, (uint32_t)k & (width - 1));
+        return;
+    default:
+        break;
+    }
+    if (!power_of_two(k, &log)) {
+        unknown(a);
+    } else if (op == BPF_MUL) {
+        shift_left(a, log, width);
+    } else if (op == BPF_DIV) {
+        shift_right(a, log);
+    } else if (op == BPF_MOD && !a->k) {
+        keep(a, k - 1);
+    } else {
+        unknown(a);
+    }
+}
+
+static bool const_op(uint8_t op, uint32_t width, uint64_t *a, uint64_t b)
+{
+    switch (op) {
+    case BPF_ADD:
+        *a += b;
+        return true;
+    case BPF_SUB:
+        *a -= b;
+        return true;
+    case BPF_MUL:
+        *a *= b;
+        return true;
+    case BPF_DIV:
+        *a = b ? *a / b : 0;
+        return true;
+    case BPF_MOD:
+        *a = b ? *a % b : *a;
+        return true;
+    case BPF_AND:
+        *a &= b;
+        return true;
+    case BPF_OR:
+        *a |= b;
+        return true;
+    case BPF_XOR:
+        *a ^= b;
+        return true;
+    case BPF_LSH:
+        *a <<= b & (width - 1);
+        return true;
+    case BPF_RSH:
+        *a >>= b & (width - 1);
+        return true;
+    case BPF_NEG:
+        *a = -*a;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void alu_sub(struct dd *d, struct val *a, const struct val *b)
+{
+    (void)d;
+    /* The distance of two packet pointers is a number again. */
+    if (a->kind == VAL_PACKET && b->kind == VAL_PACKET && b->base == 0) {
+        a->kind = VAL_SUM;
+        a->k -= b->k;
+        return;
+    }
+    unknown(a);
+}
+
+void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
+             const struct val *b)
+{
+    uint8_t op = BPF_OP(in->opcode);
+    uint32_t width = BPF_CLASS(in->opcode) == BPF_ALU64 ? 64 : 32;
+    struct val x = *b;
+
+    if (in->off) { /* signed division, sign-extending moves */
+        unknown(a);
+        return;
+    }
+    if (width == 32) {
+        val_truncate(&x);
+        if (op != BPF_MOV) {
+            val_truncate(a);
+        }
+    }
+    if (op == BPF_MOV) {
+        *a = x;
+        return;
+    }
+    if (a->kind == VAL_CONST && x.kind != VAL_CONST &&
+        (op == BPF_ADD || op == BPF_AND || op == BPF_OR || op == BPF_XOR ||
+         op == BPF_MUL)) {
+        struct val t = *a;
+
+        *a = x;
+        x = t;
+    } else if (op == BPF_ADD && x.kind == VAL_PACKET) {
+        struct val t = *a;
+
+        *a = x;
+        x = t;
+    }
+    if (a->kind == VAL_CONST && (x.kind == VAL_CONST || op == BPF_NEG)) {
+        if (!const_op(op, width, &a->k, x.k)) {
+            unknown(a);
+        }
+    } else if (x.kind == VAL_CONST && (op == BPF_ADD || op == BPF_SUB)) {
+        uint64_t k = op == BPF_ADD ? x.k : -x.k;
+
+        if (width == 32) {
+            add_const32(a, k);
+        } else {
+            add_const(a, k);
+        }
+    } else if (x.kind == VAL_CONST && a->kind == VAL_BITS) {
+        bits_op(op, width, a, x.k);
+    } else if (op == BPF_ADD && a->kind != VAL_LEN && x.kind != VAL_LEN &&
+               a->kind != VAL_STACK) {
+        add_sums(d, a, &x);
+    } else if (op == BPF_OR) {
+        or_bits(a, &x);
+    } else if (op == BPF_SUB) {
+        alu_sub(d, a, &x);
+    } else {
+        unknown(a);
+    }
+    if (width == 32) {
+        val_truncate(a);
+    }
+}
+
+void val_end(const struct dpf_insn *in, struct val *a)
+{
+    uint32_t bytes = (uint32_t)in->imm / 8;
+    bool swap = BPF_CLASS(in->opcode) == BPF_ALU64 ||
+                BPF_SRC(in->opcode) == BPF_X;
+    struct val from;
+
+    if (a->kind == VAL_CONST) {
+        a->k &= ones_below(bytes * 8);
+        if (swap) {
+            a->k = __builtin_bswap64(a->k) >> (64 - bytes * 8);
+        }
+        return;
+    }
+    if (a->kind != VAL_BITS || a->k) {
+        unknown(a);
+        return;
+    }
+    keep(a, ones_below(bytes * 8));
+    if (!swap || a->kind != VAL_BITS) {
+        if (swap && a->kind == VAL_CONST) {
+            a->k = __builtin_bswap64(a->k) >> (64 - bytes * 8);
+        }
+        return;
+    }
+    from = *a;
+    a->count = 0;
+    __builtin_memset(a->bits, 0, sizeof(a->bits));
+    a->ones = __builtin_bswap64(from.ones) >> (64 - bytes * 8);
+    for (uint32_t i = bytes; i-- > 0;) {
+        struct val byte = from;
+
+        byte.ones = 0;
+        keep(&byte, UINT64_C(0xff) << (8 * i));
+        for (uint32_t j = 0; byte.kind == VAL_BITS && j < byte.count; j++) {
+            byte.bits[j].dst =
+                (uint8_t)(byte.bits[j].dst - 8 * i + 8 * (bytes - 1 - i));
+            if (!append(a, byte.bits[j])) {
+                unknown(a);
+                return;
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ tests */
+
+uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
+{
+    uint32_t r = DD_YES;
+
+    /*
+     * What lies n bytes into a base lies n bytes into every base below it;
+     * said explicitly, so that two ways to write it give one diagram.
+     */
+    while (base) {
+        const struct dd_base *b = &d->bases[base];
+
+        r = dd_and(d, dd_range(d, DD_VAR_LEN(base), n, DD_LEN_MAX, DD_YES,
+                               DD_NO),
+                   r);
+        base = DD_VAR_BASE(b->terms[b->count - 1].var);
+    }
+    return dd_and(d, dd_range(d, DD_VAR_LEN(0), n, DD_LEN_MAX, DD_YES, DD_NO),
+                  r);
+}
+
+/* Packets whose bits `b` are below, equal to, above `k`: lt, eq or gt. */
+static uint32_t split(struct dd *d, const struct dd_bits *b, uint32_t k,
+                      const uint32_t out[3])
+{
+    static const uint32_t only[3][3] = {{DD_YES, DD_NO, DD_NO},
+                                        {DD_NO, DD_YES, DD_NO},
+                                        {DD_NO, DD_NO, DD_YES}};
+    uint32_t mask = (uint32_t)ones_below(b->len);
+    uint8_t side[256];
+    bool ordered = true;
+
+    for (uint32_t x = 0; x < 256; x++) {
+        uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
+
+        side[x] = v < k ? 0 : v == k ? 1 : 2;
+    }
+    for (int i = 0; i < 3; i++) {
+        ordered = ordered && dd_var(d, out[i]) > b->var;
+    }
+    if (ordered) {
+        return dd_classes(d, b->var, side, out);
+    }
+    return dd_ite(d, dd_classes(d, b->var, side, only[0]), out[0],
+                  dd_ite(d, dd_classes(d, b->var, side, only[1]), out[1],
+                         out[2]));
+}
+
+/* Packets with bits of v (without its sum) >= k. */
+static uint32_t bits_ge(struct dd *d, const struct val *v, uint64_t k)
+{
+    uint32_t r = DD_YES, at = 0;
+
+    for (uint32_t i = 0; i <= v->count; i++) {
+        uint32_t end = i < v->count ? v->bits[i].dst : 64;
+        uint64_t gap = ones_below(end) & ~ones_below(at);
+        uint64_t have = v->ones & gap, want = k & gap;
+
+        if (have != want) {
+            r = have > want ? DD_YES : DD_NO;
+        }
+        if (i < v->count) {
+            const struct dd_bits *b = &v->bits[i];
+            uint32_t out[3] = {DD_NO, r, DD_YES};
+
+            r = split(d, b, (uint32_t)(k >> b->dst & ones_below(b->len)), out);
+            at = b->dst + b->len;
+        }
+    }
+    return r;
+}
+
+/* Packets with x & mask == want at `var`, and `rest`. */
+static uint32_t byte_eq(struct dd *d, uint32_t var, uint32_t mask,
+                        uint32_t want, uint32_t rest)
+{
+    uint32_t out[2] = {DD_NO, rest};
+    uint8_t equal[256];
+
+    if (mask == 0xff) {
+        return dd_range(d, var, want, want, rest, DD_NO);
+    }
+    for (uint32_t x = 0; x < 256; x++) {
+        equal[x] = (x & mask) == want;
+    }
+    return dd_classes(d, var, equal, out);
+}
+
+static uint32_t bits_eq(struct dd *d, const struct val *v, uint64_t k)
+{
+    uint32_t r = DD_YES, done = 0;
+
+    if ((k & ~(bits_max(v) & ~v->ones)) != v->ones) {
+        return DD_NO;
+    }
+    /* The latest variable first, so that each node is made once. */
+    while (done != (1u << v->count) - 1) {
+        uint32_t var = 0, mask = 0, want = 0;
+
+        for (uint32_t i = 0; i < v->count; i++) {
+            if (!(done >> i & 1) && v->bits[i].var > var) {
+                var = v->bits[i].var;
+            }
+        }
+        for (uint32_t i = 0; i < v->count; i++) {
+            const struct dd_bits *b = &v->bits[i];
+            uint32_t m = (uint32_t)ones_below(b->len);
+            uint32_t w = (uint32_t)(k >> b->dst) & m;
+
+            if (b->var != var) {
+                continue;
+            }
+            w ^= b->inverted ? m : 0;
+            if ((want ^ w << b->src) & mask & m << b->src) {
+                return DD_NO; /* one bit cannot be both */
+            }
+            mask |= m << b->src;
+            want |= w << b->src;
+            done |= 1u << i;
+        }
+        r = byte_eq(d, var, mask, want, r);
+    }
+    return r;
+}
+
+/* Packets whose value without its sum lies in [lo, hi]. */
+static uint32_t plain_range(struct dd *d, const struct val *v, uint64_t lo,
+                            uint64_t hi)
+{
+    uint32_t r;
+
+    if (v->kind == VAL_LEN) {
+        if (lo > DD_LEN_MAX) {
+            return DD_NO;
+        }
+        return dd_range(d, DD_VAR_LEN(0), (uint32_t)lo,
+                        hi > DD_LEN_MAX ? DD_LEN_MAX : (uint32_t)hi, DD_YES,
+                        DD_NO);
+    }
+    if (lo == hi) {
+        return bits_eq(d, v, lo);
+    }
+    r = lo ? bits_ge(d, v, lo) : DD_YES;
+    if (hi < bits_max(v)) {
+        r = dd_ite(d, bits_ge(d, v, hi + 1), DD_NO, r);
+    }
+    return r;
+}
+
+static uint32_t in_range(struct dd *d, const struct val *v, uint64_t lo,
+                         uint64_t hi)
+{
+    uint64_t max = ones_below(v->k ? v->width : 64);
+
+    hi = hi < max ? hi : max;
+    if (lo > hi) {
+        return DD_NO;
+    }
+    if (lo == 0 && hi == max) {
+        return DD_YES;
+    }
+    lo = (lo - v->k) & max;
+    hi = (hi - v->k) & max;
+    if (lo <= hi) {
+        return plain_range(d, v, lo, hi);
+    }
+    return dd_ite(d, plain_range(d, v, 0, hi), DD_YES,
+                  plain_range(d, v, lo, max));
+}
+
+/* Turn a signed comparison into an unsigned one, or settle or refuse it. */
+static bool unsign(uint8_t *op, const struct val *v, uint64_t k,
+                   uint32_t width, uint32_t *result)
+{
+    static const uint8_t to[4][2] = {{BPF_JSGT, BPF_JGT},
+                                     {BPF_JSGE, BPF_JGE},
+                                     {BPF_JSLT, BPF_JLT},
+                                     {BPF_JSLE, BPF_JLE}};
+    uint64_t sign = UINT64_C(1) << (width - 1);
+
+    for (int i = 0; i < 4; i++) {
+        if (*op != to[i][0]) {
+            continue;
+        }
+        if (v->kind != VAL_BITS || !no_wrap(v) ||
+            bits_max(v) + v->k >= sign) {
+            *result = VAL_OPAQUE;
+            return false;
+        }
+        if (k & sign) {
+            *result = i < 2 ? DD_YES : DD_NO;
+            return false;
+        }
+        *op = to[i][1];
+    }
+    return true;
+}
+
+static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
+                           const struct val *v, uint64_t k)
+{
+    uint64_t max = ones_below(width);
+    struct val x;
+    uint32_t r = DD_NO;
+
+    if (!unsign(&op, v, k, width, &r)) {
+        return r;
+    }
+    switch (op) {
+    case BPF_JEQ:
+        return in_range(d, v, k, k);
+    case BPF_JNE:
+        return dd_not(d, in_range(d, v, k, k));
+    case BPF_JGT:
+        return k == max ? DD_NO : in_range(d, v, k + 1, max);
+    case BPF_JGE:
+        return in_range(d, v, k, max);
+    case BPF_JLT:
+        return k == 0 ? DD_NO : in_range(d, v, 0, k - 1);
+    case BPF_JLE:
+        return in_range(d, v, 0, k);
+    case BPF_JSET:
+        if (v->kind != VAL_BITS || v->k) {
+            return VAL_OPAQUE;
+        }
+        x = *v;
+        keep(&x, k);
+        if (x.kind != VAL_BITS) {
+            return x.kind == VAL_UNKNOWN ? VAL_OPAQUE
+                   : x.k                 ? DD_YES
+                                         : DD_NO;
+        }
+        return dd_not(d, bits_eq(d, &x, 0));
+    default:
+        return VAL_OPAQUE;
+    }
+}
+
+/* The jump on (b, a) that is taken when `op` on (a, b) is. */
+static uint8_t mirrored(uint8_t op)
+{
+    static const uint8_t to[4][2] = {{BPF_JGT, BPF_JLT},
+                                     {BPF_JGE, BPF_JLE},
+                                     {BPF_JSGT, BPF_JSLT},
+                                     {BPF_JSGE, BPF_JSLE}};
+
+    for (int i = 0; i < 4; i++) {
+        if (op == to[i][0]) {
+            return to[i][1];
+        }
+        if (op == to[i][1]) {
+            return to[i][0];
+        }
+    }
+    return op;
+}
+
+/* The length against a header's end: how much is there from a base on. */
+static uint32_t test_len(struct dd *d, uint8_t op, const struct val *a,
+                         const struct val *b)
+{
+    struct val x = *b;
+    uint64_t n;
+
+    if (a->k >= 1u << 16 || !to_sum(d, &x) || !x.base || x.k >= 1u << 16) {
+        return VAL_OPAQUE;
+    }
+    n = x.k - a->k + (op == BPF_JGT || op == BPF_JLE ? 1 : 0);
+    if (n == 0 || n > DD_OFF_MAX) {
+        return VAL_OPAQUE;
+    }
+    switch (op) {
+    case BPF_JGE:
+    case BPF_JGT:
+        return val_len_ge(d, x.base, (uint32_t)n);
+    case BPF_JLT:
+    case BPF_JLE:
+        return dd_not(d, val_len_ge(d, x.base, (uint32_t)n));
+    default:
+        return VAL_OPAQUE;
+    }
+}
+
+static bool const_test(uint8_t op, uint32_t width, uint64_t a, uint64_t b)
+{
+    int64_t sa = width == 64 ? (int64_t)a : (int32_t)a;
+    int64_t sb = width == 64 ? (int64_t)b : (int32_t)b;
+
+    switch (op) {
+    case BPF_JEQ:
+        return a == b;
+    case BPF_JNE:
+        return a != b;
+    case BPF_JGT:
+        return a > b;
+    case BPF_JGE:
+        return a >= b;
+    case BPF_JLT:
+        return a < b;
+    case BPF_JLE:
+        return a <= b;
+    case BPF_JSET:
+        return (a & b) != 0;
+    case BPF_JSGT:
+        return sa > sb;
+    case BPF_JSGE:
+        return sa >= sb;
+    case BPF_JSLT:
+        return sa < sb;
+    default:
+        return sa <= sb;
+    }
+}
+
+uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
+                  const struct val *b)
+{
+    uint8_t op = BPF_OP(in->opcode);
+    uint32_t width = BPF_CLASS(in->opcode) == BPF_JMP ? 64 : 32;
+    struct val x = *a, y = *b;
+
+    if (width == 32) {
+        val_truncate(&x);
+        val_truncate(&y);
+    }
+    if (x.kind == VAL_CONST || (y.kind == VAL_LEN && x.kind != VAL_LEN)) {
+        if (y.kind == VAL_CONST) {
+            return const_test(op, width, x.k, y.k) ? DD_YES : DD_NO;
+        }
+        op = mirrored(op);
+        {
+            struct val t = x;
+
+            x = y;
+            y = t;
+        }
+    }
+    if (y.kind == VAL_CONST && (x.kind == VAL_BITS || x.kind == VAL_LEN)) {
+        return test_const(d, op, width, &x, y.k);
+    }
+    if (x.kind == VAL_LEN) {
+        return test_len(d, op, &x, &y);
+    }
+    if ((op == BPF_JEQ || op == BPF_JNE) && y.kind == VAL_CONST && y.k == 0 &&
+        (x.kind == VAL_PACKET || x.kind == VAL_STACK)) {
+        return op == BPF_JNE ? DD_YES : DD_NO; /* no pointer is null */
+    }
+    return VAL_OPAQUE;
+}

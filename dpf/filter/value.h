@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a register can hold while a filter is read symbolically. Arithmetic
+ * follows RFC 9669 exactly or yields VAL_UNKNOWN; nothing is approximated.
+ */
+#pragma once
+
+#include "dpf/dpf.h"
+#include "dpf/filter/diagram.h"
+
+#define VAL_BITS_MAX 8u
+
+enum val_kind {
+    VAL_UNKNOWN,
+    VAL_CONST,  /* k */
+    VAL_BITS,   /* ((bits | ones) + k) mod 2^width */
+    VAL_LEN,    /* (packet length + k) mod 2^width */
+    VAL_SUM,    /* value of base + k, as a signed number */
+    VAL_PACKET, /* pointer into the packet, base + k */
+    VAL_STACK,  /* frame pointer + k */
+    VAL_CONT,   /* on the stack: upper half of the value before */
+};
+
+/* All bytes count when two are compared: make them from {0}. */
+struct val {
+    uint8_t kind;
+    uint8_t count; /* of bits */
+    uint8_t width; /* 32 or 64; 64 where k is 0 */
+    uint8_t zero;
+    uint32_t base;
+    uint64_t k;
+    uint64_t ones;
+    struct dd_bits bits[VAL_BITS_MAX]; /* ascending dst, not overlapping */
+};
+
+/* `size` bytes of the packet, as a little-endian machine loads them. */
+void val_load(struct val *v, uint32_t base, uint32_t off, uint32_t size);
+
+void val_const(struct val *v, uint64_t k);
+void val_truncate(struct val *v);
+
+/* a = a op b, for the ALU instruction `in` of either width (not BPF_END). */
+void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
+             const struct val *b);
+/* a = a after the byte swap or truncation `in`. */
+void val_end(const struct dpf_insn *in, struct val *a);
+
+#define VAL_OPAQUE (DD_TERM | 3u) /* the test cannot be read */
+
+/* The packets for which the jump `in` on (a, b) is taken, or VAL_OPAQUE. */
+uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
+                  const struct val *b);
+
+/* The packets with at least `n` >= 1 bytes from `base` on. */
+uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n);
