@@ -252,6 +252,7 @@ enum {
 };
 
 #define DPF_NO_OWNER UINT32_MAX
+#define DPF_ID_MAX (UINT32_MAX - 2u) /* the largest id of a binding */
 
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out);
 /* Frees everything, retired versions included; no lookup may be running. */
@@ -280,27 +281,56 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id);
  * strictly inside one that has DPF_REFINE (the smaller then owns).
  * `filter` is copied as far as needed; the caller keeps it.
  *
+ * Around bindings that exist it may be made if it has DPF_REFINE itself, so
+ * that the order of binding does not matter. A filter that cannot be read
+ * whole is judged by all packets that it might accept.
+ *
  * Returns 0, -DPF_E_REGION or -DPF_E_CONFLICT (err->other, err->witness),
- * -DPF_E_EXISTS, -DPF_E_NOT_FOUND, -DPF_E_MEM, -DPF_E_TOO_BIG.
+ * -DPF_E_EXISTS, -DPF_E_NOT_FOUND, -DPF_E_MEM, -DPF_E_TOO_BIG, -DPF_E_INVAL.
  */
 int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
                    const struct dpf_program *filter, uint32_t flags,
                    struct dpf_error *err);
 
-/* One constant of an installed filter, as its listing shows it. */
+/*
+ * One equality test of a binding: the bytes at `offset` from `base`, read as
+ * a big-endian number, have `value` under `mask`. A run of neighbouring bytes
+ * is cut into fields of at most four.
+ */
+struct dpf_field {
+    uint32_t base;   /* 0: the packet's start; else a number of a header end */
+    uint32_t offset; /* bytes */
+    uint32_t width;  /* bytes, 1 to 4 */
+    uint32_t mask, value;
+};
+
+/*
+ * List the fields of binding `id`, in ascending order of base and offset.
+ *
+ * out, max  receives the first `max`; out may be NULL if max is 0
+ *
+ * Returns their number, -DPF_E_NOT_FOUND, or -DPF_E_INVAL if the binding's
+ * filter is not a single conjunction of equality tests.
+ */
+int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
+                   size_t max);
+
+/* One constant of an installed filter to be changed. */
 struct dpf_const {
-    uint32_t index; /* which equality test, in the binding's field order */
-    uint64_t value; /* the new constant */
+    uint32_t index; /* which field, as dpf_set_fields lists them */
+    uint64_t value; /* the new constant; no bit outside the field's mask */
 };
 
 /*
  * Bind the filter of binding `like` with other constants, under `id`, in the
  * same region with the same flags. No verification, no lifting.
- * Returns as dpf_set_insert, and -DPF_E_INVAL for an index out of range.
+ * Returns as dpf_set_insert, and -DPF_E_INVAL for an index out of range, a
+ * constant outside its mask, or a filter that dpf_set_fields refuses.
  */
 int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
                         const struct dpf_const *consts, size_t count,
                         struct dpf_error *err);
+/* Returns 0, -DPF_E_NOT_FOUND, -DPF_E_MEM (then it is still bound). */
 int dpf_set_remove(struct dpf_set *s, uint32_t id);
 
 /*

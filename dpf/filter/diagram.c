@@ -8,11 +8,12 @@
 
 #define NONE UINT32_MAX
 #define EDGE_LIMIT_DEFAULT (1u << 19)
+#define TABLE_FIRST 256u /* chains, and cached results, to begin with */
 
 /* One node under construction by dd_apply. */
 struct dd_frame {
-    uint32_t f[3];   /* operands */
-    uint32_t at[3];  /* cursor: index of the current edge, if it has var */
+    uint32_t f[3];  /* operands */
+    uint32_t at[3]; /* cursor: index of the current edge, if it has var */
     uint32_t var, hi;
     uint32_t scratch; /* its first edge there */
 };
@@ -115,12 +116,22 @@ static int set_cache(struct dd *d, uint32_t cap)
     return 0;
 }
 
+static void free_all(struct dd *d)
+{
+    heap_free(d->heap, d->nodes, d->node_cap * sizeof(*d->nodes));
+    heap_free(d->heap, d->edges, d->edge_cap * sizeof(*d->edges));
+    heap_free(d->heap, d->scratch, d->scratch_cap * sizeof(*d->scratch));
+    heap_free(d->heap, d->stack, d->stack_cap * sizeof(*d->stack));
+    heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
+    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
+}
+
 int dd_init(struct dd *d, struct heap *heap)
 {
     __builtin_memset(d, 0, sizeof(*d));
     d->heap = heap;
     d->edge_limit = EDGE_LIMIT_DEFAULT;
-    if (set_heads(d, 256) || set_cache(d, 256)) {
+    if (set_heads(d, TABLE_FIRST) || set_cache(d, TABLE_FIRST)) {
         dd_finish(d);
         return -DPF_E_MEM;
     }
@@ -129,16 +140,35 @@ int dd_init(struct dd *d, struct heap *heap)
 
 void dd_finish(struct dd *d)
 {
-    if (!d->heap) {
+    if (d->heap) {
+        free_all(d);
+    }
+    __builtin_memset(d, 0, sizeof(*d));
+}
+
+void dd_reset(struct dd *d)
+{
+    struct heap *heap = d->heap;
+    uint32_t *heads = heap_alloc(heap, TABLE_FIRST * sizeof(*heads));
+    struct dd_cached *cache = heap_alloc(heap, TABLE_FIRST * sizeof(*cache));
+
+    if (!heads || !cache) { /* the large ones serve as well */
+        heap_free(heap, heads, TABLE_FIRST * sizeof(*heads));
+        heap_free(heap, cache, TABLE_FIRST * sizeof(*cache));
+        dd_release(d, (struct dd_mark){0, 0});
+        dd_bases_keep(d, 0);
         return;
     }
-    heap_free(d->heap, d->nodes, d->node_cap * sizeof(*d->nodes));
-    heap_free(d->heap, d->edges, d->edge_cap * sizeof(*d->edges));
-    heap_free(d->heap, d->scratch, d->scratch_cap * sizeof(*d->scratch));
-    heap_free(d->heap, d->stack, d->stack_cap * sizeof(*d->stack));
-    heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
-    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
+    free_all(d);
     __builtin_memset(d, 0, sizeof(*d));
+    __builtin_memset(heads, 0xff, TABLE_FIRST * sizeof(*heads));
+    __builtin_memset(cache, 0, TABLE_FIRST * sizeof(*cache));
+    d->heap = heap;
+    d->heads = heads;
+    d->cache = cache;
+    d->head_cap = d->cache_cap = TABLE_FIRST;
+    d->cache_age = 1;
+    d->edge_limit = EDGE_LIMIT_DEFAULT;
 }
 
 void dd_release(struct dd *d, struct dd_mark m)
@@ -153,14 +183,56 @@ void dd_release(struct dd *d, struct dd_mark m)
     }
     d->node_count = m.nodes;
     d->edge_count = m.edges;
+    dd_forget(d);
+}
+
+void dd_forget(struct dd *d)
+{
     if (++d->cache_age == 1u << 24) {
         __builtin_memset(d->cache, 0, d->cache_cap * sizeof(*d->cache));
         d->cache_age = 1;
     }
 }
 
-static uint32_t find_or_add(struct dd *d, uint32_t var,
-                            const struct dd_edge *e, uint32_t n)
+void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
+                uint32_t first, const uint32_t *terms)
+{
+    uint32_t nodes = 0, edges = 0;
+
+    __builtin_memset(d->heads, 0xff, d->head_cap * sizeof(*d->heads));
+    for (uint32_t i = 0; i < d->node_count; i++) {
+        struct dd_node n = d->nodes[i];
+        uint32_t *head;
+
+        if (!keep[i]) {
+            continue;
+        }
+        for (uint32_t k = 0; k < n.count; k++) {
+            struct dd_edge e = d->edges[n.edges + k];
+
+            if (!dd_is_term(e.child)) {
+                e.child = now[e.child];
+            } else if (e.child >= first) {
+                e.child = terms[e.child - first];
+            }
+            d->edges[edges + k] = e;
+        }
+        n.edges = edges;
+        n.hash = hash_node(n.var, &d->edges[edges], n.count);
+        head = &d->heads[n.hash & (d->head_cap - 1)];
+        n.chain = *head;
+        *head = nodes;
+        d->nodes[nodes] = n;
+        edges += n.count;
+        now[i] = nodes++;
+    }
+    d->node_count = nodes;
+    d->edge_count = edges;
+    dd_forget(d);
+}
+
+static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
+                            uint32_t n)
 {
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;
@@ -265,6 +337,21 @@ uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
     return result;
 }
 
+uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
+                    uint32_t rest)
+{
+    uint32_t out[2] = {DD_NO, rest};
+    uint8_t equal[256];
+
+    if (mask == 0xff) {
+        return dd_range(d, var, want, want, rest, DD_NO);
+    }
+    for (uint32_t x = 0; x < 256; x++) {
+        equal[x] = (x & mask) == want;
+    }
+    return dd_classes(d, var, equal, out);
+}
+
 uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
 {
     const struct dd_node *n = &d->nodes[f];
@@ -357,8 +444,8 @@ static bool cached(struct dd *d, enum dd_op op, const uint32_t f[3],
 static void remember(struct dd *d, enum dd_op op, const uint32_t f[3],
                      uint32_t result)
 {
-    *cache_slot(d, op, f) = (struct dd_cached){
-        {f[0], f[1], f[2]}, result, d->cache_age << 8 | op};
+    *cache_slot(d, op, f) =
+        (struct dd_cached){{f[0], f[1], f[2]}, result, d->cache_age << 8 | op};
 }
 
 /* Begin the node of f[]: its variable and a cursor into each operand. */
@@ -406,8 +493,8 @@ static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
     if (n > fr->scratch && d->scratch[n - 1].child == child) {
         d->scratch[n - 1].hi = fr->hi;
     } else {
-        if (!grow(d, (void **)&d->scratch, &d->scratch_cap,
-                  sizeof(*d->scratch), n, n + 1)) {
+        if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*d->scratch),
+                  n, n + 1)) {
             return true;
         }
         d->scratch[d->scratch_count++] = (struct dd_edge){fr->hi, child};
@@ -455,9 +542,9 @@ uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
 
             fr = &d->stack[--depth];
             n = d->scratch_count - fr->scratch;
-            result = n == 1 ? d->scratch[fr->scratch].child
-                            : find_or_add(d, fr->var,
-                                          &d->scratch[fr->scratch], n);
+            result = n == 1
+                         ? d->scratch[fr->scratch].child
+                         : find_or_add(d, fr->var, &d->scratch[fr->scratch], n);
             d->scratch_count = fr->scratch;
             if (d->err) {
                 break;
@@ -619,8 +706,8 @@ uint32_t dd_size(struct dd *d, uint32_t f)
     return n;
 }
 
-size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
-                  size_t len)
+size_t dd_base_at(const struct dd_base *bases, uint32_t base,
+                  const uint8_t *packet, size_t len)
 {
     /* A term's own base is lower, so that this settles them in order and
      * needs no recursion. */
@@ -628,7 +715,7 @@ size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
 
     at[0] = 0;
     for (uint32_t b = 1; b <= base; b++) {
-        const struct dd_base *def = &d->bases[b];
+        const struct dd_base *def = &bases[b];
 
         at[b] = 0;
         for (uint32_t i = 0; i < def->count; i++) {
@@ -640,9 +727,9 @@ size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
                 at[b] = SIZE_MAX;
                 break;
             }
-            at[b] += (size_t)(packet[from + off] >> t->src &
-                              ((1u << t->len) - 1u))
-                     << t->dst;
+            at[b] +=
+                (size_t)(packet[from + off] >> t->src & ((1u << t->len) - 1u))
+                << t->dst;
         }
     }
     return at[base];
@@ -653,7 +740,7 @@ uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
 {
     while (!dd_is_term(f)) {
         uint32_t var = d->nodes[f].var, base = DD_VAR_BASE(var);
-        size_t at = base ? dd_base_at(d, base, packet, len) : 0;
+        size_t at = base ? dd_base_at(d->bases, base, packet, len) : 0;
         size_t left = at <= len ? len - at : 0;
 
         if (DD_VAR_IS_LEN(var)) {

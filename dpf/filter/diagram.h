@@ -44,7 +44,8 @@
 #define DD_OFF_MAX 65535u
 #define DD_LEN_MAX UINT32_MAX
 
-#define DD_BASES_MAX 64u /* live at one time; so that a set of them is a word */
+#define DD_BASES_MAX 64u /* live at one time; so that a set of them is a word  \
+                          */
 #define DD_TERMS_MAX 6u
 
 /* `len` bits of byte `var` from bit `src`, standing at bit `dst`. */
@@ -75,11 +76,11 @@ struct dd_node {
 };
 
 enum dd_op {
-    DD_ITE,    /* a ? b : c; a has no MAYBE */
-    DD_JOIN,   /* what is sure whichever of a and b is run */
-    DD_MAY,    /* MAYBE as YES */
-    DD_MUST,   /* MAYBE as NO */
-    DD_MERGE,  /* terminals of a combined with b's by dd.merge; b NO leaves a */
+    DD_ITE,   /* a ? b : c; a has no MAYBE */
+    DD_JOIN,  /* what is sure whichever of a and b is run */
+    DD_MAY,   /* MAYBE as YES */
+    DD_MUST,  /* MAYBE as NO */
+    DD_MERGE, /* terminals of a combined with b's by dd.merge; b NO leaves a */
 };
 
 struct dd_frame;
@@ -113,6 +114,8 @@ struct dd_mark {
 
 int dd_init(struct dd *d, struct heap *heap);
 void dd_finish(struct dd *d);
+/* Forget everything, and give memory back if there is any to begin anew. */
+void dd_reset(struct dd *d);
 
 static inline struct dd_mark dd_mark(const struct dd *d)
 {
@@ -121,6 +124,17 @@ static inline struct dd_mark dd_mark(const struct dd *d)
 
 /* Forget the nodes made since `m` and any error. */
 void dd_release(struct dd *d, struct dd_mark m);
+
+/* Forget results of operations: before and after DD_MERGE. */
+void dd_forget(struct dd *d);
+
+/*
+ * Keep only the nodes marked in keep[], which has a byte for each and is
+ * closed under children; now[i] receives the new number of node i. Terminals
+ * from `first` on are renumbered to terms[t - first].
+ */
+void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
+                uint32_t first, const uint32_t *terms);
 
 static inline bool dd_is_term(uint32_t f)
 {
@@ -154,6 +168,10 @@ uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
 /* The node of byte `var` whose value x leads to out[cls[x]], all later. */
 uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
                     const uint32_t *out);
+
+/* `rest` where byte & mask == want at `var`, NO elsewhere. */
+uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
+                    uint32_t rest);
 
 uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
                   uint32_t c);
@@ -195,8 +213,8 @@ uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen);
 uint32_t dd_size(struct dd *d, uint32_t f);
 
 /* Where a packet's base lies; SIZE_MAX if a byte it needs is missing. */
-size_t dd_base_at(const struct dd *d, uint32_t base, const uint8_t *packet,
-                  size_t len);
+size_t dd_base_at(const struct dd_base *bases, uint32_t base,
+                  const uint8_t *packet, size_t len);
 
 /* Which terminal a packet reaches. */
 uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,

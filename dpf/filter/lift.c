@@ -11,7 +11,7 @@
 #include "dpf/filter/lift.h"
 
 #include "dpf/filter/value.h"
-#include "dpf/vm/isa.h"
+#include "dpf/vm/program.h"
 
 #define CELLS 32u /* 4-byte stack cells followed, below the frame pointer */
 #define STATES_MAX 16384u
@@ -66,11 +66,6 @@ struct walk {
     int err;
 };
 
-static bool is_wide(const struct dpf_insn *in)
-{
-    return in->opcode == (BPF_LD | BPF_IMM | BPF_DW);
-}
-
 /* ---------------------------------------------------------------- liveness */
 
 static uint64_t cell_mask(int off, uint32_t size, bool whole)
@@ -87,27 +82,13 @@ static uint64_t cell_mask(int off, uint32_t size, bool whole)
     return m;
 }
 
-static uint32_t access_size(uint8_t opcode)
-{
-    switch (BPF_SIZE(opcode)) {
-    case BPF_B:
-        return 1;
-    case BPF_H:
-        return 2;
-    case BPF_W:
-        return 4;
-    default:
-        return 8;
-    }
-}
-
 /* What an instruction reads and what it surely overwrites. */
 static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
 {
     uint32_t cls = BPF_CLASS(in->opcode), op = BPF_OP(in->opcode);
     uint64_t dst = UINT64_C(1) << DPF_INSN_DST(in) & 0x3ff;
     uint64_t src = UINT64_C(1) << DPF_INSN_SRC(in) & 0x3ff;
-    uint32_t size = access_size(in->opcode);
+    uint32_t size = insn_width(in);
 
     *gen = *kill = 0;
     switch (cls) {
@@ -146,20 +127,9 @@ static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
     }
 }
 
-static bool is_jump(const struct dpf_insn *in)
-{
-    uint32_t cls = BPF_CLASS(in->opcode), op = BPF_OP(in->opcode);
-
-    return (cls == BPF_JMP || cls == BPF_JMP32) && op != BPF_CALL &&
-           op != BPF_EXIT;
-}
-
 static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
 {
-    const struct dpf_insn *in = &insns[pc];
-    bool far = in->opcode == (BPF_JMP32 | BPF_JA);
-
-    return (uint32_t)((int32_t)pc + 1 + (far ? in->imm : in->off));
+    return (uint32_t)(pc + 1 + insn_jump(&insns[pc]));
 }
 
 /* Does the stack's address go anywhere but into direct accesses? */
@@ -176,7 +146,7 @@ static bool stack_escapes(const struct walk *w)
             BPF_OP(in->opcode) != BPF_END) {
             return true;
         }
-        i += is_wide(in);
+        i += insn_len(in) - 1;
     }
     return false;
 }
@@ -192,17 +162,17 @@ static void find_live(struct walk *w)
         for (uint32_t i = w->count; i-- > 0;) {
             const struct dpf_insn *in = &w->insns[i];
             uint64_t gen, kill, out = 0, live;
-            uint32_t next = i + 1 + is_wide(in);
+            uint32_t next = i + insn_len(in);
 
             if (in->opcode == 0) {
                 continue; /* the second half of a wide constant */
             }
             uses(in, &gen, &kill);
-            if (is_jump(in) && target(w->insns, i) < w->count) {
+            if (insn_is_jump(in) && target(w->insns, i) < w->count) {
                 out |= w->live[target(w->insns, i)];
             }
             if (in->opcode != (BPF_JMP | BPF_EXIT) &&
-                !(is_jump(in) && BPF_OP(in->opcode) == BPF_JA) &&
+                !(insn_is_jump(in) && BPF_OP(in->opcode) == BPF_JA) &&
                 next < w->count) {
                 out |= w->live[next];
             }
@@ -369,7 +339,7 @@ static void cell_store(struct walk *w, int64_t k, uint32_t size,
 static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_SRC(in));
-    uint32_t size = access_size(in->opcode);
+    uint32_t size = insn_width(in);
     uint64_t at = p->k + (uint64_t)(int64_t)in->off;
     uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
     uint32_t base = p->base;
@@ -416,7 +386,7 @@ static void store(struct walk *w, struct frame *fr, const struct dpf_insn *in)
     } else {
         val_const(&v, (uint64_t)(int64_t)in->imm);
     }
-    cell_store(w, (int64_t)p->k + in->off, access_size(in->opcode), &v);
+    cell_store(w, (int64_t)p->k + in->off, insn_width(in), &v);
 }
 
 static void operand(const struct walk *w, const struct dpf_insn *in,
@@ -445,8 +415,7 @@ static void alu(struct walk *w, const struct dpf_insn *in)
 /* What exit with the current r0 means. */
 static uint32_t verdict(struct walk *w)
 {
-    static const struct dpf_insn nonzero = {BPF_JMP | BPF_JNE | BPF_K, 0, 0,
-                                            0};
+    static const struct dpf_insn nonzero = {BPF_JMP | BPF_JNE | BPF_K, 0, 0, 0};
     struct val zero;
     uint32_t r;
 
@@ -494,11 +463,7 @@ static uint32_t run_block(struct walk *w, struct frame *fr)
             alu(w, in);
             break;
         case BPF_LD:
-            if (!is_wide(in) || pc + 1 >= w->count) {
-                return DD_MAYBE;
-            }
-            val_const(&v, (uint32_t)in->imm |
-                              (uint64_t)(uint32_t)w->insns[pc + 1].imm << 32);
+            val_const(&v, insn_wide_imm(in));
             w->now.reg[DPF_INSN_DST(in)] = intern(w, &v);
             pc++;
             break;
@@ -515,7 +480,7 @@ static uint32_t run_block(struct walk *w, struct frame *fr)
             if (BPF_OP(in->opcode) == BPF_EXIT) {
                 return verdict(w);
             }
-            if (!is_jump(in)) {
+            if (!insn_is_jump(in)) {
                 return DD_MAYBE; /* a call */
             }
             pc = BPF_OP(in->opcode) == BPF_JA ? target(w->insns, pc)
@@ -539,8 +504,8 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
         w->err = -DPF_E_MEM;
         return false;
     }
-    w->frames[depth] = (struct frame){.state = state, .guard = DD_YES,
-                                      .next = {NO_STATE, NO_STATE}};
+    w->frames[depth] = (struct frame){
+        .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
     w->memos[state].result = BUSY;
     return true;
 }
@@ -609,8 +574,9 @@ static int begin(struct walk *w)
     __builtin_memset(w->heads, 0xff, sizeof(w->heads));
     __builtin_memset(w->val_heads, 0xff, sizeof(w->val_heads));
     w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
-    if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
-                              sizeof(v), 0, 64) ||
+    if (!w->live ||
+        heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(v), 0,
+                  64) ||
         heap_grow(w->d->heap, (void **)&w->val_chain, &w->chain_cap,
                   sizeof(*w->val_chain), 0, 64)) {
         return -DPF_E_MEM;

@@ -6,7 +6,7 @@
  */
 #include "dpf/filter/value.h"
 
-#include "dpf/vm/isa.h"
+#include "dpf/vm/program.h"
 
 #define LOW32 UINT64_C(0xffffffff)
 
@@ -50,8 +50,8 @@ void val_load(struct val *v, uint32_t base, uint32_t off, uint32_t size)
     v->kind = VAL_BITS;
     v->width = 64;
     for (uint32_t i = 0; i < size; i++) {
-        append(v, (struct dd_bits){DD_VAR_BYTE(base, off + i),
-                                   (uint8_t)(8 * i), 0, 8, 0});
+        append(v, (struct dd_bits){DD_VAR_BYTE(base, off + i), (uint8_t)(8 * i),
+                                   0, 8, 0});
     }
 }
 
@@ -302,8 +302,8 @@ static void or_bits(struct val *a, const struct val *b)
     out.width = 64;
     out.ones = a->ones | b->ones;
     while (i < a->count || j < b->count) {
-        bool first = j == b->count ||
-                     (i < a->count && a->bits[i].dst < b->bits[j].dst);
+        bool first =
+            j == b->count || (i < a->count && a->bits[i].dst < b->bits[j].dst);
 
         if (!append(&out, first ? a->bits[i++] : b->bits[j++])) {
             unknown(a);
@@ -408,50 +408,8 @@ static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
     }
 }
 
-static bool const_op(uint8_t op, uint32_t width, uint64_t *a, uint64_t b)
+static void alu_sub(struct val *a, const struct val *b)
 {
-    switch (op) {
-    case BPF_ADD:
-        *a += b;
-        return true;
-    case BPF_SUB:
-        *a -= b;
-        return true;
-    case BPF_MUL:
-        *a *= b;
-        return true;
-    case BPF_DIV:
-        *a = b ? *a / b : 0;
-        return true;
-    case BPF_MOD:
-        *a = b ? *a % b : *a;
-        return true;
-    case BPF_AND:
-        *a &= b;
-        return true;
-    case BPF_OR:
-        *a |= b;
-        return true;
-    case BPF_XOR:
-        *a ^= b;
-        return true;
-    case BPF_LSH:
-        *a <<= b & (width - 1);
-        return true;
-    case BPF_RSH:
-        *a >>= b & (width - 1);
-        return true;
-    case BPF_NEG:
-        *a = -*a;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void alu_sub(struct dd *d, struct val *a, const struct val *b)
-{
-    (void)d;
     /* The distance of two packet pointers is a number again. */
     if (a->kind == VAL_PACKET && b->kind == VAL_PACKET && b->base == 0) {
         a->kind = VAL_SUM;
@@ -468,8 +426,8 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
     uint32_t width = BPF_CLASS(in->opcode) == BPF_ALU64 ? 64 : 32;
     struct val x = *b;
 
-    if (in->off) { /* signed division, sign-extending moves */
-        unknown(a);
+    if (in->off && (a->kind != VAL_CONST || x.kind != VAL_CONST)) {
+        unknown(a); /* signed division, sign-extending moves */
         return;
     }
     if (width == 32) {
@@ -478,7 +436,7 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
             val_truncate(a);
         }
     }
-    if (op == BPF_MOV) {
+    if (op == BPF_MOV && !in->off) {
         *a = x;
         return;
     }
@@ -495,10 +453,8 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
         *a = x;
         x = t;
     }
-    if (a->kind == VAL_CONST && (x.kind == VAL_CONST || op == BPF_NEG)) {
-        if (!const_op(op, width, &a->k, x.k)) {
-            unknown(a);
-        }
+    if (a->kind == VAL_CONST && x.kind == VAL_CONST) {
+        a->k = insn_alu(in, a->k, x.k);
     } else if (x.kind == VAL_CONST && (op == BPF_ADD || op == BPF_SUB)) {
         uint64_t k = op == BPF_ADD ? x.k : -x.k;
 
@@ -515,7 +471,7 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
     } else if (op == BPF_OR) {
         or_bits(a, &x);
     } else if (op == BPF_SUB) {
-        alu_sub(d, a, &x);
+        alu_sub(a, &x);
     } else {
         unknown(a);
     }
@@ -527,8 +483,8 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
 void val_end(const struct dpf_insn *in, struct val *a)
 {
     uint32_t bytes = (uint32_t)in->imm / 8;
-    bool swap = BPF_CLASS(in->opcode) == BPF_ALU64 ||
-                BPF_SRC(in->opcode) == BPF_X;
+    bool swap =
+        BPF_CLASS(in->opcode) == BPF_ALU64 || BPF_SRC(in->opcode) == BPF_X;
     struct val from;
 
     if (a->kind == VAL_CONST) {
@@ -582,9 +538,8 @@ uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
     while (base) {
         const struct dd_base *b = &d->bases[base];
 
-        r = dd_and(d, dd_range(d, DD_VAR_LEN(base), n, DD_LEN_MAX, DD_YES,
-                               DD_NO),
-                   r);
+        r = dd_and(
+            d, dd_range(d, DD_VAR_LEN(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
         base = DD_VAR_BASE(b->terms[b->count - 1].var);
     }
     return dd_and(d, dd_range(d, DD_VAR_LEN(0), n, DD_LEN_MAX, DD_YES, DD_NO),
@@ -595,9 +550,8 @@ uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
 static uint32_t split(struct dd *d, const struct dd_bits *b, uint32_t k,
                       const uint32_t out[3])
 {
-    static const uint32_t only[3][3] = {{DD_YES, DD_NO, DD_NO},
-                                        {DD_NO, DD_YES, DD_NO},
-                                        {DD_NO, DD_NO, DD_YES}};
+    static const uint32_t only[3][3] = {
+        {DD_YES, DD_NO, DD_NO}, {DD_NO, DD_YES, DD_NO}, {DD_NO, DD_NO, DD_YES}};
     uint32_t mask = (uint32_t)ones_below(b->len);
     uint8_t side[256];
     bool ordered = true;
@@ -613,9 +567,9 @@ static uint32_t split(struct dd *d, const struct dd_bits *b, uint32_t k,
     if (ordered) {
         return dd_classes(d, b->var, side, out);
     }
-    return dd_ite(d, dd_classes(d, b->var, side, only[0]), out[0],
-                  dd_ite(d, dd_classes(d, b->var, side, only[1]), out[1],
-                         out[2]));
+    return dd_ite(
+        d, dd_classes(d, b->var, side, only[0]), out[0],
+        dd_ite(d, dd_classes(d, b->var, side, only[1]), out[1], out[2]));
 }
 
 /* Packets with bits of v (without its sum) >= k. */
@@ -640,22 +594,6 @@ static uint32_t bits_ge(struct dd *d, const struct val *v, uint64_t k)
         }
     }
     return r;
-}
-
-/* Packets with x & mask == want at `var`, and `rest`. */
-static uint32_t byte_eq(struct dd *d, uint32_t var, uint32_t mask,
-                        uint32_t want, uint32_t rest)
-{
-    uint32_t out[2] = {DD_NO, rest};
-    uint8_t equal[256];
-
-    if (mask == 0xff) {
-        return dd_range(d, var, want, want, rest, DD_NO);
-    }
-    for (uint32_t x = 0; x < 256; x++) {
-        equal[x] = (x & mask) == want;
-    }
-    return dd_classes(d, var, equal, out);
 }
 
 static uint32_t bits_eq(struct dd *d, const struct val *v, uint64_t k)
@@ -690,7 +628,7 @@ static uint32_t bits_eq(struct dd *d, const struct val *v, uint64_t k)
             want |= w << b->src;
             done |= 1u << i;
         }
-        r = byte_eq(d, var, mask, want, r);
+        r = dd_byte_eq(d, var, mask, want, r);
     }
     return r;
 }
@@ -741,8 +679,8 @@ static uint32_t in_range(struct dd *d, const struct val *v, uint64_t lo,
 }
 
 /* Turn a signed comparison into an unsigned one, or settle or refuse it. */
-static bool unsign(uint8_t *op, const struct val *v, uint64_t k,
-                   uint32_t width, uint32_t *result)
+static bool unsign(uint8_t *op, const struct val *v, uint64_t k, uint32_t width,
+                   uint32_t *result)
 {
     static const uint8_t to[4][2] = {{BPF_JSGT, BPF_JGT},
                                      {BPF_JSGE, BPF_JGE},
@@ -754,8 +692,7 @@ static bool unsign(uint8_t *op, const struct val *v, uint64_t k,
         if (*op != to[i][0]) {
             continue;
         }
-        if (v->kind != VAL_BITS || !no_wrap(v) ||
-            bits_max(v) + v->k >= sign) {
+        if (v->kind != VAL_BITS || !no_wrap(v) || bits_max(v) + v->k >= sign) {
             *result = VAL_OPAQUE;
             return false;
         }
@@ -798,9 +735,7 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
         x = *v;
         keep(&x, k);
         if (x.kind != VAL_BITS) {
-            return x.kind == VAL_UNKNOWN ? VAL_OPAQUE
-                   : x.k                 ? DD_YES
-                                         : DD_NO;
+            return x.kind == VAL_UNKNOWN ? VAL_OPAQUE : x.k ? DD_YES : DD_NO;
         }
         return dd_not(d, bits_eq(d, &x, 0));
     default:
@@ -853,37 +788,6 @@ static uint32_t test_len(struct dd *d, uint8_t op, const struct val *a,
     }
 }
 
-static bool const_test(uint8_t op, uint32_t width, uint64_t a, uint64_t b)
-{
-    int64_t sa = width == 64 ? (int64_t)a : (int32_t)a;
-    int64_t sb = width == 64 ? (int64_t)b : (int32_t)b;
-
-    switch (op) {
-    case BPF_JEQ:
-        return a == b;
-    case BPF_JNE:
-        return a != b;
-    case BPF_JGT:
-        return a > b;
-    case BPF_JGE:
-        return a >= b;
-    case BPF_JLT:
-        return a < b;
-    case BPF_JLE:
-        return a <= b;
-    case BPF_JSET:
-        return (a & b) != 0;
-    case BPF_JSGT:
-        return sa > sb;
-    case BPF_JSGE:
-        return sa >= sb;
-    case BPF_JSLT:
-        return sa < sb;
-    default:
-        return sa <= sb;
-    }
-}
-
 uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
                   const struct val *b)
 {
@@ -895,9 +799,15 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
         val_truncate(&x);
         val_truncate(&y);
     }
+    if (x.kind != VAL_UNKNOWN && !__builtin_memcmp(&x, &y, sizeof(x))) {
+        /* A value against itself: equal, whatever it is. */
+        if (op != BPF_JSET || x.kind == VAL_CONST) {
+            return insn_test(in, x.k, x.k) ? DD_YES : DD_NO;
+        }
+    }
     if (x.kind == VAL_CONST || (y.kind == VAL_LEN && x.kind != VAL_LEN)) {
         if (y.kind == VAL_CONST) {
-            return const_test(op, width, x.k, y.k) ? DD_YES : DD_NO;
+            return insn_test(in, x.k, y.k) ? DD_YES : DD_NO;
         }
         op = mirrored(op);
         {
@@ -912,10 +822,6 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
     }
     if (x.kind == VAL_LEN) {
         return test_len(d, op, &x, &y);
-    }
-    if ((op == BPF_JEQ || op == BPF_JNE) && y.kind == VAL_CONST && y.k == 0 &&
-        (x.kind == VAL_PACKET || x.kind == VAL_STACK)) {
-        return op == BPF_JNE ? DD_YES : DD_NO; /* no pointer is null */
     }
     return VAL_OPAQUE;
 }

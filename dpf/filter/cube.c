@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cubes out of diagrams and back, and walks restricted to a cube.
+ */
+#include "dpf/filter/cube.h"
+
+bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value)
+{
+    uint32_t first = 256, varies = 0, count = 0;
+
+    for (uint32_t w = 0; w < 4; w++) {
+        for (uint64_t bits = set[w]; bits; bits &= bits - 1) {
+            uint32_t x = 64 * w + (uint32_t)__builtin_ctzll(bits);
+
+            first = first == 256 ? x : first;
+            varies |= x ^ first;
+            count++;
+        }
+    }
+    *mask = (uint8_t)~varies;
+    *value = (uint8_t)(first & *mask);
+    return count && count == 1u << __builtin_popcount(varies);
+}
+
+/* Values of node f's byte that lead to `child`. */
+static void values_to(const struct dd *d, uint32_t f, uint32_t child,
+                      uint64_t set[4])
+{
+    const struct dd_node *n = &d->nodes[f];
+    uint32_t lo = 0;
+
+    set[0] = set[1] = set[2] = set[3] = 0;
+    for (uint32_t i = 0; i < n->count; i++) {
+        const struct dd_edge *e = &d->edges[n->edges + i];
+
+        for (uint32_t x = lo; e->child == child && x <= e->hi; x++) {
+            set[x / 64] |= UINT64_C(1) << x % 64;
+        }
+        lo = e->hi + 1;
+    }
+}
+
+static bool add_len(struct cube *c, uint32_t base, uint32_t min)
+{
+    if (c->len_count == CUBE_LENS_MAX) {
+        return false;
+    }
+    c->lens[c->len_count++] = (struct cube_len){base, min};
+    return true;
+}
+
+static bool add_byte(struct cube *c, uint32_t var, uint8_t mask, uint8_t value)
+{
+    if (c->count == CUBE_BYTES_MAX) {
+        return false;
+    }
+    c->bytes[c->count++] = (struct cube_byte){var, mask, value, 0, 0};
+    return true;
+}
+
+/* A step of the enumeration: which edge of which node, and c before it. */
+struct step {
+    uint32_t node;
+    uint16_t edge;
+    uint8_t len_count, count;
+};
+
+/*
+ * Extend c by the way from node s->node over edge s->edge. Returns 1, 0 if
+ * the edge leads nowhere or its child was already taken, -1 if it cannot be
+ * part of a cube.
+ */
+static int take(const struct dd *d, const struct step *s, struct cube *c)
+{
+    const struct dd_node *n = &d->nodes[s->node];
+    const struct dd_edge *e = &d->edges[n->edges];
+    uint32_t child = e[s->edge].child, lo;
+    uint64_t set[4];
+    uint8_t mask, value;
+
+    if (child == DD_NO) {
+        return 0;
+    }
+    lo = s->edge ? e[s->edge - 1].hi + 1 : 0;
+    if (DD_VAR_IS_LEN(n->var)) {
+        return e[s->edge].hi == DD_LEN_MAX && lo &&
+                       add_len(c, DD_VAR_BASE(n->var), lo)
+                   ? 1
+                   : -1;
+    }
+    values_to(d, s->node, child, set);
+    if (cube_masked(set, &mask, &value)) {
+        for (uint32_t i = 0; i < s->edge; i++) {
+            if (e[i].child == child) {
+                return 0; /* its first interval stood for all */
+            }
+        }
+    } else {
+        set[0] = set[1] = set[2] = set[3] = 0;
+        for (uint32_t x = lo; x <= e[s->edge].hi; x++) {
+            set[x / 64] |= UINT64_C(1) << x % 64;
+        }
+        if (!cube_masked(set, &mask, &value)) {
+            return -1;
+        }
+    }
+    return add_byte(c, n->var, mask, value) ? 1 : -1;
+}
+
+uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
+                    uint32_t max)
+{
+    struct step path[CUBE_BYTES_MAX + CUBE_LENS_MAX];
+    struct cube *c = out;
+    uint32_t depth = 0, n = 0;
+
+    if (dd_is_term(f) || !max) {
+        return 0;
+    }
+    __builtin_memset(c, 0, sizeof(*c));
+    path[depth++] = (struct step){f, 0, 0, 0};
+    while (depth) {
+        struct step *s = &path[depth - 1];
+        uint32_t child;
+        int took;
+
+        if (s->edge == d->nodes[s->node].count) {
+            depth--;
+            continue;
+        }
+        c->len_count = s->len_count;
+        c->count = s->count;
+        took = take(d, s, c);
+        child = d->edges[d->nodes[s->node].edges + s->edge].child;
+        s->edge++;
+        if (took < 0 || (took && dd_is_term(child) && child != DD_YES)) {
+            return 0;
+        }
+        if (!took) {
+            continue;
+        }
+        if (child != DD_YES) {
+            if (depth == sizeof(path) / sizeof(path[0])) {
+                return 0;
+            }
+            path[depth++] = (struct step){child, 0, (uint8_t)c->len_count,
+                                          (uint8_t)c->count};
+            continue;
+        }
+        if (++n > max) {
+            return 0;
+        }
+        __builtin_memcpy(&out[n], c, sizeof(*c));
+        c = &out[n];
+    }
+    return n;
+}
+
+uint32_t cube_diagram(struct dd *d, const struct cube *c)
+{
+    uint32_t f = DD_YES, len = c->len_count;
+
+    /* From the last variable up, so that each node is made once. */
+    for (uint32_t i = c->count + 1; i-- > 0;) {
+        uint32_t base = i ? DD_VAR_BASE(c->bytes[i - 1].var) : 0;
+
+        while (len && (!i || c->lens[len - 1].base > base)) {
+            const struct cube_len *l = &c->lens[--len];
+
+            f = dd_range(d, DD_VAR_LEN(l->base), l->min, DD_LEN_MAX, f, DD_NO);
+        }
+        if (i) {
+            const struct cube_byte *b = &c->bytes[i - 1];
+
+            f = dd_byte_eq(d, b->var, b->mask, b->value, f);
+        }
+    }
+    return f;
+}
+
+int cube_hull(struct dd *d, uint32_t f, struct cube *out)
+{
+    uint8_t *state = heap_alloc(d->heap, 2 * (size_t)(f + 1));
+    uint8_t *seen = state, *avoids = state ? state + f + 1 : NULL;
+    uint32_t var = 0, next;
+
+    __builtin_memset(out, 0, sizeof(*out));
+    if (!state) {
+        return -DPF_E_MEM;
+    }
+    __builtin_memset(seen, 0, f + 1);
+    dd_reach(d, f, seen);
+    for (; var != DD_VAR_TERM; var = next) {
+        uint32_t same, min = DD_LEN_MAX;
+        uint8_t all = 0xff, any = 0;
+
+        next = DD_VAR_TERM;
+        /* avoids[i]: a terminal but NO is reached without testing var. */
+        for (uint32_t i = 0; i <= f; i++) {
+            const struct dd_node *n = &d->nodes[i];
+            uint32_t lo = 0;
+
+            if (!seen[i]) {
+                continue;
+            }
+            next = n->var > var && n->var < next ? n->var : next;
+            avoids[i] = 0;
+            for (uint32_t k = 0; k < n->count; k++) {
+                const struct dd_edge *e = &d->edges[n->edges + k];
+
+                if (e->child == DD_NO) {
+                } else if (n->var != var) {
+                    avoids[i] |= dd_is_term(e->child) || avoids[e->child];
+                } else if (DD_VAR_IS_LEN(var)) {
+                    min = lo < min ? lo : min;
+                } else {
+                    for (uint32_t x = lo; x <= e->hi; x++) {
+                        all &= (uint8_t)x;
+                        any |= (uint8_t)x;
+                    }
+                }
+                lo = e->hi + 1;
+            }
+        }
+        same = (uint8_t) ~(all ^ any);
+        if (avoids[f]) {
+        } else if (DD_VAR_IS_LEN(var)) {
+            if (min && min != DD_LEN_MAX) {
+                (void)add_len(out, DD_VAR_BASE(var), min);
+            }
+        } else if (same && all <= any) {
+            (void)add_byte(out, var, (uint8_t)same, (uint8_t)(all & same));
+        }
+    }
+    heap_free(d->heap, state, 2 * (size_t)(f + 1));
+    return 0;
+}
+
+uint32_t cube_rank(const struct cube *c)
+{
+    uint32_t bits = 0, lens = 0;
+
+    for (uint32_t i = 0; i < c->count; i++) {
+        bits += (uint32_t)__builtin_popcount(c->bytes[i].mask);
+    }
+    for (uint32_t i = 0; i < c->len_count; i++) {
+        lens += c->lens[i].min;
+    }
+    return bits << 20 | (lens < 0xfffff ? lens : 0xfffff);
+}
+
+bool cube_eval(const struct dd *d, const struct cube *c, const uint8_t *packet,
+               size_t len)
+{
+    for (uint32_t i = 0; i < c->len_count; i++) {
+        size_t at = dd_base_at(d->bases, c->lens[i].base, packet, len);
+
+        if (at > len || len - at < c->lens[i].min) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct cube_byte *b = &c->bytes[i];
+        size_t at = dd_base_at(d->bases, DD_VAR_BASE(b->var), packet, len);
+
+        if (at > len || DD_VAR_OFF(b->var) >= len - at ||
+            (packet[at + DD_VAR_OFF(b->var)] & b->mask) != b->value) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The cube's demand on `var`, or NULL. */
+static const struct cube_byte *byte_of(const struct cube *c, uint32_t var)
+{
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->bytes[i].var == var) {
+            return &c->bytes[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t len_of(const struct cube *c, uint32_t base)
+{
+    for (uint32_t i = 0; i < c->len_count; i++) {
+        if (c->lens[i].base == base) {
+            return c->lens[i].min;
+        }
+    }
+    return 0;
+}
+
+/* Can a byte in [lo, hi] have the value b asks for? */
+static bool overlaps(const struct cube_byte *b, uint32_t lo, uint32_t hi)
+{
+    for (uint32_t x = lo; b && x <= hi; x++) {
+        if ((x & b->mask) == b->value) {
+            return true;
+        }
+    }
+    return !b;
+}
+
+int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
+               struct cube_walk *out, void (*visit)(void *ctx, uint32_t term),
+               void *ctx)
+{
+    uint32_t lowest = f;
+    uint8_t small[512], *seen = small;
+
+    out->no = out->other = false;
+    if (dd_is_term(f)) {
+        out->no = f == DD_NO;
+        out->other = !out->no;
+        if (visit && out->other) {
+            visit(ctx, f);
+        }
+        return 0;
+    }
+    if (f >= sizeof(small)) {
+        seen = heap_alloc(d->heap, f + 1);
+        if (!seen) {
+            return -DPF_E_MEM;
+        }
+    }
+    __builtin_memset(seen, 0, f + 1);
+    seen[f] = 1;
+    for (uint32_t i = f + 1; i-- > 0;) {
+        const struct dd_node *n = &d->nodes[i];
+        const struct cube_byte *b;
+        uint32_t min, lo = 0;
+
+        if (!seen[i]) {
+            continue;
+        }
+        b = byte_of(c, n->var);
+        min = DD_VAR_IS_LEN(n->var) ? len_of(c, DD_VAR_BASE(n->var)) : 0;
+        for (uint32_t k = 0; k < n->count; k++) {
+            const struct dd_edge *e = &d->edges[n->edges + k];
+
+            if (e->hi < min || !overlaps(b, lo, e->hi)) {
+            } else if (!dd_is_term(e->child)) {
+                seen[e->child] = 1;
+                lowest = e->child < lowest ? e->child : lowest;
+            } else if (e->child == DD_NO) {
+                out->no = true;
+            } else {
+                out->other = true;
+                if (visit) {
+                    visit(ctx, e->child);
+                }
+            }
+            lo = e->hi + 1;
+        }
+        if (i == lowest) {
+            break;
+        }
+    }
+    if (seen != small) {
+        heap_free(d->heap, seen, f + 1);
+    }
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cubes: filters that are one conjunction. A cube asks for a least length
+ * from some bases and for masked bytes to have given values. Two cubes that
+ * ask for the same lengths and masks have the same shape; what differs is
+ * data. So a cube can be a key in a table instead of code.
+ */
+#pragma once
+
+#include "dpf/filter/diagram.h"
+
+#define CUBE_BYTES_MAX 64u
+#define CUBE_LENS_MAX 4u
+#define CUBES_MAX 8u /* of one filter; more than that stays a diagram */
+
+struct cube_len {
+    uint32_t base, min; /* at least min bytes from base on */
+};
+
+struct cube_byte {
+    uint32_t var;
+    uint8_t mask, value; /* byte & mask == value; mask is not 0 */
+    uint8_t varies;      /* used by shapes: part of the key */
+    uint8_t zero;
+};
+
+struct cube {
+    uint32_t len_count, count;
+    struct cube_len lens[CUBE_LENS_MAX];    /* ascending base */
+    struct cube_byte bytes[CUBE_BYTES_MAX]; /* ascending var */
+};
+
+/* Is this set of byte values of the form x & mask == value? */
+bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value);
+
+/*
+ * Two-valued diagram `f` as disjoint cubes. Returns their number, or 0 if it
+ * needs more than `max` or has tests that no cube has. `out` has room for
+ * max + 1.
+ */
+uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
+                    uint32_t max);
+
+/* The diagram of a cube. */
+uint32_t cube_diagram(struct dd *d, const struct cube *c);
+
+/* The smallest cube that contains `f`, which is not NO; 0 or -DPF_E_MEM. */
+int cube_hull(struct dd *d, uint32_t f, struct cube *out);
+
+/*
+ * How much a cube asks for. If cube A lies strictly inside cube B then
+ * cube_rank(A) > cube_rank(B).
+ */
+uint32_t cube_rank(const struct cube *c);
+
+bool cube_eval(const struct dd *d, const struct cube *c, const uint8_t *packet,
+               size_t len);
+
+/* What a walk over the part of a diagram that overlaps a cube has found. */
+struct cube_walk {
+    bool no;    /* DD_NO may be reached */
+    bool other; /* another terminal may be */
+};
+
+/*
+ * Which terminals of `f` can packets of `c` reach? `visit`, if not NULL, is
+ * told each terminal but DD_NO, perhaps more than once.
+ * Returns 0 or -DPF_E_MEM.
+ */
+int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
+               struct cube_walk *out, void (*visit)(void *ctx, uint32_t term),
+               void *ctx);

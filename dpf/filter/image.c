@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The image: what one version of a set shows to lookups, laid out in one
+ * allocation, and the plain lookup, which native code must agree with.
+ *
+ * An exclusive packet is accepted by bindings that contain one another. Of
+ * shapes the first in order of rank that has the packet is the smallest;
+ * of a chain the first that accepts it is. Between the two: a cube lies
+ * strictly inside a diagram exactly if its rank is above that of the
+ * diagram's hull (cube_rank).
+ */
+#include "dpf/filter/set.h"
+
+static void destroy(struct heap *h, struct retired *r)
+{
+    image_destroy(h, (struct image *)(void *)r);
+}
+
+void image_destroy(struct heap *h, struct image *im)
+{
+    if (im) {
+        demux_free(h->mem, im);
+        heap_free(h, im, im->bytes);
+    }
+}
+
+/* Sizes of the parts of an image, and the marks of the nodes it takes. */
+struct plan {
+    uint8_t *keep; /* per node */
+    uint32_t *now; /* per node: its number in the image */
+    uint32_t nodes, edges, shapes, trees, bases;
+    uint32_t chain_words;
+};
+
+/* Bases are defined by lower ones, so the highest says how many to take. */
+static void plan_base(struct plan *p, uint32_t base)
+{
+    p->bases = base < p->bases ? p->bases : base + 1;
+}
+
+static void plan_nodes(const struct dpf_set *s, struct plan *p)
+{
+    const struct dd *d = &s->dd;
+
+    for (uint32_t t = 0; t < TREES_MAX; t++) {
+        if (!s->trees[t].users) {
+            continue;
+        }
+        p->trees++;
+        if (!dd_is_term(s->trees[t].root)) {
+            p->keep[s->trees[t].root] = 1;
+        }
+    }
+    for (uint32_t i = d->node_count; i-- > 0;) {
+        const struct dd_node *n = &d->nodes[i];
+
+        for (uint32_t k = 0; p->keep[i] && k < n->count; k++) {
+            uint32_t child = d->edges[n->edges + k].child;
+
+            if (!dd_is_term(child)) {
+                p->keep[child] = 1;
+            }
+        }
+        if (p->keep[i]) {
+            plan_base(p, DD_VAR_BASE(n->var));
+        }
+        p->nodes += p->keep[i];
+        p->edges += p->keep[i] ? n->count : 0;
+    }
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        const struct cube *c = s->shapes[i] ? &s->shapes[i]->cube : NULL;
+
+        p->shapes += c != NULL;
+        for (uint32_t k = 0; c && k < c->len_count; k++) {
+            plan_base(p, c->lens[k].base);
+        }
+    }
+    p->chain_words = s->chains.item_count + s->chains.count;
+}
+
+/* Take `bytes` of the image's memory, 8-aligned; only counts if !at. */
+static void *carve(uint8_t *at, size_t *used, size_t bytes)
+{
+    void *p = at ? at + *used : NULL;
+
+    *used += (bytes + 7) & ~(size_t)7;
+    return p;
+}
+
+struct parts {
+    struct shape **shapes;
+    struct dd_node *nodes;
+    struct dd_edge *edges;
+    struct dd_base *bases;
+    uint32_t *chain_at, *chain_items;
+    struct image_binding *bindings;
+};
+
+static size_t lay_out(const struct dpf_set *s, const struct plan *p, void *at,
+                      struct parts *out)
+{
+    size_t used = 0;
+
+    (void)carve(at, &used, sizeof(struct image));
+    out->shapes = carve(at, &used, p->shapes * sizeof(void *));
+    out->bases = carve(at, &used, p->bases * sizeof(struct dd_base));
+    out->bindings =
+        carve(at, &used, s->binding_count * sizeof(struct image_binding));
+    out->nodes = carve(at, &used, p->nodes * sizeof(struct dd_node));
+    out->edges = carve(at, &used, p->edges * sizeof(struct dd_edge));
+    out->chain_at = carve(at, &used, s->chains.count * sizeof(*out->chain_at));
+    out->chain_items =
+        carve(at, &used, p->chain_words * sizeof(*out->chain_items));
+    return used;
+}
+
+static void fill_nodes(const struct dpf_set *s, const struct plan *p,
+                       struct parts *to)
+{
+    const struct dd *d = &s->dd;
+    uint32_t n = 0, edges = 0;
+
+    for (uint32_t i = 0; i < d->node_count; i++) {
+        const struct dd_node *from = &d->nodes[i];
+
+        if (!p->keep[i]) {
+            continue;
+        }
+        to->nodes[n] = *from;
+        to->nodes[n].edges = edges;
+        for (uint32_t k = 0; k < from->count; k++) {
+            struct dd_edge e = d->edges[from->edges + k];
+
+            e.child = dd_is_term(e.child) ? e.child : p->now[e.child];
+            to->edges[edges++] = e;
+        }
+        p->now[i] = n++;
+    }
+}
+
+static void fill_shapes(const struct dpf_set *s, struct parts *to)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        uint32_t at = n;
+
+        if (!s->shapes[i]) {
+            continue;
+        }
+        for (; at && to->shapes[at - 1]->rank < s->shapes[i]->rank; at--) {
+            to->shapes[at] = to->shapes[at - 1];
+        }
+        to->shapes[at] = s->shapes[i];
+        n++;
+    }
+}
+
+static bool deeper(const struct dpf_set *s, uint32_t a, uint32_t b)
+{
+    const struct binding *x = s->bindings[a >> 1], *y = s->bindings[b >> 1];
+
+    return x->depth != y->depth ? x->depth > y->depth : x->id < y->id;
+}
+
+/* Chains, the most specific binding first. */
+static void fill_chains(const struct dpf_set *s, struct parts *to)
+{
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < s->chains.count; i++) {
+        const struct chain *c = &s->chains.list[i];
+        uint32_t *items = &to->chain_items[at + 1];
+        uint32_t n = 0;
+
+        to->chain_at[i] = at;
+        for (uint32_t k = 0; k < c->count; k++) {
+            uint32_t item = s->chains.items[c->first + k], put = n;
+
+            if (!s->bindings[item >> 1]) {
+                continue; /* a chain that no tree leads to any more */
+            }
+            for (; put && deeper(s, item, items[put - 1]); put--) {
+                items[put] = items[put - 1];
+            }
+            items[put] = item;
+            n++;
+        }
+        to->chain_items[at] = n;
+        at += c->count + 1;
+    }
+}
+
+static void fill_trees(const struct dpf_set *s, const struct plan *p,
+                       struct image *im)
+{
+    for (int copies = 0; copies < 2; copies++) {
+        for (uint32_t t = 0; t < TREES_MAX; t++) {
+            uint32_t root = s->trees[t].root;
+
+            if (!s->trees[t].users || s->trees[t].copies != (copies != 0)) {
+                continue;
+            }
+            im->roots[im->tree_count++] =
+                dd_is_term(root) ? root : p->now[root];
+        }
+        if (!copies) {
+            im->exclusive_trees = im->tree_count;
+        }
+    }
+}
+
+static struct image *fill(struct dpf_set *s, const struct plan *p)
+{
+    struct parts to;
+    size_t bytes = lay_out(s, p, NULL, &to);
+    struct image *im = heap_alloc(&s->heap, bytes);
+
+    if (!im) {
+        return NULL;
+    }
+    lay_out(s, p, im, &to);
+    __builtin_memset(im, 0, sizeof(*im));
+    im->retired.destroy = destroy;
+    im->bytes = bytes;
+    im->mem = &s->mem;
+    im->shape_count = p->shapes;
+    im->shapes = to.shapes;
+    im->nodes = to.nodes;
+    im->node_count = p->nodes;
+    im->edges = to.edges;
+    im->bases = to.bases;
+    im->chain_at = to.chain_at;
+    im->chain_items = to.chain_items;
+    im->bindings = to.bindings;
+    __builtin_memcpy(to.bases, s->dd.bases, p->bases * sizeof(*to.bases));
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        const struct binding *b = s->bindings[i];
+
+        to.bindings[i] = (struct image_binding){DPF_NO_OWNER, 0, 0, NULL};
+        if (b) {
+            to.bindings[i] =
+                (struct image_binding){b->id, b->rank, b->depth, b->program};
+        }
+    }
+    fill_shapes(s, &to);
+    fill_nodes(s, p, &to);
+    fill_chains(s, &to);
+    fill_trees(s, p, im);
+    return im;
+}
+
+struct image *image_build(struct dpf_set *s)
+{
+    struct plan p = {.bases = 1};
+    struct image *im = NULL;
+    uint32_t n = s->dd.node_count;
+
+    p.keep = heap_alloc(&s->heap, n + 1);
+    p.now = heap_alloc(&s->heap, (n + 1) * sizeof(*p.now));
+    if (p.keep && p.now) {
+        __builtin_memset(p.keep, 0, n + 1);
+        plan_nodes(s, &p);
+        im = fill(s, &p);
+    }
+    heap_free(&s->heap, p.keep, n + 1);
+    heap_free(&s->heap, p.now, (n + 1) * sizeof(*p.now));
+    if (im && demux_compile(s, im)) {
+        image_destroy(&s->heap, im);
+        im = NULL;
+    }
+    return im;
+}
+
+/* ----------------------------------------------------------------- lookup */
+
+static uint32_t step(const struct image *im, const struct dd_node *n,
+                     uint32_t x)
+{
+    const struct dd_edge *e = &im->edges[n->edges];
+    uint32_t lo = 0, hi = n->count - 1;
+
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+
+        if (e[mid].hi < x) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return e[lo].child;
+}
+
+const uint32_t *image_walk(const struct image *im, uint32_t t,
+                           const uint8_t *packet, size_t len, uint32_t *count)
+{
+    uint32_t f = im->roots[t], base = 0;
+    size_t at = 0;
+
+    while (!dd_is_term(f)) {
+        const struct dd_node *n = &im->nodes[f];
+        size_t left;
+
+        if (DD_VAR_BASE(n->var) != base) {
+            base = DD_VAR_BASE(n->var);
+            at = dd_base_at(im->bases, base, packet, len);
+        }
+        left = at <= len ? len - at : 0;
+        if (DD_VAR_IS_LEN(n->var)) {
+            f = step(im, n, left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX);
+        } else if (DD_VAR_OFF(n->var) < left) {
+            f = step(im, n, packet[at + DD_VAR_OFF(n->var)]);
+        } else {
+            f = DD_NO;
+        }
+    }
+    if (f < CHAIN_FIRST) {
+        return NULL;
+    }
+    *count = im->chain_items[im->chain_at[f - CHAIN_FIRST]];
+    return &im->chain_items[im->chain_at[f - CHAIN_FIRST] + 1];
+}
+
+/* Does the binding of this chain item take the packet? */
+static bool accepts(const struct image *im, uint32_t item,
+                    const uint8_t *packet, size_t len)
+{
+    const struct image_binding *b = &im->bindings[item >> 1];
+
+    return !(item & 1) || dpf_filter_run(b->program, packet, len);
+}
+
+static size_t copy_ids(const struct image *im, const uint8_t *packet,
+                       size_t len, uint32_t *copies, size_t max)
+{
+    size_t n = 0;
+
+    for (uint32_t t = im->exclusive_trees; t < im->tree_count; t++) {
+        uint32_t count;
+        const uint32_t *items = image_walk(im, t, packet, len, &count);
+
+        for (uint32_t i = 0; items && i < count && n < max; i++) {
+            if (accepts(im, items[i], packet, len)) {
+                copies[n++] = im->bindings[items[i] >> 1].id;
+            }
+        }
+    }
+    return n;
+}
+
+/* The plain lookup in the shapes; *rank of the one that has the packet. */
+static uint32_t in_shapes(const struct image *im, const uint8_t *packet,
+                          size_t len, uint32_t *rank)
+{
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        uint32_t id = shape_match(im->shapes[i], im->bases, packet, len);
+
+        if (id != DPF_NO_OWNER) {
+            *rank = im->shapes[i]->rank;
+            return id;
+        }
+    }
+    *rank = 0;
+    return DPF_NO_OWNER;
+}
+
+static uint32_t owner(const struct image *im, const uint8_t *packet, size_t len)
+{
+    uint32_t rank, id = in_shapes(im, packet, len, &rank);
+    const struct image_binding *best = NULL;
+
+    for (uint32_t t = 0; t < im->exclusive_trees; t++) {
+        uint32_t count;
+        const uint32_t *items = image_walk(im, t, packet, len, &count);
+
+        for (uint32_t i = 0; items && i < count; i++) {
+            const struct image_binding *b = &im->bindings[items[i] >> 1];
+
+            if (accepts(im, items[i], packet, len)) {
+                best = best && best->depth >= b->depth ? best : b;
+                break;
+            }
+        }
+    }
+    if (best && (id == DPF_NO_OWNER || best->rank >= rank)) {
+        return best->id;
+    }
+    return id;
+}
+
+uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
+                       uint32_t *copies, size_t max, size_t *n_copies)
+{
+    const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
+
+    if (n_copies) {
+        *n_copies = im->tree_count > im->exclusive_trees
+                        ? copy_ids(im, packet, len, copies, max)
+                        : 0;
+    }
+    if (im->code) {
+        uint64_t r = ((demux_code *)(uintptr_t)im->code)(packet, len);
+
+        if (!(r & DEMUX_ASK)) {
+            return (uint32_t)r;
+        }
+    }
+    return owner(im, packet, len);
+}

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bind and unbind. Each change follows one order: read the filter, judge it,
+ * acquire all memory, then commit with stores that cannot fail. A filter of
+ * a known shape commits into its table; any other change also builds a new
+ * image.
+ */
+#include "dpf/filter/install.h"
+
+#define SHAPES_MAX 1024u
+#define BINDINGS_MAX (1u << 24)
+#define MOVED 0x80000000u /* slot numbers already updated; see repoint */
+
+/* --------------------------------------------------------- shapes, tables */
+
+static uint32_t room_for(uint32_t used)
+{
+    return used + used / 3 + 4;
+}
+
+/*
+ * The entries that were in `old` have new slots in s->shapes[n]'s table:
+ * tell the index. A binding may have several entries, so slots that were
+ * set are marked until all are.
+ */
+static void repoint(struct dpf_set *s, uint16_t n, const struct table *old,
+                    const struct shape *from)
+{
+    const struct shape *to = s->shapes[n];
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t slot = 0; slot < old->buckets * TABLE_WAYS; slot++) {
+            uint32_t id = table_id(old, slot), now;
+            uint8_t key[TABLE_KEY_MAX];
+            struct index_entry *e;
+            struct binding *b;
+            struct cube c;
+
+            if (id >= TABLE_NEXT) {
+                continue;
+            }
+            if (from == to) {
+                now = table_find(to->table, table_key(old, slot));
+            } else {
+                shape_cube(from, slot, &c);
+                shape_key(to, &c, key);
+                now = table_find(to->table, key);
+            }
+            e = index_find(&s->index, id);
+            if (e->shape != INDEX_BIG) {
+                e->slot = now;
+                continue;
+            }
+            b = s->bindings[e->slot];
+            for (uint32_t i = 0; i < b->cube_count; i++) {
+                if (b->cubes[i].shape != n) {
+                } else if (pass) {
+                    b->cubes[i].slot &= ~MOVED;
+                } else if (b->cubes[i].slot == slot) {
+                    b->cubes[i].slot = now | MOVED;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+void set_retire(struct dpf_set *s, struct retired *r, uint64_t version)
+{
+    r->version = version;
+    r->next = s->retired;
+    s->retired = r;
+}
+
+/* A table with the entries of `from`, keyed as `to` is. NULL: no memory. */
+static struct table *table_copy(struct dpf_set *s, const struct shape *from,
+                                const struct shape *to, uint32_t room)
+{
+    const struct table *old = from->table;
+
+    for (; room < UINT32_MAX / 4; room += room / 2) {
+        struct table *t =
+            table_create(&s->heap, to->table->n8, to->table->n4, room);
+        bool full = false;
+
+        if (!t) {
+            return NULL;
+        }
+        for (uint32_t i = 0; i < old->buckets * TABLE_WAYS && !full; i++) {
+            uint8_t key[TABLE_KEY_MAX];
+            struct cube c;
+            uint32_t id = table_id(old, i);
+
+            if (id >= TABLE_NEXT) {
+                continue;
+            }
+            if (from == to) {
+                __builtin_memcpy(key, table_key(old, i), table_key_bytes(old));
+            } else {
+                shape_cube(from, i, &c);
+                shape_key(to, &c, key);
+            }
+            full = table_add(t, key, id, NULL, NULL) == TABLE_NONE;
+        }
+        if (!full) {
+            return t;
+        }
+        table_destroy(&s->heap, t); /* chains too long: more room */
+    }
+    return NULL;
+}
+
+/* Replace the shape's table by one with room for one more key. */
+static int table_replace(struct dpf_set *s, uint16_t n)
+{
+    struct shape *sh = s->shapes[n];
+    struct table *old = sh->table;
+    struct table *t = table_copy(s, sh, sh, room_for(old->used));
+
+    if (!t) {
+        return -DPF_E_MEM;
+    }
+    __atomic_store_n(&sh->table, t, __ATOMIC_RELEASE);
+    s->version++;
+    set_retire(s, &old->retired, s->version);
+    repoint(s, n, old, sh);
+    return 0;
+}
+
+int set_publish(struct dpf_set *s)
+{
+    struct image *im = image_build(s), *old = s->image;
+
+    if (!im) {
+        return -DPF_E_MEM;
+    }
+    __atomic_store_n(&s->image, im, __ATOMIC_RELEASE);
+    s->version++;
+    set_retire(s, &old->retired, s->version);
+    return 0;
+}
+
+/* Make bytes of shape n part of the key, as `marked` says. */
+static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
+{
+    struct shape *from = s->shapes[n], *to;
+    struct table *t;
+    int err;
+
+    to = shape_create(&s->heap, marked, &err);
+    if (!to) {
+        return err;
+    }
+    t = table_copy(s, from, to, room_for(from->table->used));
+    if (!t) {
+        goto fail;
+    }
+    table_destroy(&s->heap, to->table);
+    to->table = t;
+    s->shapes[n] = to;
+    if (set_publish(s)) {
+        s->shapes[n] = from;
+        goto fail;
+    }
+    repoint(s, n, from->table, from);
+    set_retire(s, &from->table->retired, s->version);
+    set_retire(s, &from->retired, s->version);
+    return 0;
+fail:
+    shape_destroy(&s->heap, to);
+    return -DPF_E_MEM;
+}
+
+static int shape_new(struct dpf_set *s, const struct cube *c, uint16_t *n)
+{
+    uint32_t i = 0;
+    struct cube plain = *c;
+    int err;
+
+    while (i < s->shape_count && s->shapes[i]) {
+        i++;
+    }
+    if (i == SHAPES_MAX) {
+        return -DPF_E_TOO_BIG;
+    }
+    if (heap_grow(&s->heap, (void **)&s->shapes, &s->shape_cap,
+                  sizeof(*s->shapes), s->shape_count, i + 1)) {
+        return -DPF_E_MEM;
+    }
+    for (uint32_t k = 0; k < plain.count; k++) {
+        plain.bytes[k].varies = 0;
+    }
+    s->shapes[i] = shape_create(&s->heap, &plain, &err);
+    if (!s->shapes[i]) {
+        s->shape_count = i < s->shape_count ? s->shape_count : i;
+        return err;
+    }
+    s->shape_count = i < s->shape_count ? s->shape_count : i + 1;
+    *n = (uint16_t)i;
+    return 0;
+}
+
+/* The shape of cube c with a free place in its table; *fresh if new. */
+static int shape_ready(struct dpf_set *s, const struct cube *c, uint16_t *n,
+                       bool *fresh)
+{
+    struct cube marked;
+    uint32_t i = 0;
+    int r;
+
+    while (i < s->shape_count &&
+           !(s->shapes[i] && shape_same(&s->shapes[i]->cube, c))) {
+        i++;
+    }
+    if (i == s->shape_count) {
+        *fresh = true;
+        return shape_new(s, c, n);
+    }
+    *n = (uint16_t)i;
+    if (shape_differs(s->shapes[i], c, &marked)) {
+        r = shape_widen(s, *n, &marked);
+        if (r) {
+            return r;
+        }
+    }
+    /* A binding adds up to CUBES_MAX keys, all of which must find room. */
+    return table_crowded(s->shapes[i]->table) ? table_replace(s, *n) : 0;
+}
+
+/* Take shapes without keys out of the image, if there is memory to do so. */
+static void drop_empty(struct dpf_set *s)
+{
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        struct shape *sh = s->shapes[i];
+
+        if (!sh || sh->table->used) {
+            continue;
+        }
+        s->shapes[i] = NULL;
+        if (set_publish(s)) {
+            s->shapes[i] = sh;
+            return;
+        }
+        set_retire(s, &sh->table->retired, s->version);
+        set_retire(s, &sh->retired, s->version);
+    }
+    while (s->shape_count && !s->shapes[s->shape_count - 1]) {
+        s->shape_count--;
+    }
+}
+
+/* ---------------------------------------------------------------- commit */
+
+struct move {
+    struct dpf_set *s;
+    uint16_t shape;
+};
+
+static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
+{
+    const struct move *m = ctx;
+    struct index_entry *e = index_find(&m->s->index, id);
+
+    if (e && e->shape != INDEX_BIG) {
+        e->slot = to;
+        return;
+    }
+    for (uint32_t i = 0; e && i < CUBES_MAX; i++) {
+        struct binding *b = m->s->bindings[e->slot];
+
+        if (i < b->cube_count && b->cubes[i].shape == m->shape &&
+            b->cubes[i].slot == from) {
+            b->cubes[i].slot = to;
+            return;
+        }
+    }
+}
+
+/* Put cube c into shape n's table. 0 or -DPF_E_MEM. */
+static int cube_put(struct install *in, const struct cube *c, uint16_t n,
+                    uint32_t *slot)
+{
+    struct dpf_set *s = in->s;
+    struct move m = {s, n};
+
+    shape_key(s->shapes[n], c, in->key);
+    for (;;) {
+        *slot = table_add(s->shapes[n]->table, in->key, in->id, moved, &m);
+        if (*slot != TABLE_NONE) {
+            return 0;
+        }
+        if (table_replace(s, n)) {
+            return -DPF_E_MEM;
+        }
+    }
+}
+
+static void binding_destroy(struct heap *h, struct retired *r)
+{
+    struct binding *b = (struct binding *)(void *)r;
+
+    dpf_program_destroy(b->program);
+    heap_free(h, b, sizeof(*b));
+}
+
+static struct binding *binding_new(struct dpf_set *s, uint32_t *number)
+{
+    uint32_t i = 0;
+    struct binding *b;
+
+    while (i < s->binding_count && s->bindings[i]) {
+        i++;
+    }
+    if (i == BINDINGS_MAX ||
+        heap_grow(&s->heap, (void **)&s->bindings, &s->binding_cap,
+                  sizeof(*s->bindings), s->binding_count, i + 1)) {
+        return NULL;
+    }
+    b = heap_alloc(&s->heap, sizeof(*b));
+    if (b) {
+        __builtin_memset(b, 0, sizeof(*b));
+        b->retired.destroy = binding_destroy;
+        b->number = i;
+        *number = i;
+    }
+    return b;
+}
+
+static void binding_add(struct dpf_set *s, struct binding *b)
+{
+    s->bindings[b->number] = b;
+    if (b->number == s->binding_count) {
+        s->binding_count++;
+    }
+}
+
+static void binding_forget(struct dpf_set *s, struct binding *b)
+{
+    s->bindings[b->number] = NULL;
+    while (s->binding_count && !s->bindings[s->binding_count - 1]) {
+        s->binding_count--;
+    }
+}
+
+static void index_put(struct install *in, uint16_t shape, uint32_t slot)
+{
+    index_add(&in->s->index, (struct index_entry){in->id, slot, in->region,
+                                                  shape, in->flags, 0});
+    in->s->regions[in->region].users++;
+}
+
+/* A filter that is one cube: one table entry and one index entry. */
+static int commit_one(struct install *in)
+{
+    struct dpf_set *s = in->s;
+    bool fresh = false;
+    uint32_t slot;
+    uint16_t n;
+    int r;
+
+    r = index_reserve(&s->heap, &s->index);
+    r = r ? r : shape_ready(s, &in->cubes[0], &n, &fresh);
+    if (r) {
+        return r;
+    }
+    r = cube_put(in, &in->cubes[0], n, &slot);
+    if (!r && fresh && set_publish(s)) {
+        r = -DPF_E_MEM;
+    }
+    if (r) {
+        if (fresh) { /* no image has it */
+            shape_destroy(&s->heap, s->shapes[n]);
+            s->shapes[n] = NULL;
+        }
+        return r;
+    }
+    index_put(in, n, slot);
+    s->table_inserts += !fresh;
+    s->version++;
+    return 0;
+}
+
+/* Undo the first `count` entries of a binding of several cubes. */
+static void unput(struct dpf_set *s, struct binding *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        table_remove(s->shapes[b->cubes[i].shape]->table, b->cubes[i].slot,
+                     s->version + 1);
+    }
+}
+
+static int commit_several(struct install *in)
+{
+    struct dpf_set *s = in->s;
+    bool fresh = false;
+    uint32_t number, i;
+    struct binding *b;
+    int r;
+
+    if (index_reserve(&s->heap, &s->index)) {
+        return -DPF_E_MEM;
+    }
+    b = binding_new(s, &number);
+    if (!b) {
+        return -DPF_E_MEM;
+    }
+    b->id = in->id;
+    b->region = in->region;
+    b->flags = in->flags;
+    /* In the index first: entries that move on the way are found there. */
+    binding_add(s, b);
+    index_put(in, INDEX_BIG, number);
+    for (i = 0; i < in->cube_count; i++) {
+        uint16_t n;
+
+        r = shape_ready(s, &in->cubes[i], &n, &fresh);
+        r = r ? r : cube_put(in, &in->cubes[i], n, &b->cubes[i].slot);
+        if (r) {
+            goto undo;
+        }
+        b->cubes[i].shape = n;
+        b->cube_count = i + 1;
+    }
+    if (fresh && set_publish(s)) {
+        r = -DPF_E_MEM;
+        goto undo;
+    }
+    s->table_inserts += !fresh;
+    s->version++;
+    return 0;
+undo:
+    unput(s, b, b->cube_count);
+    s->version++;
+    index_remove(&s->heap, &s->index, in->id);
+    s->regions[in->region].users--;
+    binding_forget(s, b);
+    heap_free(&s->heap, b, sizeof(*b));
+    drop_empty(s);
+    return r;
+}
+
+/* Change the depth of the diagrams marked in inside[]. */
+static void deepen(struct dpf_set *s, const uint8_t *inside, uint32_t count,
+                   uint32_t by)
+{
+    for (uint32_t i = 0; inside && i < count; i++) {
+        if (inside[i]) {
+            s->bindings[i]->depth += by;
+        }
+    }
+}
+
+static int keep_program(struct install *in, struct binding *b)
+{
+    const struct dpf_insn *insns;
+    size_t count;
+
+    if (in->exact == in->may) {
+        return 0;
+    }
+    insns = dpf_program_insns(in->filter, &count);
+    return dpf_program_create(&in->s->mem, DPF_FILTER, insns, count,
+                              DPF_COMPILE, &b->program, NULL);
+}
+
+static int commit_diagram(struct install *in)
+{
+    struct dpf_set *s = in->s;
+    uint32_t number, count = s->binding_count;
+    uint8_t *inside = NULL;
+    struct binding *b;
+    int r;
+
+    if (in->flags & DPF_REFINE) {
+        inside = heap_alloc(&s->heap, count + 1);
+        r = inside ? judge_contained(in, inside) : -DPF_E_MEM;
+        if (r) {
+            goto out;
+        }
+    }
+    r = -DPF_E_MEM;
+    if (index_reserve(&s->heap, &s->index)) {
+        goto out;
+    }
+    b = binding_new(s, &number);
+    if (!b) {
+        goto out;
+    }
+    b->id = in->id;
+    b->region = in->region;
+    b->flags = in->flags;
+    b->may = in->may;
+    b->exact = in->exact;
+    b->rank = in->rank;
+    b->depth = in->depth;
+    r = keep_program(in, b);
+    if (r) {
+        goto undo;
+    }
+    binding_add(s, b);
+    r = merge_add(s, b);
+    if (r) {
+        binding_forget(s, b);
+        goto undo;
+    }
+    deepen(s, inside, count, 1);
+    if (set_publish(s)) {
+        /* The tree keeps what it was: removal restores it, or it waits. */
+        deepen(s, inside, count, UINT32_MAX);
+        r = -DPF_E_MEM;
+        s->trees[b->tree].root = s->root_before;
+        s->trees[b->tree].users--;
+        binding_forget(s, b);
+        goto undo;
+    }
+    index_put(in, INDEX_BIG, number);
+    goto out;
+undo:
+    binding_destroy(&s->heap, &b->retired);
+out:
+    heap_free(&s->heap, inside, count + 1);
+    return r;
+}
+
+int install_commit(struct install *in)
+{
+    return in->cube_count == 0   ? commit_diagram(in)
+           : in->cube_count == 1 ? commit_one(in)
+                                 : commit_several(in);
+}
+
+static int remove_diagram(struct dpf_set *s, struct binding *b,
+                          struct install *in)
+{
+    uint32_t count = s->binding_count;
+    uint8_t *inside = NULL;
+    int r = 0;
+
+    if (b->flags & DPF_REFINE && !(b->flags & (DPF_TAP | DPF_SHARED))) {
+        inside = heap_alloc(&s->heap, count);
+        in->id = b->id;
+        in->may = b->may;
+        in->have_may = true;
+        r = inside ? judge_contained(in, inside) : -DPF_E_MEM;
+        if (r) {
+            goto out;
+        }
+    }
+    r = merge_remove(s, b);
+    if (r) {
+        goto out;
+    }
+    deepen(s, inside, count, UINT32_MAX);
+    s->bindings[b->number] = NULL;
+    if (set_publish(s)) {
+        r = -DPF_E_MEM;
+        s->bindings[b->number] = b;
+        deepen(s, inside, count, 1);
+        s->trees[b->tree].root = s->root_before;
+        s->trees[b->tree].users++;
+        goto out;
+    }
+    binding_forget(s, b);
+    set_retire(s, &b->retired, s->version);
+out:
+    heap_free(&s->heap, inside, count);
+    return r;
+}
+
+int install_remove(struct dpf_set *s, const struct index_entry *e,
+                   struct install *in)
+{
+    uint32_t id = e->id;
+    uint16_t region = e->region;
+    bool emptied = false;
+
+    if (e->shape != INDEX_BIG) {
+        struct table *t = s->shapes[e->shape]->table;
+
+        table_remove(t, e->slot, s->version + 1);
+        emptied = t->used == 0;
+        s->version++;
+    } else {
+        struct binding *b = s->bindings[e->slot];
+
+        if (b->cube_count) {
+            unput(s, b, b->cube_count);
+            s->version++;
+            binding_forget(s, b);
+            heap_free(&s->heap, b, sizeof(*b));
+            emptied = true;
+        } else {
+            int r = remove_diagram(s, b, in);
+
+            if (r) {
+                return r;
+            }
+        }
+    }
+    index_remove(&s->heap, &s->index, id);
+    s->regions[region].users--;
+    if (emptied) {
+        drop_empty(s);
+    }
+    return 0;
+}

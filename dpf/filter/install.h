@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Installing one binding: what is known of it while it is judged.
+ */
+#pragma once
+
+#include "dpf/filter/set.h"
+
+struct install {
+    struct dpf_set *s;
+    struct dpf_error *err;
+    const struct dpf_program *filter; /* NULL: made from an installed one */
+    uint32_t id;
+    uint16_t region; /* slot */
+    uint16_t flags;
+    uint32_t exact, may; /* diagrams; may is made on demand for cubes */
+    bool have_may;
+    bool cannot_order;   /* as cubes its rank fits no lookup order */
+    uint32_t cube_count; /* 0: a diagram */
+    uint32_t rank;       /* of the hull, for a diagram */
+    uint32_t depth;
+    struct cube cubes[CUBES_MAX + 1];
+    struct cube other; /* scratch */
+    struct witness witness;
+    uint8_t key[TABLE_KEY_MAX], mask[TABLE_KEY_MAX];
+};
+
+/* ------------------------------------------------------------------ judge.c */
+
+/* Is the filter inside its region? 0, -DPF_E_REGION, -DPF_E_MEM. */
+int judge_region(struct install *in, uint32_t must);
+
+/*
+ * Is it disjoint from, or properly nested with, all exclusive bindings?
+ * Sets in->depth. 0, -DPF_E_CONFLICT, -DPF_E_MEM; -DPF_E_TOO_BIG if only the
+ * order of lookup cannot be kept (in->cannot_order).
+ */
+int judge_conflicts(struct install *in);
+
+/* Set inside[n] for each exclusive diagram n strictly inside the filter. */
+int judge_contained(struct install *in, uint8_t *inside);
+
+/* The packets the new filter may accept. */
+uint32_t install_may(struct install *in);
+
+/* ---------------------------------------------------------------- install.c */
+
+/* Put it where lookups find it: 0, or an error and nothing changed. */
+int install_commit(struct install *in);
+/* Take it out; `in` is scratch. 0 or -DPF_E_MEM. */
+int install_remove(struct dpf_set *s, const struct index_entry *e,
+                   struct install *in);
+
+/* Build an image and let lookups see it. 0 or -DPF_E_MEM. */
+int set_publish(struct dpf_set *s);
+
+/* Free `r` once no lookup of a version before `version` runs. */
+void set_retire(struct dpf_set *s, struct retired *r, uint64_t version);
+
+int set_fail(struct dpf_error *err, int code, const char *text);

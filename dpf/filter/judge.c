@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whose packet: the proofs that a new filter stays inside its region and
+ * takes nothing from others. What is tried first is cheap and settles nearly
+ * every case: constants that differ, one probe for an equal key, cubes that
+ * contain one another. Only what these leave open is decided on diagrams,
+ * and only a packet or a proof of its absence decides that.
+ */
+#include "dpf/filter/install.h"
+#include "dpf/vm/text.h"
+
+int set_fail(struct dpf_error *err, int code, const char *text)
+{
+    struct text t;
+
+    if (err) {
+        err->code = code;
+        text_init(&t, err->text, sizeof(err->text));
+        text_str(&t, text);
+    }
+    return code;
+}
+
+uint32_t install_may(struct install *in)
+{
+    struct dd *d = &in->s->dd;
+
+    if (!in->have_may) {
+        in->may = in->filter ? dd_apply(d, DD_MAY, in->exact, 0, 0)
+                             : cube_diagram(d, &in->cubes[0]);
+        in->have_may = true;
+    }
+    return in->may;
+}
+
+/* Does the new filter really accept the witness? */
+static bool new_accepts(struct install *in)
+{
+    struct dpf_run run = {0};
+
+    if (!in->filter) {
+        return true; /* a cube: the packet was made from it */
+    }
+    run.regions[0].base = in->witness.packet;
+    run.regions[0].len = in->witness.len;
+    run.region_count = 1;
+    return dpf_program_interp(in->filter, &run).r0 != 0;
+}
+
+static void show_witness(struct install *in)
+{
+    if (in->err && in->witness.len && new_accepts(in)) {
+        in->err->witness_len = in->witness.len;
+        __builtin_memcpy(in->err->witness, in->witness.packet, in->witness.len);
+    }
+}
+
+/* Packets of f outside g: 0 if certainly none, 1 if in->witness is one. */
+static int outside(struct install *in, uint32_t f, uint32_t g)
+{
+    struct dd *d = &in->s->dd;
+    uint32_t diff = dd_ite(d, g, DD_NO, f);
+
+    if (d->err) {
+        return d->err;
+    }
+    return diff == DD_NO ? 0 : space_find(d, diff, &in->witness);
+}
+
+int judge_region(struct install *in, uint32_t must)
+{
+    struct dd *d = &in->s->dd;
+    struct cube_walk found = {.no = true};
+    int r;
+
+    if (must == DD_YES) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < in->cube_count; i++) {
+        if (cube_reach(d, must, &in->cubes[i], &found, NULL, NULL)) {
+            return -DPF_E_MEM;
+        }
+        if (found.no) {
+            break;
+        }
+    }
+    if (!found.no) {
+        return 0;
+    }
+    in->witness.len = 0;
+    r = outside(in, install_may(in), must);
+    if (r == 0 || r == -DPF_E_MEM) {
+        return r;
+    }
+    set_fail(in->err, -DPF_E_REGION,
+             "the filter may accept packets outside the region it presents; "
+             "narrow it to the region's addresses, protocols and ports");
+    show_witness(in);
+    return -DPF_E_REGION;
+}
+
+/* --------------------------------------------------------------- conflicts */
+
+/* An installed exclusive binding that the new one may overlap. */
+struct rival {
+    uint32_t id, flags, rank;
+    const struct cube *cube; /* or NULL: a diagram */
+    uint32_t may, exact;     /* of a diagram */
+};
+
+/* Does cube a ask for all that b asks for? */
+static bool cube_inside(const struct cube *a, const struct cube *b)
+{
+    uint32_t j = 0;
+
+    for (uint32_t i = 0; i < b->len_count; i++) {
+        for (j = 0; j < a->len_count && a->lens[j].base != b->lens[i].base;
+             j++) {
+        }
+        if (j == a->len_count || a->lens[j].min < b->lens[i].min) {
+            return false;
+        }
+    }
+    j = 0;
+    for (uint32_t i = 0; i < b->count; i++) {
+        const struct cube_byte *x = &b->bytes[i];
+
+        while (j < a->count && a->bytes[j].var < x->var) {
+            j++;
+        }
+        if (j == a->count || a->bytes[j].var != x->var ||
+            (a->bytes[j].mask & x->mask) != x->mask ||
+            (a->bytes[j].value & x->mask) != x->value) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * How the new filter and a rival lie: 0 disjoint, 1 the new one strictly
+ * inside, 2 the rival strictly inside, 3 otherwise or not known, or -error.
+ */
+static int compare(struct install *in, const struct rival *r)
+{
+    struct dd *d = &in->s->dd;
+    uint32_t mine = install_may(in), theirs = r->may, both;
+    int there, back;
+
+    if (r->cube) {
+        theirs = cube_diagram(d, r->cube);
+    }
+    both = dd_and(d, mine, theirs);
+    if (d->err) {
+        return d->err;
+    }
+    there = both == DD_NO ? 0 : space_find(d, both, &in->witness);
+    if (there == 0 || there == -DPF_E_MEM) {
+        return there;
+    }
+    there = outside(in, mine, theirs);
+    back = outside(in, theirs, mine);
+    if (there == -DPF_E_MEM || back == -DPF_E_MEM) {
+        return -DPF_E_MEM;
+    }
+    if (there == 0 && back == 1) {
+        return 1;
+    }
+    if (there == 1 && back == 0) {
+        return 2;
+    }
+    in->witness.len = 0;
+    (void)space_find(d, both, &in->witness);
+    return 3;
+}
+
+/* Would lookups find the inner of the two first? See image.c. */
+static bool ordered(const struct install *in, const struct rival *r, int how)
+{
+    if (!in->cube_count && !r->cube) {
+        return true; /* depth says */
+    }
+    for (uint32_t i = 0; i < in->cube_count; i++) {
+        uint32_t rank = cube_rank(&in->cubes[i]);
+
+        if (how == 1 ? rank <= r->rank
+                     : (r->cube ? r->rank <= rank : r->rank < rank)) {
+            return false;
+        }
+    }
+    return in->cube_count ||
+           (how == 1 ? in->rank >= r->rank : r->rank > in->rank);
+}
+
+static int refuse(struct install *in, const struct rival *r)
+{
+    struct text t;
+
+    set_fail(in->err, -DPF_E_CONFLICT, "");
+    if (in->err) {
+        in->err->other = r->id;
+        text_init(&t, in->err->text, sizeof(in->err->text));
+        text_str(&t, "the filter may accept packets of binding ");
+        text_dec(&t, r->id);
+        text_str(&t, r->flags & DPF_REFINE
+                         ? ", and does not lie strictly inside it"
+                         : ", which does not allow refinement");
+    }
+    if (r->cube ? cube_eval(&in->s->dd, r->cube, in->witness.packet,
+                            in->witness.len)
+                : dd_eval(&in->s->dd, r->exact, in->witness.packet,
+                          in->witness.len) == DD_YES) {
+        show_witness(in);
+    }
+    return -DPF_E_CONFLICT;
+}
+
+static int judge(struct install *in, const struct rival *r)
+{
+    int how = 3;
+
+    /* The common case: a connection inside a listener that allows it. */
+    if (in->cube_count == 1 && r->cube) {
+        if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], r->cube)) {
+            how = cube_rank(&in->cubes[0]) > r->rank ? 1 : 3;
+        } else if (in->flags & DPF_REFINE &&
+                   cube_inside(r->cube, &in->cubes[0])) {
+            how = r->rank > cube_rank(&in->cubes[0]) ? 2 : 3;
+        }
+    }
+    if (how == 3) {
+        in->witness.len = 0;
+        how = compare(in, r);
+        in->s->dd.err = 0;
+    }
+    if (how <= 0) {
+        return how;
+    }
+    if (!(how == 1 && r->flags & DPF_REFINE) &&
+        !(how == 2 && in->flags & DPF_REFINE)) {
+        return refuse(in, r);
+    }
+    if (!ordered(in, r, how)) {
+        in->cannot_order = true;
+        return set_fail(in->err, -DPF_E_TOO_BIG,
+                        "no order of lookup serves this nesting of filters");
+    }
+    if (how == 1 && !in->cube_count && !r->cube) {
+        in->depth++;
+    }
+    return 0;
+}
+
+static int judge_slot(struct install *in, const struct shape *sh, uint32_t slot)
+{
+    uint32_t id = table_id(sh->table, slot);
+    const struct index_entry *e = index_find(&in->s->index, id);
+    struct rival r = {.id = id, .rank = sh->rank, .cube = &in->other};
+
+    shape_cube(sh, slot, &in->other);
+    r.flags =
+        e->shape == INDEX_BIG ? in->s->bindings[e->slot]->flags : e->flags;
+    return judge(in, &r);
+}
+
+/* Is the key in `slot` what `key` asks for under `mask`? */
+static bool key_fits(const struct install *in, const struct shape *sh,
+                     uint32_t slot)
+{
+    const uint8_t *key = table_key(sh->table, slot);
+    uint32_t bytes = table_key_bytes(sh->table), i = 0;
+    uint64_t k, want, mask;
+    uint32_t k4, want4, mask4;
+
+    for (; i + 8 <= bytes; i += 8) {
+        __builtin_memcpy(&k, key + i, 8);
+        __builtin_memcpy(&want, in->key + i, 8);
+        __builtin_memcpy(&mask, in->mask + i, 8);
+        if ((k ^ want) & mask) {
+            return false;
+        }
+    }
+    if (i < bytes) {
+        __builtin_memcpy(&k4, key + i, 4);
+        __builtin_memcpy(&want4, in->key + i, 4);
+        __builtin_memcpy(&mask4, in->mask + i, 4);
+        return !((k4 ^ want4) & mask4);
+    }
+    return true;
+}
+
+/* All keys of a shape that cube c may overlap; c NULL: the new diagram. */
+static int scan(struct install *in, const struct shape *sh,
+                const struct cube *c)
+{
+    uint32_t slots = sh->table->buckets * TABLE_WAYS;
+    int r = 0;
+
+    for (uint32_t slot = 0; slot < slots && !r; slot++) {
+        struct cube_walk found;
+
+        if (table_id(sh->table, slot) >= TABLE_NEXT) {
+            continue;
+        }
+        if (c) {
+            if (key_fits(in, sh, slot)) {
+                r = judge_slot(in, sh, slot);
+            }
+            continue;
+        }
+        shape_cube(sh, slot, &in->other);
+        if (cube_reach(&in->s->dd, install_may(in), &in->other, &found, NULL,
+                       NULL)) {
+            return -DPF_E_MEM;
+        }
+        if (found.other) {
+            r = judge_slot(in, sh, slot);
+        }
+    }
+    return r;
+}
+
+static int judge_shape(struct install *in, const struct shape *sh)
+{
+    for (uint32_t i = 0; i < in->cube_count; i++) {
+        int how = shape_project(sh, &in->cubes[i], in->key, in->mask);
+        int r = 0;
+
+        if (how == 1) {
+            uint32_t slot = table_find(sh->table, in->key);
+
+            r = slot == TABLE_NONE ? 0 : judge_slot(in, sh, slot);
+        } else if (how == 2) {
+            r = scan(in, sh, &in->cubes[i]);
+        }
+        if (r) {
+            return r;
+        }
+    }
+    if (!in->cube_count) {
+        struct cube_walk found;
+
+        /* The shape's constants first: mostly they exclude all its keys. */
+        in->other = sh->cube;
+        in->other.count = 0;
+        for (uint32_t i = 0; i < sh->cube.count; i++) {
+            if (!sh->cube.bytes[i].varies) {
+                in->other.bytes[in->other.count++] = sh->cube.bytes[i];
+            }
+        }
+        if (cube_reach(&in->s->dd, install_may(in), &in->other, &found, NULL,
+                       NULL)) {
+            return -DPF_E_MEM;
+        }
+        return found.other ? scan(in, sh, NULL) : 0;
+    }
+    return 0;
+}
+
+static int judge_diagram(struct install *in, struct binding *b)
+{
+    struct rival r = {b->id, b->flags, b->rank, NULL, b->may, b->exact};
+    struct dd *d = &in->s->dd;
+    struct cube_walk found = {0};
+
+    for (uint32_t i = 0; i < in->cube_count && !found.other; i++) {
+        if (cube_reach(d, b->may, &in->cubes[i], &found, NULL, NULL)) {
+            return -DPF_E_MEM;
+        }
+    }
+    if (!in->cube_count) {
+        found.other = dd_and(d, install_may(in), b->may) != DD_NO;
+    }
+    return d->err ? d->err : found.other ? judge(in, &r) : 0;
+}
+
+/* Collects the numbers of bindings whose terminals a walk reaches. */
+struct reached {
+    struct dpf_set *s;
+    uint8_t *seen;
+};
+
+static void note(void *ctx, uint32_t term)
+{
+    struct reached *r = ctx;
+    const struct chain *c = &r->s->chains.list[term - CHAIN_FIRST];
+
+    for (uint32_t i = 0; i < c->count; i++) {
+        r->seen[r->s->chains.items[c->first + i] >> 1] = 1;
+    }
+}
+
+int judge_conflicts(struct install *in)
+{
+    struct dpf_set *s = in->s;
+    struct reached reached = {s, NULL};
+    struct cube_walk found;
+    int r = 0;
+
+    in->depth = 0;
+    in->cannot_order = false;
+    for (uint32_t i = 0; i < s->shape_count && !r; i++) {
+        if (s->shapes[i]) {
+            r = judge_shape(in, s->shapes[i]);
+        }
+    }
+    if (r || !s->binding_count) {
+        return r;
+    }
+    /* Of the diagrams, those that the merged trees show to be in the way. */
+    reached.seen = heap_alloc(&s->heap, s->binding_count);
+    if (!reached.seen) {
+        return -DPF_E_MEM;
+    }
+    __builtin_memset(reached.seen, in->cube_count == 0, s->binding_count);
+    for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
+        for (uint32_t i = 0; i < in->cube_count && !r; i++) {
+            if (s->trees[t].users && !s->trees[t].copies) {
+                r = cube_reach(&s->dd, s->trees[t].root, &in->cubes[i], &found,
+                               note, &reached);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < s->binding_count && !r; i++) {
+        struct binding *b = s->bindings[i];
+
+        if (reached.seen[i] && b && !b->cube_count &&
+            !(b->flags & (DPF_TAP | DPF_SHARED))) {
+            r = judge_diagram(in, b);
+        }
+    }
+    heap_free(&s->heap, reached.seen, s->binding_count);
+    return r;
+}
+
+int judge_contained(struct install *in, uint8_t *inside)
+{
+    struct dpf_set *s = in->s;
+
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        const struct binding *b = s->bindings[i];
+        struct rival r;
+        int how;
+
+        inside[i] = 0;
+        if (!b || b->cube_count || b->id == in->id ||
+            b->flags & (DPF_TAP | DPF_SHARED)) {
+            continue;
+        }
+        r = (struct rival){.id = b->id, .may = b->may};
+        how = compare(in, &r);
+        s->dd.err = 0;
+        if (how < 0) {
+            return how;
+        }
+        inside[i] = how == 2;
+    }
+    return 0;
+}

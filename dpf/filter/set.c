@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sets of filters: the calls of dpf.h. One writer at a time; lookups are in
+ * image.c.
+ */
+#include "dpf/filter/install.h"
+#include "dpf/filter/lift.h"
+
+#define REGIONS_MAX 65535u
+#define FIELD_WIDTH 4u
+#define BASES_CROWDED 48u
+#define LIFT_EDGES (1u << 19) /* growth bound of one call */
+
+int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
+{
+    struct dpf_set *s = mem->alloc(mem->ctx, sizeof(*s));
+
+    if (!s) {
+        return -DPF_E_MEM;
+    }
+    __builtin_memset(s, 0, sizeof(*s));
+    s->mem = *mem;
+    s->heap.mem = &s->mem;
+    for (uint32_t t = 0; t < TREES_MAX; t++) {
+        s->trees[t].root = DD_NO;
+    }
+    if (dd_init(&s->dd, &s->heap) ||
+        heap_grow(&s->heap, (void **)&s->regions, &s->region_cap,
+                  sizeof(*s->regions), 0, 1)) {
+        goto fail;
+    }
+    s->regions[0] = (struct region){.id = 0, .must = DD_YES};
+    s->region_count = 1;
+    s->version = 1;
+    s->image = image_build(s);
+    if (!s->image) {
+        goto fail;
+    }
+    *out = s;
+    return 0;
+fail:
+    dpf_set_destroy(s);
+    return -DPF_E_MEM;
+}
+
+void dpf_set_destroy(struct dpf_set *s)
+{
+    struct heap *h;
+
+    if (!s) {
+        return;
+    }
+    h = &s->heap;
+    dpf_set_reclaim(s, UINT64_MAX);
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        shape_destroy(h, s->shapes[i]);
+    }
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        if (s->bindings[i]) {
+            s->bindings[i]->retired.destroy(h, &s->bindings[i]->retired);
+        }
+    }
+    image_destroy(h, s->image);
+    index_finish(h, &s->index);
+    heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
+    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
+    heap_free(h, s->regions, s->region_cap * sizeof(*s->regions));
+    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
+    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
+    dd_finish(&s->dd);
+    s->mem.free(s->mem.ctx, s, sizeof(*s));
+}
+
+/* With nothing bound, give back what only served earlier filters. */
+static void rest(struct dpf_set *s)
+{
+    struct heap *h = &s->heap;
+
+    merge_sweep(s);
+    if (s->index.count || s->region_count > 1 ||
+        !(s->shape_cap | s->binding_cap | s->dd.node_cap)) {
+        return;
+    }
+    dd_reset(&s->dd);
+    for (uint32_t t = 0; t < TREES_MAX; t++) {
+        s->trees[t] = (struct tree){.root = DD_NO};
+    }
+    heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
+    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
+    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
+    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
+    s->shapes = NULL;
+    s->bindings = NULL;
+    s->shape_cap = s->shape_count = s->binding_cap = s->binding_count = 0;
+    s->chains = (struct chains){0};
+    s->edges_after_sweep = 0;
+    (void)set_publish(s); /* the last image may hold more than it needs */
+}
+
+/* ---------------------------------------------------------------- regions */
+
+static struct region *region_find(struct dpf_set *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->region_count; i++) {
+        if (s->regions[i].id == id) {
+            return id == DPF_NO_OWNER ? NULL : &s->regions[i];
+        }
+    }
+    return NULL;
+}
+
+/* Bases that nothing installed counts from may be defined anew. */
+static void tidy_bases(struct dpf_set *s)
+{
+    uint64_t mask = 1;
+    uint32_t used = 0;
+
+    for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
+        used += s->dd.bases[i].count != 0;
+    }
+    if (used < BASES_CROWDED) {
+        return;
+    }
+    for (uint32_t i = 0; i < s->region_count; i++) {
+        if (s->regions[i].id != DPF_NO_OWNER) {
+            mask |= dd_bases(&s->dd, s->regions[i].must);
+        }
+    }
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        if (s->bindings[i] && !s->bindings[i]->cube_count) {
+            mask |= dd_bases(&s->dd, s->bindings[i]->may);
+        }
+    }
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        for (uint32_t k = 0; s->shapes[i] && k < s->shapes[i]->cube.len_count;
+             k++) {
+            mask |= UINT64_C(1) << s->shapes[i]->cube.lens[k].base;
+        }
+    }
+    if (!s->dd.err) {
+        dd_bases_keep(&s->dd, mask);
+    }
+    s->dd.err = 0;
+}
+
+static struct install *install_begin(struct dpf_set *s, uint32_t id,
+                                     struct dpf_error *err)
+{
+    struct install *in = heap_alloc(&s->heap, sizeof(*in));
+
+    if (err) {
+        err->code = 0;
+        err->witness_len = 0;
+        err->other = 0;
+        err->text[0] = err->rule[0] = 0;
+    }
+    if (!in) {
+        set_fail(err, -DPF_E_MEM, "no memory to judge the filter");
+        return NULL;
+    }
+    /* The cubes are written before they are read; the rest is small. */
+    __builtin_memset(in, 0, offsetof(struct install, cubes));
+    in->witness.len = 0;
+    in->s = s;
+    in->err = err;
+    in->id = id;
+    s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
+    return in;
+}
+
+/* Free `in`; r is what the call returns. */
+static int install_end(struct install *in, int r)
+{
+    struct dpf_set *s = in->s;
+
+    if (r == -DPF_E_MEM) {
+        set_fail(in->err, r, "no memory to install the filter");
+    } else if (r && in->err && !in->err->code) {
+        set_fail(in->err, r, "the filter is larger than the set can hold");
+    }
+    s->dd.err = 0;
+    heap_free(&s->heap, in, sizeof(*in));
+    rest(s);
+    return r;
+}
+
+static int lift(struct install *in, const struct dpf_program *filter)
+{
+    struct dd *d = &in->s->dd;
+    const struct dpf_insn *insns;
+    size_t count;
+    int r;
+
+    if (!filter || dpf_program_type(filter) != DPF_FILTER) {
+        return set_fail(in->err, -DPF_E_INVAL,
+                        "only a program of type filter can be bound");
+    }
+    in->filter = filter;
+    tidy_bases(in->s);
+    insns = dpf_program_insns(filter, &count);
+    r = dd_lift(d, insns, count, &in->exact);
+    if (!r) {
+        in->exact = space_settle(d, in->exact);
+        install_may(in);
+        r = d->err;
+    }
+    return r;
+}
+
+int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
+                          const struct dpf_program *filter, uint32_t flags,
+                          struct dpf_error *err)
+{
+    struct install *in = install_begin(s, id, err);
+    struct region *p = region_find(s, parent);
+    uint32_t slot = 0, must;
+    int r;
+
+    if (!in) {
+        return -DPF_E_MEM;
+    }
+    if (flags & ~(uint32_t)DPF_SHARED || id == DPF_NO_OWNER) {
+        r = set_fail(err, -DPF_E_INVAL, "unknown flag, or a reserved id");
+    } else if (!p) {
+        r = set_fail(err, -DPF_E_NOT_FOUND, "no such parent region");
+    } else if (region_find(s, id)) {
+        r = set_fail(err, -DPF_E_EXISTS, "a region has this id");
+    } else {
+        r = lift(in, filter);
+    }
+    r = r ? r : judge_region(in, p->must);
+    must = dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
+    r = r ? r : s->dd.err;
+    while (slot < s->region_count && s->regions[slot].id != DPF_NO_OWNER) {
+        slot++;
+    }
+    if (!r && slot == REGIONS_MAX) {
+        r = -DPF_E_TOO_BIG;
+    }
+    if (!r && slot == s->region_count) {
+        r = heap_grow(&s->heap, (void **)&s->regions, &s->region_cap,
+                      sizeof(*s->regions), slot, slot + 1);
+        p = region_find(s, parent);
+        s->region_count += !r;
+    }
+    if (!r) {
+        p->users++;
+        s->regions[slot] = (struct region){
+            id, parent, flags | (p->flags & DPF_SHARED), must, 0};
+    }
+    return install_end(in, r);
+}
+
+int dpf_set_region_remove(struct dpf_set *s, uint32_t id)
+{
+    struct region *r = id ? region_find(s, id) : NULL;
+
+    if (!r) {
+        return id ? -DPF_E_NOT_FOUND : -DPF_E_BUSY;
+    }
+    if (r->users) {
+        return -DPF_E_BUSY;
+    }
+    region_find(s, r->parent)->users--;
+    r->id = DPF_NO_OWNER;
+    r->must = DD_NO;
+    while (s->regions[s->region_count - 1].id == DPF_NO_OWNER) {
+        s->region_count--;
+    }
+    rest(s);
+    return 0;
+}
+
+/* --------------------------------------------------------------- bindings */
+
+/* As cubes if the tables can hold it so, else as a diagram. */
+static int choose_form(struct install *in)
+{
+    bool plain = in->exact == in->may &&
+                 !(in->flags & (DPF_TAP | DPF_SHARED)) && in->may != DD_NO;
+
+    in->cube_count = 0;
+    if (plain && !in->cannot_order) {
+        in->cube_count = cube_split(&in->s->dd, in->may, in->cubes,
+                                    in->flags & DPF_REFINE ? 1 : CUBES_MAX);
+    }
+    for (uint32_t i = 0; i < in->cube_count; i++) {
+        if (!shape_fits(&in->cubes[i])) {
+            in->cube_count = 0;
+        }
+    }
+    if (!in->cube_count && !dd_is_term(in->may)) {
+        if (cube_hull(&in->s->dd, in->may, &in->other)) {
+            return -DPF_E_MEM;
+        }
+        in->rank = cube_rank(&in->other);
+    }
+    return 0;
+}
+
+/* Judge and commit. */
+static int install(struct install *in)
+{
+    struct region *region = &in->s->regions[in->region];
+    int r = judge_region(in, region->must);
+
+    if (!r && !(in->flags & (DPF_TAP | DPF_SHARED))) {
+        r = judge_conflicts(in);
+        if (r == -DPF_E_TOO_BIG && in->cannot_order && in->cube_count &&
+            in->filter) {
+            r = choose_form(in);
+            r = r ? r : judge_conflicts(in);
+        }
+    }
+    return r ? r : install_commit(in);
+}
+
+int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
+                   const struct dpf_program *filter, uint32_t flags,
+                   struct dpf_error *err)
+{
+    struct install *in = install_begin(s, id, err);
+    struct region *p = region_find(s, region);
+    struct dd_mark m = dd_mark(&s->dd);
+    int r;
+
+    if (!in) {
+        return -DPF_E_MEM;
+    }
+    if (flags & ~(uint32_t)(DPF_REFINE | DPF_TAP) || id > DPF_ID_MAX) {
+        r = set_fail(err, -DPF_E_INVAL, "unknown flag, or a reserved id");
+    } else if (!p) {
+        r = set_fail(err, -DPF_E_NOT_FOUND, "no such region");
+    } else if (index_find(&s->index, id)) {
+        r = set_fail(err, -DPF_E_EXISTS, "a binding has this id");
+    } else {
+        r = lift(in, filter);
+    }
+    if (!r) {
+        in->region = (uint16_t)(p - s->regions);
+        in->flags = (uint16_t)(flags | (p->flags & DPF_SHARED));
+        r = choose_form(in);
+    }
+    r = r ? r : install(in);
+    if (r || in->cube_count) {
+        dd_release(&s->dd, m); /* its diagram was only needed to judge it */
+    }
+    return install_end(in, r);
+}
+
+/* Where field `n` of the cube begins; *width bytes. False: there is none. */
+static bool field_at(const struct cube *c, uint32_t n, uint32_t *first,
+                     uint32_t *width)
+{
+    for (uint32_t i = 0; i < c->count; n--) {
+        *first = i;
+        for (*width = 0; i < c->count && *width < FIELD_WIDTH &&
+                         c->bytes[i].var == c->bytes[*first].var + *width;
+             i++) {
+            ++*width;
+        }
+        if (n == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The cube of binding `id` in in->cubes[0], if it is one. */
+static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
+{
+    const struct index_entry *e = index_find(&s->index, id);
+
+    if (!e) {
+        return set_fail(in->err, -DPF_E_NOT_FOUND, "no binding has this id");
+    }
+    if (e->shape == INDEX_BIG) {
+        return set_fail(in->err, -DPF_E_INVAL,
+                        "the filter is not one conjunction of equality "
+                        "tests, so it has no constants to change");
+    }
+    in->region = e->region;
+    in->flags = e->flags;
+    in->cube_count = 1;
+    shape_cube(s->shapes[e->shape], e->slot, &in->cubes[0]);
+    return 0;
+}
+
+static int patch(struct cube *c, const struct dpf_const *k)
+{
+    uint32_t first, width;
+    uint64_t value = k->value;
+
+    if (!field_at(c, k->index, &first, &width)) {
+        return -DPF_E_INVAL;
+    }
+    for (uint32_t i = width; i-- > 0; value >>= 8) {
+        struct cube_byte *b = &c->bytes[first + i];
+
+        if (value & 0xff & ~(uint64_t)b->mask) {
+            return -DPF_E_INVAL;
+        }
+        b->value = (uint8_t)value;
+    }
+    return value ? -DPF_E_INVAL : 0;
+}
+
+int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
+                        const struct dpf_const *consts, size_t count,
+                        struct dpf_error *err)
+{
+    struct install *in = install_begin(s, id, err);
+    struct dd_mark m = dd_mark(&s->dd);
+    int r;
+
+    if (!in) {
+        return -DPF_E_MEM;
+    }
+    r = id > DPF_ID_MAX ? set_fail(err, -DPF_E_INVAL, "a reserved id")
+        : index_find(&s->index, id)
+            ? set_fail(err, -DPF_E_EXISTS, "a binding has this id")
+            : cube_of(s, like, in);
+    for (size_t i = 0; !r && i < count; i++) {
+        r = patch(&in->cubes[0], &consts[i]);
+        if (r) {
+            set_fail(err, r, "no such field, or a constant outside its mask");
+        }
+    }
+    r = r ? r : install(in);
+    dd_release(&s->dd, m);
+    return install_end(in, r);
+}
+
+int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
+                   size_t max)
+{
+    struct install *in = install_begin(s, id, NULL);
+    uint32_t n = 0, first, width;
+    int r;
+
+    if (!in) {
+        return -DPF_E_MEM;
+    }
+    r = cube_of(s, id, in);
+    for (; !r && field_at(&in->cubes[0], n, &first, &width); n++) {
+        const struct cube_byte *b = &in->cubes[0].bytes[first];
+        struct dpf_field f = {DD_VAR_BASE(b->var), DD_VAR_OFF(b->var), width, 0,
+                              0};
+
+        for (uint32_t i = 0; i < width; i++) {
+            f.mask = f.mask << 8 | b[i].mask;
+            f.value = f.value << 8 | b[i].value;
+        }
+        if (n < max) {
+            out[n] = f;
+        }
+    }
+    heap_free(&s->heap, in, sizeof(*in));
+    return r ? r : (int)n;
+}
+
+int dpf_set_remove(struct dpf_set *s, uint32_t id)
+{
+    const struct index_entry *e = index_find(&s->index, id);
+    struct install *in;
+
+    if (!e) {
+        return -DPF_E_NOT_FOUND;
+    }
+    in = install_begin(s, id, NULL);
+    if (!in) {
+        return -DPF_E_MEM;
+    }
+    return install_end(in, install_remove(s, e, in));
+}
+
+/* ------------------------------------------------------ versions, counters */
+
+uint64_t dpf_set_version(const struct dpf_set *s)
+{
+    return __atomic_load_n(&s->version, __ATOMIC_ACQUIRE);
+}
+
+void dpf_set_reclaim(struct dpf_set *s, uint64_t version)
+{
+    struct retired **at = &s->retired;
+
+    while (*at) {
+        struct retired *r = *at;
+
+        if (r->version <= version) {
+            *at = r->next;
+            r->destroy(&s->heap, r);
+        } else {
+            at = &r->next;
+        }
+    }
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        if (s->shapes[i]) {
+            table_reclaim(s->shapes[i]->table, version);
+        }
+    }
+}
+
+void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
+{
+    const struct image *im = s->image;
+
+    *out = (struct dpf_set_stats){0};
+    for (uint32_t i = 0; i < s->region_count; i++) {
+        out->regions += s->regions[i].id != DPF_NO_OWNER;
+    }
+    out->bindings = s->index.count;
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        const struct binding *b = s->bindings[i];
+
+        out->taps += b && b->flags & DPF_TAP;
+        out->opaque += b && b->program;
+    }
+    out->shapes = im->shape_count;
+    out->diagrams = im->tree_count;
+    out->nodes = im->node_count;
+    out->bytes = sizeof(*s) + s->heap.bytes;
+    out->code_bytes = s->code_bytes;
+    out->compiles = s->compiles;
+    out->table_inserts = s->table_inserts;
+}

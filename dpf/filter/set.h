@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of a set of filters, for the files of this room and the
+ * compiler of merged sets.
+ *
+ * A filter that is a few cubes lives in the tables of their shapes; any
+ * other lives as a diagram, merged with its like into trees. One immutable
+ * image names the shapes and holds the trees: lookups read the image that
+ * was published last and the tables it leads to, nothing else.
+ */
+#pragma once
+
+#include "dpf/filter/index.h"
+#include "dpf/filter/shape.h"
+#include "dpf/filter/space.h"
+
+#define TREES_MAX 8u
+
+/* A binding that is more than one entry of one table. Slots are stable. */
+struct binding {
+    struct retired retired;
+    uint32_t id;
+    uint16_t region; /* slot */
+    uint16_t flags;
+    uint32_t may;    /* packets it may accept, two-valued; diagrams only */
+    uint32_t exact;  /* the same with MAYBE */
+    uint32_t rank;   /* of the hull of `may` */
+    uint32_t depth;  /* exclusive bindings kept as diagrams that contain it */
+    uint32_t number; /* its slot in set.bindings */
+    uint32_t tree;
+    uint32_t cube_count; /* 0: a diagram */
+    struct {
+        uint16_t shape;
+        uint32_t slot;
+    } cubes[CUBES_MAX];
+    struct dpf_program *program; /* if `exact` has MAYBE */
+};
+
+struct region {
+    uint32_t id, parent;
+    uint32_t flags;
+    uint32_t must;  /* packets surely inside, two-valued */
+    uint32_t users; /* bindings and regions inside */
+};
+
+/* Bindings that meet at one terminal: numbers << 1 | must be run. */
+struct chain {
+    uint32_t first, count; /* in chain_items */
+    uint32_t next;         /* with the same hash */
+};
+
+/* Diagrams merged into one: its terminals are chains. */
+struct tree {
+    uint32_t root;
+    uint32_t users;
+    bool copies; /* shared bindings and taps, not owners */
+};
+
+struct chains {
+    struct chain *list;
+    uint32_t *items;
+    uint32_t count, cap, item_count, item_cap;
+    uint32_t heads[64];
+};
+
+struct image_binding {
+    uint32_t id, rank, depth;
+    const struct dpf_program *program;
+};
+
+/* What lookups read. One allocation. */
+struct image {
+    struct retired retired;
+    size_t bytes;
+    uint32_t shape_count, tree_count;
+    uint32_t exclusive_trees; /* the first ones; the others are copies */
+    struct shape **shapes;    /* by descending rank */
+    uint32_t roots[TREES_MAX];
+    const struct dd_node *nodes;
+    const struct dd_edge *edges;
+    const struct dd_base *bases;
+    const uint32_t *chain_at; /* per terminal - CHAIN_FIRST: in chain_items */
+    const uint32_t *chain_items; /* count, then items as above */
+    const struct image_binding *bindings;
+    void *code; /* native lookup in the shapes, or NULL */
+    uint32_t code_bytes;
+    uint32_t node_count;
+    const struct dpf_mem *mem;
+};
+
+/* Terminals of trees. */
+#define CHAIN_FIRST (DD_TERM + 16u)
+
+struct dpf_set {
+    struct dpf_mem mem;
+    struct heap heap;
+    struct dd dd;
+    struct image *image; /* published with one store */
+    uint64_t version;
+    struct retired *retired;
+    struct index index;
+    struct shape **shapes; /* NULL: a free slot */
+    uint32_t shape_count, shape_cap;
+    struct binding **bindings; /* NULL: a free slot */
+    uint32_t binding_count, binding_cap;
+    struct region *regions; /* id DPF_NO_OWNER: a free slot; slot 0 is all */
+    uint32_t region_count, region_cap;
+    struct tree trees[TREES_MAX];
+    struct chains chains;
+    uint32_t edges_after_sweep;
+    uint32_t root_before; /* of the tree last changed, to undo it */
+    uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
+    uint64_t code_bytes, compiles, table_inserts;
+};
+
+/* ------------------------------------------------------------------ merge.c */
+
+/* The chain with these items, or 0 for out of memory (dd.err is set). */
+uint32_t chain_intern(struct dpf_set *s, const uint32_t *items, uint32_t n);
+
+/*
+ * Add `b`, a diagram, to the trees, or take it out. 0 or -DPF_E_MEM,
+ * -DPF_E_TOO_BIG; on error nothing changed.
+ */
+int merge_add(struct dpf_set *s, struct binding *b);
+int merge_remove(struct dpf_set *s, struct binding *b);
+/* Forget diagrams and chains that nothing uses, if there are many. */
+void merge_sweep(struct dpf_set *s);
+
+/* ------------------------------------------------------------------ image.c */
+
+/* An image of the set as it is now. NULL: out of memory. */
+struct image *image_build(struct dpf_set *s);
+void image_destroy(struct heap *h, struct image *im);
+
+/* The chain of tree `t` for this packet: its items, or NULL; *count. */
+const uint32_t *image_walk(const struct image *im, uint32_t t,
+                           const uint8_t *packet, size_t len, uint32_t *count);
+
+/* ------------------------------------------------------- native/demux.c */
+
+/*
+ * Native lookup in the image's shapes: which binding owns the packet, or
+ * DEMUX_ASK to have the plain one do it. Sets im->code unless the embedder
+ * has no code memory or there is nothing to compile.
+ */
+typedef uint64_t demux_code(const void *packet, uint64_t len);
+#define DEMUX_ASK (UINT64_C(1) << 32)
+
+int demux_compile(struct dpf_set *s, struct image *im);
+void demux_free(const struct dpf_mem *mem, struct image *im);

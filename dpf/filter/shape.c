@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shapes: which bytes are the key, and how it is loaded. No load reaches
+ * beyond the length that the shape demands.
+ */
+#include "dpf/filter/shape.h"
+
+bool shape_same(const struct cube *a, const struct cube *b)
+{
+    if (a->len_count != b->len_count || a->count != b->count ||
+        __builtin_memcmp(a->lens, b->lens, a->len_count * sizeof(a->lens[0]))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (a->bytes[i].var != b->bytes[i].var ||
+            a->bytes[i].mask != b->bytes[i].mask) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint32_t least_len(const struct cube *c, uint32_t base)
+{
+    for (uint32_t i = 0; i < c->len_count; i++) {
+        if (c->lens[i].base == base) {
+            return c->lens[i].min;
+        }
+    }
+    return 0;
+}
+
+static bool add_word(struct shape *s, uint32_t var, uint32_t last)
+{
+    uint32_t base = DD_VAR_BASE(var), off = DD_VAR_OFF(var);
+    uint32_t width = last - var < 4 ? 4 : 8;
+    uint32_t len = least_len(&s->cube, base);
+
+    if (s->word_count == TABLE_WORDS_MAX || len < width) {
+        return false;
+    }
+    off = off < len - width ? off : len - width;
+    s->words[s->word_count++] = (struct shape_word){base, off, width, 0};
+    return true;
+}
+
+/* Cover the varying bytes with words, wide ones first. */
+static bool make_words(struct shape *s)
+{
+    for (uint32_t want = 8; want >= 4; want -= 4) {
+        for (uint32_t i = 0, j; i < s->cube.count; i = j) {
+            uint32_t first = s->cube.bytes[i].var, last = first;
+
+            j = i + 1;
+            if (!s->cube.bytes[i].varies) {
+                continue;
+            }
+            for (; j < s->cube.count && s->cube.bytes[j].var < first + 8; j++) {
+                if (s->cube.bytes[j].varies) {
+                    last = s->cube.bytes[j].var;
+                }
+            }
+            while (s->cube.bytes[j - 1].var > last) {
+                j--;
+            }
+            if ((last - first < 4 ? 4 : 8) == want &&
+                !add_word(s, first, last)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool shape_fits(const struct cube *c)
+{
+    struct shape s; /* all bytes varying: the most words it may ever need */
+
+    s.word_count = 0;
+    s.cube = *c;
+    for (uint32_t i = 0; i < c->count; i++) {
+        s.cube.bytes[i].varies = 1;
+    }
+    return make_words(&s);
+}
+
+/* The word that byte i of the cube is part of, and its place there. */
+static uint32_t word_of(const struct shape *s, uint32_t i, uint32_t *shift)
+{
+    const struct cube_byte *b = &s->cube.bytes[i];
+    uint32_t off = DD_VAR_OFF(b->var), w = 0;
+
+    while (s->words[w].base != DD_VAR_BASE(b->var) || off < s->words[w].off ||
+           off >= s->words[w].off + s->words[w].width) {
+        w++;
+    }
+    *shift = 8 * (off - s->words[w].off);
+    return w;
+}
+
+static void set_masks(struct shape *s)
+{
+    for (uint32_t i = 0; i < s->cube.count; i++) {
+        uint32_t shift, w;
+
+        if (s->cube.bytes[i].varies) {
+            w = word_of(s, i, &shift);
+            s->words[w].mask |= (uint64_t)s->cube.bytes[i].mask << shift;
+        }
+    }
+}
+
+static void destroy(struct heap *h, struct retired *r)
+{
+    heap_free(h, r, sizeof(struct shape));
+}
+
+struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
+{
+    struct shape *s = heap_alloc(h, sizeof(*s));
+    uint32_t n8 = 0;
+
+    *err = -DPF_E_MEM;
+    if (!s) {
+        return NULL;
+    }
+    __builtin_memset(s, 0, sizeof(*s));
+    s->retired.destroy = destroy;
+    s->cube = *c;
+    s->rank = cube_rank(c);
+    if (!make_words(s)) {
+        *err = -DPF_E_TOO_BIG;
+        goto fail;
+    }
+    set_masks(s);
+    while (n8 < s->word_count && s->words[n8].width == 8) {
+        n8++;
+    }
+    s->table = table_create(h, n8, s->word_count - n8, 4);
+    if (!s->table) {
+        goto fail;
+    }
+    *err = 0;
+    return s;
+fail:
+    heap_free(h, s, sizeof(*s));
+    return NULL;
+}
+
+void shape_destroy(struct heap *h, struct shape *s)
+{
+    if (s) {
+        table_destroy(h, s->table);
+        heap_free(h, s, sizeof(*s));
+    }
+}
+
+bool shape_differs(const struct shape *s, const struct cube *c,
+                   struct cube *out)
+{
+    bool any = false;
+    uint32_t n = s->cube.count;
+
+    *out = s->cube;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t lo = i, hi = i;
+
+        if (out->bytes[i].varies || out->bytes[i].value == c->bytes[i].value) {
+            continue;
+        }
+        any = true;
+        while (lo && out->bytes[lo - 1].var + 1 == out->bytes[lo].var) {
+            lo--;
+        }
+        while (hi + 1 < n && out->bytes[hi + 1].var == out->bytes[hi].var + 1) {
+            hi++;
+        }
+        for (; lo <= hi; lo++) {
+            out->bytes[lo].varies = 1;
+        }
+    }
+    return any;
+}
+
+static uint32_t word_at(const struct shape *s, uint32_t w)
+{
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < w; i++) {
+        at += s->words[i].width;
+    }
+    return at;
+}
+
+void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
+{
+    __builtin_memset(key, 0, TABLE_KEY_MAX);
+    for (uint32_t i = 0; i < s->cube.count; i++) {
+        uint32_t shift;
+
+        if (s->cube.bytes[i].varies) {
+            uint32_t w = word_of(s, i, &shift);
+
+            key[word_at(s, w) + shift / 8] = c->bytes[i].value;
+        }
+    }
+}
+
+int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
+                  uint8_t *mask)
+{
+    int result = 1;
+
+    __builtin_memset(key, 0, TABLE_KEY_MAX);
+    __builtin_memset(mask, 0, TABLE_KEY_MAX);
+    for (uint32_t i = 0, j = 0; i < s->cube.count; i++) {
+        const struct cube_byte *b = &s->cube.bytes[i];
+        uint8_t both, value;
+        uint32_t shift, at;
+
+        while (j < c->count && c->bytes[j].var < b->var) {
+            j++;
+        }
+        both = j < c->count && c->bytes[j].var == b->var ? c->bytes[j].mask : 0;
+        both &= b->mask;
+        value = both ? c->bytes[j].value & both : 0;
+        if (!b->varies) {
+            if ((b->value & both) != value) {
+                return 0;
+            }
+            continue;
+        }
+        at = word_at(s, word_of(s, i, &shift)) + shift / 8;
+        key[at] = value;
+        mask[at] = both;
+        result = both == b->mask ? result : 2;
+    }
+    return result;
+}
+
+void shape_cube(const struct shape *s, uint32_t slot, struct cube *out)
+{
+    const uint8_t *key = table_key(s->table, slot);
+
+    *out = s->cube;
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (out->bytes[i].varies) {
+            uint32_t shift, w = word_of(s, i, &shift);
+
+            out->bytes[i].value = key[word_at(s, w) + shift / 8];
+        }
+    }
+}
+
+uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
+                     const uint8_t *packet, size_t len)
+{
+    const struct table *t = __atomic_load_n(&s->table, __ATOMIC_ACQUIRE);
+    uint8_t key[TABLE_KEY_MAX];
+    size_t at = 0;
+    uint32_t base = 0, n = 0;
+
+    for (uint32_t i = 0; i < s->cube.len_count; i++) {
+        size_t from = dd_base_at(bases, s->cube.lens[i].base, packet, len);
+
+        if (from > len || len - from < s->cube.lens[i].min) {
+            return DPF_NO_OWNER;
+        }
+    }
+    for (uint32_t i = 0; i < s->cube.count; i++) {
+        const struct cube_byte *b = &s->cube.bytes[i];
+
+        if (DD_VAR_BASE(b->var) != base) {
+            base = DD_VAR_BASE(b->var);
+            at = dd_base_at(bases, base, packet, len);
+        }
+        if (!b->varies &&
+            (packet[at + DD_VAR_OFF(b->var)] & b->mask) != b->value) {
+            return DPF_NO_OWNER;
+        }
+    }
+    for (uint32_t i = 0; i < s->word_count; i++) {
+        const struct shape_word *w = &s->words[i];
+        uint64_t v = 0;
+
+        at = dd_base_at(bases, w->base, packet, len);
+        __builtin_memcpy(&v, packet + at + w->off, w->width);
+        v &= w->mask;
+        __builtin_memcpy(key + n, &v, w->width);
+        n += w->width;
+    }
+    return table_match(t, key);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A shape: what all cubes with the same tests share, and the table of what
+ * they differ in. Bytes that have one value in every cube are constants of
+ * the shape; a run of neighbouring bytes that differ is fused into words of
+ * the key. So ten thousand connections are one check of constants, one key
+ * and one probe.
+ */
+#pragma once
+
+#include "dpf/filter/cube.h"
+#include "dpf/filter/table.h"
+
+/* One load of the key: `width` bytes at base + off, under `mask`. */
+struct shape_word {
+    uint32_t base, off;
+    uint32_t width; /* 8 or 4; the 8s come first */
+    uint64_t mask;
+};
+
+struct shape {
+    struct retired retired;
+    struct table *table; /* replaced with one store */
+    uint32_t rank;
+    uint32_t word_count;
+    struct cube cube; /* its value matters where `varies` is 0 */
+    struct shape_word words[TABLE_WORDS_MAX];
+};
+
+/* Do two cubes ask for the same lengths and masks? */
+bool shape_same(const struct cube *a, const struct cube *b);
+
+/* Can every byte that a cube tests be loaded in words of a key? */
+bool shape_fits(const struct cube *c);
+
+/*
+ * A shape for cubes like `c`, without keys yet; bytes marked in c->bytes[]
+ * vary. Returns NULL and sets *err to -DPF_E_MEM, or to -DPF_E_TOO_BIG if its
+ * words cannot be loaded from every packet that is long enough.
+ */
+struct shape *shape_create(struct heap *h, const struct cube *c, int *err);
+void shape_destroy(struct heap *h, struct shape *s);
+
+/*
+ * Mark in `out`, a copy of the shape's cube, the runs in which `c` differs
+ * from the shape's constants. Returns whether there are any.
+ */
+bool shape_differs(const struct shape *s, const struct cube *c,
+                   struct cube *out);
+
+/* The key of cube `c` of this shape. */
+void shape_key(const struct shape *s, const struct cube *c, uint8_t *key);
+
+/*
+ * What `c`, of any shape, asks of this shape's keys: `key` under `mask`.
+ * Returns 0 if its constants exclude c; 1 if c asks for the whole key; 2 if
+ * for a part.
+ */
+int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
+                  uint8_t *mask);
+
+/* The cube of `slot`. */
+void shape_cube(const struct shape *s, uint32_t slot, struct cube *out);
+
+/* The id of the cube that the packet is in, or DPF_NO_OWNER. Any processor. */
+uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
+                     const uint8_t *packet, size_t len);

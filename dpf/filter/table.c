@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables of keys. The seed makes which keys meet in a bucket unpredictable to
+ * those who choose keys; it need not be a secret of any strength, because a
+ * long chain only makes the table grow.
+ */
+#include "dpf/filter/table.h"
+
+#define CHAIN_MAX 8u /* buckets that one key may be pushed along */
+#define LINE 64u
+
+enum { FREE, USED, WAITING };
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    unsigned __int128 p = (unsigned __int128)a * b;
+
+    return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+static uint64_t word(const struct table *t, const uint8_t *key, uint32_t i)
+{
+    uint64_t w = 0;
+
+    if (i < t->n8) {
+        __builtin_memcpy(&w, key + 8 * i, 8);
+    } else {
+        __builtin_memcpy(&w, key + 8 * t->n8 + 4 * (i - t->n8), 4);
+    }
+    return w;
+}
+
+/* demux.c emits the same steps. */
+static uint32_t bucket_of(const struct table *t, const uint8_t *key)
+{
+    uint32_t n = t->n8 + t->n4;
+    uint64_t h = t->seed[0];
+
+    for (uint32_t i = 0; i < n; i += 2) {
+        h = mix(h ^ word(t, key, i),
+                t->seed[1] ^ (i + 1 < n ? word(t, key, i + 1) : 0));
+    }
+    return (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
+}
+
+static size_t state_bytes(uint32_t buckets)
+{
+    return (size_t)buckets; /* 2 bits for each of 4 slots */
+}
+
+static size_t table_bytes(const struct table *t)
+{
+    return sizeof(*t) + LINE + (size_t)t->buckets * TABLE_WAYS * t->entry +
+           state_bytes(t->buckets);
+}
+
+static void destroy(struct heap *h, struct retired *r)
+{
+    table_destroy(h, (struct table *)(void *)r);
+}
+
+void table_destroy(struct heap *h, struct table *t)
+{
+    if (t) {
+        heap_free(h, t, table_bytes(t));
+    }
+}
+
+struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
+                           uint32_t room)
+{
+    struct table shape = {.n8 = n8, .n4 = n4, .entry = 8 * n8 + 4 * n4 + 4};
+    struct table *t;
+    uintptr_t at;
+
+    /* Half full when `room` keys are in: one bucket in twenty overflows. */
+    shape.buckets = n8 + n4 ? (room + 1) / 2 : 1;
+    shape.buckets = shape.buckets < 2 && n8 + n4 ? 2 : shape.buckets;
+    t = heap_alloc(h, table_bytes(&shape));
+    if (!t) {
+        return NULL;
+    }
+    *t = shape;
+    t->retired.destroy = destroy;
+    at = ((uintptr_t)(t + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1);
+    t->slots = (uint8_t *)at;
+    t->state = t->slots + (size_t)t->buckets * TABLE_WAYS * t->entry;
+    __builtin_memset(t->slots, 0, (size_t)t->buckets * TABLE_WAYS * t->entry);
+    __builtin_memset(t->state, 0, state_bytes(t->buckets));
+    for (uint32_t i = 0; i < t->buckets * TABLE_WAYS; i++) {
+        uint32_t none = DPF_NO_OWNER;
+
+        __builtin_memcpy(t->slots + (size_t)(i + 1) * t->entry - 4, &none, 4);
+    }
+    t->seed[0] = mix((uint64_t)at, 0x9e3779b97f4a7c15u);
+    t->seed[1] = mix((uint64_t)at + t->buckets, 0xd6e8feb86659fd93u) | 1;
+    return t;
+}
+
+/* A slot holds a key, waits, or gave way to the next bucket. */
+static uint32_t state(const struct table *t, uint32_t slot)
+{
+    return t->state[slot / 4] >> 2 * (slot % 4) & 3;
+}
+
+static void set_state(struct table *t, uint32_t slot, uint32_t s)
+{
+    uint8_t *b = &t->state[slot / 4];
+
+    *b = (uint8_t)((*b & ~(3u << 2 * (slot % 4))) | s << 2 * (slot % 4));
+}
+
+static uint32_t *id_at(const struct table *t, uint32_t slot)
+{
+    return (uint32_t *)(void *)(t->slots + (size_t)(slot + 1) * t->entry - 4);
+}
+
+uint32_t table_id(const struct table *t, uint32_t slot)
+{
+    return __atomic_load_n(id_at(t, slot), __ATOMIC_ACQUIRE);
+}
+
+bool table_crowded(const struct table *t)
+{
+    if (!(t->n8 + t->n4)) {
+        return false;
+    }
+    return t->used + t->waiting >= t->buckets * 2;
+}
+
+/* The slot with `key` from its bucket on, or TABLE_NONE; *id what is there. */
+static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
+{
+    uint32_t b = bucket_of(t, key), bytes = table_key_bytes(t);
+
+    for (uint32_t n = 0; n < t->buckets; n++) {
+        uint32_t slot = 0;
+
+        for (uint32_t w = 0; w < TABLE_WAYS; w++) {
+            slot = b * TABLE_WAYS + w;
+            *id = table_id(t, slot);
+            if (*id < TABLE_NEXT &&
+                !__builtin_memcmp(table_key(t, slot), key, bytes)) {
+                return slot;
+            }
+        }
+        if (*id != TABLE_NEXT) {
+            break;
+        }
+        b = b + 1 == t->buckets ? 0 : b + 1;
+    }
+    *id = DPF_NO_OWNER;
+    return TABLE_NONE;
+}
+
+uint32_t table_match(const struct table *t, const uint8_t *key)
+{
+    uint32_t id;
+
+    probe(t, key, &id);
+    return id;
+}
+
+uint32_t table_find(const struct table *t, const uint8_t *key)
+{
+    uint32_t id;
+
+    return probe(t, key, &id);
+}
+
+static void put(struct table *t, uint32_t slot, const uint8_t *key, uint32_t id)
+{
+    __builtin_memcpy(t->slots + (size_t)slot * t->entry, key,
+                     table_key_bytes(t));
+    set_state(t, slot, USED);
+    __atomic_store_n(id_at(t, slot), id, __ATOMIC_RELEASE);
+}
+
+/* A free slot in bucket b, or TABLE_NONE. */
+static uint32_t free_in(const struct table *t, uint32_t b)
+{
+    for (uint32_t w = 0; w < TABLE_WAYS; w++) {
+        if (state(t, b * TABLE_WAYS + w) == FREE) {
+            return b * TABLE_WAYS + w;
+        }
+    }
+    return TABLE_NONE;
+}
+
+/*
+ * Make the last slot of the full bucket b say TABLE_NEXT. Its entry, if it
+ * has one, is moved to `to`, a free slot of a later bucket of the chain.
+ */
+static void divert(struct table *t, uint32_t b, uint32_t to,
+                   void (*moved)(void *ctx, uint32_t id, uint32_t from,
+                                 uint32_t slot),
+                   void *ctx)
+{
+    uint32_t last = b * TABLE_WAYS + TABLE_WAYS - 1, id = table_id(t, last);
+
+    put(t, to, table_key(t, last), id);
+    __atomic_store_n(id_at(t, last), TABLE_NEXT, __ATOMIC_RELEASE);
+    if (moved) {
+        moved(ctx, id, last, to);
+    }
+}
+
+uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
+                   void (*moved)(void *ctx, uint32_t id, uint32_t from,
+                                 uint32_t to),
+                   void *ctx)
+{
+    uint32_t b = bucket_of(t, key), slot, next, last;
+
+    for (uint32_t n = 0; n < CHAIN_MAX; n++) {
+        slot = free_in(t, b);
+        if (slot != TABLE_NONE) {
+            put(t, slot, key, id);
+            t->used++;
+            return slot;
+        }
+        last = b * TABLE_WAYS + TABLE_WAYS - 1;
+        next = b + 1 == t->buckets ? 0 : b + 1;
+        if (table_id(t, last) != TABLE_NEXT) {
+            /* Its last entry goes to the next bucket, which needs two free
+             * slots then; a waiting one cannot say TABLE_NEXT yet. */
+            slot = free_in(t, next);
+            if (slot == TABLE_NONE || state(t, last) != USED) {
+                return TABLE_NONE;
+            }
+            divert(t, b, slot, moved, ctx);
+        }
+        b = next;
+    }
+    return TABLE_NONE;
+}
+
+void table_remove(struct table *t, uint32_t slot, uint64_t version)
+{
+    /* The younger of the two waiting generations takes it. */
+    uint32_t g = t->waits[0] && t->waits[0] < version ? 1 : 0;
+
+    t->waits[g] = version;
+    set_state(t, slot, WAITING + g);
+    __atomic_store_n(id_at(t, slot), DPF_NO_OWNER, __ATOMIC_RELEASE);
+    t->used--;
+    t->waiting++;
+}
+
+static void release(struct table *t, uint32_t generation)
+{
+    for (uint32_t i = 0; t->waiting && i < t->buckets * TABLE_WAYS; i++) {
+        if (state(t, i) == generation) {
+            set_state(t, i, FREE);
+            t->waiting--;
+        }
+    }
+}
+
+void table_reclaim(struct table *t, uint64_t version)
+{
+    for (uint32_t g = 0; g < 2; g++) {
+        if (t->waits[g] && t->waits[g] <= version) {
+            release(t, WAITING + g);
+            t->waits[g] = 0;
+        }
+    }
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Merged sets against the interpreter. Random filters over small pools are
+ * bound and unbound; after every change random packets go through the set
+ * and through every filter by itself. Checked:
+ *
+ *   lift      where the diagram says yes or no, the interpreter says it too
+ *   owner     the one exclusive acceptor that lies inside all others
+ *   copies    exactly the shared bindings and taps that accept
+ *   refusal   a witness is accepted by both filters
+ *   history   another order of binding gives the same owners
+ *   memory    nothing is left when all are gone
+ *
+ * usage: diff_sets ROUNDS [SEED]
+ */
+#ifdef NDEBUG
+#error "tests need assertions"
+#endif
+
+#include "dpf/filter/lift.h"
+#include "dpf/filter/set.h"
+#include "dpf/host.h"
+#include "dpf/host/mem.h"
+#include "tests/diff/packets.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FILTERS 48
+#define PACKETS 600
+
+struct one {
+    char text[1024];
+    struct dpf_program *program;
+    uint8_t says[PACKETS]; /* the interpreter's answers */
+    uint32_t flags;
+    bool bound;
+};
+
+static struct dpf_mem mem;
+static struct rng rng;
+static struct one all[FILTERS];
+static uint8_t packet[PACKETS][PACKET_MAX];
+static size_t packet_len[PACKETS];
+static unsigned long checks, conflicts, binds;
+
+static void die(const char *what, uint32_t a, uint32_t b)
+{
+    printf("not ok 1 - %s\n# %u: %s\n# %u: %s\n", what, a,
+           a < FILTERS ? all[a].text : "", b, b < FILTERS ? all[b].text : "");
+    exit(1);
+}
+
+static bool interp(const struct dpf_program *p, const void *data, size_t len)
+{
+    struct dpf_run run = {0};
+    uint8_t copy[PACKET_MAX];
+
+    memcpy(copy, data, len);
+    run.regions[0].base = copy;
+    run.regions[0].len = (uint32_t)len;
+    run.region_count = 1;
+    return dpf_program_interp(p, &run).r0 != 0;
+}
+
+static struct dpf_program *compile(const char *text)
+{
+    struct dpf_program *p = NULL;
+    struct dpf_code code;
+    struct dpf_error err;
+
+    if (dpf_from_expr(text, 1, 0, &code, &err)) {
+        return NULL;
+    }
+    if (dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, 0, &p,
+                           &err)) {
+        printf("not ok 1 - verify %s: %s\n", text, err.text);
+        exit(1);
+    }
+    dpf_code_finish(&code);
+    return p;
+}
+
+static void check_lift(uint32_t f)
+{
+    struct heap heap = {&mem, 0};
+    struct dd d;
+    uint32_t root = DD_NO;
+    size_t count;
+    const struct dpf_insn *insns = dpf_program_insns(all[f].program, &count);
+
+    if (dd_init(&d, &heap) || dd_lift(&d, insns, count, &root)) {
+        die("lift fails", f, f);
+    }
+    root = space_settle(&d, root);
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        uint32_t t = dd_eval(&d, root, packet[i], packet_len[i]);
+
+        if (t != DD_MAYBE && (t == DD_YES) != all[f].says[i]) {
+            die("lift differs", f, i);
+        }
+    }
+    dd_finish(&d);
+    if (heap.bytes) {
+        die("lift leaks", f, f);
+    }
+}
+
+/* Simple filters bind in numbers; libpcap's grammar makes the others. */
+static void make_filter(uint32_t f)
+{
+    static const char *const hosts[] = {"10.0.0.1", "10.0.0.2", "192.168.0.1"};
+    struct one *o = &all[f];
+    size_t n = sizeof(o->text);
+
+    do {
+        unsigned h = rng_below(&rng, 3), p = 78 + rng_below(&rng, 6);
+        const char *l4 = rng_below(&rng, 2) ? "tcp" : "udp";
+
+        switch (rng_below(&rng, 10)) {
+        case 0:
+            snprintf(o->text, n, "%s dst port %u", l4, p);
+            break;
+        case 1:
+            snprintf(o->text, n, "ip and %s dst port %u", l4, p);
+            break;
+        case 2:
+            snprintf(o->text, n, "dst host %s and %s dst port %u", hosts[h], l4,
+                     p);
+            break;
+        case 3:
+        case 4:
+            snprintf(o->text, n,
+                     "src host %s and dst host %s and %s src port %u and dst "
+                     "port %u",
+                     hosts[rng_below(&rng, 3)], hosts[h], l4,
+                     78 + rng_below(&rng, 6), p);
+            break;
+        case 5:
+            snprintf(o->text, n, "%s dst portrange %u-%u and dst host %s", l4,
+                     p, p + rng_below(&rng, 3), hosts[h]);
+            break;
+        case 6:
+            snprintf(o->text, n,
+                     "ip[0] = 0x45 and ip[6:2] & 0x1fff = 0 and "
+                     "ip[9] = %u and ether[36:2] = %u",
+                     strcmp(l4, "tcp") ? 17 : 6, p);
+            break;
+        case 7:
+            snprintf(o->text, n, "vlan %u and %s dst port %u",
+                     rng_below(&rng, 3), l4, p);
+            break;
+        default:
+            random_expression(&rng, o->text, n);
+        }
+        o->program = compile(o->text);
+    } while (!o->program);
+    o->flags = rng_below(&rng, 3)   ? 0
+               : rng_below(&rng, 3) ? DPF_REFINE
+                                    : DPF_TAP;
+    o->bound = false;
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        o->says[i] = interp(o->program, packet[i], packet_len[i]);
+    }
+}
+
+static void make_packets(void)
+{
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        uint8_t *p = packet[i];
+
+        packet_len[i] = random_packet(&rng, p);
+        if (rng_below(&rng, 4) == 0 && packet_len[i] >= 42) {
+            /* The ports and addresses of make_filter, more often. */
+            static const uint8_t ip[3][4] = {
+                {10, 0, 0, 1}, {10, 0, 0, 2}, {192, 168, 0, 1}};
+
+            memset(p + 12, 0, 30);
+            p[12] = 8;
+            p[14] = (uint8_t)(0x45 + (rng_below(&rng, 8) == 0));
+            p[23] = rng_below(&rng, 2) ? 6 : 17;
+            memcpy(p + 26, ip[rng_below(&rng, 3)], 4);
+            memcpy(p + 30, ip[rng_below(&rng, 3)], 4);
+            p[35] = (uint8_t)(78 + rng_below(&rng, 6));
+            p[37] = (uint8_t)(78 + rng_below(&rng, 6));
+        }
+    }
+}
+
+static void check_packet(struct dpf_set *s, uint32_t i)
+{
+    uint32_t copies[FILTERS], got;
+    bool copied[FILTERS] = {false};
+    size_t n = 0;
+
+    got = dpf_set_match(s, packet[i], packet_len[i], copies, FILTERS, &n);
+    checks++;
+    for (size_t k = 0; k < n; k++) {
+        copied[copies[k]] = true;
+    }
+    if (got != DPF_NO_OWNER &&
+        (got >= FILTERS || !all[got].bound || all[got].flags & DPF_TAP ||
+         !all[got].says[i])) {
+        die("owner does not accept", got, i);
+    }
+    for (uint32_t f = 0; f < FILTERS; f++) {
+        if (!all[f].bound) {
+            if (copied[f]) {
+                die("copy to the unbound", f, i);
+            }
+        } else if (all[f].flags & DPF_TAP) {
+            if (copied[f] != all[f].says[i]) {
+                die("copy differs", f, i);
+            }
+        } else if (all[f].says[i] && f != got) {
+            if (got == DPF_NO_OWNER) {
+                die("acceptor not found", f, i);
+            }
+            if (!(all[f].flags & DPF_REFINE)) {
+                die("stolen", f, got);
+            }
+            for (uint32_t k = 0; k < PACKETS; k++) {
+                if (all[got].says[k] && !all[f].says[k]) {
+                    die("owner is not inside", got, f);
+                }
+            }
+        }
+    }
+}
+
+static bool bind(struct dpf_set *s, uint32_t f)
+{
+    struct dpf_error err = {0};
+    int r = dpf_set_insert(s, f, 0, all[f].program, all[f].flags, &err);
+
+    if (r == 0) {
+        all[f].bound = true;
+        binds++;
+    } else if (r == -DPF_E_CONFLICT) {
+        conflicts++;
+        if (err.other >= FILTERS || !all[err.other].bound) {
+            die("conflict with nobody", f, err.other);
+        }
+        if (err.witness_len &&
+            (!interp(all[f].program, err.witness, err.witness_len) ||
+             !interp(all[err.other].program, err.witness, err.witness_len))) {
+            die("false witness", f, err.other);
+        }
+    } else {
+        printf("# %d %s\n", r, err.text);
+        die("insert", f, f);
+    }
+    return r == 0;
+}
+
+/* The same bindings, made in another order, own the same packets. */
+static void check_order(struct dpf_set *s)
+{
+    struct dpf_set *t;
+    uint32_t order[FILTERS];
+
+    if (dpf_set_create(&mem, &t)) {
+        die("create", 0, 0);
+    }
+    for (uint32_t i = 0; i < FILTERS; i++) {
+        uint32_t j = rng_below(&rng, i + 1);
+
+        order[i] = order[j];
+        order[j] = i;
+    }
+    for (uint32_t i = 0; i < FILTERS; i++) {
+        struct dpf_error err;
+        uint32_t f = order[i];
+
+        if (all[f].bound &&
+            dpf_set_insert(t, f, 0, all[f].program, all[f].flags, &err)) {
+            printf("# %s\n", err.text);
+            die("another order is refused", f, err.other);
+        }
+    }
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        uint32_t a = dpf_set_match(s, packet[i], packet_len[i], NULL, 0, NULL);
+        uint32_t b = dpf_set_match(t, packet[i], packet_len[i], NULL, 0, NULL);
+
+        if (a != b) {
+            die("history decides", a, b);
+        }
+    }
+    dpf_set_destroy(t);
+}
+
+static void one_round(void)
+{
+    struct dpf_set_stats before, after;
+    struct dpf_set *s;
+
+    make_packets();
+    for (uint32_t f = 0; f < FILTERS; f++) {
+        make_filter(f);
+        check_lift(f);
+    }
+    if (dpf_set_create(&mem, &s)) {
+        die("create", 0, 0);
+    }
+    dpf_set_stats(s, &before);
+    for (int step = 0; step < 3 * FILTERS; step++) {
+        uint32_t f = rng_below(&rng, FILTERS);
+
+        if (!all[f].bound) {
+            bind(s, f);
+        } else if (rng_below(&rng, 3) == 0) {
+            if (dpf_set_remove(s, f)) {
+                die("remove", f, f);
+            }
+            all[f].bound = false;
+        }
+        if (rng_below(&rng, 4) == 0) {
+            dpf_set_reclaim(s, dpf_set_version(s));
+        }
+        for (int k = 0; k < 40; k++) {
+            check_packet(s, rng_below(&rng, PACKETS));
+        }
+    }
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        check_packet(s, i);
+    }
+    check_order(s);
+    for (uint32_t f = 0; f < FILTERS; f++) {
+        if (all[f].bound && dpf_set_remove(s, f)) {
+            die("remove", f, f);
+        }
+        dpf_program_destroy(all[f].program);
+    }
+    dpf_set_reclaim(s, dpf_set_version(s));
+    dpf_set_stats(s, &after);
+    if (after.bytes != before.bytes || after.code_bytes) {
+        printf("# %lu bytes, then %lu\n", (unsigned long)before.bytes,
+               (unsigned long)after.bytes);
+        die("memory not returned", 0, 0);
+    }
+    dpf_set_destroy(s);
+}
+
+int main(int argc, char **argv)
+{
+    unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 20;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("TAP version 13\n1..1\n# seed %lu\n", (unsigned long)seed);
+    if (dpf_host_mem_init(&mem)) {
+        return 1;
+    }
+    for (unsigned long i = 0; i < rounds; i++) {
+        rng.state = (seed + i) * 0x9e3779b97f4a7c15u | 1;
+        printf("# round %lu\n", i);
+        one_round();
+    }
+    dpf_host_mem_finish(&mem);
+    printf("# %lu binds, %lu conflicts, %lu lookups\nok 1 - sets\n", binds,
+           conflicts, checks);
+    return 0;
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sets of filters through the public calls: who gets a packet, who is
+ * refused, and that packets cannot be stolen however a filter is written.
+ */
+#ifdef NDEBUG
+#error "tests need assertions"
+#endif
+
+#include "dpf/dpf.h"
+#include "dpf/host.h"
+#include "dpf/host/mem.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct dpf_mem mem;
+static struct dpf_set *set;
+static struct dpf_error err;
+
+static void setup(void)
+{
+    ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
+    ck_assert_int_eq(dpf_set_create(&mem, &set), 0);
+}
+
+static void teardown(void)
+{
+    dpf_set_destroy(set);
+    dpf_host_mem_finish(&mem);
+}
+
+static struct dpf_program *make(const char *expr)
+{
+    struct dpf_program *p;
+    struct dpf_code code;
+    int rc = dpf_from_expr(expr, 1, 0, &code, &err);
+
+    ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
+    rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, 0, &p,
+                            &err);
+    ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
+    dpf_code_finish(&code);
+    return p;
+}
+
+static int bind_in(uint32_t id, uint32_t region, const char *expr,
+                   uint32_t flags)
+{
+    struct dpf_program *p = make(expr);
+    int rc = dpf_set_insert(set, id, region, p, flags, &err);
+
+    /* A witness is a packet that the new filter really accepts. */
+    if (rc && err.witness_len) {
+        ck_assert(dpf_filter_run(p, err.witness, err.witness_len));
+    }
+    dpf_program_destroy(p);
+    return rc;
+}
+
+static int bind(uint32_t id, const char *expr, uint32_t flags)
+{
+    return bind_in(id, 0, expr, flags);
+}
+
+static int region(uint32_t id, uint32_t parent, const char *expr,
+                  uint32_t flags)
+{
+    struct dpf_program *p = make(expr);
+    int rc = dpf_set_region_insert(set, id, parent, p, flags, &err);
+
+    dpf_program_destroy(p);
+    return rc;
+}
+
+/* An Ethernet frame with IPv4 and ports; ihl in words. */
+static size_t frame(uint8_t *p, uint8_t proto, uint32_t dst, uint16_t dport,
+                    uint8_t ihl)
+{
+    size_t l4 = 14 + 4u * ihl;
+
+    memset(p, 0, 128);
+    p[12] = 8;
+    p[14] = (uint8_t)(0x40 | ihl);
+    p[23] = proto;
+    p[26] = 10;
+    p[29] = 9;
+    for (int i = 0; i < 4; i++) {
+        p[30 + i] = (uint8_t)(dst >> (24 - 8 * i));
+    }
+    p[l4] = 0x30;
+    p[l4 + 2] = (uint8_t)(dport >> 8);
+    p[l4 + 3] = (uint8_t)dport;
+    return 64 + 4u * ihl;
+}
+
+static uint32_t owner(uint8_t proto, uint32_t dst, uint16_t dport)
+{
+    uint8_t p[128];
+    size_t len = frame(p, proto, dst, dport, 5);
+
+    return dpf_set_match(set, p, len, NULL, 0, NULL);
+}
+
+#define HOST 0x0a000001u
+
+START_TEST(test_owner)
+{
+    ck_assert_int_eq(bind(7, "ip and tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(8, "ip and tcp dst port 81", 0), 0);
+    ck_assert_int_eq(bind(9, "udp dst portrange 100-200", 0), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 7);
+    ck_assert_uint_eq(owner(6, HOST, 81), 8);
+    ck_assert_uint_eq(owner(6, HOST, 82), DPF_NO_OWNER);
+    ck_assert_uint_eq(owner(17, HOST, 150), 9);
+    ck_assert_uint_eq(owner(17, HOST, 201), DPF_NO_OWNER);
+    ck_assert_int_eq(dpf_set_remove(set, 7), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), DPF_NO_OWNER);
+    ck_assert_int_eq(dpf_set_remove(set, 7), -DPF_E_NOT_FOUND);
+}
+END_TEST
+
+/* Ways to take packets of "tcp dst port 80 and dst host 10.0.0.1". */
+static const char *const steals[] = {
+    "dst host 10.0.0.1 and tcp dst port 80", /* order */
+    "ip[19] = 1 and ip[16:2] = 0x0a00 and ip[18] = 0 and tcp[2:2] = 80",
+    "tcp[3] = 80 and tcp[2] = 0 and ip dst host 10.0.0.1", /* widths */
+    "ip[16:4] & 0xffffff00 = 0x0a000000 and tcp",          /* partial masks */
+    "tcp[2:2] & 0xfff0 = 0x50",
+    "tcp[3] & 1 = 0",
+    ("ip[0] = 0x45 and ip proto 6 and ip[6:2] & 0x1fff = 0 and "
+     "ether[36:2] = 80"),                            /* no variable base */
+    "ether[30:4] = 0x0a000001",                      /* a prefix of it */
+    "ip[6:2] & 0x1fff = 0 and ip dst host 10.0.0.1", /* first fragments */
+    "ip dst host 10.0.0.1 and ip[2:2] = ip[4:2]",    /* opaque behind */
+    "len > 0",
+    "tcp portrange 79-90",
+    "not udp",
+};
+
+START_TEST(test_steal)
+{
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
+                     0);
+    ck_assert_int_eq(bind(2, steals[_i], 0), -DPF_E_CONFLICT);
+    ck_assert_uint_eq(err.other, 1);
+    ck_assert_uint_eq(owner(6, HOST, 80), 1);
+    /* The other way round it is refused as well. */
+    ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+    ck_assert_int_eq(bind(2, steals[_i], 0), 0);
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
+                     -DPF_E_CONFLICT);
+    ck_assert_uint_eq(err.other, 2);
+}
+END_TEST
+
+START_TEST(test_witness)
+{
+    ck_assert_int_eq(bind(1, "tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(2, "dst host 10.0.0.1", 0), -DPF_E_CONFLICT);
+    ck_assert_uint_gt(err.witness_len, 0);
+    ck_assert_uint_eq(
+        dpf_set_match(set, err.witness, err.witness_len, NULL, 0, NULL), 1);
+    ck_assert(strstr(err.text, "binding 1") != NULL);
+}
+END_TEST
+
+/* Header lengths make one byte of two: no conflict where none is. */
+START_TEST(test_alias)
+{
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(2,
+                          "ip[0] & 0xf = 5 and ip[9] = 6 and "
+                          "ip[6:2] & 0x1fff = 0 and ether[36:2] = 81",
+                          0),
+                     0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 1);
+    ck_assert_uint_eq(owner(6, HOST, 81), 2);
+    ck_assert_int_eq(bind(3,
+                          "ip[0] & 0xf = 6 and ip[9] = 6 and "
+                          "ip[6:2] & 0x1fff = 0 and ether[40:2] = 80",
+                          0),
+                     -DPF_E_CONFLICT);
+}
+END_TEST
+
+START_TEST(test_refine)
+{
+    uint8_t p[128];
+    size_t len;
+
+    ck_assert_int_eq(bind(1, "tcp dst port 80", DPF_REFINE), 0);
+    ck_assert_int_eq(bind(2, "tcp dst port 80 and dst host 10.0.0.1", 0), 0);
+    ck_assert_int_eq(
+        bind(3, "tcp dst port 80 and dst host 10.0.0.2", DPF_REFINE), 0);
+    ck_assert_int_eq(bind(4,
+                          "tcp dst port 80 and dst host 10.0.0.2 and "
+                          "src host 10.0.0.9",
+                          0),
+                     0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 2);
+    ck_assert_uint_eq(owner(6, HOST + 1, 80), 4);
+    ck_assert_uint_eq(owner(6, HOST + 2, 80), 1);
+    len = frame(p, 6, HOST + 1, 80, 5);
+    p[29] = 8;
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 3);
+    /* Equal is not strictly inside; overlapping is not inside. */
+    ck_assert_int_eq(bind(5, "tcp dst port 80", 0), -DPF_E_CONFLICT);
+    ck_assert_int_eq(bind(5, "tcp dst portrange 80-81", 0), -DPF_E_CONFLICT);
+    /* One that allows refinement may be put around what exists. */
+    ck_assert_int_eq(bind(6, "tcp", DPF_REFINE), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 2);
+    ck_assert_uint_eq(owner(6, HOST, 99), 6);
+    ck_assert_int_eq(dpf_set_remove(set, 2), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 1);
+    ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 6);
+}
+END_TEST
+
+START_TEST(test_region)
+{
+    struct dpf_program *p = make("udp");
+
+    ck_assert_int_eq(region(1, 0, "dst host 10.0.0.1 and ip", 0), 0);
+    ck_assert_int_eq(bind_in(10, 1, "tcp dst port 80", 0), -DPF_E_REGION);
+    ck_assert_uint_gt(err.witness_len, 0);
+    ck_assert_int_eq(bind_in(10, 1, "tcp dst port 80 and dst host 10.0.0.1", 0),
+                     0);
+    /* Opaque: what it may accept is all that counts. */
+    ck_assert_int_eq(bind_in(11, 1, "ip[12:4] = ip[16:4]", 0), -DPF_E_REGION);
+    ck_assert_int_eq(bind_in(11, 1,
+                             "udp and dst host 10.0.0.1 and "
+                             "ip[2:2] = ip[4:2]",
+                             0),
+                     0);
+    ck_assert_int_eq(region(2, 1, "dst host 10.0.0.2 and ip", 0),
+                     -DPF_E_REGION);
+    ck_assert_int_eq(region(2, 1, "dst host 10.0.0.1 and icmp", 0), 0);
+    ck_assert_int_eq(region(2, 1, "dst host 10.0.0.1 and icmp", 0),
+                     -DPF_E_EXISTS);
+    ck_assert_int_eq(region(3, 9, "ip", 0), -DPF_E_NOT_FOUND);
+    ck_assert_int_eq(dpf_set_region_remove(set, 1), -DPF_E_BUSY);
+    ck_assert_int_eq(dpf_set_region_remove(set, 2), 0);
+    ck_assert_int_eq(dpf_set_region_remove(set, 1), -DPF_E_BUSY);
+    ck_assert_int_eq(dpf_set_remove(set, 10), 0);
+    ck_assert_int_eq(dpf_set_remove(set, 11), 0);
+    ck_assert_int_eq(dpf_set_region_remove(set, 1), 0);
+    ck_assert_int_eq(dpf_set_region_remove(set, 1), -DPF_E_NOT_FOUND);
+    ck_assert_int_eq(dpf_set_insert(set, 5, 0, p, 1u << 7, &err), -DPF_E_INVAL);
+    ck_assert_int_eq(dpf_set_insert(set, DPF_NO_OWNER, 0, p, 0, &err),
+                     -DPF_E_INVAL);
+    ck_assert_int_eq(dpf_set_insert(set, 5, 77, p, 0, &err), -DPF_E_NOT_FOUND);
+    ck_assert_int_eq(dpf_set_insert(set, 5, 0, p, 0, &err), 0);
+    ck_assert_int_eq(dpf_set_insert(set, 5, 0, p, 0, &err), -DPF_E_EXISTS);
+    dpf_program_destroy(p);
+}
+END_TEST
+
+START_TEST(test_copies)
+{
+    uint8_t arp[64] = {[12] = 8, [13] = 6};
+    uint32_t ids[4];
+    size_t n;
+
+    ck_assert_int_eq(region(1, 0, "arp", DPF_SHARED), 0);
+    ck_assert_int_eq(bind_in(10, 1, "arp", 0), 0);
+    ck_assert_int_eq(bind_in(11, 1, "arp", 0), 0);
+    ck_assert_int_eq(bind(12, "ip or arp", DPF_TAP), 0);
+    ck_assert_int_eq(bind(13, "ip and tcp dst port 80", 0), 0);
+    ck_assert_uint_eq(dpf_set_match(set, arp, 64, ids, 4, &n), DPF_NO_OWNER);
+    ck_assert_uint_eq(n, 3);
+    ck_assert_uint_eq(ids[0] + ids[1] + ids[2], 33);
+    ck_assert_uint_eq(dpf_set_match(set, arp, 64, ids, 2, &n), DPF_NO_OWNER);
+    ck_assert_uint_eq(n, 2);
+    {
+        uint8_t p[128];
+        size_t len = frame(p, 6, HOST, 80, 5);
+
+        ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 4, &n), 13);
+        ck_assert_uint_eq(n, 1);
+        ck_assert_uint_eq(ids[0], 12);
+    }
+}
+END_TEST
+
+START_TEST(test_opaque)
+{
+    uint8_t p[128];
+    size_t len = frame(p, 17, HOST, 53, 5);
+
+    ck_assert_int_eq(bind(1, "udp and dst host 10.0.0.1", DPF_REFINE), 0);
+    ck_assert_int_eq(bind(2,
+                          "udp and dst host 10.0.0.1 and ip[2:2] = ip[4:2]"
+                          " and dst port 53",
+                          0),
+                     0);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 2);
+    p[17] = 1; /* the lengths differ: not 2's, so the one around it has it */
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 1);
+    ck_assert_int_eq(bind(3,
+                          "udp and dst host 10.0.0.1 and dst port 53 and "
+                          "ip[8] = ip[9]",
+                          0),
+                     -DPF_E_CONFLICT);
+}
+END_TEST
+
+START_TEST(test_like)
+{
+    struct dpf_field f[8];
+    struct dpf_const k[2];
+    int n;
+
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
+                     0);
+    n = dpf_set_fields(set, 1, f, 8);
+    /* ethertype, fragment offset, protocol, address, port */
+    ck_assert_int_eq(n, 5);
+    ck_assert_uint_eq(f[3].offset, 30);
+    ck_assert_uint_eq(f[3].value, HOST);
+    ck_assert_uint_eq(f[3].mask, UINT32_MAX);
+    ck_assert_uint_eq(f[4].width, 2);
+    ck_assert_uint_eq(f[4].value, 80);
+    for (uint32_t i = 2; i < 300; i++) {
+        k[0] = (struct dpf_const){3, HOST + i % 7};
+        k[1] = (struct dpf_const){4, 80 + i};
+        ck_assert_int_eq(dpf_set_insert_like(set, i, 1, k, 2, &err), 0);
+    }
+    for (uint32_t i = 2; i < 300; i++) {
+        ck_assert_uint_eq(owner(6, HOST + i % 7, (uint16_t)(80 + i)), i);
+    }
+    ck_assert_uint_eq(owner(6, HOST, 80), 1);
+    ck_assert_int_eq(dpf_set_insert_like(set, 300, 1, k, 2, &err),
+                     -DPF_E_CONFLICT);
+    ck_assert_uint_eq(err.other, 299);
+    k[0].index = 5;
+    ck_assert_int_eq(dpf_set_insert_like(set, 300, 1, k, 1, &err),
+                     -DPF_E_INVAL);
+    k[0] = (struct dpf_const){1, 0x2000}; /* outside the fragment mask */
+    ck_assert_int_eq(dpf_set_insert_like(set, 300, 1, k, 1, &err),
+                     -DPF_E_INVAL);
+    ck_assert_int_eq(dpf_set_insert_like(set, 300, 999, k, 0, &err),
+                     -DPF_E_NOT_FOUND);
+}
+END_TEST
+
+/* A key freed is not used again before a quiescent point, then it is. */
+START_TEST(test_churn)
+{
+    struct dpf_set_stats before, after;
+    struct dpf_const k = {4, 0};
+
+    dpf_set_stats(set, &before);
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
+                     0);
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 2; i < 200; i++) {
+            k.value = 1000 + i;
+            ck_assert_int_eq(dpf_set_insert_like(set, i, 1, &k, 1, &err), 0);
+        }
+        for (uint32_t i = 2; i < 200; i++) {
+            ck_assert_uint_eq(owner(6, HOST, (uint16_t)(1000 + i)), i);
+            ck_assert_int_eq(dpf_set_remove(set, i), 0);
+            ck_assert_uint_eq(owner(6, HOST, (uint16_t)(1000 + i)),
+                              DPF_NO_OWNER);
+        }
+        dpf_set_reclaim(set, dpf_set_version(set));
+    }
+    ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+    dpf_set_reclaim(set, dpf_set_version(set));
+    dpf_set_stats(set, &after);
+    ck_assert_uint_eq(before.bytes, after.bytes);
+    ck_assert_uint_eq(after.code_bytes, 0);
+}
+END_TEST
+
+/* Short packets and odd ones never reach beyond their end. */
+START_TEST(test_short)
+{
+    uint8_t p[128];
+
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(2, "ip and tcp dst port 81", 0), 0);
+    ck_assert_int_eq(bind(3, "ip6 and udp dst port 81", 0), 0);
+    for (uint8_t ihl = 0; ihl < 16; ihl++) {
+        size_t full = frame(p, 6, HOST, 80, ihl);
+
+        for (size_t len = 0; len <= full; len++) {
+            uint8_t *tight = malloc(len ? len : 1);
+            bool there = len >= 14 + 4u * ihl + 4 && len >= 24;
+
+            memcpy(tight, p, len);
+            /* With a short header the ports lie in the addresses. */
+            if (ihl >= 5) {
+                ck_assert_uint_eq(dpf_set_match(set, tight, len, NULL, 0, NULL),
+                                  there ? 1 : DPF_NO_OWNER);
+            } else {
+                (void)dpf_set_match(set, tight, len, NULL, 0, NULL);
+            }
+            free(tight);
+        }
+    }
+}
+END_TEST
+
+static int countdown;
+static void *(*real_alloc)(void *ctx, size_t size);
+
+static void *failing_alloc(void *ctx, size_t size)
+{
+    return countdown >= 0 && countdown-- == 0 ? NULL : real_alloc(ctx, size);
+}
+
+/* Each allocation of each kind of change fails once; nothing changes then. */
+START_TEST(test_memory)
+{
+    static const char *const change[] = {
+        "ip and tcp dst port 80 and dst host 10.0.0.7", /* known shape */
+        "ip and udp dst port 80 and dst host 10.0.0.1", /* wider key */
+        "ip6 and tcp dst port 80 and dst host ::1",     /* new shape */
+        "tcp dst portrange 100-200",                    /* diagram */
+        "udp and ip[2:2] = ip[4:2] and dst port 9",     /* opaque */
+        "tcp dst port 99 or udp dst port 99",           /* cubes */
+    };
+    struct dpf_program *p = make(change[_i]);
+    int rc = -DPF_E_MEM;
+
+    dpf_set_destroy(set);
+    real_alloc = mem.alloc;
+    mem.alloc = failing_alloc;
+    countdown = -1;
+    ck_assert_int_eq(dpf_set_create(&mem, &set), 0);
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
+                     0);
+    ck_assert_int_eq(bind(2, "ip and tcp dst port 80 and dst host 10.0.0.2", 0),
+                     0);
+    ck_assert_int_eq(bind(3, "udp dst portrange 300-400", 0), 0);
+    for (int n = 0; rc == -DPF_E_MEM; n++) {
+        struct dpf_set_stats s;
+
+        ck_assert_int_lt(n, 1000);
+        countdown = n;
+        rc = dpf_set_insert(set, 9, 0, p, 0, &err);
+        countdown = -1;
+        dpf_set_stats(set, &s);
+        ck_assert_uint_eq(s.bindings, rc ? 3 : 4);
+        ck_assert_uint_eq(owner(6, HOST, 80), 1);
+        ck_assert_uint_eq(owner(6, HOST + 1, 80), 2);
+        ck_assert_uint_eq(owner(17, HOST, 301), 3);
+    }
+    ck_assert_int_eq(rc, 0);
+    ck_assert_int_eq(dpf_set_remove(set, 9), 0);
+    dpf_program_destroy(p);
+    dpf_set_destroy(set);
+    set = NULL;
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("set");
+    TCase *c = tcase_create("set");
+    SRunner *r;
+    int failed;
+
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, test_owner);
+    tcase_add_loop_test(c, test_steal, 0, sizeof(steals) / sizeof(steals[0]));
+    tcase_add_test(c, test_witness);
+    tcase_add_test(c, test_alias);
+    tcase_add_test(c, test_refine);
+    tcase_add_test(c, test_region);
+    tcase_add_test(c, test_copies);
+    tcase_add_test(c, test_opaque);
+    tcase_add_test(c, test_like);
+    tcase_add_test(c, test_churn);
+    tcase_add_test(c, test_short);
+    tcase_add_loop_test(c, test_memory, 0, 6);
+    suite_add_tcase(s, c);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
