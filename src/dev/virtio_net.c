@@ -77,6 +77,7 @@ struct pair {
     struct header *tx_header; /* for each head */
     uint64_t tx_paddr;
     uint32_t tx_token[VIRTQ_SIZE_MAX];
+    bool interrupts; /* on, so that completions must raise one in the end */
 };
 
 struct virtio_net {
@@ -172,13 +173,26 @@ static int transmit(struct netdev *dev, unsigned queue,
     return 0;
 }
 
+/* Three quarters of what is being sent, so that one interrupt frees many. */
+static uint16_t send_threshold(const struct pair *p)
+{
+    uint16_t under_way = (uint16_t)(p->tx.added - p->tx.taken);
+
+    return (uint16_t)(under_way - under_way / 4);
+}
+
 static void kick(struct netdev *dev, unsigned queue)
 {
     struct virtio_net *net = dev->driver;
+    struct pair *p = net->pair[queue];
 
-    if (!net->v.dead) {
-        virtio_kick(&net->pair[queue]->tx);
+    if (net->v.dead) {
+        return;
     }
+    if (p->interrupts && virtq_interrupt(&p->tx, send_threshold(p))) {
+        (void)collect_sent(p);
+    }
+    virtio_kick(&p->tx);
 }
 
 /* One received frame; false if the device lied about it. */
@@ -229,14 +243,6 @@ static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
     return n;
 }
 
-/* Three quarters of what is being sent, so that one interrupt frees many. */
-static uint16_t send_threshold(const struct pair *p)
-{
-    uint16_t under_way = (uint16_t)(p->tx.told - p->tx.taken);
-
-    return (uint16_t)(under_way - under_way / 4);
-}
-
 static bool interrupts(struct netdev *dev, unsigned queue, bool on)
 {
     struct virtio_net *net = dev->driver;
@@ -246,6 +252,7 @@ static bool interrupts(struct netdev *dev, unsigned queue, bool on)
     if (net->v.dead) {
         return false;
     }
+    p->interrupts = on;
     rx = virtq_interrupt(&p->rx, on ? 1 : 0);
     sent = virtq_interrupt(&p->tx, on ? send_threshold(p) : 0);
     return rx || sent;

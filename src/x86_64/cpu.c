@@ -127,7 +127,7 @@ static void descriptors_init(struct cpu *cpu)
 
 void cpu_init(struct cpu *cpu)
 {
-    uint64_t cr4 = read_cr4() | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    uint64_t cr4 = read_cr4() | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
     cpu->self = cpu;
     descriptors_init(cpu);

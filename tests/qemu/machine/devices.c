@@ -58,8 +58,9 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
     (void)dev;
     (void)queue;
     (void)flags;
-    received++;
     memcpy(reply, frame, len < sizeof(reply) ? len : sizeof(reply));
+    /* Answers to ARP only: others speak unasked. */
+    received += reply[12] == 8 && reply[13] == 6 && reply[21] == 2;
 }
 
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
@@ -101,13 +102,21 @@ static void arp_question(uint8_t *frame)
     memcpy(frame + 38, (const uint8_t[]){10, 0, 2, 2}, 4);
 }
 
+/* The device may choose any receive queue. */
+static void poll_all(void)
+{
+    for (unsigned q = 0; q < net->queues; q++) {
+        (void)net->ops->poll(net, q, 16);
+    }
+}
+
 static bool wait_for(const unsigned *count, unsigned until, bool poll)
 {
     uint64_t end = arch_tsc() + 2000 * arch_tsc_khz();
 
     while (*(const volatile unsigned *)count < until && arch_tsc() < end) {
         if (poll) {
-            (void)net->ops->poll(net, 0, 16);
+            poll_all();
         } else {
             arch_timer_arm(arch_tsc() + 10 * arch_tsc_khz());
             arch_idle();
@@ -141,7 +150,7 @@ static void check_net(void)
     send(frame, 2);
     check(wait_for(&received, 1, true) && wait_for(&sent, 1, true),
           "polling: ARP is answered and the frame completed");
-    check(reply[20] == 0 && reply[21] == 2 && reply[28] == 10 && reply[31] == 2,
+    check(reply[20] == 0 && reply[28] == 10 && reply[31] == 2,
           "it is the gateway's answer");
     while (net->ops->interrupts(net, 0, true)) {
         (void)net->ops->poll(net, 0, 16);

@@ -36,15 +36,15 @@ class Runner:
             self.modules += ["--module", os.path.join(work, name)]
 
     def boot(self, what, status=0, texts=(), options=(), net="", blk="",
-             iso=False):
+             iso=False, netdev=None, inside=()):
         disk = DISK % os.path.join(self.work, "disk")
-        command = [os.path.join(SCRIPTS, "qemu"), "--accel", "tcg",
+        command = [*inside, os.path.join(SCRIPTS, "qemu"), "--accel", "tcg",
                    "--timeout", "60", *options]
         if iso:
             command += ["--iso", os.path.join(self.work, "iso")]
         else:
             command += ["--kernel", KERNEL, *self.modules]
-        command += ["--", *NET, "-device", "virtio-net-pci,netdev=n" + net,
+        command += ["--", *(netdev or NET), "-device", "virtio-net-pci,netdev=n" + net,
                     "-drive", disk, "-device", "virtio-blk-pci,drive=d" + blk]
         p = subprocess.run(command, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -62,6 +62,27 @@ class Runner:
             for line in wrong + out.splitlines():
                 print("#", line)
         sys.stdout.flush()
+
+    def tap(self):
+        """Several queue pairs and offloads: a tap in a name space of ours."""
+        what = "four queue pairs with offloads, over a tap"
+        script = ("ip tuntap add dev pv0 mode tap multi_queue && "
+                  "ip addr add 10.0.2.2/24 dev pv0 && ip link set pv0 up")
+        inside = ["unshare", "-rn", "sh", "-c", script + ' && exec "$@"', "-"]
+        try:
+            usable = subprocess.run([*inside, "true"], capture_output=True)
+        except OSError:
+            usable = None
+        if usable is None or usable.returncode != 0:
+            self.count += 1
+            print("ok %d - %s # SKIP no tap in a user name space" %
+                  (self.count, what))
+            return
+        self.boot(what, options=["--smp", "4"], inside=inside,
+                  net=",mq=on,vectors=10",
+                  netdev=["-netdev", "tap,id=n,ifname=pv0,queues=4,"
+                          "script=no,downscript=no"],
+                  texts=["4 queue pairs", "HOST_TSO4", "MQ"])
 
     def image(self):
         p = subprocess.run([os.path.join(SCRIPTS, "image"), "--kernel", KERNEL,
@@ -108,6 +129,7 @@ def full(r):
            texts=["not a virtio 1 device; start QEMU with"])
     r.boot("a device without MSI-X is named", status=3, blk=",vectors=0",
            texts=["no MSI-X interrupts"])
+    r.tap()
     r.image()
     r.boot("GRUB from BIOS", iso=True, texts=["kernel mappings"])
     if os.path.exists("/usr/share/ovmf/OVMF.fd"):
