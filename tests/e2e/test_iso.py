@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A few files through GRUB, from BIOS and from UEFI firmware; the same through
+DHCP instead of a static address. Speaks TAP."""
+import os
+import subprocess
+import sys
+
+import e2e
+import site_tree
+
+OVMF = "/usr/share/ovmf/OVMF.fd"
+IMAGE = os.path.join(e2e.vm.ROOT, "scripts", "image")
+SIZES = (0, 1, 1460, 4097, 1_000_001)
+
+
+def small_site():
+    root = e2e.fresh(os.path.join(e2e.WORK, "iso-site"))
+    for size in SIZES:
+        with open(os.path.join(root, f"{size}.bin"), "wb") as f:
+            f.write(site_tree.noise(size))
+    return root, e2e.mksite(root, os.path.join(e2e.WORK, "iso-site.img"))
+
+
+def same(s, root, name):
+    out = os.path.join(e2e.WORK, "iso-one")
+    status, _ = s.curl("--fail", "-o", out, f"{s.url}/{name}", timeout=30)
+    return status == 0 and e2e.sha256(out) == e2e.sha256(
+        os.path.join(root, name))
+
+
+def try_boot(t, what, root, image, patience, **kw):
+    with e2e.Server(image, **kw) as s:
+        first = s.first_byte(patience)
+        if not t.ok(first is not None, f"{what}: the first byte is served",
+                    s.vm.tail(30)):
+            return
+        t.note(f"{what}: first byte {first:.2f} s after QEMU's start")
+        for size in SIZES:
+            t.ok(same(s, root, f"{size}.bin"), f"{what}: {size} bytes")
+
+
+def main():
+    t = e2e.Tap()
+    os.makedirs(e2e.WORK, exist_ok=True)
+    root, image = small_site()
+    iso = os.path.join(e2e.WORK, "pavise.iso")
+    run = subprocess.run([IMAGE, "--modules", e2e.vm.MODULES, "--append",
+                          e2e.vm.SLIRP_ADDR, iso],
+                         capture_output=True, text=True)
+    if not t.ok(run.returncode == 0, "scripts/image", run.stderr):
+        return t.done()
+    try_boot(t, "BIOS", root, image, 40, iso=iso)
+    if os.path.exists(OVMF):
+        try_boot(t, "UEFI", root, image, 90, iso=iso, firmware=OVMF)
+    else:
+        t.skip("UEFI", f"{OVMF} is not installed")
+    try_boot(t, "two processors", root, image, 30, smp=2)
+    dhcp(t, root, image)
+    return t.done()
+
+
+def dhcp(t, root, image):
+    s = e2e.Server(image)
+    s.vm.command = [w.replace(e2e.vm.SLIRP_ADDR, "ip=dhcp")
+                    for w in s.vm.command]
+    with s:
+        first = s.first_byte(30)
+        t.ok(first is not None, "DHCP: the first byte is served",
+             s.vm.tail(30))
+        t.ok("init: leased 10.0.2.15/24" in s.vm.text(), "DHCP: the lease")
+        t.ok(same(s, root, "4097.bin"), "DHCP: 4097 bytes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

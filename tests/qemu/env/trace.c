@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Traces replayed through the network device: binds every filter of module
+ * "filters" as a tap and reports how many packets each one accepted and a sum
+ * of their digests, so that the host can compare with its own answer. Filter 0
+ * accepts everything: its count says whether packets were lost on the way.
+ *
+ * The module: a 32-bit count, then for each filter a 32-bit number of
+ * instructions and the instructions.
+ */
+#include "libos/libos/console.h"
+#include "libos/libos/filter.h"
+#include "libos/libos/mem.h"
+#include "libos/libos/ring.h"
+#include "libos/libos/text.h"
+#include "libos/libos/time.h"
+#include "tests/qemu/env/families.h"
+
+#define FILTERS_MAX 32u
+#define QUIET_NS (2 * TIME_S) /* without packets: the replay is over */
+
+static struct {
+    int id;
+    uint64_t packets, digest;
+} taken[FILTERS_MAX];
+
+static struct rx_ring ring;
+static struct net_refusal why;
+
+/* FNV-1a, 64 bits */
+static uint64_t digest(const uint8_t *p, uint32_t len)
+{
+    uint64_t h = 0xcbf29ce484222325ull;
+
+    for (uint32_t i = 0; i < len; i++) {
+        h = (h ^ p[i]) * 0x100000001b3ull;
+    }
+    return h;
+}
+
+static int bind(const struct dpf_insn *insns, uint32_t count)
+{
+    const struct net_bind_args a = {
+        .ring = ring.id,
+        .flags = NET_TAP,
+        .insns = (uint64_t)insns,
+        .count = count,
+        .refusal = (uint64_t)&why,
+    };
+
+    why.text[0] = '\0';
+    return (int)sys_net_bind(ROOT, &a);
+}
+
+static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
+{
+    uint32_t count;
+
+    memcpy(&count, p, 4);
+    count = count < FILTERS_MAX ? count : FILTERS_MAX;
+    p += 4;
+    bytes -= 4;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t insns;
+
+        memcpy(&insns, p, 4);
+        if (bytes < 4 + (uint64_t)insns * 8) {
+            return 0;
+        }
+        taken[i].id = bind((const struct dpf_insn *)(p + 4), insns);
+        if (!tap_ok(taken[i].id >= 0, "filter %u is bound", i)) {
+            tap_note("%s: %s", env_strerror(taken[i].id), why.text);
+        }
+        p += 4 + (uint64_t)insns * 8;
+        bytes -= 4 + (uint64_t)insns * 8;
+    }
+    return count;
+}
+
+static void count_packet(const struct rx_packet *p, uint32_t filters)
+{
+    for (uint32_t i = 0; i < filters; i++) {
+        if (taken[i].id == (int)p->binding) {
+            taken[i].packets++;
+            taken[i].digest += digest(p->data, p->len);
+        }
+    }
+}
+
+void family_trace(void)
+{
+    const struct sysinfo_module *m = &env_sysinfo()->module[1];
+    struct mem_run file;
+    struct rx_packet p;
+    uint32_t filters;
+    uint64_t quiet;
+
+    if (!OK(env_sysinfo()->modules == 2) ||
+        !IS(rx_ring_open(&ring, 0, 4096), 0) ||
+        !IS(mem_run_bind(&file, ROOT, m->frame,
+                         (m->bytes + PAGE_SIZE - 1) / PAGE_SIZE, false),
+            0)) {
+        return;
+    }
+    filters = bind_all(file.va, m->bytes);
+    console_printf("trace: ready\n");
+    quiet = time_ns() + 15 * TIME_S; /* for the first */
+    while (time_ns() < quiet) {
+        while (rx_ring_peek(&ring, &p)) {
+            count_packet(&p, filters);
+            rx_ring_next(&ring);
+            quiet = time_ns() + QUIET_NS;
+        }
+        (void)env_wait(1ull << ring.event, time_ns() + 10 * TIME_MS);
+    }
+    for (uint32_t i = 0; i < filters; i++) {
+        console_printf("trace: filter %u %lu %lx\n", i, taken[i].packets,
+                       taken[i].digest);
+    }
+    tap_ok(ring.head->dropped == 0, "no packet met a full ring");
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The filter builder: what it makes passes the verifier and accepts exactly
+ * the packets that it says.
+ */
+#include "libos/libos/filter.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t us[4] = {10, 0, 2, 15};
+static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+
+static struct filter f;
+static uint8_t packet[64];
+
+static void *host_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return malloc(size);
+}
+
+static void host_free(void *ctx, void *p, size_t size)
+{
+    (void)ctx;
+    (void)size;
+    free(p);
+}
+
+static const struct dpf_mem mem = {.alloc = host_alloc, .free = host_free};
+
+static bool accepts(size_t len)
+{
+    struct dpf_program *p = NULL;
+    struct dpf_error err;
+    uint64_t r;
+
+    ck_assert_msg(
+        dpf_program_create(&mem, DPF_FILTER, f.insn, f.count, 0, &p, &err) == 0,
+        "%s", err.text);
+    r = dpf_filter_run(p, packet, len);
+    dpf_program_destroy(p);
+    return r != 0;
+}
+
+/* A TCP segment from 10.0.2.2:1234 to us:80. */
+static void segment(void)
+{
+    memset(packet, 0, sizeof(packet));
+    memcpy(packet + 6, mac, 6);
+    packet[12] = 8;
+    packet[14] = 0x45;
+    packet[23] = 6;
+    memcpy(packet + 26, us, 4);
+    memcpy(packet + 30, us, 4);
+    packet[35] = 80;
+    packet[37] = 80;
+}
+
+START_TEST(to_port)
+{
+    filter_begin(&f);
+    filter_v4_to(&f, us, FILTER_TCP, 80);
+    ck_assert_int_eq(filter_end(&f), 0);
+    segment();
+    ck_assert(accepts(64));
+    ck_assert(accepts(38));
+    ck_assert(!accepts(37)); /* the port is not there */
+    ck_assert(!accepts(0));
+    for (unsigned i = 0; i < 64; i++) {
+        bool matters = (i >= 12 && i <= 14) || i == 20 || i == 21 || i == 23 ||
+                       (i >= 30 && i <= 33) || i == 36 || i == 37;
+
+        segment();
+        packet[i] ^= 0x1f;
+        ck_assert_msg(accepts(64) == !matters, "byte %u", i);
+    }
+}
+END_TEST
+
+START_TEST(from_port)
+{
+    filter_begin(&f);
+    filter_v4_from(&f, mac, us, FILTER_TCP, 80);
+    filter_or(&f);
+    filter_arp_from(&f, mac, us);
+    ck_assert_int_eq(filter_end(&f), 0);
+    segment();
+    ck_assert(accepts(64));
+    packet[11] ^= 1;
+    ck_assert(!accepts(64));
+    segment();
+    packet[35] = 81;
+    ck_assert(!accepts(64));
+    memset(packet, 0, sizeof(packet));
+    memcpy(packet + 6, mac, 6);
+    packet[12] = 8;
+    packet[13] = 6;
+    memcpy(packet + 22, mac, 6);
+    memcpy(packet + 28, us, 4);
+    ck_assert(accepts(42));
+    packet[31] ^= 1; /* it speaks for somebody else */
+    ck_assert(!accepts(42));
+}
+END_TEST
+
+START_TEST(alternatives)
+{
+    filter_begin(&f);
+    filter_icmp_errors(&f, us);
+    ck_assert_int_eq(filter_end(&f), 0);
+    for (unsigned type = 0; type < 256; type++) {
+        segment();
+        packet[23] = 1;
+        packet[34] = (uint8_t)type;
+        ck_assert_msg(accepts(64) ==
+                          (type == 3 || type == 4 || type == 11 || type == 12),
+                      "type %u", type);
+    }
+}
+END_TEST
+
+START_TEST(does_not_fit)
+{
+    filter_begin(&f);
+    for (unsigned i = 0; i < FILTER_INSNS_MAX; i++) {
+        filter_match(&f, 0, 1, i);
+    }
+    ck_assert_int_eq(filter_end(&f), -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("filter");
+    TCase *t = tcase_create("filter");
+    SRunner *r;
+    int failed;
+
+    tcase_add_test(t, to_port);
+    tcase_add_test(t, from_port);
+    tcase_add_test(t, alternatives);
+    tcase_add_test(t, does_not_fit);
+    suite_add_tcase(s, t);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
