@@ -132,3 +132,43 @@ enum {
  */
 int dpf_symbols_add(unsigned to, const char *name, const void *code,
                     size_t size);
+
+/* ---------------------------------------------------------------- diagrams */
+
+/*
+ * An atlas holds filters as decision diagrams, for questions and pictures.
+ * Filters are numbered from 0 in the order of dpf_atlas_add; programs are
+ * borrowed. A part of a filter that cannot be read as tests counts as "may
+ * accept". One thread at a time.
+ */
+struct dpf_atlas;
+
+int dpf_atlas_create(const struct dpf_mem *mem, struct dpf_atlas **out);
+void dpf_atlas_destroy(struct dpf_atlas *a);
+/* Returns 0 or -DPF_E_MEM. */
+int dpf_atlas_add(struct dpf_atlas *a, const char *name,
+                  const struct dpf_program *filter);
+
+/*
+ * Can a packet be accepted by both filters (overlap), or by filter i and not
+ * by k (outside)? 1 with a packet in err->witness, 0 if certainly not,
+ * -DPF_E_TOO_BIG or -DPF_E_MEM if that could not be found out.
+ */
+int dpf_atlas_overlap(struct dpf_atlas *a, size_t i, size_t k,
+                      struct dpf_error *err);
+int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
+                      struct dpf_error *err);
+/* Has filter i a part that can only be run? */
+bool dpf_atlas_opaque(struct dpf_atlas *a, size_t i);
+
+/* Print the tests that decide about one packet; returns the answer. */
+bool dpf_atlas_explain(struct dpf_atlas *a, FILE *out, size_t i,
+                       const void *packet, size_t len);
+/* Print filter i's diagram, node by node. 0 or -DPF_E_MEM. */
+int dpf_atlas_print(struct dpf_atlas *a, FILE *out, size_t i);
+/*
+ * Draw all filters as one decision in Graphviz's language. Long lists of
+ * alternatives are cut to a box that counts them.
+ * Returns 0, -DPF_E_MEM, -DPF_E_TOO_BIG.
+ */
+int dpf_atlas_dot(struct dpf_atlas *a, FILE *out);

@@ -20,7 +20,8 @@ struct verb {
     int (*run)(int argc, char **argv);
 };
 extern const struct verb verb_compile, verb_verify, verb_dump, verb_run,
-    verb_diff, verb_plugin, verb_bench;
+    verb_diff, verb_plugin, verb_bench, verb_explain, verb_graph,
+    verb_conflicts;
 
 /* "dpf: " and the message on standard error. */
 void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));

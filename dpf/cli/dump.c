@@ -25,6 +25,16 @@ static void dump_source(const struct filter *one)
     }
 }
 
+static int dump_diagram(const struct filter *one)
+{
+    struct dpf_atlas *a = NULL;
+    int result = dpf_atlas_create(cli_mem(), &a);
+    result = result ? result : dpf_atlas_add(a, one->name, one->program);
+    result = result ? result : dpf_atlas_print(a, stdout, 0);
+    dpf_atlas_destroy(a);
+    return result ? cli_usage("%s", dpf_strerror(result)) : CLI_OK;
+}
+
 static int dump_native(const struct filter *one)
 {
     size_t size = 0;
@@ -38,15 +48,16 @@ static int dump_native(const struct filter *one)
 
 static int run(int argc, char **argv)
 {
-    enum { OPT_SOURCE = OPT_VERB, OPT_NATIVE };
+    enum { OPT_SOURCE = OPT_VERB, OPT_NATIVE, OPT_DIAGRAM };
     static const struct option longs[] = {
         FILTER_LONG_OPTIONS,
         {"source", no_argument, NULL, OPT_SOURCE},
+        {"diagram", no_argument, NULL, OPT_DIAGRAM},
         {"native", no_argument, NULL, OPT_NATIVE},
         {NULL, 0, NULL, 0}};
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
-    bool source = false, native = false;
+    bool source = false, native = false, diagram = false;
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (filter_option(&o, c, optarg)) {
@@ -55,6 +66,9 @@ static int run(int argc, char **argv)
         switch (c) {
         case OPT_SOURCE:
             source = true;
+            break;
+        case OPT_DIAGRAM:
+            diagram = true;
             break;
         case OPT_NATIVE:
             native = true;
@@ -77,6 +91,8 @@ static int run(int argc, char **argv)
         }
         if (source) {
             dump_source(&f.all[i]);
+        } else if (diagram) {
+            status = dump_diagram(&f.all[i]);
         } else if (native) {
             status = dump_native(&f.all[i]);
         } else {
@@ -93,6 +109,7 @@ static int run(int argc, char **argv)
 const struct verb verb_dump = {
     "dump", "Show the bytecode and the native code of filters",
     "[OPTION...] FILTER...",
+    "  --diagram       the decision diagram, node by node\n"
     "  --native        x86-64 code, disassembled by Capstone\n"
     "  --source        as the front end made it, numbered, with the lines it\n"
     "                  came from; nothing is verified\n\n",

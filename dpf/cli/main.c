@@ -13,8 +13,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_compile, &verb_verify, &verb_dump,  &verb_run,
-    &verb_diff,    &verb_plugin, &verb_bench,
+    &verb_compile, &verb_verify, &verb_dump,      &verb_explain, &verb_graph,
+    &verb_run,     &verb_diff,   &verb_conflicts, &verb_bench,   &verb_plugin,
 };
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dpf conflicts: which filters could both claim a packet, and which packet
+ * shows it. Exit status 1 if any do.
+ */
+#include "dpf/cli/cli.h"
+
+#include <getopt.h>
+
+static void print_packet(const struct dpf_error *w)
+{
+    for (uint32_t i = 0; i < w->witness_len; i++) {
+        printf("%02x", w->witness[i]);
+    }
+}
+
+/* One pair; true if they meet. */
+static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
+                 size_t k)
+{
+    struct dpf_error w = {0};
+    int meet = dpf_atlas_overlap(a, i, k, &w);
+    if (meet == 0) {
+        return false;
+    }
+    bool inside = dpf_atlas_outside(a, i, k, NULL) == 0;
+    bool around = dpf_atlas_outside(a, k, i, NULL) == 0;
+    const char *how = meet < 0           ? "may overlap"
+                      : inside && around ? "accept the same packets"
+                      : inside           ? "overlap, the first inside the other"
+                      : around ? "overlap, the second inside the other"
+                               : "overlap";
+    printf("%s and %s %s%s", f->all[i].name, f->all[k].name, how,
+           dpf_atlas_opaque(a, i) || dpf_atlas_opaque(a, k)
+               ? " (as far as they can be read)"
+               : "");
+    if (w.witness_len > 0) {
+        printf(": ");
+        print_packet(&w);
+    }
+    printf("\n");
+    return true;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option longs[] = {FILTER_LONG_OPTIONS,
+                                          {NULL, 0, NULL, 0}};
+    struct filter_options o = FILTER_OPTIONS_INIT;
+    struct filters f = {0};
+    struct dpf_atlas *a = NULL;
+    size_t found = 0;
+    int c, result = 0;
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (filter_option(&o, c, optarg)) {
+            continue;
+        }
+        return c == OPT_HELP ? cli_help(&verb_conflicts) : CLI_USAGE;
+    }
+    int status = o.status ? o.status
+                          : filters_read(&f, &o, DLT_EN10MB, argc - optind,
+                                         argv + optind);
+    status = status ? status : filters_verify(&f, &o, 0);
+    if (status == CLI_OK) {
+        result = dpf_atlas_create(cli_mem(), &a);
+        for (size_t i = 0; i < f.count && result == 0; i++) {
+            result = dpf_atlas_add(a, f.all[i].name, f.all[i].program);
+        }
+        for (size_t i = 0; i < f.count && result == 0; i++) {
+            for (size_t k = i + 1; k < f.count; k++) {
+                found += pair(a, &f, i, k);
+            }
+        }
+        status = result  ? cli_usage("%s", dpf_strerror(result))
+                 : found ? CLI_NO
+                         : CLI_OK;
+        if (result == 0 && found == 0) {
+            printf("no two of %zu filters accept the same packet\n", f.count);
+        }
+    }
+    dpf_atlas_destroy(a);
+    filters_finish(&f);
+    return status;
+}
+
+const struct verb verb_conflicts = {
+    "conflicts", "Find filters that could claim the same packet",
+    "[OPTION...] FILTER...",
+    "Each pair that overlaps is printed with a packet, in hexadecimal, that\n"
+    "both accept. Exit status 1 if there is one.\n\n",
+    run};
