@@ -17,6 +17,7 @@
  */
 #include "dpf/vm/program.h"
 #include "dpf/native/codeheap.h"
+#include "dpf/native/filter.h"
 #include "dpf/native/native.h"
 #include "dpf/native/x86_64.h"
 
@@ -350,7 +351,7 @@ static void emit_store(struct compiler *c, const struct dpf_insn *i)
     struct x64_mem m = emit_access(c, DPF_INSN_DST(i), i->off, size);
     if (BPF_CLASS(i->opcode) == BPF_STX) {
         x64_store(&c->x, size, m, source(c, DPF_INSN_SRC(i), R11));
-    } else if (x64_harmless(i->imm)) {
+    } else if (i->imm == (int8_t)i->imm) { /* no more beside a displacement */
         x64_store_imm(&c->x, size, m, i->imm);
     } else {
         x64_mov_chosen(&c->x, R11, (uint64_t)(int64_t)i->imm);
@@ -566,11 +567,11 @@ static void emit_insn(struct compiler *c, const struct dpf_insn *i)
     }
 }
 
-static void emit_pass(struct compiler *c)
+/* The plain code, from the current place on. */
+static void emit_plain(struct compiler *c)
 {
     const struct dpf_program *p = c->p;
     struct x64 *x = &c->x;
-    x64_begin(x);
     c->bounds = x64_label_new(x);
     c->out_of_fuel = x64_label_new(x);
     c->leave = x64_label_new(x);
@@ -589,6 +590,61 @@ static void emit_pass(struct compiler *c)
     emit_finish(c);
 }
 
+#define PASSES 3 /* each knows the distances of the one before */
+
+static bool emit_plain_program(struct compiler *c)
+{
+    bool ok = true;
+    for (int pass = 0; pass < PASSES && ok; pass++) {
+        x64_begin(&c->x);
+        emit_plain(c);
+        ok = x64_finish(&c->x);
+    }
+    return ok;
+}
+
+/*
+ * A filter by its decision graph, with the plain code behind it if some
+ * packets go there. False: nothing was made, use the plain code alone.
+ */
+static bool emit_decided(struct compiler *c, struct filter_code *f)
+{
+    bool ok = true;
+    for (int pass = 0; pass < PASSES && ok; pass++) {
+        x64_begin(&c->x);
+        x64_label plain = x64_label_new(&c->x);
+        filter_emit(f, plain);
+        if (f->failed) {
+            return false;
+        }
+        if (f->plain_used) {
+            x64_place(&c->x, plain);
+            emit_plain(c);
+        }
+        ok = x64_finish(&c->x);
+    }
+    return ok;
+}
+
+static bool emit_filter(struct compiler *c)
+{
+    struct decision *d = decide(c->p);
+    if (d == NULL) {
+        return false;
+    }
+    struct filter_code *f = filter_code_create(&c->x, d);
+    bool ok = f != NULL && emit_decided(c, f);
+    if (f != NULL) {
+        filter_code_destroy(f);
+    }
+    if (!ok) { /* a new start for the passes */
+        x64_close(&c->x);
+        x64_open(&c->x, c->p->mem);
+    }
+    decide_free(d);
+    return ok;
+}
+
 int native_compile(struct dpf_program *p)
 {
     const struct dpf_mem *mem = p->mem;
@@ -604,12 +660,7 @@ int native_compile(struct dpf_program *p)
     /* Return address and six pushes: keep rsp a multiple of 16 in calls. */
     c.frame = (FRAME_STACK + p->stack + 8 + 15) / 16 * 16 - 8;
     x64_open(&c.x, mem);
-    bool ok = true;
-    for (int pass = 0; pass < 3 && ok; pass++) {
-        emit_pass(&c);
-        ok = x64_finish(&c.x);
-    }
-    if (ok) {
+    if (emit_filter(&c) || emit_plain_program(&c)) {
         p->code = codeheap_put(mem, c.x.buf, c.x.len);
         p->code_bytes = p->code != NULL ? c.x.len : 0;
     }

@@ -536,6 +536,11 @@ void x64_trap(struct x64 *x)
     put(x, 0xcc);
 }
 
+void x64_data(struct x64 *x, uint32_t v)
+{
+    put_imm(x, v, 4);
+}
+
 /*
  * Will a jump from here fit one byte? Backward: the label is placed in this
  * pass. Forward: as far as in the last pass, or nearer.
@@ -623,7 +628,12 @@ void x64_call_m(struct x64 *x, struct x64_mem m)
 
 bool x64_harmless(int64_t imm)
 {
-    return imm >= INT16_MIN && imm <= UINT16_MAX;
+    if (imm >= INT16_MIN && imm <= UINT16_MAX) {
+        return true;
+    }
+    /* Two adjacent bytes between zeros. */
+    return imm == (imm & UINT32_C(0x00ffff00)) ||
+           imm == (imm & UINT32_C(0xffff0000));
 }
 
 void x64_mov_chosen(struct x64 *x, enum x64_reg d, uint64_t imm)

@@ -194,6 +194,8 @@ void x64_push(struct x64 *x, enum x64_reg r);
 void x64_pop(struct x64 *x, enum x64_reg r);
 void x64_ret(struct x64 *x);
 void x64_trap(struct x64 *x); /* int3 */
+/* Four bytes of data. */
+void x64_data(struct x64 *x, uint32_t v);
 
 void x64_jcc(struct x64 *x, enum x64_cc cc, x64_label l);
 void x64_jmp(struct x64 *x, x64_label l);

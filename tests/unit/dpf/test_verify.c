@@ -359,47 +359,68 @@ static void no_seal(void *ctx, void *rx, void *rw, size_t size)
     (void)size;
 }
 
-START_TEST(test_allocation_failure)
+/* Fail the n-th allocation of making and destroying a program. */
+static int create_failing(const struct dpf_insn *code, size_t count, int n,
+                          bool packed)
 {
-    const struct dpf_insn code[] = {
-        MOV_X(3, 10),
-        ALU64_X(BPF_ADD, 3, 2),
-        LOAD(BPF_B, 0, 3, -8),
-        JUMP_K(BPF_JEQ, 0, 1, -3),
-        EXIT(),
-    };
     struct dpf_mem failing = {.alloc = failing_alloc,
                               .free = plain_free,
                               .code_alloc = failing_code_alloc,
                               .code_free = plain_free,
                               .code_open = failing_open,
                               .code_seal = no_seal};
-    for (int packed = 0; packed < 2; packed++) {
-        int n = 0;
-        for (;; n++) {
-            struct dpf_program *p = NULL;
-            struct dpf_error err;
-            fail_after = packed ? -1 : n;
-            if (packed) {
-                ck_assert_int_eq(dpf_mem_start(&failing), 0);
-                fail_after = n;
-            }
-            int rc = dpf_program_create(&failing, DPF_FILTER, code, COUNT(code),
-                                        DPF_COMPILE, &p, &err);
-            fail_after = -1;
-            dpf_program_destroy(p);
-            dpf_mem_finish(&failing);
-            if (rc == 0) {
-                break;
-            }
-            ck_assert_int_eq(rc, -DPF_E_MEM);
-            ck_assert_int_eq(err.code, -DPF_E_MEM);
-            ck_assert_ptr_null(p);
-        }
-        ck_assert_int_gt(n, 5);
+    struct dpf_program *p = NULL;
+    struct dpf_error err;
+    fail_after = -1;
+    if (packed) {
+        ck_assert_int_eq(dpf_mem_start(&failing), 0);
     }
+    fail_after = n;
+    int rc = dpf_program_create(&failing, DPF_FILTER, code, count, DPF_COMPILE,
+                                &p, &err);
+    fail_after = -1;
+    if (rc == 0) {
+        size_t size;
+        ck_assert_ptr_nonnull(dpf_program_code(p, &size));
+    } else {
+        ck_assert_int_eq(rc, -DPF_E_MEM);
+        ck_assert_int_eq(err.code, -DPF_E_MEM);
+        ck_assert_ptr_null(p);
+    }
+    dpf_program_destroy(p);
+    dpf_mem_finish(&failing);
+    return rc;
+}
+
+START_TEST(test_allocation_failure)
+{
+    const struct dpf_insn loop[] = {
+        MOV_X(3, 10),
+        ALU64_X(BPF_ADD, 3, 2),
+        LOAD(BPF_B, 0, 3, -8),
+        JUMP_K(BPF_JEQ, 0, 1, -3),
+        EXIT(),
+    };
+    /* Without memory for its graph it is compiled the plain way. */
+    const struct dpf_insn decided[] = {
+        MOV_K(0, 0),
+        LOAD(BPF_B, 3, 1, 4),
+        JUMP_K(BPF_JNE, 3, 6, 1),
+        MOV_K(0, 1),
+        EXIT(),
+    };
+    for (int packed = 0; packed < 2; packed++) {
+        int failures = 0;
+        for (int n = 0; n < 40; n++) {
+            failures += create_failing(loop, COUNT(loop), n, packed) != 0;
+            failures += create_failing(decided, COUNT(decided), n, packed) != 0;
+        }
+        ck_assert_int_gt(failures, 10);
+        ck_assert_int_eq(create_failing(loop, COUNT(loop), 40, packed), 0);
+    }
+    struct dpf_mem none = {.alloc = failing_alloc, .free = plain_free};
     fail_after = 0;
-    ck_assert_int_eq(dpf_mem_start(&failing), -DPF_E_MEM);
+    ck_assert_int_eq(dpf_mem_start(&none), -DPF_E_MEM);
 }
 END_TEST
 
