@@ -91,7 +91,11 @@ static bool lease(struct host *h)
         return fail("DHCP", -E_INVAL);
     }
     while (dhcp.state != DHCP_BOUND && time_ns() < patience) {
-        host_turn(patience);
+        /* Not host_turn: after the lease there is nothing to wait for. */
+        if (netif_turn(&nif, TURN_BUDGET) < TURN_BUDGET &&
+            dhcp.state != DHCP_BOUND) {
+            (void)netif_wait(&nif, 0, patience);
+        }
     }
     (void)sys_net_unbind(h->device, (uint32_t)id);
     if (dhcp.state != DHCP_BOUND) {
