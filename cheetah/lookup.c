@@ -58,8 +58,11 @@ static bool probe_index(struct conn *c)
 static bool read_record(struct conn *c)
 {
     struct server *s = c->server;
+    /* Not beyond the site: the disk may end there. */
+    uint32_t after = s->site.manifest_block - c->extent - 1;
     struct cache_block *b =
-        cache_get(s->cache, c->extent, RECORD_AHEAD, &c->lookup_wait);
+        cache_get(s->cache, c->extent,
+                  after < RECORD_AHEAD ? after : RECORD_AHEAD, &c->lookup_wait);
     if (b == NULL) {
         return false;
     }
