@@ -10,6 +10,7 @@ static const struct {
 } drivers[] = {
     {0x1041, 0x1000, virtio_net_found},
     {0x1042, 0x1001, virtio_blk_found},
+    {0x1044, 0x1005, virtio_rng_found},
 };
 
 static unsigned attached;

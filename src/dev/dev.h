@@ -12,3 +12,4 @@ void dev_probe(void);
 /* Drivers; each says in one line what it found or what is missing. */
 void virtio_net_found(const struct pci_device *pci);
 void virtio_blk_found(const struct pci_device *pci);
+void virtio_rng_found(const struct pci_device *pci);

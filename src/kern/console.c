@@ -7,6 +7,7 @@
 #include "src/abi/err.h"
 #include "src/kern/aspace.h"
 #include "src/kern/cap.h"
+#include "src/kern/rngdev.h"
 #include "src/kern/sysproto.h"
 
 #define CONSOLE_WRITE_MAX 1024u
@@ -55,6 +56,20 @@ int64_t sys_console_write(struct env *e, uint32_t k, uaddr text, uint32_t len)
     return len;
 }
 
+static struct rngdev *rng; /* set at boot */
+
+void entropy_attach(struct rngdev *dev)
+{
+    if (rng == NULL) {
+        rng = dev;
+    }
+}
+
+static bool entropy_word(uint64_t *out)
+{
+    return arch_entropy(out) || (rng != NULL && rng->read(rng, out));
+}
+
 int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 {
     uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
@@ -62,7 +77,7 @@ int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
         return -E_INVAL;
     }
     for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
-        if (!arch_entropy(&word[i])) {
+        if (!entropy_word(&word[i])) {
             return -E_AGAIN;
         }
     }

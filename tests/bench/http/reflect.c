@@ -11,6 +11,7 @@
 #include "src/kern/blkdev.h"
 #include "src/kern/irq.h"
 #include "src/kern/netdev.h"
+#include "src/kern/rngdev.h"
 #include "src/lib/log.h"
 #include "src/lib/string.h"
 
@@ -120,6 +121,11 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
     if (dev->ops->transmit(dev, queue, &tx) == 0) {
         free_count--;
     }
+}
+
+void entropy_attach(struct rngdev *dev)
+{
+    (void)dev;
 }
 
 /* Disks are refused, so that their drivers leave them alone. */

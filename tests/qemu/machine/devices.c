@@ -5,9 +5,11 @@
  */
 #include "src/abi/disk.h"
 #include "src/abi/net.h"
+#include "src/kern/rngdev.h"
 #include "src/lib/string.h"
 #include "tests/qemu/machine/machine.h"
 
+static struct rngdev *rng;
 static struct netdev *net;
 static struct blkdev *disk;
 static unsigned received, sent, interrupts;
@@ -37,6 +39,11 @@ void irq_dispatch(uint32_t vector)
     if (irqs[vector].handler != NULL) {
         irqs[vector].handler(irqs[vector].arg);
     }
+}
+
+void entropy_attach(struct rngdev *dev)
+{
+    rng = dev;
 }
 
 int net_attach(struct netdev *dev)
@@ -221,8 +228,26 @@ static void check_disk(void)
           "beyond the end is an error");
 }
 
+/* Twice the device's buffer, so that it is refilled; no word twice. */
+static void check_entropy(void)
+{
+    uint64_t word[64], end = arch_tsc() + 2000 * arch_tsc_khz();
+    unsigned n = 0, twice = 0;
+
+    while (n < 64 && arch_tsc() < end) {
+        n += rng->read(rng, &word[n]);
+    }
+    for (unsigned i = 1; i < n; i++) {
+        twice += word[i] == word[i - 1] || word[i] == 0;
+    }
+    check(n == 64 && twice == 0, "the entropy device gives fresh words");
+}
+
 void check_devices(void)
 {
+    if (rng != NULL) {
+        check_entropy();
+    }
     check(net != NULL && disk != NULL, "a network card and a disk");
     if (net != NULL && disk != NULL) {
         check_net();

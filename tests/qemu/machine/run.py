@@ -45,7 +45,8 @@ class Runner:
         else:
             command += ["--kernel", KERNEL, *self.modules]
         command += ["--", *(netdev or NET), "-device", "virtio-net-pci,netdev=n" + net,
-                    "-drive", disk, "-device", "virtio-blk-pci,drive=d" + blk]
+                    "-drive", disk, "-device", "virtio-blk-pci,drive=d" + blk,
+                    "-device", "virtio-rng-pci"]
         p = subprocess.run(command, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         out = p.stdout.decode(errors="replace")
@@ -94,7 +95,7 @@ class Runner:
 
 def quick(r):
     r.boot("-kernel, two processors", options=["--smp", "2"],
-           texts=["processors: 2"])
+           texts=["processors: 2", "entropy device gives fresh words"])
     r.boot("a stack overflow is reported",
            status=3, options=["--append", "die=overflow"],
            texts=["double fault", "kernel stack overflow", "overflow+0x"])

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Virtio entropy device: one buffer that the device fills ahead of need. No
+ * interrupts; whoever asks looks. Every word is given out once.
+ * Source: virtio 1.1 s5.4.
+ */
+#include "src/dev/dev.h"
+#include "src/dev/virtio.h"
+#include "src/kern/rngdev.h"
+#include "src/lib/log.h"
+
+#define WORDS 32u
+
+static const struct virtio_feature names[] = {
+    {VIRTIO_VERSION_1, "VERSION_1"},
+    {0, NULL},
+};
+
+static struct virtio_rng {
+    struct virtio v;
+    struct rngdev dev;
+    struct virtq q;
+    uint64_t *word; /* WORDS, written by the device */
+    uint64_t paddr;
+    uint32_t left; /* of them not given out */
+    bool busy;     /* a processor is in read */
+} rng;
+
+static void ask(struct virtio_rng *r)
+{
+    if (virtq_start(&r->q, 1)) {
+        virtq_piece(&r->q, r->paddr, WORDS * sizeof(*r->word), true);
+        (void)virtq_finish(&r->q);
+        virtio_kick(&r->q);
+    }
+}
+
+static bool take(struct virtio_rng *r, uint64_t *out)
+{
+    uint16_t head;
+    uint32_t len;
+
+    if (r->left == 0) {
+        int n = virtq_take(&r->q, &head, &len);
+
+        if (n < 0 || (n > 0 && len > WORDS * sizeof(*r->word))) {
+            virtio_fail(&r->v, "filled a buffer that it was not given");
+        }
+        if (n <= 0 || r->v.dead) {
+            return false;
+        }
+        r->left = len / (uint32_t)sizeof(*r->word);
+    }
+    bool have = r->left > 0; /* a device may answer with nothing */
+
+    if (have) {
+        r->left--;
+        *out = r->word[r->left];
+        r->word[r->left] = 0;
+    }
+    if (r->left == 0) {
+        ask(r);
+    }
+    return have;
+}
+
+static bool read(struct rngdev *dev, uint64_t *out)
+{
+    struct virtio_rng *r = dev->driver;
+    bool ok;
+
+    if (__atomic_exchange_n(&r->busy, true, __ATOMIC_ACQUIRE)) {
+        return false;
+    }
+    ok = !r->v.dead && take(r, out);
+    __atomic_store_n(&r->busy, false, __ATOMIC_RELEASE);
+    return ok;
+}
+
+void virtio_rng_found(const struct pci_device *pci)
+{
+    if (rng.dev.read != NULL) {
+        return; /* one is enough */
+    }
+    if (!virtio_open(&rng.v, pci, "virtio-rng") ||
+        !virtio_negotiate(&rng.v, 0, 0, names)) {
+        return;
+    }
+    rng.word = virtio_memory(WORDS * sizeof(*rng.word), &rng.paddr);
+    if (rng.word == NULL ||
+        !virtio_queue(&rng.v, &rng.q, 0, 8, false, VIRTIO_NO_VECTOR)) {
+        virtio_fail(&rng.v, "cannot be started");
+        return;
+    }
+    virtio_run(&rng.v);
+    ask(&rng);
+    rng.dev = (struct rngdev){.read = read, .driver = &rng};
+    entropy_attach(&rng.dev);
+}
