@@ -194,6 +194,9 @@ static struct cache_block *evict(struct cache *c)
 /* A frame for a new block; with `press`, at the cost of somebody's holds. */
 static struct cache_block *room(struct cache *c, bool press)
 {
+    if (c->free == 0 && c->frames < c->room && c->grow != NULL && !c->grow(c)) {
+        c->room = c->frames;
+    }
     if (c->free != 0) {
         struct cache_block *b = &c->entry[c->free - 1];
         c->free = b->queue_next;

@@ -103,6 +103,8 @@ struct cache {
     struct cache_waiter *woken;   /* about to be woken by cache_done */
     struct cache_waiter *starved; /* for a frame, or for room at the disk */
     struct cache_waiter **starved_end;
+    bool (*grow)(struct cache *c); /* cache_add more; false: no more. Tried
+                                      before anything is evicted; optional */
     bool (*pressure)(void *ctx); /* release some holds; false: there are none */
     void *ctx;
     bool in_pressure, feeding;

@@ -237,6 +237,9 @@ static void settle(struct conn *c, bool progress)
     if (c->closing) {
         carry_free(c);
     }
+    if (c->count < RESPONSES && !slot_free(c)) {
+        c->server->device_waits = true;
+    }
     tcp_receive_window(&c->tcp, CARRY_MAX - c->carry_len);
     watch(c, progress);
 }
@@ -338,8 +341,11 @@ static struct tcp_conn *accepted(struct tcp_listener *l,
     struct server *s =
         (struct server *)(void *)((char *)l -
                                   __builtin_offsetof(struct server, listener));
-    struct conn *c = s->free_conns;
     (void)peer;
+    if (s->free_conns == NULL && s->more_conns != NULL) {
+        (void)s->more_conns(s);
+    }
+    struct conn *c = s->free_conns;
     if (c == NULL) {
         /* Make room: the longest idle goes, and the peer tries again. */
         s->stats.refused++;
@@ -410,6 +416,8 @@ static void conn_turn(struct conn *c)
     if (c->dead) {
         if (c->flights == 0) {
             conn_free(c);
+        } else {
+            c->server->device_waits = true;
         }
         return;
     }
@@ -464,12 +472,6 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
     link_init(&s->idle);
     link_init(&s->holders);
     link_init(&s->todo);
-    for (uint32_t i = m->conn_count; i-- > 0;) {
-        struct conn *c = (struct conn *)m->conns + i;
-        c->paddr = m->conns_paddr + i * sizeof(struct conn);
-        c->free_next = s->free_conns;
-        s->free_conns = c;
-    }
     for (uint32_t i = 0; i < m->flight_count; i++) {
         m->flights[i].server = s;
         m->flights[i].next = s->free_flights;
@@ -482,6 +484,17 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
     }
     cache->pressure = pressure;
     cache->ctx = s;
+}
+
+void server_add_conns(struct server *s, void *conns, uint64_t paddr,
+                      uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) {
+        struct conn *c = (struct conn *)conns + i;
+        c->paddr = paddr + i * sizeof(struct conn);
+        c->free_next = s->free_conns;
+        s->free_conns = c;
+    }
 }
 
 int server_listen(struct server *s, uint16_t port)

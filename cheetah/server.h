@@ -142,11 +142,8 @@ struct flight {
     struct cache_block *block[NET_PIECES_MAX];
 };
 
-/* Memory for the server, all of it taken at start. */
+/* Memory for the server besides connections, taken at start. */
 struct server_memory {
-    void *conns; /* conn_count structs, zeroed, at conns_paddr */
-    uint64_t conns_paddr;
-    uint32_t conn_count;
     struct flight *flights; /* zeroed; at least the transmit ring's slots */
     uint32_t flight_count;
     uint8_t *carries; /* carry_count times CARRY_MAX */
@@ -163,6 +160,8 @@ struct server {
     int64_t date_unix; /* what `date` says */
     char date[DATE_LEN];
     struct tcp_listener listener;
+    /* server_add_conns more; false: no more. Optional. */
+    bool (*more_conns)(struct server *s);
     struct conn *free_conns;
     struct flight *free_flights;
     struct flight *last_flight; /* given to the engine, maybe never used */
@@ -170,7 +169,9 @@ struct server {
     struct conn_link idle;      /* longest idle first */
     struct conn_link holders;   /* least recent progress first */
     struct conn_link todo;
-    uint32_t live;               /* connections */
+    uint32_t live;     /* connections */
+    bool device_waits; /* somebody waits for frames to leave; set here,
+                          cleared by the owner when it watches for that */
     uint8_t path[SITE_PATH_MAX]; /* scratch: of the request being looked up */
     struct server_stats stats;
 };
@@ -181,6 +182,10 @@ struct server {
  */
 void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
                  const struct site_super *site, const struct server_memory *m);
+
+/* Give room for `count` connections: zeroed structs, contiguous at `paddr`. */
+void server_add_conns(struct server *s, void *conns, uint64_t paddr,
+                      uint32_t count);
 
 /* Accept connections on `port`: 0 or -NET_E_*. */
 int server_listen(struct server *s, uint16_t port);

@@ -160,15 +160,13 @@ void fake_site_init(struct fake_site *s, const struct fake_site_options *o)
     s->conns = calloc(o->conns, sizeof(struct conn));
     s->flights = calloc(s->flight_count, sizeof(struct flight));
     s->carries = malloc(8 * (size_t)CARRY_MAX);
-    server_init(
-        &s->server, &s->cache, s->host[0].stack, &super,
-        &(struct server_memory){.conns = s->conns,
-                                .conns_paddr = (uint64_t)(uintptr_t)s->conns,
-                                .conn_count = o->conns,
-                                .flights = s->flights,
-                                .flight_count = s->flight_count,
-                                .carries = s->carries,
-                                .carry_count = 8});
+    server_init(&s->server, &s->cache, s->host[0].stack, &super,
+                &(struct server_memory){.flights = s->flights,
+                                        .flight_count = s->flight_count,
+                                        .carries = s->carries,
+                                        .carry_count = 8});
+    server_add_conns(&s->server, s->conns, (uint64_t)(uintptr_t)s->conns,
+                     o->conns);
     must(server_listen(&s->server, 80) == 0);
 }
 
