@@ -5,6 +5,7 @@
  * The only file that knows every room of src/.
  */
 #include "src/abi/err.h"
+#include "src/dev/dev.h"
 #include "src/kern/console.h"
 #include "src/kern/elf.h"
 #include "src/kern/page.h"
@@ -40,6 +41,7 @@ void kern_main(const struct boot_info *info)
 {
     page_init(info->ram, info->rams, info->top);
     tables_init(info);
+    dev_probe();
     first_environment(info);
     smp_release();
     kern_start(0);

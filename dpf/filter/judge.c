@@ -163,15 +163,12 @@ static int compare(struct install *in, const struct rival *r)
     if (there == -DPF_E_MEM || back == -DPF_E_MEM) {
         return -DPF_E_MEM;
     }
+    in->witness.len = 0; /* a refusal shows what both accept */
+    (void)space_find(d, both, &in->witness);
     if (there == 0 && back == 1) {
         return 1;
     }
-    if (there == 1 && back == 0) {
-        return 2;
-    }
-    in->witness.len = 0;
-    (void)space_find(d, both, &in->witness);
-    return 3;
+    return there == 1 && back == 0 ? 2 : 3;
 }
 
 /* Would lookups find the inner of the two first? See image.c. */

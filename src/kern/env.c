@@ -11,7 +11,9 @@
  */
 #include "src/kern/env.h"
 #include "src/abi/err.h"
+#include "src/kern/disk.h"
 #include "src/kern/event.h"
+#include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/sysinfo.h"
@@ -248,6 +250,8 @@ void env_reap(struct env *e)
     assert(atomic_load(&e->state) == ENV_DYING);
     quantum_env_end(e);
     event_env_end(e);
+    net_env_end(e);
+    disk_env_end(e);
     quantum_forget(e);
     aspace_destroy(e);
     bequeath(e);

@@ -8,6 +8,7 @@
 #include "src/kern/event.h"
 #include "src/abi/err.h"
 #include "src/kern/code.h"
+#include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/sysproto.h"
@@ -77,8 +78,12 @@ int64_t sys_event_wait(struct env *e, uint64_t mask, uint64_t deadline,
     atomic_store(&e->wait_mask, mask);
     atomic_store(&e->wait_deadline, deadline);
     atomic_store(&e->wait_predicate, predicate);
+    struct cpu *c = cpu_this();
+    if (!event_pending(e) && c->net_polling != 0) {
+        net_poll(c, NET_POLL_CALL); /* often it ends the wait */
+    }
     if (!event_due(e, arch_tsc())) {
-        cpu_this()->leave = LEAVE_SLEEP;
+        c->leave = LEAVE_SLEEP;
     }
     return 0;
 }

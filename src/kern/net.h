@@ -1,5 +1,139 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The network inside the kernel: net.c (devices, polling, receive),
+ * net_send.c (transmit), net_ring.c (rings), net_space.c (packet space).
+ *
+ * Locks. A queue pair's lock covers the driver, its transmit entries and the
+ * transmit rings that use it. A receive ring is filled by any queue and has a
+ * lock of its own. Regions and bindings change under bind_lock; lookups take
+ * none: what they may see is taken apart after net_quiesce.
+ */
 #pragma once
+
+#include "dpf/dpf.h"
+#include "src/abi/net.h"
+#include "src/kern/env.h"
 #include "src/kern/netdev.h"
+#include "src/kern/page.h"
 #include "src/kern/quantum.h"
-void net_poll(struct cpu *c);
+
+#define NET_DEVICES_MAX SYSINFO_NETS_MAX
+#define NET_REGIONS_MAX 256u
+#define NET_BINDINGS_MAX 16384u
+#define NET_CHUNK 256u /* bindings in one frame */
+#define NET_COPIES_MAX 16u
+#define NET_DIRECTIONS 2u /* in, out */
+
+enum net_ring_kind { NET_RING_NONE, NET_RING_RX, NET_RING_TX };
+
+struct net_ring {
+    struct lock lock;        /* receive; transmit has its queue's */
+    enum net_ring_kind kind; /* changes under bind_lock and the ring's lock */
+    uint32_t generation;     /* grows when the ring is freed */
+    uint32_t event;          /* bit of uarea.pending */
+    struct env *env;
+    struct net_ring_head *head; /* in the environment's frames, pinned */
+    void *slots;                /* struct net_rx_slot[] or net_tx_slot[] */
+    uint8_t *buffers;           /* receive: NET_RX_BUFFER bytes a slot */
+    uint64_t next;              /* slots used since creation */
+    uint64_t done, dropped;     /* what head shows */
+    uint32_t mask;              /* slots - 1 */
+    uint32_t queue;             /* transmit: fixed at creation */
+    uint32_t region;            /* transmit */
+    uint32_t in_flight;         /* transmit: frames the device has */
+    const struct dpf_program *filter; /* transmit: NULL = everything */
+    struct page_pass pieces;          /* transmit: what pieces may name */
+    uint64_t frame, frames;           /* pinned */
+};
+
+/* A frame that the device has: its header and what is pinned for it. */
+struct net_sent {
+    uint8_t header[NET_TX_HEADER_MAX]; /* what was checked is what is sent */
+    struct net_tx_piece piece[NET_TX_PIECES_MAX];
+    uint8_t pieces, ring;
+    uint16_t next_free;
+    uint32_t generation; /* the ring's when it was sent */
+    uint32_t slot;
+};
+_Static_assert(sizeof(struct net_sent) == 256, "packed in frames");
+
+struct net_counts {
+    uint64_t rx_packets, rx_bytes, rx_unowned, rx_dropped;
+    uint64_t tx_packets, tx_bytes, tx_refused, demux_ticks;
+};
+
+struct net_queue {
+    struct lock lock;
+    struct net_sent *sent; /* entries, by token */
+    uint32_t free_sent;    /* first free entry; `depth`: none */
+    uint32_t depth;
+    uint64_t blocked;        /* transmit rings that wait for room */
+    uint32_t turn;           /* ring to serve first when there is room */
+    uint64_t touched;        /* rings to signal when the poll is over */
+    uint64_t now;            /* tsc of this poll */
+    struct net_counts count; /* since the last flush to sysinfo */
+};
+
+struct net_region {
+    bool used;
+    uint32_t guard;
+    uint32_t owner;              /* index of an environment; 0 nobody */
+    uint32_t flags;              /* NET_SHARED */
+    uint32_t rings;              /* transmit rings on it */
+    uint64_t bytes;              /* charged to the owner */
+    struct dpf_program *program; /* outgoing only */
+};
+
+struct net_binding {
+    uint8_t used;
+    uint8_t ring;
+    uint16_t reserved;
+    uint32_t region;
+    uint32_t bytes; /* charged to the ring's environment */
+    uint32_t next_free;
+};
+
+struct net {
+    struct netdev *dev;
+    struct sysinfo_net *info;
+    struct dpf_set *set[NET_DIRECTIONS]; /* in, out (regions only) */
+    struct net_ring ring[NET_RINGS_MAX];
+    struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
+    struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
+    uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
+    uint32_t queues;
+    struct net_queue queue[];
+};
+
+/* The device; NULL if there is none. */
+struct net *net_at(uint32_t device);
+struct net_binding *net_binding_at(const struct net *n, uint32_t id);
+
+enum net_poll_kind {
+    NET_POLL_CALL,      /* ring 3 called: stay in polling */
+    NET_POLL_INTERRUPT, /* ring 3 was interrupted and goes on */
+    NET_POLL_IDLE,      /* nobody runs: back to interrupts if all is quiet */
+};
+/* Serve what this processor polls (cpu.net_polling is not 0). */
+void net_poll(struct cpu *c, enum net_poll_kind kind);
+/*
+ * Wait until every lookup that began before has ended. Called with nothing
+ * but bind_lock held.
+ */
+void net_quiesce(void) REQUIRES(bind_lock);
+
+/* Signal the owners of q->touched, and add q->count to the exposed ones. */
+void net_queue_flush(struct net *n, struct net_queue *q);
+/* Serve blocked transmit rings in turn while the device has room. */
+void net_send_resume(struct net *n, struct net_queue *q);
+
+/* Remove the bindings of a ring; frees nothing a lookup may still see. */
+void net_unbind_ring(struct net *n, uint32_t ring) REQUIRES(bind_lock);
+/* A transmit ring begins or ceases to use a region. */
+struct net_region *net_region_get(struct net *n, unsigned direction,
+                                  uint32_t region) REQUIRES(bind_lock);
+/* Free what `e` holds: rings, bindings, regions. */
+void net_env_end(struct env *e) REQUIRES(bind_lock);
+void net_space_env_end(struct net *n, struct env *e) REQUIRES(bind_lock);
+/* Make region 0 of both directions. 0 or -E_MEM. */
+int net_space_init(struct net *n);

@@ -304,7 +304,7 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
     for (;;) {
         drop_doomed(c);
         if (c->net_polling != 0) {
-            net_poll(c);
+            net_poll(c, NET_POLL_IDLE);
         }
         now = arch_tsc();
         e = pick(c, now);

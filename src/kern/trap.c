@@ -52,8 +52,9 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
     } else {
         f = interrupt(c, vector, f);
     }
-    if (c->net_polling != 0) {
-        net_poll(c);
+    if (c->net_polling != 0 && c->leave == LEAVE_NOT) {
+        net_poll(c, vector == ARCH_VECTOR_SYSCALL ? NET_POLL_CALL
+                                                  : NET_POLL_INTERRUPT);
     }
     return quantum_resume(c, f);
 }

@@ -116,8 +116,8 @@ void arch_tlb_flush(uint64_t root, uint64_t va, uint64_t pages)
 }
 void *arch_code_map(uint64_t frame, uint64_t frames)
 {
-    void *p = mmap(NULL, frames * PAGE_SIZE, PROT_READ | PROT_EXEC,
-                   MAP_SHARED, memory_fd, (off_t)(frame * PAGE_SIZE));
+    void *p = mmap(NULL, frames * PAGE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED,
+                   memory_fd, (off_t)(frame * PAGE_SIZE));
     return p == MAP_FAILED ? NULL : p;
 }
 void arch_code_unmap(void *rx, uint64_t frames)
@@ -217,11 +217,11 @@ void fake_boot(unsigned cpus)
     }
     memory = mmap(NULL, FAKE_FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE,
                   MAP_SHARED, memory_fd, 0);
-    struct boot_info info = {.ram = {{FAKE_FIRST * PAGE_SIZE,
-                                      FAKE_FRAMES * PAGE_SIZE}},
-                             .rams = 1,
-                             .top = FAKE_FRAMES * PAGE_SIZE,
-                             .cmdline = "fake"};
+    struct boot_info info = {
+        .ram = {{FAKE_FIRST * PAGE_SIZE, FAKE_FRAMES * PAGE_SIZE}},
+        .rams = 1,
+        .top = FAKE_FRAMES * PAGE_SIZE,
+        .cmdline = "fake"};
     log_to(console_write);
     page_init(info.ram, info.rams, info.top);
     lock_acquire(&bind_lock);
@@ -313,11 +313,14 @@ static uint64_t mix(uint64_t h, const void *data, size_t len)
     return h;
 }
 
-uint64_t fake_digest(void) UNCHECKED
+uint64_t fake_digest(bool whole)
 {
     const uint64_t *word = arch_frame_ptr(FAKE_FIRST);
-    uint64_t h = mix(1, word, FAKE_FRAMES * sizeof(*word));
+    uint64_t h = 1;
     for (uint64_t f = 0; f < FAKE_FRAMES; f++) {
+        if (word[f] != 0 && (whole || word[f] != PAGE_KERNEL)) {
+            h = mix(h, &(uint64_t[2]){f, word[f]}, 16);
+        }
         if ((word[f] & PAGE_KERNEL) != 0 && (word[f] & 0x3ff00000) != 0) {
             h = mix(h, arch_frame_ptr(f), PAGE_SIZE);
         }
@@ -334,13 +337,13 @@ uint64_t fake_digest(void) UNCHECKED
     for (unsigned c = 0; c < fake_cpus; c++) {
         h = mix(h, sysinfo_vector(c), QUANTUM_SLOTS * sizeof(uint32_t));
     }
-    return mix(h, &sysinfo()->frames_free, 8);
+    return h;
 }
 
 void fake_cap(struct env *e, unsigned slot, const char *name,
               uint32_t rights) UNCHECKED
 {
-    e->cap[slot] = (struct cap){.rights = (uint16_t)rights,
-                                .len = (uint8_t)strlen(name)};
+    e->cap[slot] =
+        (struct cap){.rights = (uint16_t)rights, .len = (uint8_t)strlen(name)};
     memcpy(e->cap[slot].name, name, strlen(name));
 }

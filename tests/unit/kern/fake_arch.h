@@ -16,10 +16,10 @@
 extern _Thread_local unsigned fake_cpu;
 extern unsigned fake_cpus;
 extern _Atomic uint64_t fake_tsc;
-extern uint64_t fake_flushes;     /* arch_tlb_flush calls */
+extern uint64_t fake_flushes; /* arch_tlb_flush calls */
 extern _Atomic uint64_t fake_kicks[ARCH_CPUS_MAX];
 extern uint64_t fake_timer[ARCH_CPUS_MAX];
-extern uint64_t fake_entropy;     /* words left before it fails */
+extern uint64_t fake_entropy; /* words left before it fails */
 extern char fake_console[4096];
 extern size_t fake_console_len;
 extern uint32_t fake_halt_status;
@@ -46,24 +46,30 @@ extern _Thread_local struct frame fake_frame;
 
 /* A system call; its result. The environment may have been left meanwhile. */
 int64_t fake_call(uint64_t number, const uint64_t args[6]);
-#define CALL(number, ...)                                                      \
-    fake_call(number, (const uint64_t[6]){__VA_ARGS__})
+#define CALL(number, ...) fake_call(number, (const uint64_t[6]){__VA_ARGS__})
 
 /* Copy into the current environment's scratch area; where it lies there. */
 uint64_t fake_put(const void *data, size_t len);
 #define PUT(x) fake_put(&(x), sizeof(x))
 
 /*
- * A digest of all that environments can own: frame words, page tables,
+ * A digest of all that environments can own: their frames' words, page tables,
  * capabilities, quotas, slices, states.
+ * whole  the kernel's own frames too, which its heap may keep for later
  */
-uint64_t fake_digest(void);
-/* The call is refused with this error and leaves no trace. */
+uint64_t fake_digest(bool whole);
+/*
+ * The call is refused with this error and leaves no trace. Twice, since the
+ * first may leave the kernel's heap warm.
+ */
 #define REFUSED(error, number, ...)                                            \
     do {                                                                       \
-        uint64_t before_ = fake_digest();                                      \
+        uint64_t before_ = fake_digest(false);                                 \
         ck_assert_int_eq(CALL(number, __VA_ARGS__), -(error));                 \
-        ck_assert_uint_eq(fake_digest(), before_);                             \
+        ck_assert_uint_eq(fake_digest(false), before_);                        \
+        before_ = fake_digest(true);                                           \
+        ck_assert_int_eq(CALL(number, __VA_ARGS__), -(error));                 \
+        ck_assert_uint_eq(fake_digest(true), before_);                         \
     } while (0)
 
 /* Capabilities put straight into a slot. */

@@ -91,8 +91,8 @@ START_TEST(mint)
     REFUSED(E_FAULT, SYS_CAP_MINT, 1, 6, UINT64_MAX, 3, CAP_READ);
     REFUSED(E_FAULT, SYS_CAP_MINT, 1, 6, ARCH_DIRECT_MAP, 3, CAP_READ);
     /* The whole name fits exactly. */
-    ck_assert_int_eq(
-        CALL(SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 2, CAP_WRITE), 0);
+    ck_assert_int_eq(CALL(SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 2, CAP_WRITE),
+                     0);
 }
 END_TEST
 
@@ -127,8 +127,8 @@ START_TEST(drop_and_revoke)
     REFUSED(E_CAP, SYS_CAP_REVOKE, 40);
     REFUSED(E_RANGE, SYS_CAP_REVOKE, 64);
     ck_assert_int_eq(CALL(SYS_CAP_REVOKE, 2), 0);
-    ck_assert_uint_eq(root->cap[10].rights, 0);       /* derived */
-    ck_assert_uint_eq(root->cap[11].rights, CAP_ALL); /* another name */
+    ck_assert_uint_eq(root->cap[10].rights, 0);        /* derived */
+    ck_assert_uint_eq(root->cap[11].rights, CAP_ALL);  /* another name */
     ck_assert_uint_eq(root->cap[12].rights, CAP_READ); /* the same name */
     ck_assert_uint_eq(root->cap[2].rights, CAP_ALL);
     ck_assert_int_eq(CALL(SYS_CAP_DROP, 2), 0);

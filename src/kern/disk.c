@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks. A request is read from its slot once, checked against the ring's
+ * range, its pieces pinned until the device is done; the device moves the
+ * data itself. A ring that is freed under way leaves its requests their pins.
+ * Source: Xok's PXN (block ranges), virtio-blk's shape of requests.
+ */
+#include "src/kern/disk.h"
+#include "src/abi/err.h"
+#include "src/kern/event.h"
+#include "src/kern/page.h"
+#include "src/kern/sysinfo.h"
+#include "src/kern/sysproto.h"
+#include "src/lib/string.h"
+
+#define SECTORS (DISK_BLOCK_SIZE / 512u) /* in one block */
+#define TURN 4u /* requests of one ring before the next has its turn */
+_Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
+
+struct disk_ring {
+    bool used; /* changes under bind_lock and the disk's lock */
+    bool writes;
+    uint32_t generation; /* grows when the ring is freed */
+    uint32_t event, range;
+    uint32_t in_flight;
+    uint32_t mask; /* slots - 1 */
+    struct env *env;
+    struct disk_slot *slots; /* in the environment's frames, pinned */
+    uint64_t next;           /* slots taken since creation */
+    uint64_t first, end;     /* blocks of the range */
+    struct page_pass memory; /* what pieces may name */
+    uint64_t frame, frames;
+};
+
+struct disk_range {
+    bool used;
+    uint32_t guard;
+    uint32_t owner; /* index of an environment; 0 nobody */
+    uint32_t rings;
+    uint64_t start, count; /* blocks */
+};
+
+/* A request that the device has. */
+struct under_way {
+    struct blkdev_req req;
+    uint32_t next_free;
+    uint32_t ring, generation, slot;
+    uint64_t blocks;
+};
+
+struct disk {
+    struct lock lock;
+    struct blkdev *dev;
+    struct sysinfo_disk *info;
+    struct under_way *under_way;
+    uint32_t depth, free; /* first free request; `depth`: none */
+    uint64_t blocked;     /* rings that wait for room */
+    uint64_t touched;     /* rings to signal */
+    uint32_t turn;
+    struct disk_range range[DISK_RANGES_MAX];
+    struct disk_ring ring[DISK_RINGS_MAX];
+};
+
+static struct disk *disks[SYSINFO_DISKS_MAX];
+static uint32_t disk_count;
+
+static struct disk *disk_at(uint32_t i)
+{
+    return i < disk_count ? disks[i] : NULL;
+}
+
+int disk_attach(struct blkdev *dev)
+{
+    if (disk_count == SYSINFO_DISKS_MAX) {
+        return -E_LIMIT;
+    }
+    uint64_t bytes =
+        sizeof(struct disk) + dev->depth * sizeof(struct under_way);
+    uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
+    if (f == FRAME_NONE) {
+        return -E_MEM;
+    }
+    struct disk *d = arch_frame_ptr(f);
+    d->dev = dev;
+    d->depth = dev->depth;
+    d->under_way = (struct under_way *)(d + 1);
+    for (uint32_t i = 0; i < d->depth; i++) {
+        d->under_way[i].next_free = i + 1;
+    }
+    d->range[DISK_RANGE_ALL] = (struct disk_range){
+        .used = true, .guard = GUARD_ROOT, .count = dev->sectors / SECTORS};
+    dev->index = disk_count;
+    d->info = &sysinfo()->disk[disk_count];
+    d->info->blocks = dev->sectors / SECTORS;
+    d->info->read_only = dev->read_only != 0;
+    disks[disk_count++] = d;
+    sysinfo()->disks = disk_count;
+    return 0;
+}
+
+/* --------------------------------------------------------------- requests */
+
+static uint64_t piece_frames(const struct blkdev_piece *p)
+{
+    return (p->paddr % PAGE_SIZE + p->len + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+static void unpin(const struct blkdev_req *q, uint32_t pieces)
+{
+    for (uint32_t i = 0; i < pieces; i++) {
+        page_unpin(q->piece[i].paddr / PAGE_SIZE, piece_frames(&q->piece[i]));
+    }
+}
+
+/* Copy a slot's request and check it: 0, -E_INVAL, -E_RANGE, -E_CAP. */
+static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
+                     struct under_way *to)
+{
+    struct disk_slot s;
+    memcpy(&s, slot, sizeof(s));
+    if (s.op > DISK_FLUSH || s.pieces > DISK_PIECES_MAX ||
+        (s.op == DISK_FLUSH) != (s.count == 0)) {
+        return -E_INVAL;
+    }
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < s.pieces; i++) {
+        if (s.piece[i].len == 0 || s.piece[i].paddr % 512 != 0 ||
+            s.piece[i].len % 512 != 0 || s.piece[i].reserved != 0) {
+            return -E_INVAL;
+        }
+        bytes += s.piece[i].len;
+        to->req.piece[i] =
+            (struct blkdev_piece){s.piece[i].paddr, s.piece[i].len};
+    }
+    if (bytes != (uint64_t)s.count * DISK_BLOCK_SIZE) {
+        return -E_INVAL;
+    }
+    if (s.op != DISK_FLUSH && (s.block < r->first || s.block > r->end ||
+                               s.count > r->end - s.block)) {
+        return -E_RANGE;
+    }
+    if (s.op != DISK_READ && !r->writes) {
+        return -E_CAP;
+    }
+    to->req.op = s.op;
+    to->req.pieces = s.pieces;
+    to->req.sector = s.op == DISK_FLUSH ? 0 : s.block * SECTORS;
+    to->blocks = s.count;
+    return 0;
+}
+
+static int pin(struct disk_ring *r, const struct blkdev_req *q)
+{
+    for (uint32_t i = 0; i < q->pieces; i++) {
+        int e = page_pin(&r->memory, q->piece[i].paddr / PAGE_SIZE,
+                         piece_frames(&q->piece[i]));
+        if (e < 0) {
+            unpin(q, i);
+            return e;
+        }
+    }
+    return 0;
+}
+
+static void give_back(struct disk *d, uint32_t ring, uint32_t slot, int status)
+{
+    struct disk_slot *s = &d->ring[ring].slots[slot];
+    s->status = status;
+    __atomic_store_n(&s->owner, DISK_OWNER_ENV, __ATOMIC_RELEASE);
+    d->touched |= 1ull << ring;
+}
+
+static void count(struct disk *d, const struct under_way *u, int status)
+{
+    if (status < 0) {
+        d->info->errors++;
+    } else if (u->req.op == DISK_READ) {
+        d->info->reads++;
+        d->info->read_blocks += u->blocks;
+    } else if (u->req.op == DISK_WRITE) {
+        d->info->writes++;
+        d->info->write_blocks += u->blocks;
+    }
+}
+
+/* The request of entry `token` is over: let go of what it held. */
+static void finish(struct disk *d, uint32_t token, int status)
+{
+    struct under_way *u = &d->under_way[token];
+    struct disk_ring *r = &d->ring[u->ring];
+    unpin(&u->req, u->req.pieces);
+    count(d, u, status);
+    if (r->generation == u->generation) {
+        r->in_flight--;
+        give_back(d, u->ring, u->slot, status);
+    }
+    u->next_free = d->free;
+    d->free = token;
+}
+
+void disk_done(struct blkdev *dev, uint32_t token, int status)
+{
+    finish(disks[dev->index], token, status);
+}
+
+/* Take one slot: false if there is no room for it now. */
+static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
+{
+    if (d->free == d->depth) {
+        return false;
+    }
+    struct disk_ring *r = &d->ring[ring];
+    uint32_t token = d->free;
+    struct under_way *u = &d->under_way[token];
+    int e = take_slot(r, &r->slots[slot], u);
+    e = e < 0 ? e : pin(r, &u->req);
+    if (e < 0) {
+        give_back(d, ring, slot, e);
+        return true;
+    }
+    uint32_t after = u->next_free;
+    u->req.token = token;
+    u->ring = ring;
+    u->generation = r->generation;
+    u->slot = slot;
+    r->in_flight++;
+    d->free = after;
+    e = d->dev->ops->submit(d->dev, &u->req);
+    if (e == -E_AGAIN) {
+        r->in_flight--;
+        unpin(&u->req, u->req.pieces);
+        u->next_free = d->free;
+        d->free = token;
+        return false;
+    }
+    if (e < 0) {
+        finish(d, token, -E_IO);
+    }
+    return true;
+}
+
+static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
+{
+    struct disk_ring *r = &d->ring[ring];
+    uint32_t taken = 0;
+    d->blocked &= ~(1ull << ring);
+    for (;;) {
+        uint32_t slot = (uint32_t)r->next & r->mask;
+        if (__atomic_load_n(&r->slots[slot].owner, __ATOMIC_ACQUIRE) !=
+            DISK_OWNER_KERNEL) {
+            return taken;
+        }
+        if (taken == limit || !take_request(d, ring, slot)) {
+            d->blocked |= 1ull << ring;
+            return taken;
+        }
+        r->next++;
+        taken++;
+    }
+}
+
+/* Serve rings that wait, in turn, while there is room. */
+static void resume(struct disk *d)
+{
+    uint32_t taken = 0;
+    while (d->blocked != 0 && taken < d->depth) {
+        uint64_t from_turn = d->blocked & ~((1ull << d->turn) - 1);
+        uint32_t ring =
+            (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : d->blocked);
+        uint32_t got = take_ring(d, ring, TURN);
+        taken += got;
+        d->turn = got > 0 ? (ring + 1) % DISK_RINGS_MAX : ring;
+        if (got < TURN && (d->blocked >> ring & 1) != 0) {
+            break; /* no room */
+        }
+    }
+    if (taken > 0) {
+        d->dev->ops->kick(d->dev);
+    }
+}
+
+static void signal(struct disk *d)
+{
+    for (; d->touched != 0; d->touched &= d->touched - 1) {
+        struct disk_ring *r = &d->ring[__builtin_ctzll(d->touched)];
+        if (r->used) {
+            event_signal(r->env, r->event);
+        }
+    }
+}
+
+void disk_interrupt(struct blkdev *dev)
+{
+    struct disk *d = disks[dev->index];
+    lock_acquire(&d->lock);
+    dev->ops->poll(dev);
+    resume(d);
+    signal(d);
+    lock_release(&d->lock);
+}
+
+int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
+{
+    struct disk *d = disk_at(disk);
+    if (d == NULL || ring >= DISK_RINGS_MAX) {
+        return -E_RANGE;
+    }
+    struct disk_ring *r = &d->ring[ring];
+    /* A ring of the caller cannot change hands while the caller is here. */
+    if (!r->used || r->env != e) {
+        return -E_NONE;
+    }
+    lock_acquire(&d->lock);
+    uint64_t before = r->next;
+    if ((d->blocked & ~(1ull << ring)) != 0) {
+        d->blocked |= 1ull << ring;
+        resume(d);
+    } else if (take_ring(d, ring, r->mask + 1) > 0) {
+        d->dev->ops->kick(d->dev);
+    }
+    int64_t taken = (int64_t)(r->next - before);
+    signal(d);
+    lock_release(&d->lock);
+    return taken;
+}
+
+/* ----------------------------------------------------------------- ranges */
+
+static struct disk_range *range_at(struct disk *d, uint32_t range)
+{
+    return range < DISK_RANGES_MAX && d->range[range].used ? &d->range[range]
+                                                           : NULL;
+}
+
+int64_t sys_disk_range(struct env *e, uint32_t k, uaddr args)
+{
+    struct disk_range_args a;
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    struct disk *d = disk_at(a.disk);
+    if (d == NULL) {
+        return -E_RANGE;
+    }
+    if (a.reserved != 0 || a.count == 0) {
+        return -E_INVAL;
+    }
+    const struct disk_range *parent = range_at(d, a.parent);
+    if (parent == NULL) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, parent->guard, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    if (a.start < parent->start || a.count > parent->count ||
+        a.start - parent->start > parent->count - a.count) {
+        return -E_RANGE;
+    }
+    uint32_t id = 1;
+    while (id < DISK_RANGES_MAX && d->range[id].used) {
+        id++;
+    }
+    if (id == DISK_RANGES_MAX) {
+        return -E_LIMIT;
+    }
+    int guard = cap_guard(e, a.guard, 0);
+    if (guard < 0) {
+        return guard;
+    }
+    d->range[id] = (struct disk_range){.used = true,
+                                       .guard = (uint32_t)guard,
+                                       .owner = e->index,
+                                       .start = a.start,
+                                       .count = a.count};
+    return id;
+}
+
+static void range_remove(struct disk_range *g) REQUIRES(bind_lock)
+{
+    guard_drop(g->guard);
+    *g = (struct disk_range){0};
+}
+
+int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
+                            uint32_t range)
+{
+    struct disk *d = disk_at(disk);
+    if (d == NULL) {
+        return -E_RANGE;
+    }
+    struct disk_range *g = range_at(d, range);
+    if (g == NULL) {
+        return -E_NONE;
+    }
+    int r = cap_demand(e, k, g->guard, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    if (range == DISK_RANGE_ALL || g->rings > 0) {
+        return -E_BUSY;
+    }
+    range_remove(g);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ rings */
+
+static int ring_check(const struct disk *d, const struct disk_ring_args *a)
+{
+    if (d == NULL) {
+        return -E_RANGE;
+    }
+    if (a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
+        a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
+        a->frames > PAGE_RUN_MAX ||
+        (uint64_t)a->frames * PAGE_SIZE < a->slots * sizeof(struct disk_slot)) {
+        return -E_INVAL;
+    }
+    return 0;
+}
+
+static struct disk_ring *ring_free_slot(struct disk *d)
+{
+    for (uint32_t i = 0; i < DISK_RINGS_MAX; i++) {
+        if (!d->ring[i].used) {
+            return &d->ring[i];
+        }
+    }
+    return NULL;
+}
+
+static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
+                      const struct disk_ring_args *a, const struct cap *memory)
+    REQUIRES(bind_lock)
+{
+    const struct disk_range *g = &d->range[a->range];
+    lock_acquire(&d->lock);
+    r->event = a->event;
+    r->range = a->range;
+    r->in_flight = 0;
+    r->mask = a->slots - 1;
+    r->env = e;
+    r->slots = arch_frame_ptr(a->frame);
+    r->next = 0;
+    r->first = g->start;
+    r->end = g->start + g->count;
+    page_pass_init(&r->memory, memory, CAP_WRITE);
+    r->frame = a->frame;
+    r->frames = a->frames;
+    r->used = true;
+    lock_release(&d->lock);
+    d->range[a->range].rings++;
+}
+
+int64_t sys_disk_ring(struct env *e, uint32_t k, uaddr args)
+{
+    struct disk_ring_args a;
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    struct disk *d = disk_at(a.disk);
+    r = ring_check(d, &a);
+    if (r < 0) {
+        return r;
+    }
+    const struct disk_range *g = range_at(d, a.range);
+    if (g == NULL) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, g->guard, CAP_READ);
+    if (r < 0) {
+        return r;
+    }
+    const struct cap *memory = cap_get(e, a.memory);
+    if (memory == NULL) {
+        return cap_error(a.memory);
+    }
+    struct disk_ring *ring = ring_free_slot(d);
+    if (ring == NULL) {
+        return -E_LIMIT;
+    }
+    struct page_pass pass;
+    page_pass_init(&pass, memory, CAP_WRITE);
+    r = page_pin(&pass, a.frame, a.frames);
+    page_pass_finish(&pass);
+    if (r < 0) {
+        return r;
+    }
+    ring->writes =
+        d->dev->read_only == 0 && cap_demand(e, k, g->guard, CAP_WRITE) == 0;
+    ring_fill(d, ring, e, &a, memory);
+    return ring - d->ring;
+}
+
+static void ring_remove(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
+{
+    lock_acquire(&d->lock);
+    r->used = false;
+    r->generation++;
+    d->blocked &= ~(1ull << (r - d->ring));
+    lock_release(&d->lock);
+    page_pass_finish(&r->memory);
+    d->range[r->range].rings--;
+    page_unpin(r->frame, r->frames);
+}
+
+int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
+{
+    struct disk *d = disk_at(disk);
+    if (d == NULL || ring >= DISK_RINGS_MAX) {
+        return -E_RANGE;
+    }
+    struct disk_ring *r = &d->ring[ring];
+    if (!r->used || r->env != e) {
+        return -E_NONE;
+    }
+    /* Other processors only lower the count. */
+    if (__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0) {
+        return -E_BUSY;
+    }
+    ring_remove(d, r);
+    return 0;
+}
+
+void disk_env_end(struct env *e)
+{
+    struct disk *d;
+    for (uint32_t i = 0; (d = disk_at(i)) != NULL; i++) {
+        for (uint32_t r = 0; r < DISK_RINGS_MAX; r++) {
+            if (d->ring[r].used && d->ring[r].env == e) {
+                ring_remove(d, &d->ring[r]);
+            }
+        }
+        for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
+            struct disk_range *range = &d->range[g];
+            if (range->used && range->owner == e->index) {
+                range->owner = 0;
+                if (range->rings == 0) {
+                    range_remove(range);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks: ranges of blocks by capability, request rings. One lock a disk
+ * covers the driver, its requests and the rings.
+ */
+#pragma once
+
+#include "src/abi/disk.h"
+#include "src/kern/blkdev.h"
+#include "src/kern/env.h"
+
+#define DISK_RANGES_MAX 64u
+#define DISK_RINGS_MAX 64u
+
+/* Free what `e` holds: rings, ranges. */
+void disk_env_end(struct env *e) REQUIRES(bind_lock);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packet rings: made of an environment's frames, which stay pinned while the
+ * ring exists. The kernel keeps its own indices; the ring tells it nothing
+ * but who owns a slot and what is in it.
+ */
+#include "src/abi/err.h"
+#include "src/kern/net.h"
+#include "src/kern/sysproto.h"
+
+/* Bytes that the layout of abi/net.h needs. */
+static uint64_t layout_bytes(enum net_ring_kind kind, uint64_t slots)
+{
+    uint64_t bytes = sizeof(struct net_ring_head);
+    if (kind == NET_RING_TX) {
+        return bytes + slots * sizeof(struct net_tx_slot);
+    }
+    bytes += slots * sizeof(struct net_rx_slot);
+    bytes = (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
+    return bytes + slots * NET_RX_BUFFER;
+}
+
+static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
+{
+    if (net_at(a->device) == NULL) {
+        return -E_RANGE;
+    }
+    if (a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
+        a->slots > NET_RING_SLOTS_MAX || a->event >= 64 ||
+        a->frames > PAGE_RUN_MAX ||
+        (uint64_t)a->frames * PAGE_SIZE < layout_bytes(kind, a->slots)) {
+        return -E_INVAL;
+    }
+    return 0;
+}
+
+static struct net_ring *find_free(struct net *n)
+{
+    for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
+        if (n->ring[i].kind == NET_RING_NONE) {
+            return &n->ring[i];
+        }
+    }
+    return NULL;
+}
+
+/* Pin the ring's own frames with a capability of its maker. */
+static int pin_frames(const struct cap *k, const struct net_ring_args *a)
+{
+    struct page_pass pass;
+    page_pass_init(&pass, k, CAP_WRITE);
+    int r = page_pin(&pass, a->frame, a->frames);
+    page_pass_finish(&pass);
+    return r;
+}
+
+static void fill(struct net_ring *r, struct env *e,
+                 const struct net_ring_args *a, enum net_ring_kind kind)
+{
+    r->env = e;
+    r->event = a->event;
+    r->head = arch_frame_ptr(a->frame);
+    r->slots = r->head + 1;
+    uint64_t table = sizeof(*r->head) + a->slots * sizeof(struct net_rx_slot);
+    r->buffers =
+        (uint8_t *)r->head + ((table + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull));
+    r->next = 0;
+    r->done = 0;
+    r->dropped = 0;
+    r->mask = a->slots - 1;
+    r->frame = a->frame;
+    r->frames = a->frames;
+    r->head->done = 0;
+    r->head->dropped = 0;
+    r->kind = kind;
+}
+
+int64_t sys_net_rx_ring(struct env *e, uint32_t k, uaddr args)
+{
+    struct net_ring_args a;
+    const struct cap *c = cap_get(e, k);
+    if (c == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    r = r < 0 ? r : args_check(&a, NET_RING_RX);
+    if (r < 0) {
+        return r;
+    }
+    struct net *n = net_at(a.device);
+    struct net_ring *ring = find_free(n);
+    if (ring == NULL) {
+        return -E_LIMIT;
+    }
+    r = pin_frames(c, &a);
+    if (r < 0) {
+        return r;
+    }
+    lock_acquire(&ring->lock);
+    fill(ring, e, &a, NET_RING_RX);
+    lock_release(&ring->lock);
+    return ring - n->ring;
+}
+
+int64_t sys_net_tx_ring(struct env *e, uint32_t k, uaddr args)
+{
+    struct net_ring_args a;
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    r = r < 0 ? r : args_check(&a, NET_RING_TX);
+    if (r < 0) {
+        return r;
+    }
+    struct net *n = net_at(a.device);
+    struct net_region *region = net_region_get(n, 1, a.region);
+    if (region == NULL) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, region->guard, CAP_WRITE);
+    if (r < 0) {
+        return r;
+    }
+    const struct cap *memory = cap_get(e, a.memory);
+    if (memory == NULL) {
+        return cap_error(a.memory);
+    }
+    struct net_ring *ring = find_free(n);
+    if (ring == NULL) {
+        return -E_LIMIT;
+    }
+    r = pin_frames(memory, &a);
+    if (r < 0) {
+        return r;
+    }
+    uint32_t queue = arch_cpu() % n->queues;
+    lock_acquire(&n->queue[queue].lock);
+    ring->queue = queue;
+    ring->region = a.region;
+    ring->filter = region->program;
+    ring->in_flight = 0;
+    page_pass_init(&ring->pieces, memory, CAP_READ);
+    fill(ring, e, &a, NET_RING_TX);
+    lock_release(&n->queue[queue].lock);
+    region->rings++;
+    return ring - n->ring;
+}
+
+static void free_rx(struct net *n, uint32_t id) REQUIRES(bind_lock)
+{
+    struct net_ring *r = &n->ring[id];
+    net_unbind_ring(n, id);
+    lock_acquire(&r->lock);
+    r->kind = NET_RING_NONE;
+    r->generation++;
+    lock_release(&r->lock);
+    page_unpin(r->frame, r->frames);
+}
+
+/* What the device still has keeps its pieces pinned, and nothing else. */
+static void free_tx(struct net *n, uint32_t id) REQUIRES(bind_lock)
+{
+    struct net_ring *r = &n->ring[id];
+    struct net_queue *q = &n->queue[r->queue];
+    lock_acquire(&q->lock);
+    lock_acquire(&r->lock);
+    r->kind = NET_RING_NONE;
+    r->generation++;
+    q->blocked &= ~(1ull << id);
+    lock_release(&r->lock);
+    lock_release(&q->lock);
+    page_pass_finish(&r->pieces);
+    n->region[1][r->region].rings--;
+    page_unpin(r->frame, r->frames);
+}
+
+int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
+{
+    struct net *n = net_at(device);
+    if (n == NULL || ring >= NET_RINGS_MAX) {
+        return -E_RANGE;
+    }
+    struct net_ring *r = &n->ring[ring];
+    if (r->kind == NET_RING_NONE || r->env != e) {
+        return -E_NONE;
+    }
+    if (r->kind == NET_RING_RX) {
+        free_rx(n, ring);
+        return 0;
+    }
+    /* Other processors only lower the count. */
+    if (__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0) {
+        return -E_BUSY;
+    }
+    free_tx(n, ring);
+    return 0;
+}
+
+void net_env_end(struct env *e)
+{
+    struct net *n;
+    for (uint32_t d = 0; (n = net_at(d)) != NULL; d++) {
+        for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
+            struct net_ring *r = &n->ring[i];
+            if (r->kind == NET_RING_RX && r->env == e) {
+                free_rx(n, i);
+            } else if (r->kind == NET_RING_TX && r->env == e) {
+                free_tx(n, i);
+            }
+        }
+        net_space_env_end(n, e);
+    }
+}

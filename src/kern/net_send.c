@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Transmit. A slot is read once: its fields and header are copied into the
+ * kernel's entry, checked there, and the device reads that copy; pieces are
+ * pinned and read in place. Rings share a queue in turn when it is full.
+ */
+#include "src/abi/err.h"
+#include "src/kern/net.h"
+#include "src/kern/sysproto.h"
+#include "src/lib/string.h"
+
+#define TURN 8u /* frames of one ring before the next has its turn */
+#define ETHERNET_HEADER 14u
+#define VLAN_TAG 4u
+#define GSO_MIN 256u /* smaller segments would flood the device */
+#define FLAGS (NET_TX_CSUM | NET_TX_TSO4 | NET_TX_TSO6)
+#define TSO (NET_TX_TSO4 | NET_TX_TSO6)
+
+/* The scalar fields of a slot, as they were when they were read. */
+struct taken {
+    uint32_t owner;
+    uint16_t header_len, pieces, flags, csum_start, csum_offset, gso_size;
+};
+_Static_assert(sizeof(struct taken) ==
+                   __builtin_offsetof(struct net_tx_slot, header),
+               "the slot's head");
+
+/* Bytes of a frame on the wire. */
+static uint32_t frame_max(const struct net *n)
+{
+    return n->dev->mtu + ETHERNET_HEADER + VLAN_TAG;
+}
+
+static bool offload_ok(const struct net *n, const struct taken *t)
+{
+    uint32_t have = n->dev->features;
+    uint32_t tso = t->flags & TSO;
+    if ((t->flags & ~FLAGS) != 0 ||
+        ((t->flags & NET_TX_CSUM) != 0 && (have & SYSINFO_NET_CSUM) == 0) ||
+        ((tso & NET_TX_TSO4) != 0 && (have & SYSINFO_NET_TSO4) == 0) ||
+        ((tso & NET_TX_TSO6) != 0 && (have & SYSINFO_NET_TSO6) == 0)) {
+        return false;
+    }
+    if (tso != 0 &&
+        (tso == TSO || (t->flags & NET_TX_CSUM) == 0 || t->gso_size < GSO_MIN ||
+         (uint32_t)t->header_len + t->gso_size > frame_max(n))) {
+        return false;
+    }
+    return (t->flags & NET_TX_CSUM) == 0 ||
+           (t->csum_start >= ETHERNET_HEADER &&
+            (uint32_t)t->csum_start + t->csum_offset + 2u <= t->header_len);
+}
+
+/* Copy and check the shape of what the slot holds. False: refuse it. */
+static bool take_slot(const struct net *n, const struct net_tx_slot *s,
+                      struct taken *t, struct net_sent *to)
+{
+    memcpy(t, s, sizeof(*t));
+    if (t->header_len < ETHERNET_HEADER || t->header_len > NET_TX_HEADER_MAX ||
+        t->pieces > NET_TX_PIECES_MAX || !offload_ok(n, t)) {
+        return false;
+    }
+    memcpy(to->header, s->header, t->header_len);
+    memcpy(to->piece, s->piece, t->pieces * sizeof(to->piece[0]));
+    uint64_t bytes = t->header_len;
+    for (uint32_t i = 0; i < t->pieces; i++) {
+        if (to->piece[i].len == 0) {
+            return false;
+        }
+        bytes += to->piece[i].len;
+    }
+    return bytes <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
+}
+
+static uint64_t piece_frames(const struct net_tx_piece *p)
+{
+    return (p->paddr % PAGE_SIZE + p->len + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+static void unpin(const struct net_sent *s, uint32_t pieces)
+{
+    for (uint32_t i = 0; i < pieces; i++) {
+        page_unpin(s->piece[i].paddr / PAGE_SIZE, piece_frames(&s->piece[i]));
+    }
+}
+
+static bool pin(struct net_ring *r, const struct net_sent *s, uint32_t pieces)
+{
+    for (uint32_t i = 0; i < pieces; i++) {
+        if (page_pin(&r->pieces, s->piece[i].paddr / PAGE_SIZE,
+                     piece_frames(&s->piece[i])) < 0) {
+            unpin(s, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int hand_over(struct net *n, struct net_queue *q, struct net_ring *r,
+                     const struct taken *t, struct net_sent *s)
+{
+    struct netdev_tx tx;
+    tx.pieces = (uint16_t)(t->pieces + 1);
+    tx.header_len = t->header_len;
+    tx.flags = t->flags;
+    tx.csum_start = t->csum_start;
+    tx.csum_offset = t->csum_offset;
+    tx.gso_size = t->gso_size;
+    tx.token = (uint32_t)(s - q->sent);
+    tx.piece[0] =
+        (struct netdev_piece){arch_ptr_paddr(s->header), t->header_len};
+    uint64_t bytes = t->header_len;
+    for (uint32_t i = 0; i < t->pieces; i++) {
+        tx.piece[i + 1] =
+            (struct netdev_piece){s->piece[i].paddr, s->piece[i].len};
+        bytes += s->piece[i].len;
+    }
+    int sent = n->dev->ops->transmit(n->dev, r->queue, &tx);
+    if (sent == 0) {
+        q->count.tx_packets++;
+        q->count.tx_bytes += bytes;
+    }
+    return sent;
+}
+
+static void give_back(struct net_ring *r, uint32_t slot, uint32_t owner)
+{
+    struct net_tx_slot *s = (struct net_tx_slot *)r->slots + slot;
+    __atomic_store_n(&s->owner, owner, __ATOMIC_RELEASE);
+    r->head->done = ++r->done;
+}
+
+/* Send what is in one slot. False: no room now. */
+static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
+                      uint32_t slot)
+{
+    struct net_ring *r = &n->ring[ring];
+    if (q->free_sent == q->depth) {
+        n->dev->ops->poll(n->dev, r->queue, 0);
+        if (q->free_sent == q->depth) {
+            return false;
+        }
+    }
+    struct net_sent *s = &q->sent[q->free_sent];
+    struct taken t;
+    bool ok = take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s) &&
+              (r->filter == NULL ||
+               dpf_filter_run(r->filter, s->header, t.header_len) != 0) &&
+              pin(r, s, t.pieces);
+    if (!ok) {
+        r->head->dropped = ++r->dropped;
+        q->count.tx_refused++;
+        q->touched |= 1ull << ring;
+        give_back(r, slot, NET_OWNER_REFUSED);
+        return true;
+    }
+    uint32_t next_free = s->next_free;
+    s->ring = (uint8_t)ring;
+    s->generation = r->generation;
+    s->slot = slot;
+    s->pieces = (uint8_t)t.pieces;
+    q->free_sent = next_free;
+    r->in_flight++;
+    if (hand_over(n, q, r, &t, s) < 0) {
+        r->in_flight--;
+        s->next_free = (uint16_t)q->free_sent;
+        q->free_sent = (uint32_t)(s - q->sent);
+        unpin(s, t.pieces);
+        return false;
+    }
+    return true;
+}
+
+/* Send at most `limit` frames of a ring. Marks it blocked if it has more. */
+static uint32_t send_ring(struct net *n, struct net_queue *q, uint32_t ring,
+                          uint32_t limit)
+{
+    struct net_ring *r = &n->ring[ring];
+    uint32_t taken = 0;
+    q->blocked &= ~(1ull << ring);
+    for (;;) {
+        uint32_t slot = (uint32_t)r->next & r->mask;
+        struct net_tx_slot *s = (struct net_tx_slot *)r->slots + slot;
+        if (__atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != NET_OWNER_KERNEL) {
+            return taken;
+        }
+        if (taken == limit || !send_slot(n, q, ring, slot)) {
+            q->blocked |= 1ull << ring;
+            return taken;
+        }
+        r->next++;
+        taken++;
+    }
+}
+
+void net_send_resume(struct net *n, struct net_queue *q)
+{
+    uint32_t sent = 0;
+    while (q->blocked != 0 && sent < q->depth) {
+        uint64_t from_turn = q->blocked & ~((1ull << q->turn) - 1);
+        uint64_t which = from_turn != 0 ? from_turn : q->blocked;
+        uint32_t ring = (uint32_t)__builtin_ctzll(which);
+        uint32_t got = send_ring(n, q, ring, TURN);
+        sent += got;
+        q->turn = got > 0 ? (ring + 1) % NET_RINGS_MAX : ring;
+        if (got < TURN && (q->blocked >> ring & 1) != 0) {
+            break; /* no room */
+        }
+    }
+    if (sent > 0) {
+        n->dev->ops->kick(n->dev, (uint32_t)(q - n->queue));
+    }
+}
+
+void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
+{
+    struct net *n = net_at(dev->index);
+    struct net_queue *q = &n->queue[queue];
+    struct net_sent *s = &q->sent[token];
+    struct net_ring *r = &n->ring[s->ring];
+    unpin(s, s->pieces);
+    if (r->generation == s->generation) {
+        give_back(r, s->slot, NET_OWNER_ENV);
+        r->in_flight--;
+        q->touched |= 1ull << s->ring;
+    }
+    s->next_free = (uint16_t)q->free_sent;
+    q->free_sent = token;
+}
+
+int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
+{
+    struct net *n = net_at(device);
+    if (n == NULL || ring >= NET_RINGS_MAX) {
+        return -E_RANGE;
+    }
+    struct net_ring *r = &n->ring[ring];
+    /* A ring of the caller cannot change hands while the caller is here. */
+    if (r->kind != NET_RING_TX || r->env != e) {
+        return -E_NONE;
+    }
+    struct net_queue *q = &n->queue[r->queue];
+    lock_acquire(&q->lock);
+    uint64_t before = r->next;
+    if ((q->blocked & ~(1ull << ring)) != 0) {
+        q->blocked |= 1ull << ring;
+        net_send_resume(n, q);
+    } else if (send_ring(n, q, ring, r->mask + 1) > 0) {
+        n->dev->ops->kick(n->dev, r->queue);
+    }
+    int64_t taken = (int64_t)(r->next - before);
+    net_queue_flush(n, q);
+    lock_release(&q->lock);
+    return taken;
+}

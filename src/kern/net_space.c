@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packet space: regions and bindings, and their authority. What a filter
+ * means is dpf's business (it proves that a binding lies inside its region
+ * and collides with nobody); who may present it is decided here.
+ *
+ * A binding's entry is filled before dpf publishes it and emptied only after
+ * every lookup that could return it has ended.
+ */
+#include "src/abi/err.h"
+#include "src/kern/code.h"
+#include "src/kern/net.h"
+#include "src/kern/sysproto.h"
+
+#define CONSTS_MAX 16u
+#define NOBODY 0u
+
+/* Why dpf refused; too large for the stack. */
+static struct dpf_error why GUARDED_BY(bind_lock);
+
+int net_space_init(struct net *n)
+{
+    for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
+        if (dpf_set_create(&code_mem, &n->set[d]) < 0) {
+            return -E_MEM;
+        }
+        n->region[d][NET_REGION_ALL].used = true;
+    }
+    return 0;
+}
+
+/* Let what older versions of a set used be freed. */
+static void settle(struct dpf_set *s) REQUIRES(bind_lock)
+{
+    uint64_t version = dpf_set_version(s);
+    net_quiesce();
+    dpf_set_reclaim(s, version);
+}
+
+/* Tell the caller why, if it gave an address. Returns `r`, or -E_FAULT. */
+static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
+    REQUIRES(bind_lock)
+{
+    if (address == 0 ||
+        (r != -E_VERIFY && r != -E_REGION && r != -E_CONFLICT)) {
+        return r;
+    }
+    struct net_refusal out = {.insn = why.insn, .other = why.other};
+    out.witness_len =
+        why.witness_len <= NET_WITNESS_MAX ? why.witness_len : NET_WITNESS_MAX;
+    __builtin_memcpy(out.text, why.text, sizeof(out.text) - 1);
+    __builtin_memcpy(out.witness, why.witness, out.witness_len);
+    uaddr to = {address};
+    int copied = copy_out(e, to, &out, sizeof(out));
+    return copied < 0 ? copied : r;
+}
+
+/* ---------------------------------------------------------------- regions */
+
+struct net_region *net_region_get(struct net *n, unsigned direction,
+                                  uint32_t region)
+{
+    if (region >= NET_REGIONS_MAX || !n->region[direction][region].used) {
+        return NULL;
+    }
+    return &n->region[direction][region];
+}
+
+static uint32_t region_free_id(const struct net *n, unsigned direction)
+{
+    uint32_t id = 1;
+    while (id < NET_REGIONS_MAX && n->region[direction][id].used) {
+        id++;
+    }
+    return id;
+}
+
+/* The parts of a new region that can fail, in order; undone in reverse. */
+static int region_make(struct env *e, struct net *n, uint32_t id,
+                       const struct net_region_args *a, uint32_t guard)
+    REQUIRES(bind_lock)
+{
+    unsigned direction = (a->flags & NET_OUT) != 0;
+    struct dpf_program *program = NULL;
+    uint64_t bytes = code_cost(a->count);
+    int r = env_charge_bytes(e, bytes);
+    if (r < 0) {
+        return r;
+    }
+    uaddr insns = {a->insns};
+    r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
+    if (r < 0) {
+        goto no_program;
+    }
+    r = code_error(dpf_set_region_insert(
+        n->set[direction], id, a->parent, program,
+        (a->flags & NET_SHARED) != 0 ? DPF_SHARED : 0, &why));
+    if (r < 0) {
+        goto no_region;
+    }
+    settle(n->set[direction]);
+    if (direction == 0) { /* the set keeps what it needs */
+        dpf_program_destroy(program);
+        program = NULL;
+    }
+    n->region[direction][id] = (struct net_region){.used = true,
+                                                   .guard = guard,
+                                                   .owner = e->index,
+                                                   .flags = a->flags,
+                                                   .bytes = bytes,
+                                                   .program = program};
+    return 0;
+
+no_region:
+    dpf_program_destroy(program);
+no_program:
+    env_refund_bytes(e, bytes);
+    return r;
+}
+
+int64_t sys_net_region(struct env *e, uint32_t k, uaddr args)
+{
+    struct net_region_args a;
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    struct net *n = net_at(a.device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if ((a.flags & ~(NET_SHARED | NET_OUT)) != 0 || a.reserved != 0 ||
+        a.flags == (NET_SHARED | NET_OUT)) {
+        return -E_INVAL;
+    }
+    unsigned direction = (a.flags & NET_OUT) != 0;
+    struct net_region *parent = net_region_get(n, direction, a.parent);
+    if (parent == NULL) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, parent->guard, CAP_CTL);
+    if (r < 0) {
+        return r;
+    }
+    uint32_t id = region_free_id(n, direction);
+    if (id == NET_REGIONS_MAX) {
+        return -E_LIMIT;
+    }
+    int guard = cap_guard(e, a.guard, 0);
+    if (guard < 0) {
+        return guard;
+    }
+    r = region_make(e, n, id, &a, (uint32_t)guard);
+    if (r < 0) {
+        guard_drop((uint32_t)guard);
+        return refuse(e, a.refusal, r);
+    }
+    return id;
+}
+
+static int region_remove(struct net *n, unsigned direction, uint32_t id)
+    REQUIRES(bind_lock)
+{
+    struct net_region *g = &n->region[direction][id];
+    if (id == NET_REGION_ALL || g->rings > 0) {
+        return -E_BUSY;
+    }
+    int r = code_error(dpf_set_region_remove(n->set[direction], id));
+    if (r < 0) {
+        return r;
+    }
+    settle(n->set[direction]);
+    dpf_program_destroy(g->program);
+    guard_drop(g->guard);
+    struct env *owner = env_at(g->owner);
+    if (g->owner != NOBODY && owner != NULL) {
+        env_refund_bytes(owner, g->bytes);
+    }
+    *g = (struct net_region){0};
+    return 0;
+}
+
+int64_t sys_net_region_free(struct env *e, uint32_t k, uint32_t device,
+                            uint32_t flags, uint32_t region)
+{
+    struct net *n = net_at(device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if ((flags & ~NET_OUT) != 0) {
+        return -E_INVAL;
+    }
+    unsigned direction = (flags & NET_OUT) != 0;
+    struct net_region *g = net_region_get(n, direction, region);
+    if (g == NULL) {
+        return -E_NONE;
+    }
+    int r = cap_demand(e, k, g->guard, CAP_CTL);
+    return r < 0 ? r : region_remove(n, direction, region);
+}
+
+/* --------------------------------------------------------------- bindings */
+
+/* An entry for a new binding; NET_BINDINGS_MAX if there is none. */
+static uint32_t binding_take(struct net *n)
+{
+    uint32_t id = n->free_binding;
+    if (id != NET_BINDINGS_MAX) {
+        n->free_binding = net_binding_at(n, id)->next_free;
+        return id;
+    }
+    id = n->bindings_made;
+    if (id % NET_CHUNK == 0 && id < NET_BINDINGS_MAX &&
+        n->chunk[id / NET_CHUNK] == NULL) {
+        uint64_t f = page_kalloc(1);
+        if (f == FRAME_NONE) {
+            return NET_BINDINGS_MAX;
+        }
+        n->chunk[id / NET_CHUNK] = arch_frame_ptr(f);
+    }
+    if (id < NET_BINDINGS_MAX) {
+        n->bindings_made++;
+    }
+    return id;
+}
+_Static_assert(NET_CHUNK * sizeof(struct net_binding) <= PAGE_SIZE, "a frame");
+
+static void binding_give(struct net *n, uint32_t id)
+{
+    struct net_binding *b = net_binding_at(n, id);
+    *b = (struct net_binding){.next_free = n->free_binding};
+    n->free_binding = id;
+}
+
+/* A binding of this environment; NULL if it is not. */
+static struct net_binding *binding_of(const struct net *n, const struct env *e,
+                                      uint32_t id)
+{
+    if (id >= n->bindings_made) {
+        return NULL;
+    }
+    struct net_binding *b = net_binding_at(n, id);
+    return b->used && n->ring[b->ring].env == e ? b : NULL;
+}
+
+static bool is_receive_ring(const struct net *n, const struct env *e,
+                            uint32_t ring)
+{
+    return ring < NET_RINGS_MAX && n->ring[ring].kind == NET_RING_RX &&
+           n->ring[ring].env == e;
+}
+
+/* Charge and fill an entry. The id, or -E_QUOTA, -E_LIMIT. */
+static int64_t binding_begin(struct env *e, struct net *n, uint32_t ring,
+                             uint32_t region, uint64_t bytes)
+    REQUIRES(bind_lock)
+{
+    int r = env_charge_bytes(e, bytes);
+    if (r < 0) {
+        return r;
+    }
+    uint32_t id = binding_take(n);
+    if (id == NET_BINDINGS_MAX) {
+        env_refund_bytes(e, bytes);
+        return -E_LIMIT;
+    }
+    *net_binding_at(n, id) = (struct net_binding){.used = 1,
+                                                  .ring = (uint8_t)ring,
+                                                  .region = region,
+                                                  .bytes = (uint32_t)bytes};
+    return id;
+}
+
+/* dpf said `r` about binding `id`: keep it, or undo binding_begin. */
+static int64_t binding_end(struct env *e, struct net *n, int64_t id, int r)
+    REQUIRES(bind_lock)
+{
+    if (r < 0) {
+        env_refund_bytes(e, net_binding_at(n, (uint32_t)id)->bytes);
+        binding_give(n, (uint32_t)id);
+        return r;
+    }
+    settle(n->set[0]);
+    return id;
+}
+
+static int64_t bind(struct env *e, struct net *n, const struct net_bind_args *a)
+    REQUIRES(bind_lock)
+{
+    int64_t id = binding_begin(e, n, a->ring, a->region, code_cost(a->count));
+    if (id < 0) {
+        return id;
+    }
+    struct dpf_program *program = NULL;
+    uaddr insns = {a->insns};
+    int r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
+    if (r == 0) {
+        uint32_t flags = ((a->flags & NET_REFINE) != 0 ? DPF_REFINE : 0) |
+                         ((a->flags & NET_TAP) != 0 ? DPF_TAP : 0);
+        r = code_error(dpf_set_insert(n->set[0], (uint32_t)id, a->region,
+                                      program, flags, &why));
+        dpf_program_destroy(program);
+    }
+    return binding_end(e, n, id, r);
+}
+
+int64_t sys_net_bind(struct env *e, uint32_t k, uaddr args)
+{
+    struct net_bind_args a;
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    struct net *n = net_at(a.device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if ((a.flags & ~(NET_REFINE | NET_TAP)) != 0 || a.reserved != 0) {
+        return -E_INVAL;
+    }
+    struct net_region *g = net_region_get(n, 0, a.region);
+    if (g == NULL || !is_receive_ring(n, e, a.ring)) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, g->guard, CAP_READ);
+    if (r == 0 && (a.flags & NET_TAP) != 0) {
+        r = cap_demand(e, k, GUARD_ROOT, CAP_CTL);
+    }
+    return r < 0 ? r : refuse(e, a.refusal, bind(e, n, &a));
+}
+
+int64_t sys_net_bind_like(struct env *e, uint32_t k, uaddr args)
+{
+    struct net_like_args a;
+    struct dpf_const consts[CONSTS_MAX];
+    if (cap_get(e, k) == NULL) {
+        return cap_error(k);
+    }
+    int r = copy_in(e, &a, args, sizeof(a));
+    if (r < 0) {
+        return r;
+    }
+    struct net *n = net_at(a.device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if (a.count > CONSTS_MAX) {
+        return -E_INVAL;
+    }
+    struct net_binding *like = binding_of(n, e, a.like);
+    if (like == NULL || !is_receive_ring(n, e, a.ring)) {
+        return -E_NONE;
+    }
+    r = cap_demand(e, k, n->region[0][like->region].guard, CAP_READ);
+    for (uint32_t i = 0; r == 0 && i < a.count; i++) {
+        struct net_const c;
+        uaddr at = {a.consts + i * sizeof(c)};
+        r = copy_in(e, &c, at, sizeof(c));
+        if (r == 0 && c.reserved != 0) {
+            r = -E_INVAL;
+        }
+        consts[i] = (struct dpf_const){c.index, c.value};
+    }
+    if (r < 0) {
+        return r;
+    }
+    int64_t id = binding_begin(e, n, a.ring, like->region, code_cost(0));
+    if (id < 0) {
+        return id;
+    }
+    r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a.like, consts,
+                                       a.count, &why));
+    return refuse(e, a.refusal, binding_end(e, n, id, r));
+}
+
+static void unbind(struct net *n, uint32_t id) REQUIRES(bind_lock)
+{
+    struct net_binding *b = net_binding_at(n, id);
+    int r = dpf_set_remove(n->set[0], id);
+    assert(r == 0);
+    settle(n->set[0]);
+    env_refund_bytes(n->ring[b->ring].env, b->bytes);
+    binding_give(n, id);
+}
+
+int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
+{
+    struct net *n = net_at(device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if (binding_of(n, e, binding) == NULL) {
+        return -E_NONE;
+    }
+    unbind(n, binding);
+    return 0;
+}
+
+void net_unbind_ring(struct net *n, uint32_t ring)
+{
+    for (uint32_t id = 0; id < n->bindings_made; id++) {
+        struct net_binding *b = net_binding_at(n, id);
+        if (b->used && b->ring == ring) {
+            unbind(n, id);
+        }
+    }
+}
+
+void net_space_env_end(struct net *n, struct env *e)
+{
+    /* Inner regions before outer ones, until nothing more goes. */
+    bool again = true;
+    while (again) {
+        again = false;
+        for (uint32_t i = 0; i < NET_DIRECTIONS * NET_REGIONS_MAX; i++) {
+            unsigned d = i / NET_REGIONS_MAX;
+            uint32_t id = i % NET_REGIONS_MAX;
+            again |= n->region[d][id].used &&
+                     n->region[d][id].owner == e->index &&
+                     region_remove(n, d, id) == 0;
+        }
+    }
+    for (uint32_t i = 0; i < NET_DIRECTIONS * NET_REGIONS_MAX; i++) {
+        struct net_region *g =
+            &n->region[i / NET_REGIONS_MAX][i % NET_REGIONS_MAX];
+        if (g->used && g->owner == e->index) { /* others bind in it */
+            g->owner = NOBODY;
+            g->bytes = 0;
+        }
+    }
+}

@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: MIT */
+/* Rings, packets both ways, packet space: and every refusal. */
+#include "dpf/dpf.h"
+#include "src/abi/err.h"
+#include "src/abi/event.h"
+#include "src/abi/net.h"
+#include "src/abi/sysno.h"
+#include "src/kern/net.h"
+#include "src/kern/page.h"
+#include "src/kern/sysinfo.h"
+#include "tests/unit/kern/fake_arch.h"
+#include "tests/unit/kern/fake_dev.h"
+#include "tests/unit/kern/main.h"
+
+#define SLOTS 8u
+#define RX_FRAMES 5u /* head and slots, then 8 buffers of 2048 */
+#define TX_FRAMES 1u
+
+static struct env *root;
+static uint64_t rx_frame, tx_frame, data;
+
+/* Byte 20 equals `v`; or everything; or nothing that can be decided. */
+#define LDB(r, s, o)                                                           \
+    {                                                                          \
+        0x71, (r) | (s) << 4, o, 0                                             \
+    }
+#define MOV(r, v)                                                              \
+    {                                                                          \
+        0xb7, r, 0, v                                                          \
+    }
+#define JNE(r, v, skip)                                                        \
+    {                                                                          \
+        0x55, r, skip, v                                                       \
+    }
+#define EXIT                                                                   \
+    {                                                                          \
+        0x95, 0, 0, 0                                                          \
+    }
+#define BYTE_IS(at, v)                                                         \
+    {                                                                          \
+        LDB(3, 1, at), MOV(0, 0), JNE(3, v, 1), MOV(0, 1), EXIT                \
+    }
+#define BYTES_ARE(at1, v1, at2, v2)                                            \
+    {                                                                          \
+        LDB(3, 1, at1), LDB(4, 1, at2), MOV(0, 0), JNE(3, v1, 2),              \
+            JNE(4, v2, 1), MOV(0, 1), EXIT                                     \
+    }
+static const struct dpf_insn port_7[] = BYTE_IS(20, 7);
+static const struct dpf_insn port_9[] = BYTE_IS(20, 9);
+static const struct dpf_insn port_7_from_1[] = BYTES_ARE(20, 7, 21, 1);
+static const struct dpf_insn every[] = {MOV(0, 1), EXIT};
+static const struct dpf_insn reads_nothing_written[] = {
+    {0xbf, 0 | 5 << 4, 0, 0}, EXIT};
+
+static void boot(void)
+{
+    fake_boot(1);
+    root = fake_first();
+    fake_nic_attach(1);
+    fake_cap(root, 1, "net", CAP_ALL);
+    fake_cap(root, 2, "net", CAP_READ);
+    fake_cap(root, 3, "mem", CAP_ALL);
+    fake_cap(root, 4, "mem", CAP_READ);
+    fake_cap(root, 5, "other", CAP_ALL);
+    rx_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, RX_FRAMES);
+    tx_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, TX_FRAMES);
+    data = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 2);
+}
+
+static int64_t rx_ring(void)
+{
+    struct net_ring_args a = {
+        .slots = SLOTS, .frame = rx_frame, .frames = RX_FRAMES, .event = 1};
+    int64_t r = CALL(SYS_NET_RX_RING, 3, PUT(a));
+    struct net_rx_slot *s =
+        (void *)((struct net_ring_head *)arch_frame_ptr(rx_frame) + 1);
+    for (unsigned i = 0; r >= 0 && i < SLOTS; i++) {
+        s[i].owner = NET_OWNER_KERNEL;
+    }
+    return r;
+}
+
+static int64_t tx_ring(uint64_t k, uint32_t region)
+{
+    struct net_ring_args a = {.slots = SLOTS,
+                              .frame = tx_frame,
+                              .frames = TX_FRAMES,
+                              .event = 2,
+                              .region = region,
+                              .memory = 3};
+    return CALL(SYS_NET_TX_RING, k, PUT(a));
+}
+
+static int64_t bind_filter(uint64_t k, uint32_t ring, uint32_t region,
+                           uint32_t flags, const struct dpf_insn *p, size_t n)
+{
+    uint64_t insns = fake_put(p, n * sizeof(*p));
+    struct net_bind_args a = {.region = region,
+                              .ring = ring,
+                              .flags = flags,
+                              .insns = insns,
+                              .count = (uint32_t)n};
+    return CALL(SYS_NET_BIND, k, PUT(a));
+}
+#define BIND(k, ring, region, flags, p)                                        \
+    bind_filter(k, ring, region, flags, p, sizeof(p) / sizeof((p)[0]))
+
+static int64_t carve(uint64_t k, uint32_t parent, uint32_t flags,
+                     const struct dpf_insn *p, size_t n)
+{
+    uint64_t insns = fake_put(p, n * sizeof(*p));
+    struct net_region_args a = {.parent = parent,
+                                .guard = 1,
+                                .flags = flags,
+                                .insns = insns,
+                                .count = (uint32_t)n};
+    return CALL(SYS_NET_REGION, k, PUT(a));
+}
+#define CARVE(k, parent, flags, p)                                             \
+    carve(k, parent, flags, p, sizeof(p) / sizeof((p)[0]))
+
+static struct net_rx_slot *rx(unsigned i)
+{
+    return (struct net_rx_slot *)((struct net_ring_head *)arch_frame_ptr(
+                                      rx_frame) +
+                                  1) +
+           i;
+}
+
+static struct net_tx_slot *tx(unsigned i)
+{
+    return (struct net_tx_slot *)((struct net_ring_head *)arch_frame_ptr(
+                                      tx_frame) +
+                                  1) +
+           i;
+}
+
+static const struct net_ring_head *head(uint64_t frame)
+{
+    return arch_frame_ptr(frame);
+}
+
+static void packet(uint8_t *p, uint8_t port)
+{
+    memset(p, 0x11, 64);
+    p[20] = port;
+}
+
+START_TEST(a_packet_finds_its_ring)
+{
+    uint8_t p[64], q[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    int64_t b = BIND(0, 0, 0, 0, port_7);
+    ck_assert_int_ge(b, 0);
+    packet(p, 7);
+    packet(q, 8);
+    fake_trap(ARCH_VECTOR_KICK); /* polls: quiet, so interrupts are on */
+    ck_assert(fake_nic.interrupts);
+    fake_nic_arrive(p, sizeof(p));
+    ck_assert(!fake_nic.interrupts);
+    fake_nic_arrive(q, sizeof(q));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(rx(0)->owner, NET_OWNER_ENV);
+    ck_assert_uint_eq(rx(0)->len, 64);
+    ck_assert_uint_eq(rx(0)->binding, (uint32_t)b);
+    ck_assert_mem_eq((uint8_t *)arch_frame_ptr(rx_frame) + 4096, p, 64);
+    ck_assert_uint_eq(rx(1)->owner, NET_OWNER_KERNEL);
+    ck_assert_uint_eq(root->uarea->pending, 2);
+    ck_assert_uint_eq(head(rx_frame)->done, 1);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_packets, 2);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_bytes, 128);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_unowned, 1);
+    /* A full ring drops; a frame too long for a buffer too. */
+    for (unsigned i = 0; i < SLOTS; i++) {
+        fake_nic_arrive(p, sizeof(p));
+    }
+    static uint8_t jumbo[2049];
+    memcpy(jumbo, p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 8);
+    ck_assert_uint_eq(head(rx_frame)->dropped, 1);
+    rx(0)->owner = NET_OWNER_KERNEL;
+    fake_nic_arrive(jumbo, sizeof(jumbo));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->dropped, 2);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_dropped, 2);
+    /* Unbound: nobody's. */
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)b), 0);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 8);
+    REFUSED(E_NONE, SYS_NET_UNBIND, 0, (uint64_t)b);
+}
+END_TEST
+
+START_TEST(a_packet_wakes_its_owner)
+{
+    uint8_t p[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_ge(BIND(0, 0, 0, 0, port_7), 0);
+    packet(p, 7);
+    (void)CALL(SYS_EVENT_WAIT, 2, EVENT_FOREVER, 0);
+    ck_assert_ptr_null(fake_current());
+    ck_assert(fake_nic.interrupts); /* idle gave polling up */
+    fake_nic_arrive(p, sizeof(p));
+    ck_assert_int_eq(fake_run(), FAKE_RESUMED);
+    ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_uint_eq(rx(0)->owner, NET_OWNER_ENV);
+    /* Still polling: one that comes now ends the next wait at once. */
+    ck_assert(!fake_nic.interrupts);
+    root->uarea->pending = 0;
+    fake_nic_arrive(p, sizeof(p));
+    ck_assert_int_eq(CALL(SYS_EVENT_WAIT, 2, EVENT_FOREVER, 0), 0);
+    ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_uint_eq(rx(1)->owner, NET_OWNER_ENV);
+}
+END_TEST
+
+START_TEST(taps_get_copies)
+{
+    uint8_t p[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    int64_t b = BIND(0, 0, 0, 0, port_7);
+    int64_t t = BIND(0, 0, 0, NET_TAP, port_7);
+    ck_assert_int_ge(t, 0);
+    packet(p, 7);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(rx(0)->binding, (uint32_t)b);
+    ck_assert_uint_eq(rx(1)->binding, (uint32_t)t);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_7), 1);
+    /* The region's capability is not enough for a tap. */
+    ck_assert_int_eq(BIND(1, 0, 1, NET_TAP, port_7), -E_CAP);
+}
+END_TEST
+
+static void fill(unsigned i, uint8_t port)
+{
+    struct net_tx_slot *s = tx(i % SLOTS);
+    memset(s, 0, sizeof(*s));
+    s->header_len = 54;
+    s->pieces = 1;
+    memset(s->header, 0x22, 54);
+    s->header[20] = port;
+    s->piece[0] =
+        (struct net_tx_piece){.paddr = data * 4096 + 100, .len = 1000};
+    s->owner = NET_OWNER_KERNEL;
+}
+
+START_TEST(sending)
+{
+    boot();
+    ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_7), 1);
+    ck_assert_int_eq(tx_ring(1, 1), 0);
+    fill(0, 7);
+    fill(1, 8); /* another's words */
+    fill(2, 7);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 3);
+    ck_assert_uint_eq(fake_nic.sent_count, 2);
+    ck_assert_uint_eq(fake_nic.kicks, 1);
+    ck_assert_uint_eq(tx(0)->owner, NET_OWNER_KERNEL);
+    ck_assert_uint_eq(tx(1)->owner, NET_OWNER_REFUSED);
+    const struct netdev_tx *t = &fake_nic.sent[0];
+    ck_assert_uint_eq(t->pieces, 2);
+    ck_assert_uint_eq(t->piece[0].len, 54);
+    ck_assert_uint_eq(t->piece[1].paddr, data * 4096 + 100);
+    /* The device reads the copy that was checked. */
+    tx(0)->header[20] = 8;
+    const uint8_t *h = (uint8_t *)arch_frame_ptr(t->piece[0].paddr / 4096) +
+                       t->piece[0].paddr % 4096;
+    ck_assert_uint_eq(h[20], 7);
+    REFUSED(E_BUSY, SYS_NET_RING_FREE, 0, 0);
+    REFUSED(E_BUSY, SYS_NET_REGION_FREE, 1, 0, NET_OUT, 1);
+    fake_nic_done(2);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(tx(0)->owner, NET_OWNER_ENV);
+    ck_assert_uint_eq(tx(2)->owner, NET_OWNER_ENV);
+    ck_assert_uint_eq(head(tx_frame)->done, 3);
+    ck_assert_uint_eq(head(tx_frame)->dropped, 1);
+    ck_assert_uint_eq(root->uarea->pending, 4);
+    ck_assert_uint_eq(sysinfo()->net[0].tx_packets, 2);
+    ck_assert_uint_eq(sysinfo()->net[0].tx_bytes, 2108);
+    ck_assert_uint_eq(sysinfo()->net[0].tx_refused, 1);
+    uint64_t before = page_free_count();
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+    ck_assert_int_eq(CALL(SYS_NET_REGION_FREE, 1, 0, NET_OUT, 1), 0);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 3, data, 2), 0);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 3, tx_frame, TX_FRAMES), 0);
+    ck_assert_uint_ge(page_free_count(), before + 3);
+}
+END_TEST
+
+static unsigned at;
+static void bad_frame(void)
+{
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 1);
+    ck_assert_uint_eq(tx(at % SLOTS)->owner, NET_OWNER_REFUSED);
+    ck_assert_uint_eq(fake_nic.sent_count, 0);
+    at++;
+}
+#define BAD_FRAME(change)                                                      \
+    do {                                                                       \
+        struct net_tx_slot *s = tx(at % SLOTS);                                \
+        fill(at, 7);                                                           \
+        change;                                                                \
+        bad_frame();                                                           \
+    } while (0)
+
+START_TEST(bad_frames)
+{
+    boot();
+    ck_assert_int_eq(tx_ring(0, 0), 0);
+    int64_t other = CALL(SYS_PAGE_ALLOC, 5, PAGE_ANY, 1);
+    BAD_FRAME(s->header_len = 13);
+    BAD_FRAME(s->header_len = NET_TX_HEADER_MAX + 1);
+    BAD_FRAME(s->header_len = UINT16_MAX);
+    BAD_FRAME(s->pieces = NET_TX_PIECES_MAX + 1);
+    BAD_FRAME(s->piece[0].len = 0);
+    BAD_FRAME(s->piece[0].len = 1500);
+    BAD_FRAME(s->piece[0].len = UINT32_MAX);
+    BAD_FRAME(s->piece[0].paddr = (uint64_t)other * 4096);
+    BAD_FRAME(s->piece[0].paddr = FAKE_FIRST * 4096);
+    BAD_FRAME(s->piece[0].paddr = FAKE_FRAMES * 4096 - 1);
+    BAD_FRAME(s->piece[0].paddr = UINT64_MAX - 10);
+    BAD_FRAME(s->piece[0].paddr = (data + 2) * 4096 - 10); /* runs on */
+    BAD_FRAME(s->flags = 8);
+    BAD_FRAME(s->flags = NET_TX_CSUM; s->csum_start = 34; s->csum_offset = 19);
+    BAD_FRAME(s->flags = NET_TX_CSUM; s->csum_start = 0);
+    BAD_FRAME(s->flags = NET_TX_CSUM; s->csum_start = UINT16_MAX;
+              s->csum_offset = UINT16_MAX);
+    BAD_FRAME(s->flags = NET_TX_TSO4; s->gso_size = 1000);
+    BAD_FRAME(s->flags = NET_TX_CSUM | NET_TX_TSO6; s->gso_size = 1000;
+              s->csum_start = 34);
+    BAD_FRAME(s->flags = NET_TX_CSUM | NET_TX_TSO4; s->gso_size = 1;
+              s->csum_start = 34);
+    BAD_FRAME(s->flags = NET_TX_CSUM | NET_TX_TSO4; s->gso_size = 1480;
+              s->csum_start = 34);
+    /* The same with nothing wrong. */
+    fill(at, 7);
+    tx(at % SLOTS)->flags = NET_TX_CSUM | NET_TX_TSO4;
+    tx(at % SLOTS)->gso_size = 1448;
+    tx(at % SLOTS)->csum_start = 34;
+    tx(at % SLOTS)->csum_offset = 16;
+    tx(at % SLOTS)->piece[0].len = 8000;
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 1);
+    ck_assert_uint_eq(fake_nic.sent_count, 1);
+    ck_assert_uint_eq(fake_nic.sent[0].gso_size, 1448);
+    ck_assert_uint_eq(fake_nic.sent[0].header_len, 54);
+}
+END_TEST
+
+START_TEST(a_full_queue_resumes)
+{
+    boot();
+    ck_assert_int_eq(tx_ring(0, 0), 0);
+    fake_nic.room = 3;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        fill(i, 7);
+    }
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 3);
+    fake_nic_done(2);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(fake_nic.sent_count, 3); /* two more without a call */
+    for (unsigned i = 0; i < SLOTS; i++) {
+        fake_nic_done(1);
+        fake_trap(ARCH_VECTOR_KICK);
+    }
+    ck_assert_uint_eq(fake_nic.sent_count, 0);
+    ck_assert_uint_eq(head(tx_frame)->done, SLOTS);
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+}
+END_TEST
+
+START_TEST(the_end_of_an_environment_under_way)
+{
+    boot();
+    int64_t id = CALL(SYS_ENV_CREATE, 3, 64);
+    struct env *e = env_find((uint32_t)id);
+    fake_cap(e, 0, "", CAP_ALL);
+    fake_cap(e, 1, "net", CAP_ALL);
+    fake_cap(e, 3, "mem", CAP_ALL);
+    ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)id),
+                     0);
+    uint64_t before = page_free_count();
+    uint64_t used = root->info->frames_used;
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, (uint64_t)id), 0);
+    rx_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, RX_FRAMES);
+    tx_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, TX_FRAMES);
+    data = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 2);
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_7), 1);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_7), 1);
+    ck_assert_int_eq(tx_ring(1, 1), 1);
+    ck_assert_int_ge(BIND(1, 0, 1, 0, port_7), 0);
+    fill(0, 7);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 1), 1);
+    (void)CALL(SYS_ENV_DESTROY, 0, 0, 0);
+    ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_uint_eq(root->info->frames_used, used + 1); /* one piece */
+    uint8_t p[64];
+    packet(p, 7);
+    fake_nic_arrive(p, sizeof(p));
+    fake_nic_done(1);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_unowned, 1);
+    ck_assert_uint_eq(root->info->frames_used, used);
+    /* All its frames are free; the kernel's heap may have kept a few. */
+    ck_assert_uint_ge(page_free_count() + 8, before + 5);
+    /* Its regions are gone, ids can be used again. */
+    ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_9), 1);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_9), 1);
+}
+END_TEST
+
+#define BAD_RING(error, call, k, ...)                                          \
+    do {                                                                       \
+        struct net_ring_args a_ = {.slots = SLOTS,                             \
+                                   .frame = rx_frame,                          \
+                                   .frames = RX_FRAMES,                        \
+                                   .memory = 3,                                \
+                                   __VA_ARGS__};                               \
+        REFUSED(error, call, k, PUT(a_));                                      \
+    } while (0)
+#pragma clang diagnostic ignored "-Winitializer-overrides"
+
+START_TEST(ring_refusals)
+{
+    boot();
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 9, .event = 0);
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 5, .event = 0);
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 4, .event = 0); /* lacks CAP_WRITE */
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 64, .event = 0);
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 3, .device = 1);
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 3, .frame = FAKE_FRAMES);
+    BAD_RING(E_NONE, SYS_NET_RX_RING, 3, .frame = FAKE_FIRST);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .frames = RX_FRAMES - 1);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .frames = UINT32_MAX);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 0);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 7);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 8192, .frames = 8192);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .event = 64);
+    REFUSED(E_FAULT, SYS_NET_RX_RING, 3, 0x1000);
+    BAD_RING(E_CAP, SYS_NET_TX_RING, 9, .event = 0);
+    BAD_RING(E_CAP, SYS_NET_TX_RING, 1, .event = 0); /* region 0 is root's */
+    BAD_RING(E_CAP, SYS_NET_TX_RING, 0, .memory = 4);
+    BAD_RING(E_CAP, SYS_NET_TX_RING, 0, .memory = 5);
+    BAD_RING(E_CAP, SYS_NET_TX_RING, 0, .memory = 9);
+    BAD_RING(E_RANGE, SYS_NET_TX_RING, 0, .memory = 64);
+    BAD_RING(E_RANGE, SYS_NET_TX_RING, 64, .event = 0);
+    BAD_RING(E_RANGE, SYS_NET_TX_RING, 0, .device = 4);
+    BAD_RING(E_NONE, SYS_NET_TX_RING, 0, .region = 1);
+    BAD_RING(E_NONE, SYS_NET_TX_RING, 0, .region = UINT32_MAX);
+    BAD_RING(E_INVAL, SYS_NET_TX_RING, 0, .slots = 128);
+    REFUSED(E_FAULT, SYS_NET_TX_RING, 0, 0x1000);
+    REFUSED(E_RANGE, SYS_NET_RING_FREE, 1, 0);
+    REFUSED(E_RANGE, SYS_NET_RING_FREE, 0, NET_RINGS_MAX);
+    REFUSED(E_NONE, SYS_NET_RING_FREE, 0, 0);
+    REFUSED(E_RANGE, SYS_NET_SEND, 1, 0);
+    REFUSED(E_RANGE, SYS_NET_SEND, 0, NET_RINGS_MAX);
+    REFUSED(E_NONE, SYS_NET_SEND, 0, 0);
+    ck_assert_int_eq(rx_ring(), 0);
+    REFUSED(E_NONE, SYS_NET_SEND, 0, 0); /* a receive ring */
+    struct env *e = root;
+    int64_t id = CALL(SYS_ENV_CREATE, 3, 16);
+    root = env_find((uint32_t)id);
+    (void)CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)id);
+    (void)CALL(SYS_QUANTUM_YIELD, (uint64_t)id);
+    REFUSED(E_NONE, SYS_NET_RING_FREE, 0, 0); /* another's */
+    (void)CALL(SYS_QUANTUM_YIELD, e->id);
+    for (unsigned i = 1; i < NET_RINGS_MAX; i++) {
+        ck_assert_int_eq(rx_ring(), i);
+    }
+    BAD_RING(E_LIMIT, SYS_NET_RX_RING, 3, .event = 0);
+    BAD_RING(E_LIMIT, SYS_NET_TX_RING, 0, .event = 0);
+}
+END_TEST
+
+#define BAD_SPACE(error, call, type, k, prog, ...)                             \
+    do {                                                                       \
+        uint64_t i_ = fake_put(prog, sizeof(prog));                            \
+        struct type a_ = {.insns = i_,                                         \
+                          .count = sizeof(prog) / sizeof((prog)[0]),           \
+                          __VA_ARGS__};                                        \
+        uint64_t at_ = PUT(a_);                                                \
+        REFUSED(error, call, k, at_);                                          \
+    } while (0)
+#define BAD_REGION(error, k, prog, ...)                                        \
+    BAD_SPACE(error, SYS_NET_REGION, net_region_args, k, prog, __VA_ARGS__)
+#define BAD_BIND(error, k, prog, ...)                                          \
+    BAD_SPACE(error, SYS_NET_BIND, net_bind_args, k, prog, __VA_ARGS__)
+
+START_TEST(space_refusals)
+{
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_7), 1);
+    BAD_REGION(E_CAP, 9, port_9, .guard = 1);
+    BAD_REGION(E_CAP, 1, port_9, .guard = 1);              /* the root name's */
+    BAD_REGION(E_CAP, 2, port_7, .guard = 1, .parent = 1); /* lacks CAP_CTL */
+    BAD_REGION(E_CAP, 0, port_9, .guard = 9);
+    BAD_REGION(E_RANGE, 0, port_9, .guard = 64);
+    BAD_REGION(E_RANGE, 64, port_9, .guard = 1);
+    BAD_REGION(E_RANGE, 0, port_9, .device = 1);
+    BAD_REGION(E_NONE, 0, port_9, .parent = 2);
+    BAD_REGION(E_NONE, 0, port_9, .parent = 1, .flags = NET_OUT);
+    BAD_REGION(E_INVAL, 0, port_9, .flags = NET_SHARED | NET_OUT);
+    BAD_REGION(E_INVAL, 0, port_9, .flags = NET_TAP);
+    BAD_REGION(E_INVAL, 0, port_9, .reserved = 1);
+    BAD_REGION(E_INVAL, 0, port_9, .count = 0);
+    BAD_REGION(E_INVAL, 0, port_9, .count = 4097);
+    BAD_REGION(E_FAULT, 0, port_9, .insns = 0x1000);
+    BAD_REGION(E_FAULT, 0, port_9, .count = 4096); /* beyond the u-area */
+    BAD_REGION(E_VERIFY, 0, reads_nothing_written, .guard = 1);
+    REFUSED(E_FAULT, SYS_NET_REGION, 0, 0x1000);
+    REFUSED(E_CAP, SYS_NET_REGION_FREE, 9, 0, 0, 1);
+    REFUSED(E_CAP, SYS_NET_REGION_FREE, 2, 0, 0, 1);
+    REFUSED(E_RANGE, SYS_NET_REGION_FREE, 64, 0, 0, 1);
+    REFUSED(E_RANGE, SYS_NET_REGION_FREE, 1, 1, 0, 1);
+    REFUSED(E_INVAL, SYS_NET_REGION_FREE, 1, 0, NET_TAP, 1);
+    REFUSED(E_NONE, SYS_NET_REGION_FREE, 1, 0, NET_OUT, 1);
+    REFUSED(E_NONE, SYS_NET_REGION_FREE, 1, 0, 0, NET_REGIONS_MAX);
+    REFUSED(E_BUSY, SYS_NET_REGION_FREE, 0, 0, 0, 0);
+    BAD_BIND(E_CAP, 9, port_7, .region = 1);
+    BAD_BIND(E_CAP, 5, port_7, .region = 1);
+    BAD_BIND(E_CAP, 1, port_7, .region = 0);
+    BAD_BIND(E_CAP, 1, port_7, .region = 1, .flags = NET_TAP);
+    BAD_BIND(E_RANGE, 64, port_7, .region = 1);
+    BAD_BIND(E_RANGE, 1, port_7, .region = 1, .device = 1);
+    BAD_BIND(E_NONE, 1, port_7, .region = 2);
+    BAD_BIND(E_NONE, 1, port_7, .region = 1, .ring = 1);
+    BAD_BIND(E_NONE, 1, port_7, .region = 1, .ring = UINT32_MAX);
+    BAD_BIND(E_INVAL, 1, port_7, .region = 1, .flags = NET_SHARED);
+    BAD_BIND(E_INVAL, 1, port_7, .region = 1, .reserved = 1);
+    BAD_BIND(E_INVAL, 1, port_7, .region = 1, .count = 0);
+    BAD_BIND(E_FAULT, 1, port_7, .region = 1, .insns = 0x1000);
+    BAD_BIND(E_VERIFY, 1, reads_nothing_written, .region = 1);
+    REFUSED(E_FAULT, SYS_NET_BIND, 1, 0x1000);
+    REFUSED(E_RANGE, SYS_NET_UNBIND, 1, 0);
+    REFUSED(E_NONE, SYS_NET_UNBIND, 0, 0);
+    REFUSED(E_NONE, SYS_NET_UNBIND, 0, UINT32_MAX);
+    int64_t b = BIND(2, 0, 1, 0, port_7); /* CAP_READ is enough */
+    ck_assert_int_ge(b, 0);
+    REFUSED(E_BUSY, SYS_NET_REGION_FREE, 1, 0, 0, 1);
+    struct net_like_args like = {.like = (uint32_t)b};
+    REFUSED(E_CAP, SYS_NET_BIND_LIKE, 5, PUT(like));
+    REFUSED(E_CAP, SYS_NET_BIND_LIKE, 9, PUT(like));
+    REFUSED(E_RANGE, SYS_NET_BIND_LIKE, 64, PUT(like));
+    REFUSED(E_FAULT, SYS_NET_BIND_LIKE, 1, 0x1000);
+    like.count = 17;
+    REFUSED(E_INVAL, SYS_NET_BIND_LIKE, 1, PUT(like));
+    like.count = 1;
+    like.consts = 0x1000;
+    REFUSED(E_FAULT, SYS_NET_BIND_LIKE, 1, PUT(like));
+    like.count = 0;
+    like.like = 99;
+    REFUSED(E_NONE, SYS_NET_BIND_LIKE, 1, PUT(like));
+    like.like = (uint32_t)b;
+    like.ring = 1;
+    REFUSED(E_NONE, SYS_NET_BIND_LIKE, 1, PUT(like));
+    like.ring = 0;
+    like.device = 1;
+    REFUSED(E_RANGE, SYS_NET_BIND_LIKE, 1, PUT(like));
+    root->info->frames_quota = root->info->frames_used;
+    root->kernel_bytes += 4096 - root->kernel_bytes % 4096;
+    BAD_BIND(E_QUOTA, 1, port_7, .region = 1);
+    BAD_REGION(E_QUOTA, 0, port_9, .guard = 1);
+    like.device = 0;
+    REFUSED(E_QUOTA, SYS_NET_BIND_LIKE, 1, PUT(like));
+}
+END_TEST
+
+static struct net_refusal *refusal(void)
+{
+    return (struct net_refusal *)(root->uarea->scratch + 1024);
+}
+
+START_TEST(stealing_is_refused_and_shown)
+{
+    boot();
+    const uint64_t where = UAREA_VA + offsetof(struct uarea, scratch) + 1024;
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_7), 1);
+    int64_t mine = BIND(1, 0, 1, 0, port_7);
+    ck_assert_int_ge(mine, 0);
+    BAD_BIND(E_REGION, 1, port_9, .region = 1, .refusal = where);
+    ck_assert_uint_ge(refusal()->witness_len, 21);
+    ck_assert_uint_eq(refusal()->witness[20], 9); /* a packet outside */
+    ck_assert_uint_ne(refusal()->text[0], 0);
+    BAD_BIND(E_CONFLICT, 1, port_7_from_1, .region = 1, .refusal = where);
+    ck_assert_uint_eq(refusal()->other, (uint32_t)mine);
+    ck_assert_uint_eq(refusal()->witness[20], 7);
+    ck_assert_uint_eq(refusal()->witness[21], 1);
+    BAD_BIND(E_CONFLICT, 0, every, .region = 0);
+    BAD_REGION(E_REGION, 1, port_9, .parent = 1, .guard = 1);
+    BAD_BIND(E_VERIFY, 1, reads_nothing_written, .region = 1, .refusal = where);
+    BAD_BIND(E_FAULT, 1, port_9, .region = 1, .refusal = 0x1000);
+    /* With permission the smaller one owns. */
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)mine), 0);
+    int64_t wide = BIND(1, 0, 1, NET_REFINE, port_7);
+    int64_t narrow = BIND(1, 0, 1, 0, port_7_from_1);
+    ck_assert_int_ge(wide, 0);
+    ck_assert_int_ge(narrow, 0);
+    uint8_t p[64], q[64];
+    packet(p, 7);
+    packet(q, 7);
+    q[21] = 1;
+    fake_nic_arrive(p, 64);
+    fake_nic_arrive(q, 64);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(rx(0)->binding, (uint32_t)wide);
+    ck_assert_uint_eq(rx(1)->binding, (uint32_t)narrow);
+    /* The same filter with another constant. */
+    ck_assert_int_eq(BIND(0, 0, 0, 0, port_9), narrow + 1);
+    struct net_const other = {.index = 0, .value = 10};
+    uint64_t consts = PUT(other);
+    struct net_like_args like = {
+        .like = (uint32_t)narrow + 1, .count = 1, .consts = consts};
+    int64_t ten = CALL(SYS_NET_BIND_LIKE, 0, PUT(like));
+    ck_assert_int_ge(ten, 0);
+    packet(p, 10);
+    fake_nic_arrive(p, 64);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(rx(2)->binding, (uint32_t)ten);
+    consts = PUT(other);
+    uint64_t again = PUT(like);
+    REFUSED(E_CONFLICT, SYS_NET_BIND_LIKE, 0, again);
+    /* Freeing the ring unbinds all. */
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_ge(BIND(0, 0, 0, 0, every), 0);
+}
+END_TEST
+
+TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
+      a_packet_wakes_its_owner, taps_get_copies, sending, bad_frames,
+      a_full_queue_resumes, the_end_of_an_environment_under_way, ring_refusals,
+      space_refusals)
