@@ -75,7 +75,7 @@ class Server:
             [f",hostfwd=udp:127.0.0.1:{self.port[n]}-:{p}"
              for n, p in self.UDP.items()])
         self.vm = vm.Vm(append=f"{vm.SLIRP_ADDR} {append}".strip(),
-                        disk=image, netdev=f"user,restrict=on{forward}", **kw)
+                        disk=image, netdev=f"user{forward}", **kw)
         self.url = f"http://127.0.0.1:{self.port['http']}"
 
     def __enter__(self):
