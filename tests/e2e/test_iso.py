@@ -45,7 +45,8 @@ def main():
     os.makedirs(e2e.WORK, exist_ok=True)
     root, image = small_site()
     iso = os.path.join(e2e.WORK, "pavise.iso")
-    run = subprocess.run([IMAGE, "--modules", e2e.vm.MODULES, "--append",
+    run = subprocess.run([IMAGE, "--kernel", e2e.vm.KERNEL,
+                          "--modules", e2e.vm.MODULES, "--append",
                           e2e.vm.SLIRP_ADDR, iso],
                          capture_output=True, text=True)
     if not t.ok(run.returncode == 0, "scripts/image", run.stderr):
