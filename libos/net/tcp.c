@@ -230,12 +230,9 @@ static void bury(struct tcp_conn *c)
         (void)tcp_emit(c, &t);
     }
     if (c->flags & CF_SEND_RST) {
-        /* A probe beyond a closed window is not in the peer's window; a reset
-           there would be ignored. */
-        bool beyond = c->snd_nxt - c->snd_una > c->snd_wnd;
         struct tcp_say m = {
             .key = key_of(c),
-            .seq = beyond ? c->snd_una + c->snd_wnd : c->snd_nxt,
+            .seq = c->snd_nxt,
             .ack = c->rcv_nxt,
             .flags = TH_RST | TH_ACK,
             .scale = TCP_NO_SCALE,

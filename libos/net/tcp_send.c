@@ -115,12 +115,19 @@ static int send_range(struct tcp_conn *c, uint32_t seq, uint32_t len)
             t.f.gso_size = (uint16_t)seg;
         }
     }
-    if (off + got == c->limit) {
+    if (got && off + got == c->limit) {
         t.flags |= TH_PSH; /* s3.9.1.2: nothing more is queued */
     }
     t.flags |= fin ? TH_FIN : 0;
     r = tcp_emit(c, &t);
-    return r ? r : (int)(got + fin);
+    if (r) {
+        return r;
+    }
+    if (unlikely(!(c->flags & CF_BIG)) && got >= seg) {
+        c->flags |= CF_BIG;
+        c->big_seq = seq + seg;
+    }
+    return (int)(got + fin);
 }
 
 /* ------------------------------------------------------------ sending again */
@@ -274,10 +281,6 @@ static void sent_new(struct tcp_conn *c, uint32_t n)
 
     if (c->snd_una == c->snd_nxt) {
         c->stuck_ns = now;
-    }
-    if (!(c->flags & CF_BIG) && n >= c->mss) {
-        c->flags |= CF_BIG;
-        c->big_seq = c->snd_nxt + n;
     }
     s->stats.tcp_bytes_out += n;
     c->snd_nxt += n;

@@ -318,6 +318,7 @@ void fake_run(struct fake_net *n, uint64_t until_ns, bool (*stop)(void *),
 {
     for (int i = 0; i < 2; i++) {
         if (n->host[i] && n->host[i]->stack) {
+            net_tick(n->host[i]->stack, n->now_ns);
             net_flush(n->host[i]->stack);
         }
     }
