@@ -56,7 +56,7 @@ enum tcp_reason {
  *              least one and at most len; all of them were announced and none
  *              acknowledged. Returns their number. Fewer make shorter
  *              segments. 0: not at hand (on disk); call tcp_ready later.
- *              Never re-enters the engine
+ *              May call nothing here but tcp_abort
  * received     `len` bytes in order; valid during the call. Returns how many
  *              it took: the rest is forgotten and the peer sends it again,
  *              so announce no window (tcp_receive_window) that you will not
@@ -108,7 +108,8 @@ void tcp_unlisten(struct tcp_listener *l);
 
 /*
  * Open a connection from `port` (0: any free one) to `to`. Set up with
- * NewReno, no options and a window of 64 KiB; change with the calls below.
+ * NewReno, no options and a window of 64 KiB; change with the calls below, the
+ * window before the next flush if it is to be larger.
  * Returns 0, -NET_E_ROUTE, -NET_E_USED or -NET_E_RANGE.
  */
 int tcp_connect(struct net_stack *s, struct tcp_conn *c,

@@ -232,7 +232,7 @@ static void bury(struct tcp_conn *c)
     if (c->flags & CF_SEND_RST) {
         struct tcp_say m = {
             .key = key_of(c),
-            .seq = c->snd_nxt,
+            .seq = acceptable_seq(c),
             .ack = c->rcv_nxt,
             .flags = TH_RST | TH_ACK,
             .scale = TCP_NO_SCALE,
@@ -353,7 +353,6 @@ int tcp_connect(struct net_stack *s, struct tcp_conn *c,
     c->snd_nxt = c->snd_max = c->iss;
     c->una_off = UINT64_MAX; /* SYN comes before offset 0 */
     c->rcv_space = c->rcv_most = 65536;
-    c->rcv_scale = tcp_scale_for(c->rcv_space);
     c->state = TCP_SYN_SENT;
     c->flags |= CF_SYN;
     tcp_conn_insert(c);

@@ -163,6 +163,18 @@ static inline uint64_t offset_of(const struct tcp_conn *c, uint32_t seq)
     return c->una_off + (seq - c->snd_una);
 }
 
+/*
+ * The sequence number of a segment without data. Normally snd_nxt; but after a
+ * probe of a closed window, or when the window shrank, that lies outside the
+ * peer's window and the peer would drop what we say.
+ */
+static inline uint32_t acceptable_seq(const struct tcp_conn *c)
+{
+    uint32_t edge = c->snd_una + c->snd_wnd;
+
+    return seq_leq(c->snd_nxt, edge) ? c->snd_nxt : edge;
+}
+
 static inline bool key_eq(const struct tcp_key *a, const struct tcp_key *b)
 {
     return a->remote_port == b->remote_port && a->local_port == b->local_port &&

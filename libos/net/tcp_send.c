@@ -368,7 +368,7 @@ static int send_ack(struct tcp_conn *c)
 {
     struct tcp_frame t;
 
-    t.seq = c->snd_nxt;
+    t.seq = acceptable_seq(c);
     t.flags = TH_ACK;
     t.sum = 0;
     t.f.pin = NULL;
@@ -386,8 +386,12 @@ static int send_ack(struct tcp_conn *c)
 static int output_syn(struct tcp_conn *c)
 {
     if (c->flags & CF_SYN) {
-        int r = tcp_emit_syn(c);
+        int r;
 
+        if (c->snd_nxt == c->iss && c->state == TCP_SYN_SENT) {
+            c->rcv_scale = tcp_scale_for(c->rcv_space);
+        }
+        r = tcp_emit_syn(c);
         if (r) {
             return r;
         }
@@ -457,6 +461,9 @@ int tcp_output(struct tcp_conn *c)
         c->cc->start(c, true);
     }
     r = output_data(c);
+    if (unlikely(c->flags & CF_DEAD)) {
+        return 0; /* gather gave up on it */
+    }
     if (r >= 0 && unlikely(c->flags & CF_KEEP)) {
         r = send_keepalive(c);
     }

@@ -58,7 +58,7 @@ static void unlink_timer(struct wheel *w, struct net_timer *t)
     if (t->next) {
         t->next->prev = t->prev;
     } else if (at >= first && at < first + sizeof w->slot) {
-        unsigned i = (unsigned)((at - first) / sizeof w->slot[0][0]);
+        unsigned i = (unsigned)((at - first) / sizeof(struct net_timer *));
 
         w->used[i / WHEEL_SLOTS] &= ~(1ull << i % WHEEL_SLOTS);
     }

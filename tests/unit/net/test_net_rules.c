@@ -34,6 +34,7 @@ struct out {
 };
 
 static bool arp_asked;
+static uint8_t last_to[6]; /* station the last segment went to */
 static struct out outs[256];
 static uint32_t out_count, out_next;
 
@@ -86,6 +87,7 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
         return;
     }
     ck_assert_uint_lt(out_count++, 256);
+    memcpy(last_to, f, 6);
     memset(o, 0, sizeof *o);
     ck_assert_uint_eq(net_sum(f + 14, 20), 0xffff);
     if (f[23] != IPPROTO_TCP) {
@@ -285,9 +287,13 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
         return 0;
     }
     ck_assert_uint_le(offset + len, sizeof stream);
-    g->piece[0] = (struct net_piece){(uint64_t)(uintptr_t)&stream[offset],
-                                     &stream[offset], len};
-    g->count = 1;
+    for (uint32_t at = 0; at < len;) { /* pieces of odd lengths */
+        const uint8_t *p = &stream[offset + at];
+        uint32_t n = g->count < 6 && len - at > 33 ? 33 : len - at;
+
+        g->piece[g->count++] = (struct net_piece){(uint64_t)(uintptr_t)p, p, n};
+        at += n;
+    }
     return len;
 }
 
@@ -589,7 +595,7 @@ START_TEST(cookies_when_the_backlog_is_full)
                        .tsecr = outs[7].tsval});
     sent_nothing();
     ck_assert(!u.open);
-    run(60 * S);
+    run(75 * S); /* into the next epoch */
     inject((struct in){.seq = 101,
                        .ack = seq[7] + 1,
                        .flags = A,
@@ -1198,10 +1204,118 @@ START_TEST(three_duplicates_and_newreno)
     sent_nothing();
     say(A, 0, 5000, 0); /* a partial ACK (RFC 6582): the next hole */
     is(A, 5000, 0, 1000);
+    ck_assert_uint_eq(u.c.cwnd, 6000 + 7000 - 5000 + 1000);
     forget();
     say(A, 0, 12000, 0); /* everything of then */
     ck_assert_int_eq(u.c.ca_state, CA_OPEN);
     ck_assert_uint_le(u.c.cwnd, 6000);
+}
+END_TEST
+
+START_TEST(duplicates_of_an_old_loss_are_not_a_new_one)
+{
+    open_plain();
+    tcp_send_limit(&u.c, 5000);
+    run(0);
+    run(250 * MS);      /* a timeout: 0 is sent again */
+    say(A, 0, 5000, 0); /* all had arrived */
+    tcp_send_limit(&u.c, 15000);
+    run(0);
+    forget();
+    for (int i = 0; i < 4; i++) {
+        say(A, 0, 5000, 0); /* RFC 6582 s3.2 step 2: recover is not passed */
+    }
+    ck_assert_uint_eq(stats->tcp_fast_rexmit, 0);
+}
+END_TEST
+
+START_TEST(round_trips_of_what_was_sent_twice_do_not_count)
+{
+    uint32_t srtt;
+
+    open_plain();
+    srtt = u.c.srtt_us;
+    tcp_send_limit(&u.c, 1000);
+    run(0);
+    run(210 * MS);
+    say(A, 0, 1000, 0);
+    ck_assert_uint_eq(u.c.srtt_us, srtt); /* Karn, RFC 6298 s3 */
+    tcp_send_limit(&u.c, 2000);
+    run(0);
+    run(8 * MS);
+    say(A, 0, 2000, 0);
+    ck_assert_uint_ge(u.c.srtt_us, srtt - srtt / 8 + 1000);
+}
+END_TEST
+
+START_TEST(a_new_station_is_followed)
+{
+    uint8_t f[60] = {0};
+    static const uint8_t mac[6] = {2, 9, 9, 9, 9, 9};
+
+    open_plain();
+    memcpy(f, "\2\0\0\0\0\1\2\x9\x9\x9\x9\x9\10\6\0\1\10\0\6\4\0\1", 22);
+    memcpy(f + 22, mac, 6);
+    put_be32(f + 28, net_v4(10, 0, 0, 2).word[3]);
+    put_be32(f + 38, net_v4(10, 0, 0, 1).word[3]);
+    tcp_send_limit(&u.c, 10);
+    run(0);
+    ck_assert_mem_ne(last_to, mac, 6);
+    net_input(host.stack, f, sizeof f, 0);
+    tcp_send_limit(&u.c, 20);
+    run(0);
+    ck_assert_mem_eq(last_to, mac, 6);
+}
+END_TEST
+
+START_TEST(acks_stay_inside_a_closed_window)
+{
+    struct out *o;
+
+    open_plain();
+    inject(
+        (struct in){.seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 0});
+    tcp_send_limit(&u.c, 5000);
+    run(2 * S);
+    is(A, 0, 0, 1); /* the probe is out */
+    forget();
+    inject((struct in){.seq = PEER_ISN + 1,
+                       .ack = iss + 1,
+                       .flags = A,
+                       .wnd = 0,
+                       .len = 1000});
+    run(50 * MS);
+    is(A, 0, 1000, 0); /* not from 1, which the peer would drop */
+    tcp_abort(&u.c);
+    o = sent();
+    ck_assert_uint_eq(o->seq, iss + 1);
+    ck_assert_uint_eq(o->flags & TH_RST, TH_RST);
+}
+END_TEST
+
+START_TEST(a_listener_counts_its_handshakes)
+{
+    listener.half_open = 1;
+    for (uint16_t i = 0; i < 5; i++) {
+        struct out *o;
+
+        inject((struct in){
+            .seq = 5, .flags = TH_SYN, .from = (uint16_t)(100 + i)});
+        o = sent();
+        inject((struct in){.seq = 6,
+                           .ack = o->seq + 1,
+                           .flags = TH_RST,
+                           .from = (uint16_t)(100 + i)});
+    }
+    ck_assert_uint_eq(net_stats(host.stack)->tcp_cookies_sent, 0);
+    inject((struct in){.seq = 5, .flags = TH_SYN, .from = 200});
+    inject((struct in){.seq = 5, .flags = TH_SYN, .from = 201});
+    ck_assert_uint_eq(net_stats(host.stack)->tcp_cookies_sent, 1);
+    tcp_unlisten(&listener);
+    ck_assert_uint_eq(listener.half_count, 0);
+    forget();
+    inject((struct in){.seq = 5, .flags = TH_SYN, .from = 202});
+    ck_assert_uint_eq(sent()->flags, TH_RST | TH_ACK);
 }
 END_TEST
 
@@ -1371,6 +1485,8 @@ START_TEST(time_wait_rules)
     say(AF, 0, 1, 0); /* our ACK was lost */
     is(A, 1, 1, 0);
     say(TH_RST, 1, 0, 0); /* RFC 1337 */
+    say(TH_RST, 0, 0, 0);
+    say(TH_RST, 7, 0, 0);
     say(A, 1, 1, 0);
     sent_nothing();
     say(A, 1, 1, 10);
@@ -1395,6 +1511,22 @@ START_TEST(time_wait_ends)
     is(A, 1, 1, 0);
     run(2 * S);
     forget();
+    say(A, 1, 1, 10);
+    ck_assert_uint_eq(sent()->flags, TH_RST);
+}
+END_TEST
+
+START_TEST(a_repeated_fin_restarts_time_wait)
+{
+    open_plain();
+    close_first();
+    run(50 * S);
+    say(AF, 0, 1, 0);
+    is(A, 1, 1, 0);
+    run(50 * S);
+    say(A, 1, 1, 10);
+    is(A, 1, 1, 0);
+    run(15 * S);
     say(A, 1, 1, 10);
     ck_assert_uint_eq(sent()->flags, TH_RST);
 }
@@ -1646,6 +1778,12 @@ static void add_all(TCase *c)
     tcase_add_test(c, closed_window_and_no_answer_ends);
     tcase_add_test(c, timeout_backs_off_and_gives_up);
     tcase_add_test(c, three_duplicates_and_newreno);
+    tcase_add_test(c, duplicates_of_an_old_loss_are_not_a_new_one);
+    tcase_add_test(c, round_trips_of_what_was_sent_twice_do_not_count);
+    tcase_add_test(c, a_new_station_is_followed);
+    tcase_add_test(c, acks_stay_inside_a_closed_window);
+    tcase_add_test(c, a_listener_counts_its_handshakes);
+    tcase_add_test(c, a_repeated_fin_restarts_time_wait);
     tcase_add_test(c, sack_repairs_holes_only);
     tcase_add_test(c, sack_nonsense_is_ignored);
     tcase_add_test(c, data_not_at_hand_is_asked_for_later);
