@@ -616,7 +616,8 @@ static void *echo_sender(void *arg)
     return NULL;
 }
 
-static bool echo(uint64_t bytes)
+/* With a pause before reading, both windows close. */
+static bool echo(uint64_t bytes, unsigned pause_ms)
 {
     struct echo_job j = {dial(ECHO), bytes, false};
     pthread_t t;
@@ -625,6 +626,7 @@ static bool echo(uint64_t bytes)
     if (j.s < 0 || pthread_create(&t, NULL, echo_sender, &j)) {
         return false;
     }
+    usleep(pause_ms * 1000);
     ok = recv_pattern(j.s, bytes);
     pthread_join(t, NULL);
     close(j.s);
@@ -777,7 +779,7 @@ static void bulk(const char *how, uint64_t bytes)
 
     named(down(bytes, 0, 0), "bulk to Linux", how);
     named(up(bytes), "bulk from Linux", how);
-    named(echo(bytes), "echo", how);
+    named(echo(bytes, 0), "echo", how);
     named(called((uint32_t)bytes, true), "call to Linux, both ways", how);
     fprintf(stderr, "# %s: %.2f s, %llu frames dropped\n", how,
             (double)(now_ns() - t) / 1e9, (unsigned long long)dropped);
@@ -814,6 +816,7 @@ static void all_of_it(void)
     check(called(1, false), "Linux refuses us");
     bulk("fine weather", megabytes(8));
     check(down(megabytes(1), 4096, 1500), "a reader that sleeps");
+    check(echo(megabytes(8), 2500), "an echo whose reader sleeps");
     check(crowd(200), "200 connections, closed in every order");
     check(again_and_again(100), "100 short connections in turn");
     loss_of_1000 = 10;
