@@ -236,6 +236,29 @@ bool contest_run(struct bench *b, struct contest *c, const struct traffic *t)
     return any;
 }
 
+void bench_row(struct bench *b, const char *workload, const char *engine,
+               uint32_t n, double us[3], double bytes)
+{
+    if (b->json) {
+        printf("%s{\"workload\": \"%s\", \"engine\": \"%s\", \"n\": %u, "
+               "\"us\": %.4f, \"us_min\": %.4f, \"us_q75\": %.4f, "
+               "\"ns\": %.1f, \"ns_min\": %.1f, \"ns_q75\": %.1f, "
+               "\"cycles\": %.0f, \"bytes\": %.1f, \"correct\": true}",
+               b->first ? "[\n " : ",\n ", workload, engine, n, us[1], us[0],
+               us[2], us[1] * 1e3, us[0] * 1e3, us[2] * 1e3,
+               us[1] * 1e3 * b->tsc_ghz, bytes);
+    } else {
+        if (b->first) {
+            printf("\n%-28s %-12s %8s %10s %10s %10s %10s\n", "workload",
+                   "engine", "filters", "us", "min", "q75", "bytes");
+        }
+        printf("%-28s %-12s %8u %10.3f %10.3f %10.3f %10.1f\n", workload,
+               engine, n, us[1], us[0], us[2], bytes);
+    }
+    b->first = false;
+    fflush(stdout);
+}
+
 void bench_skip(struct bench *b, const char *engine, const char *why)
 {
     static char said[1024];
@@ -319,8 +342,12 @@ static int run(int argc, char **argv)
     }
     if (strcmp(what, "single") == 0) {
         status = bench_single(&b);
+    } else if (strcmp(what, "demux") == 0) {
+        status = bench_demux(&b);
+    } else if (strcmp(what, "install") == 0) {
+        status = bench_install(&b);
     } else {
-        status = cli_usage("say what to measure: single");
+        status = cli_usage("say what to measure: single, demux or install");
     }
     if (b.json && !b.first) {
         printf("\n]\n");

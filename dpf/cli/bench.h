@@ -75,6 +75,10 @@ bool contest_run(struct bench *b, struct contest *c, const struct traffic *t);
 /* Say once why a peer is not in the table. */
 void bench_skip(struct bench *b, const char *engine, const char *why);
 
+/* A row of another shape: microseconds and bytes (install). */
+void bench_row(struct bench *b, const char *workload, const char *engine,
+               uint32_t n, double us[3], double bytes);
+
 double bench_now(void);                          /* seconds */
 int bench_compare(const void *a, const void *b); /* doubles, for qsort */
 
@@ -85,6 +89,8 @@ bool traffic_shuffle(struct traffic *t);
 uint32_t bench_random(uint32_t n); /* 0 .. n - 1, the same every time */
 
 int bench_single(struct bench *b);
+int bench_demux(struct bench *b);
+int bench_install(struct bench *b);
 
 /* ------------------------------------------------------------------ peers */
 
@@ -107,8 +113,6 @@ struct jit_context {
 typedef uint64_t jit_fn(struct jit_context *c);
 struct jit_code {
     jit_fn *run;
-    void *pages;
-    size_t size;
 };
 bool jit_make(struct jit_code *c, const struct dpf_insn *insns, size_t count,
               const char **why);

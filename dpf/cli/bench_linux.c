@@ -50,6 +50,43 @@ struct prog_info {
 
 enum { END = 9, TEMP = 8 }; /* registers that a classic filter leaves free */
 
+/*
+ * Programs lie side by side, as in the kernel (bpf_prog_pack): a page each
+ * would cost instruction cache and translation misses that it does not have.
+ */
+#define ARENA (16u << 20)
+
+static struct {
+    uint8_t *base;
+    size_t used, live;
+} arena;
+
+static uint8_t *arena_take(size_t size)
+{
+    if (arena.base == NULL) {
+        void *p = mmap(NULL, ARENA, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        arena.base = p == MAP_FAILED ? NULL : p;
+    }
+    size = (size + 63) & ~(size_t)63;
+    if (arena.base == NULL || ARENA - arena.used < size ||
+        mprotect(arena.base, ARENA, PROT_READ | PROT_WRITE) != 0) {
+        return NULL;
+    }
+    uint8_t *at = arena.base + arena.used;
+    arena.used += size;
+    arena.live++;
+    return at;
+}
+
+static void arena_seal(void)
+{
+    if (mprotect(arena.base, ARENA, PROT_READ | PROT_EXEC) != 0) {
+        perror("dpf: mprotect");
+        abort();
+    }
+}
+
 /* Bytes from r1 on that every path to an instruction has checked. */
 static void checked_ranges(const struct dpf_insn *p, size_t count,
                            int32_t *checked)
@@ -209,28 +246,27 @@ bool jit_make(struct jit_code *c, const struct dpf_insn *insns, size_t count,
         *why = "the kernel does not show its code (kptr_restrict, no JIT)";
         return false;
     }
-    c->size = (info.jited_len + 4095u) & ~4095u;
-    c->pages = mmap(NULL, c->size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (c->pages == MAP_FAILED) {
+    uint8_t *at = arena_take(info.jited_len);
+    if (at == NULL) {
         *why = "out of memory";
         return false;
     }
-    memcpy(c->pages, image, info.jited_len);
-    if (!patch(c->pages, info.jited_len) ||
-        mprotect(c->pages, c->size, PROT_READ | PROT_EXEC) != 0) {
+    memcpy(at, image, info.jited_len);
+    bool good = patch(at, info.jited_len);
+    arena_seal();
+    if (!good) {
         *why = "the kernel's code calls the kernel";
-        jit_finish(c);
         return false;
     }
-    memcpy(&c->run, &c->pages, sizeof(c->pages));
+    memcpy(&c->run, &at, sizeof(at));
     return true;
 }
 
 void jit_finish(struct jit_code *c)
 {
-    if (c->pages != NULL) {
-        munmap(c->pages, c->size);
+    arena.live -= c->run != NULL;
+    if (arena.live == 0) {
+        arena.used = 0;
     }
     *c = (struct jit_code){0};
 }

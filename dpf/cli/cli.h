@@ -120,6 +120,20 @@ void filters_finish(struct filters *f);
 int filters_read_some(struct filters *f, const struct filter_options *o,
                       int dlt, int argc, char **argv, size_t *skipped);
 
+/* Filters as one decision, or as few as the bounds of a set allow. */
+struct merged {
+    struct dpf_set **sets;
+    size_t set_count;
+    uint32_t *ids;
+    uint8_t *hit; /* per filter: it accepts the packet */
+    size_t count;
+};
+/* CLI_OK, or a message and CLI_NO when they cannot be merged. */
+int merged_make(struct merged *m, const struct filters *f);
+/* m->hit, filled for one packet. */
+const uint8_t *merged_run(struct merged *m, const void *packet, size_t len);
+void merged_finish(struct merged *m);
+
 /* The host's memory, for every object of dpf. */
 const struct dpf_mem *cli_mem(void);
 

@@ -24,13 +24,18 @@ struct subject {
     struct dpf_cbpf *classic;
     struct dpf_code code;
     struct dpf_program *program;
+    int merged; /* number in the merged set, or -1 */
 };
+
+#define MERGED_NONE 2u /* the merged set has no answer */
 
 struct diff {
     struct filter_options options;
     struct filters filters;
     struct subject *subjects;
     size_t count, skipped;
+    struct filters merging; /* plain programs, one per filter */
+    struct merged merged;
     bool skip;         /* expressions this link type does not have */
     uint32_t snap_max; /* every length up to here, and the whole */
     struct guard guard;
@@ -50,7 +55,7 @@ static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
     }
     d->subjects = bigger;
     struct subject *s = &bigger[d->count];
-    *s = (struct subject){.from = f, .variant = variant};
+    *s = (struct subject){.from = f, .variant = variant, .merged = -1};
     if (f->expr) {
         int dlt = d->options.dlt;
         result = dpf_expr_cbpf(f->text, dlt, flags, &s->classic, &count, &err);
@@ -74,6 +79,9 @@ static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
 
 static void drop_subjects(struct diff *d)
 {
+    merged_finish(&d->merged);
+    free(d->merging.all); /* its programs are the subjects' */
+    d->merging = (struct filters){0};
     for (size_t i = 0; i < d->count; i++) {
         free(d->subjects[i].classic);
         dpf_code_finish(&d->subjects[i].code);
@@ -82,6 +90,24 @@ static void drop_subjects(struct diff *d)
     free(d->subjects);
     d->subjects = NULL;
     d->count = 0;
+}
+
+/* One decision of all filters, from the plain variant of each. */
+static int make_merged(struct diff *d)
+{
+    d->merging.all = calloc(d->count + 1, sizeof(*d->merging.all));
+    if (d->merging.all == NULL) {
+        return cli_usage("out of memory");
+    }
+    for (size_t i = 0; i < d->count; i++) {
+        struct subject *s = &d->subjects[i];
+        if (strcmp(s->variant, "optimised") != 0) {
+            s->merged = (int)d->merging.count;
+            d->merging.all[d->merging.count] = *s->from;
+            d->merging.all[d->merging.count++].program = s->program;
+        }
+    }
+    return merged_make(&d->merged, &d->merging);
 }
 
 static int make_subjects(struct diff *d)
@@ -94,14 +120,14 @@ static int make_subjects(struct diff *d)
             status = add_subject(d, f, 0, "optimised");
         }
     }
-    return status;
+    return status || d->options.type != DPF_FILTER ? status : make_merged(d);
 }
 
 /* ------------------------------------------------------------- comparison */
 
 static int disagree(const struct diff *d, const struct subject *s,
                     const uint8_t *packet, uint32_t len,
-                    const uint64_t answer[3])
+                    const uint64_t answer[4])
 {
     printf("filter   %s%s%s\n", s->from->text, *s->variant ? ", " : "",
            s->variant);
@@ -112,6 +138,9 @@ static int disagree(const struct diff *d, const struct subject *s,
     }
     printf("interp   %llu\n", (unsigned long long)answer[1]);
     printf("native   %llu\n", (unsigned long long)answer[2]);
+    if (answer[3] != MERGED_NONE) {
+        printf("merged   %s\n", answer[3] ? "accepts" : "rejects");
+    }
     for (uint32_t i = 0; i < len; i++) {
         printf("%s%02x",
                i % 16 ? " "
@@ -123,10 +152,11 @@ static int disagree(const struct diff *d, const struct subject *s,
     return CLI_NO;
 }
 
+/* `hit`: does the merged set accept? MERGED_NONE if it was not asked. */
 static int compare(struct diff *d, const struct subject *s,
-                   const uint8_t *packet, uint32_t len)
+                   const uint8_t *packet, uint32_t len, uint64_t hit)
 {
-    uint64_t answer[3];
+    uint64_t answer[4];
     struct dpf_run r = {.regions = {{(void *)(uintptr_t)packet, len}},
                         .region_count = 1};
     answer[1] = dpf_program_interp(s->program, &r).r0;
@@ -136,7 +166,9 @@ static int compare(struct diff *d, const struct subject *s,
                                  packet, len, len)
                     : answer[1];
     d->pairs++;
-    return answer[0] == answer[1] && answer[1] == answer[2]
+    answer[3] = hit;
+    return answer[0] == answer[1] && answer[1] == answer[2] &&
+                   (hit == MERGED_NONE || (hit != 0) == (answer[0] != 0))
                ? CLI_OK
                : disagree(d, s, packet, len, answer);
 }
@@ -151,8 +183,13 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
             cut = len;
         }
         const uint8_t *packet = guard_place(&d->guard, data, cut);
+        const uint8_t *hit =
+            d->merged.set_count ? merged_run(&d->merged, packet, cut) : NULL;
         for (size_t i = 0; i < d->count && status == CLI_OK; i++) {
-            status = compare(d, &d->subjects[i], packet, cut);
+            const struct subject *s = &d->subjects[i];
+            status =
+                compare(d, s, packet, cut,
+                        hit && s->merged >= 0 ? hit[s->merged] : MERGED_NONE);
         }
     }
     return status;
@@ -235,9 +272,9 @@ static int run(int argc, char **argv)
     }
     if (status == CLI_OK) {
         printf("%zu filters, %llu packets of %zu captures, %llu comparisons: "
-               "all agree\n",
+               "all agree (merged into %zu sets)\n",
                d.filters.count, (unsigned long long)d.packets, captures.count,
-               (unsigned long long)d.pairs);
+               (unsigned long long)d.pairs, d.merged.set_count);
     }
 out:
     drop_subjects(&d);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum engine { ENGINE_NATIVE, ENGINE_INTERP };
+enum engine { ENGINE_MERGED, ENGINE_NATIVE, ENGINE_INTERP };
 
 struct job {
     struct filters filters;
@@ -20,6 +20,7 @@ struct job {
     bool symbols;      /* name the code for perf and GDB */
     const char *write; /* accepted packets go there */
     pcap_dumper_t *dumper;
+    struct merged merged;
     uint64_t *accepted; /* per filter */
     uint64_t packets, unclaimed, several;
 };
@@ -40,12 +41,14 @@ static void take(struct job *j, const struct pcap_pkthdr *h,
                  const uint8_t *data)
 {
     unsigned hits = 0;
+    const uint8_t *hit =
+        j->merged.set_count ? merged_run(&j->merged, data, h->caplen) : NULL;
     j->packets++;
     if (j->each) {
         printf("%llu:", (unsigned long long)j->packets);
     }
     for (size_t i = 0; i < j->filters.count; i++) {
-        if (accepts(j, &j->filters.all[i], data, h->caplen)) {
+        if (hit ? hit[i] : accepts(j, &j->filters.all[i], data, h->caplen)) {
             j->accepted[i]++;
             hits++;
             if (j->each) {
@@ -83,7 +86,11 @@ static int prepare(struct job *j, struct capture *c, int argc, char **argv)
     int status = filters_read(&j->filters, &j->options, c->dlt, argc, argv);
     if (status == CLI_OK) {
         status = filters_verify(&j->filters, &j->options,
-                                j->engine == ENGINE_NATIVE ? DPF_COMPILE : 0);
+                                j->engine == ENGINE_INTERP ? 0 : DPF_COMPILE);
+    }
+    if (status == CLI_OK && j->engine == ENGINE_MERGED &&
+        j->filters.count > 1) {
+        status = merged_make(&j->merged, &j->filters);
     }
     if (status == CLI_OK && j->symbols) {
         name_code(j);
@@ -161,6 +168,7 @@ static int finish(struct job *j, int status)
         status = j->unclaimed == j->packets ? CLI_NO : CLI_OK;
     }
     free(j->accepted);
+    merged_finish(&j->merged);
     filters_finish(&j->filters);
     return status;
 }
@@ -198,11 +206,15 @@ static int run(int argc, char **argv)
             break;
         case OPT_ENGINE:
             if (strcmp(optarg, "interp") != 0 &&
-                strcmp(optarg, "native") != 0) {
-                return cli_usage("--engine: '%s' is none of interp, native",
+                strcmp(optarg, "native") != 0 &&
+                strcmp(optarg, "merged") != 0) {
+                return cli_usage("--engine: '%s' is none of merged, native, "
+                                 "interp",
                                  optarg);
             }
-            j.engine = *optarg == 'i' ? ENGINE_INTERP : ENGINE_NATIVE;
+            j.engine = *optarg == 'i'   ? ENGINE_INTERP
+                       : *optarg == 'n' ? ENGINE_NATIVE
+                                        : ENGINE_MERGED;
             break;
         case OPT_HELP:
             return cli_help(&verb_run);
@@ -232,5 +244,6 @@ const struct verb verb_run = {
     "                  output, and the counts go to standard error\n"
     "  --each          a line per packet: its number, the filters' names\n"
     "  --symbols       name the native code for perf and GDB\n"
-    "  --engine NAME   native (default) or interp\n\n",
+    "  --engine NAME   merged (default): one decision for all filters; native\n"
+    "                  or interp: one after the other\n\n",
     run};

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filters as one decision: each is bound in a shared region, so that every
+ * one that accepts a packet gets a copy, and one lookup tells them all.
+ */
+#include "dpf/cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { REGION_ALL = 1 };
+
+/* One more set, with the region that takes everything. */
+static int add_set(struct merged *m)
+{
+    static const struct dpf_insn all[] = {{.opcode = 0xb7, .imm = 1},
+                                          {.opcode = 0x95}};
+    struct dpf_program *every = NULL;
+    struct dpf_set **bigger =
+        realloc(m->sets, (m->set_count + 1) * sizeof(*bigger));
+    if (bigger == NULL) {
+        return -DPF_E_MEM;
+    }
+    m->sets = bigger;
+    m->sets[m->set_count] = NULL;
+    int result =
+        dpf_program_create(cli_mem(), DPF_FILTER, all, 2, 0, &every, NULL);
+    result =
+        result ? result : dpf_set_create(cli_mem(), &m->sets[m->set_count]);
+    if (result == 0) {
+        m->set_count++;
+        result = dpf_set_region_insert(m->sets[m->set_count - 1], REGION_ALL, 0,
+                                       every, DPF_SHARED, NULL);
+    }
+    dpf_program_destroy(every);
+    return result;
+}
+
+static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
+                      struct dpf_error *err)
+{
+    int result = m->set_count == 0 ? -DPF_E_TOO_BIG
+                                   : dpf_set_insert(m->sets[m->set_count - 1],
+                                                    i, REGION_ALL, p, 0, err);
+    if (result == -DPF_E_TOO_BIG) {
+        result = add_set(m);
+        result = result ? result
+                        : dpf_set_insert(m->sets[m->set_count - 1], i,
+                                         REGION_ALL, p, 0, err);
+    }
+    return result;
+}
+
+int merged_make(struct merged *m, const struct filters *f)
+{
+    struct dpf_error err = {0};
+    *m = (struct merged){.count = f->count};
+    m->ids = calloc(f->count + 1, sizeof(*m->ids));
+    m->hit = calloc(f->count + 1, sizeof(*m->hit));
+    int result = m->ids && m->hit ? 0 : -DPF_E_MEM;
+    for (size_t i = 0; i < f->count && result == 0; i++) {
+        result = add_filter(m, (uint32_t)i, f->all[i].program, &err);
+        if (result != 0) {
+            cli_say("filter %s cannot be merged: %s", f->all[i].name,
+                    err.text[0] ? err.text : dpf_strerror(result));
+        }
+    }
+    if (result != 0) {
+        merged_finish(m);
+    }
+    return result ? CLI_NO : CLI_OK;
+}
+
+const uint8_t *merged_run(struct merged *m, const void *packet, size_t len)
+{
+    memset(m->hit, 0, m->count);
+    for (size_t k = 0; k < m->set_count; k++) {
+        size_t n = 0;
+        dpf_set_match(m->sets[k], packet, len, m->ids, m->count, &n);
+        for (size_t i = 0; i < n; i++) {
+            m->hit[m->ids[i]] = 1;
+        }
+    }
+    return m->hit;
+}
+
+void merged_finish(struct merged *m)
+{
+    for (size_t k = 0; k < m->set_count; k++) {
+        dpf_set_destroy(m->sets[k]);
+    }
+    free(m->sets);
+    free(m->ids);
+    free(m->hit);
+    *m = (struct merged){0};
+}

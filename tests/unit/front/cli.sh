@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# The dpf tool as a person meets it: exit status, messages, hostile input.
+# Speaks TAP. usage: cli.sh DPF CAPTURE OBJECT SOURCE
+set -u
+dpf=$1 capture=$2 object=$3 source=$4
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+n=0
+# check NAME STATUS PATTERN COMMAND...: the command (standard input is ours)
+# ends with the status, and what it prints matches the pattern.
+check() {
+    local name=$1 status=$2 pattern=$3 out got
+    shift 3
+    [ "$1" != d ] || set -- "$dpf" "${@:2}"
+    out=$(timeout 20 "$@" 2>&1)
+    got=$?
+    n=$((n + 1))
+    if [ "$got" = "$status" ] && grep -qE -- "$pattern" <<<"$out"; then
+        echo "ok $n - $name"
+    else
+        echo "not ok $n - $name: status $got, not $status"
+        head -n 5 <<<"$out" | sed 's/^/# /'
+    fi
+}
+d() { "$dpf" "$@"; }
+
+check 'no verb' 2 'usage: dpf VERB' d
+check 'help' 0 'compile .*verified' d --help
+check 'unknown verb' 2 "'frob' is no verb" d frob
+for verb in compile verify dump explain graph run diff conflicts bench plugin; do
+    check "$verb --help" 0 "usage: dpf $verb" d "$verb" --help
+done
+check 'unknown option' 2 'unrecognized option' d run --frob
+check 'no filter' 2 'no filter given' d verify
+check 'column and hint' 2 'dpf: expression:1:10: .=. cannot stand here; capture' \
+    d compile 'tcp port = 80'
+check 'full disk' 2 'standard output' bash -c "'$dpf' compile ip > /dev/full"
+
+# Every form in, every form out, the same program.
+d compile 'tcp port 80' >"$work/a.s"
+d compile --format hex @"$work/a.s" >"$work/a.hex"
+d compile --format raw @"$work/a.hex" >"$work/a.raw"
+check 'round trip' 0 '^$' bash -c "'$dpf' compile @'$work/a.raw' | diff - '$work/a.s'"
+check 'C array' 0 'struct dpf_insn web\[' d compile --format c --name web ip
+check 'bad name' 2 'no name in C' d compile --format c --name 1x ip
+check 'object' 0 'verified' d verify "@$object"
+check 'C source' 0 'verified' d verify "@$source"
+echo 'int f(' >"$work/bad.c"
+check 'bad C' 2 'clang refuses' d verify "@$work/bad.c"
+printf '1\n6 0 0 65535\n' >"$work/a.ddd"
+check 'tcpdump -ddd' 0 'verified' d verify "@$work/a.ddd"
+check 'by pipe' 0 'verified' bash -c "echo 'udp or icmp' | '$dpf' verify @-"
+printf 'web: tcp port 80\nbad: tcp port\n' >"$work/list"
+check 'list has lines' 2 'list:2:[0-9]+: ' d verify --list "$work/list"
+check 'link type' 0 'verified' d verify --dlt RAW ip
+check 'unknown link type' 2 '--dlt' d verify --dlt FROB ip
+
+# Refusals of the verifier.
+printf 'r0 = r5\nexit\n' >"$work/unset.s"
+check 'refused' 1 'unset.s:1:' d verify "@$work/unset.s"
+
+# Captures.
+check 'count' 0 'of 400 packets accepted' d run -r "$capture" ip
+check 'who gets what' 0 'accepted by several' d run -r "$capture" 'a: ip' 'b: tcp'
+check 'nothing' 1 '^0 of' d run -r "$capture" 'less 0 and host 9.9.9.9'
+check 'select' 0 'accepted' bash -c \
+    "'$dpf' run -r '$capture' -w - tcp 2>/dev/null | '$dpf' run tcp"
+check 'same by every engine' 0 '^$' bash -c "
+    for e in merged native interp; do
+        '$dpf' run --each --engine \$e -r '$capture' a:\ tcp b:\ udp > '$work'/\$e
+    done; cmp '$work/merged' '$work/native' && cmp '$work/native' '$work/interp'"
+check 'agreement' 0 'all agree' d diff -r "$capture" --snap 30 'tcp port 80' "@$work/a.s"
+check 'no capture' 2 'nosuch: No such file' d run -r nosuch ip
+check 'not a capture' 2 'not a capture' d run -r "$source" ip
+head -c 1003 "$capture" >"$work/cut.pcap"
+check 'cut capture' 2 'after [0-9]+ packets' d run -r "$work/cut.pcap" ip
+
+# Diagrams.
+check 'explain' 1 'must be 0x06' d explain --packet \
+    "$(printf '0%.0s' {1..24})08004500001c00000000401100000a0000010a000002" tcp
+check 'explain: no such packet' 2 'only 400' d explain -r "$capture" -n 999 ip
+check 'graph' 0 '^digraph' d graph 'tcp port 80' 'udp port 53'
+check 'conflict' 1 'overlap.*: [0-9a-f]+' d conflicts ip 'tcp port 80'
+check 'no conflict' 0 'no two' d conflicts 'ip' 'arp'
+
+# The conformance suite's convention.
+add='b7 00 00 00 05 00 00 00 07 00 00 00 03 00 00 00 95 00 00 00 00 00 00 00'
+check 'plugin' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin '' --engine interp"
+check 'plugin native' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin --engine native"
+load='71 10 02 00 00 00 00 00 95 00 00 00 00 00 00 00'
+check 'plugin memory' 0 '^3c$' bash -c "echo '$load' | '$dpf' plugin 'aa bb 3c'"
+check 'plugin outside' 1 'outside its memory' bash -c "echo '$load' | '$dpf' plugin 'aa'"
+
+# Hostile input of any length.
+for kind in expr ddd asm atoms hex raw object; do
+    check "zeros as $kind" 2 '^dpf: ' bash -c "head -c 100000000 /dev/zero | '$dpf' verify --from $kind @-"
+    check "noise as $kind" 2 '^dpf: ' bash -c "head -c 300001 '$dpf' | '$dpf' verify --from $kind @-"
+done
+check 'endless text' 2 'longer than' bash -c "yes 'r0 = 1' | '$dpf' verify --from asm @-"
+check 'endless capture' 2 'not a capture' bash -c "yes | '$dpf' run ip"
+echo "1..$n"
