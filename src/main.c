@@ -22,17 +22,29 @@ static void tables_init(const struct boot_info *info)
     lock_release(&bind_lock);
 }
 
+/* What a person can do about it. */
+static const char *remedy(int error)
+{
+    switch (-error) {
+    case E_NONE:
+        return "there is no boot module; give an archive of them with "
+               "-initrd, or by module2 in the loader's menu";
+    case E_INVAL:
+    case E_RANGE:
+        return "it is not a static ELF64 program for this kernel; was the "
+               "archive made by scripts/modules?";
+    default:
+        return "there is not enough memory; give the machine more";
+    }
+}
+
 static void first_environment(const struct boot_info *info)
 {
     lock_acquire(&bind_lock);
     int r = elf_first(info);
     lock_release(&bind_lock);
-    if (r == -E_NONE) {
-        log_line("no boot module: give the first environment with -initrd, "
-                 "or as module2 in the loader's menu");
-    }
     if (r < 0) {
-        log_line("the first environment cannot start (error %d)", -r);
+        log_line("first environment '%s': %s", info->module[0].name, remedy(r));
         arch_halt(1);
     }
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Boot the bare test kernel in every way there is; speak TAP.
 
-run.py SCRIPTS KERNEL quick|full
+run.py SCRIPTS KERNEL quick|full|refuse
 
 Each boot is one test: it must end as declared, with the texts declared. A
 boot that fails prints its serial output as comments.
@@ -36,14 +36,15 @@ class Runner:
             self.modules += ["--module", os.path.join(work, name)]
 
     def boot(self, what, status=0, texts=(), options=(), net="", blk="",
-             iso=False, netdev=None, inside=()):
+             iso=False, netdev=None, inside=(), initrd=None):
         disk = DISK % os.path.join(self.work, "disk")
         command = [*inside, os.path.join(SCRIPTS, "qemu"), "--accel", "tcg",
                    "--timeout", "60", *options]
         if iso:
             command += ["--iso", os.path.join(self.work, "iso")]
         else:
-            command += ["--kernel", KERNEL, *self.modules]
+            command += ["--kernel", KERNEL]
+            command += ["--modules", initrd] if initrd else self.modules
         command += ["--", *(netdev or NET), "-device", "virtio-net-pci,netdev=n" + net,
                     "-drive", disk, "-device", "virtio-blk-pci,drive=d" + blk,
                     "-device", "virtio-rng-pci"]
@@ -139,11 +140,45 @@ def full(r):
         print("# no OVMF; run scripts/setup test")
 
 
+def refuse(r):
+    """The whole kernel with boot modules that are wrong."""
+    def file(name, data):
+        path = os.path.join(r.work, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    tar = os.path.join(r.work, "whole.tar")
+    subprocess.run([os.path.join(SCRIPTS, "modules"), tar,
+                    os.path.join(r.work, "bb")], check=True)
+    with open(tar, "rb") as f:
+        whole = f.read()
+    bad_sum = bytearray(whole)
+    bad_sum[0] ^= 1
+    r.boot("a module that is no program", status=3, initrd=tar,
+           texts=["first environment 'bb': it is not a static ELF64"])
+    r.boot("no archive and no program", status=3,
+           initrd=file("noise", os.urandom(5000)),
+           texts=["it is not a static ELF64"])
+    r.boot("an archive cut short", status=3,
+           initrd=file("cut.tar", whole[:1000]),
+           texts=["the archive is damaged; make it with"])
+    r.boot("an archive with a wrong sum", status=3,
+           initrd=file("sum.tar", bytes(bad_sum)),
+           texts=["the archive is damaged; make it with"])
+    r.boot("an empty archive", status=3,
+           initrd=file("empty.tar", b"\0" * 512 + whole[512:]),
+           texts=["not a static ELF64"])
+    r.boot("a program of ELF's magic and nothing else", status=3,
+           initrd=file("elf", b"\x7fELF\2\1\1" + b"\xff" * 4000),
+           texts=["not a static ELF64"])
+
+
 def main():
     with tempfile.TemporaryDirectory() as work:
         make_files(work)
         r = Runner(work)
-        (quick if TIER == "quick" else full)(r)
+        {"quick": quick, "full": full, "refuse": refuse}[TIER](r)
         print("1..%d" % r.count)
         return 1 if r.failed else 0
 
