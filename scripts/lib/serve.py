@@ -21,6 +21,7 @@ MKSITE = os.path.join(vm.BUILD, "cheetah", "mksite")
 IMAGE = os.path.join(vm.ROOT, "scripts", "image")
 IN_NAMESPACE = "PAVISE_SERVE_NAMESPACE"
 FIRST_BYTE_PATIENCE = 60.0
+ASK_PATIENCE = 1.5  # user-mode networking is slow to ask a second time
 GDB_PORT = 1234
 
 
@@ -179,7 +180,7 @@ class FirstByte(threading.Thread):
     def ask(self):
         with contextlib.suppress(OSError), \
                 contextlib.closing(socket.socket()) as s:
-            s.settimeout(FIRST_BYTE_PATIENCE)
+            s.settimeout(ASK_PATIENCE)
             s.connect(self.address)
             s.sendall(b"GET / HTTP/1.1\r\nHost: pavise\r\n"
                       b"Connection: close\r\n\r\n")
@@ -188,12 +189,11 @@ class FirstByte(threading.Thread):
                 self.answered.set()
 
     def run(self):
-        # Nobody can answer earlier than this: do not slow the boot down.
         end = self.began + FIRST_BYTE_PATIENCE
         while not self.answered.wait(0.02) and not self.stopped:
             if time.monotonic() > end:
                 return
-            if threading.active_count() < 64:
+            if threading.active_count() < 128:
                 threading.Thread(target=self.ask, daemon=True).start()
 
 
@@ -206,8 +206,8 @@ def show(data):
 
 def iso_image(append, work):
     out = os.path.join(work, "pavise.iso")
-    run = subprocess.run([IMAGE, "--append", append, out], text=True,
-                         capture_output=True)
+    run = subprocess.run([IMAGE, "--modules", vm.MODULES, "--append", append,
+                          out], text=True, capture_output=True)
     if run.returncode != 0:
         raise Failure(f"scripts/image: {run.stderr.strip()}")
     return out
@@ -222,7 +222,7 @@ def machine(a, work):
         if a.gdb:
             extra = ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}", "-S"]
             say(f"waiting for a debugger; start it with\n"
-                f"         gdb -x {vm.ROOT}/scripts/gdbinit {vm.KERNEL}")
+                f"         {vm.ROOT}/scripts/gdb {vm.KERNEL}")
         say(f"accelerator: {vm.accelerator()[1]}")
         say(f"network:     {net_text}")
         m = vm.Vm(append=append, smp=a.smp, mem=a.mem, disk=image,

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Documents tell the truth: every name in ARCHITECTURE.md that looks like a
+function, constant or file is in the sources, and every path in README.md is
+in the tree. Speaks TAP. usage: run.py ROOT"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOMS = ("src", "dpf", "libos", "init", "netsvc", "cheetah")
+WORD = re.compile(r"`([^`\n]+)`")
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def tags(root):
+    """Names that ctags finds, labels of assembly and generated stubs."""
+    out = subprocess.run(
+        ["ctags", "-R", "-x", "--languages=C,Asm", "--kinds-C=fdetmvp",
+         "--langmap=C:.c.h", "--langmap=Asm:.S", *ROOMS], cwd=root, capture_output=True,
+        text=True, check=True).stdout
+    names = {line.split()[0] for line in out.splitlines()}
+    with open(os.path.join(root, "src/abi/syscall.tab")) as f:
+        names |= {"sys_" + w[2] for w in map(str.split, f)
+                  if len(w) == 3 and w[0] == "call"}
+    for folder, _, files in os.walk(os.path.join(root, "src")):
+        for name in files:
+            if name.endswith(".S"):
+                with open(os.path.join(folder, name)) as f:
+                    names |= set(re.findall(r"\.glob[a]?l\s+(\w+)", f.read()))
+    # Names made by lists: counters and their like.
+    for room in ROOMS:
+        for folder, _, files in os.walk(os.path.join(root, room)):
+            for name in files:
+                if name.endswith(".h"):
+                    with open(os.path.join(folder, name)) as f:
+                        names |= set(re.findall(r"\bX\((\w+),", f.read()))
+    return names
+
+
+def words(path):
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    return list(dict.fromkeys(WORD.findall(text)))
+
+
+def known(root, word, names):
+    if word.startswith("--"):
+        return True
+    if word.startswith("struct "):
+        word = word.split()[1]
+    if NAME.match(word):
+        return word in names or os.path.exists(os.path.join(root, word))
+    if word.startswith("scripts/"):
+        word = word.split()[0]
+    if word.startswith(("build/", "/")) or "[" in word:
+        return True
+    return os.path.exists(os.path.join(root, word))
+
+
+def main(root):
+    if not shutil.which("ctags"):
+        print("1..0 # SKIP ctags is not installed; run scripts/setup test")
+        return 0
+    names, n, bad = tags(root), 0, 0
+    plain = {"iretq"}
+    for doc in ("ARCHITECTURE.md", "README.md"):
+        unknown = [w for w in words(os.path.join(root, doc))
+                   if w not in plain and not known(root, w, names)]
+        n += 1
+        bad += bool(unknown)
+        print(f"{'not ok' if unknown else 'ok'} {n} - {doc}: every name is in "
+              "the sources")
+        for w in unknown:
+            print(f"# unknown: {w}")
+    print(f"1..{n}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
