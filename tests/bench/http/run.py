@@ -86,7 +86,7 @@ def guests(args, work):
     build = args.build
     table = {}
     kernel = f"{build}/src/pavise.elf"
-    modules = f"{build}/modules.cpio"
+    modules = f"{build}/init/boot.tar"
     if os.path.exists(kernel) and os.path.exists(modules):
         table["pavise"] = qemu(
             args.accel, 1, "-m", "256", "-kernel", kernel, "-initrd", modules,
