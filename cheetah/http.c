@@ -498,3 +498,19 @@ int http_path(const uint8_t *path, size_t len, uint8_t *out)
     }
     return (int)drop_dots(out, n);
 }
+
+bool http_path_plain(const uint8_t *path, size_t len)
+{
+    uint8_t last = 0;
+    if (len == 0 || len > SITE_PATH_MAX || path[0] != '/') {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = path[i];
+        if (c == '%' || (last == '/' && (c == '/' || c == '.'))) {
+            return false;
+        }
+        last = c;
+    }
+    return true;
+}

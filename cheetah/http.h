@@ -86,6 +86,9 @@ int http_parse(const uint8_t *buf, size_t len, int64_t now,
  */
 int http_path(const uint8_t *path, size_t len, uint8_t *out);
 
+/* Whether http_path would give back the path as it is. */
+bool http_path_plain(const uint8_t *path, size_t len);
+
 /*
  * The representation to send of those that exist.
  *

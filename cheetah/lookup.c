@@ -110,15 +110,20 @@ void lookup_start(struct conn *c)
         give_up(c, 204);
         return;
     }
-    int n = http_path(r->path, r->path_len, s->path);
+    const uint8_t *path = r->path;
+    int n = r->path_len;
+    if (!http_path_plain(path, r->path_len)) {
+        n = http_path(path, r->path_len, s->path);
+        path = s->path;
+    }
     if (n < 0) {
         give_up(c, (unsigned)-n);
         return;
     }
-    if (status_page(c, s->path, (size_t)n)) {
+    if (status_page(c, path, (size_t)n)) {
         return;
     }
-    site_hash(s->path, (size_t)n, s->site.seed, c->hash);
+    site_hash(path, (size_t)n, s->site.seed, c->hash);
     c->phase = PHASE_INDEX;
     lookup_resume(c, 0);
 }

@@ -93,22 +93,40 @@ static void lead_done(struct conn *c, struct response *r, struct out *o)
     r->lead_len = len;
 }
 
+static void put_start(struct out *o, const struct server *s, unsigned status)
+{
+    put_text(o, "HTTP/1.1 ");
+    put_text(o, http_reason(status));
+    put_text(o, "\r\nDate: ");
+    put_bytes(o, s->date, DATE_LEN);
+    put_text(o, "\r\n");
+}
+
+/* Once a second: what most answers begin with. */
+static void new_second(struct server *s)
+{
+    struct out o = {s->lead, s->lead + LEAD_200};
+    s->date_unix = s->now_unix;
+    date_format(s->now_unix, s->date);
+    put_start(&o, s, 200);
+}
+
 struct response *response_begin(struct conn *c, unsigned status)
 {
     struct server *s = c->server;
     struct response *r = &c->response[(c->first + c->count) % RESPONSES];
     if (s->date_unix != s->now_unix) {
-        s->date_unix = s->now_unix;
-        date_format(s->now_unix, s->date);
+        new_second(s);
     }
-    __builtin_memset(r, 0, __builtin_offsetof(struct response, lead));
+    __builtin_memset(r, 0, __builtin_offsetof(struct response, range));
     r->live = true;
+    r->page = NULL;
     struct out o = lead_of(r);
-    put_text(&o, "HTTP/1.1 ");
-    put_text(&o, http_reason(status));
-    put_text(&o, "\r\nDate: ");
-    put_bytes(&o, s->date, DATE_LEN);
-    put_text(&o, "\r\n");
+    if (status == 200) {
+        put_bytes(&o, s->lead, LEAD_200);
+    } else {
+        put_start(&o, s, status);
+    }
     if (!c->req.keep_alive) {
         put_text(&o, "Connection: close\r\n");
     } else if (c->req.http10) {
@@ -289,7 +307,9 @@ void response_site(struct conn *c, const struct site_record *rec)
     struct response *r = response_begin(c, a.status);
     r->page = page;
     r->parts = a.ranges;
-    __builtin_memcpy(r->range, a.range, sizeof(r->range));
+    for (unsigned i = 0; i < a.ranges; i++) {
+        r->range[i] = a.range[i];
+    }
     from_extent(c, r, rec, head);
     if (a.status == 304) {
         use_tail(r, &rec->same);

@@ -24,6 +24,7 @@
 #include "libos/libos/timer.h"
 
 #define RESPONSES 4u  /* answered and not yet acknowledged, per connection */
+#define LEAD_200 54u  /* bytes of status line and Date line of a 200 */
 #define LEAD_MAX 256u /* bytes of a head that depend on the request */
 #define CARRY_MAX HTTP_HEAD_MAX /* bytes of requests that wait */
 
@@ -159,6 +160,7 @@ struct server {
     int64_t now_unix;  /* the same, seconds */
     int64_t date_unix; /* what `date` says */
     char date[DATE_LEN];
+    char lead[LEAD_200]; /* of a 200 that keeps the connection, with date */
     struct tcp_listener listener;
     /* server_add_conns more; false: no more. Optional. */
     bool (*more_conns)(struct server *s);

@@ -1,24 +1,66 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The memory functions that compilers call. String instructions: on current
- * processors they are the fast way for all but the shortest runs, and an
- * emulator executes a whole one at once.
+ * The memory functions that compilers call. Long runs by string instructions
+ * of eight bytes, short ones by words. Not `rep movsb`: QEMU emulates it byte
+ * by byte (330 bytes: 503 ns against 47 ns by `rep movsq`). The empty asm
+ * statements keep loops from being compiled into calls of what they define.
  */
 #include "libos/libos/text.h"
 
+#define LONG_RUN 64u /* bytes from which starting up `rep` pays */
+
+/* Unaligned words: the attribute makes the access one plain instruction. */
+struct word {
+    uint64_t v;
+} __attribute__((packed, may_alias));
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
-    void *d = to;
+    uint8_t *d = to;
+    const uint8_t *s = from;
 
-    __asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(n) : : "memory");
+    if (n >= LONG_RUN) {
+        size_t words = n / 8;
+
+        __asm__ volatile("rep movsq"
+                         : "+D"(d), "+S"(s), "+c"(words)
+                         :
+                         : "memory");
+        n %= 8;
+    }
+    for (; n >= 8; n -= 8, d += 8, s += 8) {
+        ((struct word *)d)->v = ((const struct word *)s)->v;
+        __asm__ volatile("");
+    }
+    for (; n > 0; n--) {
+        *d++ = *s++;
+        __asm__ volatile("");
+    }
     return to;
 }
 
 void *memset(void *to, int byte, size_t n)
 {
-    void *d = to;
+    uint8_t *d = to;
+    uint64_t fill = (uint8_t)byte * 0x0101010101010101ull;
 
-    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(byte) : "memory");
+    if (n >= LONG_RUN) {
+        size_t words = n / 8;
+
+        __asm__ volatile("rep stosq"
+                         : "+D"(d), "+c"(words)
+                         : "a"(fill)
+                         : "memory");
+        n %= 8;
+    }
+    for (; n >= 8; n -= 8, d += 8) {
+        ((struct word *)d)->v = fill;
+        __asm__ volatile("");
+    }
+    for (; n > 0; n--) {
+        *d++ = (uint8_t)byte;
+        __asm__ volatile("");
+    }
     return to;
 }
 
@@ -45,6 +87,12 @@ int memcmp(const void *a, const void *b, size_t n)
     const uint8_t *x = a;
     const uint8_t *y = b;
 
+    while (n >= 8 &&
+           ((const struct word *)x)->v == ((const struct word *)y)->v) {
+        x += 8;
+        y += 8;
+        n -= 8;
+    }
     for (; n > 0; n--, x++, y++) {
         if (*x != *y) {
             return *x - *y;

@@ -31,6 +31,9 @@ static void check_path(const struct http_request *r, const uint8_t *buf, int n)
     }
     int len = http_path(r->path, r->path_len, out);
     assert(len == -400 || len == -404 || (len > 0 && out[0] == '/'));
+    if (http_path_plain(r->path, r->path_len)) {
+        assert(len == r->path_len && memcmp(out, r->path, (size_t)len) == 0);
+    }
     for (int i = 0; i + 1 < len; i++) {
         assert(out[i] != 0 && !(out[i] == '/' && out[i + 1] == '/'));
         assert(!(out[i] == '/' && out[i + 1] == '.' &&

@@ -163,6 +163,10 @@ static void path_is(const char *target, const char *want)
     ck_assert_int_gt(http_parse((uint8_t *)text, strlen(text), NOW, &r), 0);
     uint8_t out[SITE_PATH_MAX];
     int n = http_path(r.path, r.path_len, out);
+    if (http_path_plain(r.path, r.path_len)) {
+        ck_assert_int_eq(n, r.path_len);
+        ck_assert_int_eq(memcmp(out, r.path, r.path_len), 0);
+    }
     ck_assert_msg(n == (int)strlen(want) &&
                       memcmp(out, want, strlen(want)) == 0,
                   "%s: '%.*s', not '%s'", target, n, out, want);
