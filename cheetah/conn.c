@@ -7,6 +7,9 @@
  * once (half a request, or one more than RESPONSES allows) is kept, in a carry
  * of bounded size, and the receive window never promises more than it holds.
  *
+ * When all carries are taken, a request that comes in pieces is not read: TCP
+ * delivers its bytes again, and whoever holds a carry has head_ns to finish.
+ *
  * What the disk or the device wakes only marks the connection and puts it on
  * the todo list: server_turn does the work, outside of everybody's callbacks.
  */
@@ -335,6 +338,32 @@ static bool pressure(void *ctx)
     return true;
 }
 
+/*
+ * All connections are taken: the longest idle goes, or the one whose answer
+ * has not moved for longest, if that is a while. The peer who asks for the
+ * place tries again.
+ */
+static void make_room(struct server *s)
+{
+    struct conn *old = NULL;
+    if (link_on(&s->idle)) {
+        old = CONN_OF(s->idle.next, idle);
+    } else if (link_on(&s->holders)) {
+        struct conn *slow = CONN_OF(s->holders.next, holder);
+        uint64_t moved_ns = slow->deadline_ns - s->limits.send_ns;
+        old = s->now_ns - moved_ns > s->limits.stall_ns ? slow : NULL;
+    }
+    if (old != NULL && old->tcp.state != TCP_CLOSED) {
+        link_remove(&old->idle);
+        link_remove(&old->holder);
+        for (uint32_t i = 0; i < old->count; i++) {
+            response_drop(old, &old->response[(old->first + i) % RESPONSES]);
+        }
+        s->stats.recycled++;
+        tcp_abort(&old->tcp);
+    }
+}
+
 static struct tcp_conn *accepted(struct tcp_listener *l,
                                  const struct net_endpoint *peer)
 {
@@ -347,14 +376,8 @@ static struct tcp_conn *accepted(struct tcp_listener *l,
     }
     struct conn *c = s->free_conns;
     if (c == NULL) {
-        /* Make room: the longest idle goes, and the peer tries again. */
         s->stats.refused++;
-        if (link_on(&s->idle)) {
-            struct conn *old = CONN_OF(s->idle.next, idle);
-            link_remove(&old->idle);
-            s->stats.recycled++;
-            tcp_abort(&old->tcp);
-        }
+        make_room(s);
         return NULL;
     }
     s->free_conns = c->free_next;
@@ -467,6 +490,7 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
     s->limits = (struct server_limits){.head_ns = 10000000000u,
                                        .idle_ns = 15000000000u,
                                        .send_ns = 60000000000u,
+                                       .stall_ns = 5000000000u,
                                        .linger_ns = 10000000000u};
     s->date_unix = -1;
     link_init(&s->idle);

@@ -56,6 +56,7 @@ struct server_limits {
     uint64_t head_ns;   /* from a request's first byte to its last */
     uint64_t idle_ns;   /* between requests */
     uint64_t send_ns;   /* without progress on an answer */
+    uint64_t stall_ns;  /* the same, when others need the connection */
     uint64_t linger_ns; /* after our last byte, until the peer closes */
 };
 

@@ -503,6 +503,35 @@ END_TEST
 /* ------------------------------------------------------------------- weather
  */
 
+/* Readers that stalled give way, too, once they did not move for a while. */
+START_TEST(slow_readers_make_room)
+{
+    static struct client slow[4];
+    static struct tcp_ops ops;
+    set_up(NET_CAP_CSUM, 256, 4);
+    for (int i = 0; i < 4; i++) {
+        slow[i] = (struct client){.window = 3000};
+        client_start(&site, &slow[i], request_for(file_named("/big.bin"), ""));
+        ops = *slow[i].c.ops;
+        ops.received = take_nothing;
+        slow[i].c.ops = &ops;
+    }
+    fake_site_run(&site, 8 * S, NULL, NULL);
+    ck_assert_uint_eq(site.server.live, 4);
+    struct client k = {0};
+    struct answer a =
+        fetch(&k, request_for(file_named("/small"), CLOSE), false);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_uint_ge(site.server.stats.recycled, 1);
+    client_free(&k);
+    for (int i = 0; i < 4; i++) {
+        EXPECT(client_run(&site, &slow[i], 100 * S));
+        client_free(&slow[i]);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
 /* Large bodies for many at once through a cache of 64 frames, with loss: what
    is sent again is read again. */
 START_TEST(small_cache_bad_weather)
@@ -633,19 +662,24 @@ int main(void)
     tcase_add_test(t, head_and_redirect);
     tcase_add_test(t, encoded);
     tcase_add_test(t, conditional);
-    tcase_add_loop_test(t, single_ranges, 0, 3);
     tcase_add_loop_test(t, many_ranges, 0, 3);
-    tcase_add_loop_test(t, pipelined, 0, 3);
     tcase_add_test(t, bodies_are_read_past);
     tcase_add_test(t, errors_close);
     tcase_add_test(t, time_limits);
-    tcase_add_test(t, stalled_reader);
     tcase_add_test(t, half_closed_client_is_answered);
+    tcase_add_test(t, status_pages);
+    tcase_set_timeout(t, 60);
+    suite_add_tcase(s, t);
+    /* Longer ones: not in the quick suite. */
+    t = tcase_create("weather");
+    tcase_add_loop_test(t, single_ranges, 0, 3);
+    tcase_add_loop_test(t, pipelined, 0, 3);
+    tcase_add_test(t, stalled_reader);
+    tcase_add_test(t, slow_readers_make_room);
     tcase_add_test(t, exhaustion);
     tcase_add_loop_test(t, small_cache_bad_weather, 0, 3);
     tcase_add_test(t, failing_disk);
     tcase_add_test(t, damaged_image);
-    tcase_add_test(t, status_pages);
     tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
