@@ -194,7 +194,11 @@ void arch_halt(uint32_t status)
 bool arch_entropy(uint64_t *out)
 {
     *out = 0x0123456789abcdefull;
-    return fake_entropy-- != 0;
+    if (fake_entropy == 0) {
+        return false;
+    }
+    fake_entropy--;
+    return true;
 }
 void arch_backtrace(void)
 {
