@@ -29,6 +29,10 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
     for (; n >= 8; n -= 8, d += 8, s += 8) {
         ((struct word *)d)->v = ((const struct word *)s)->v;
     }
+    if (n > 0 && d - (uint8_t *)to >= 8) { /* the last word, again in part */
+        ((struct word *)(d + n - 8))->v = ((const struct word *)(s + n - 8))->v;
+        return to;
+    }
     for (; n > 0; n--) {
         *d++ = *s++;
     }
@@ -40,8 +44,14 @@ void *memmove(void *to, const void *from, size_t n)
     uint8_t *d = to;
     const uint8_t *s = from;
 
-    if ((uintptr_t)d - (uintptr_t)s >= n) { /* forward is safe */
-        return memcpy(to, from, n);
+    if ((uintptr_t)d - (uintptr_t)s >= n) { /* forward is safe, memcpy not */
+        for (; n >= 8; n -= 8, d += 8, s += 8) {
+            ((struct word *)d)->v = ((const struct word *)s)->v;
+        }
+        for (; n > 0; n--) {
+            *d++ = *s++;
+        }
+        return to;
     }
     while (n > 0) {
         n--;
