@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Every header compiles alone and twice. Speaks TAP; argv: source root."""
+"""Every header compiles alone and twice. Speaks TAP; argv: source root, and
+build root, where the generated headers lie."""
 import concurrent.futures
 import os
 import subprocess
@@ -21,19 +22,19 @@ def headers(root):
                     yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def check(root, path):
+def check(root, build, path):
     text = f'#include "{path}"\n' * 2 + "typedef int not_empty;\n"
     flags = FLAGS + (["-D_DEFAULT_SOURCE"] if path.startswith(HOST) else BARE)
-    return subprocess.run(["clang", *flags, f"-I{root}", "-"], input=text,
+    return subprocess.run(["clang", *flags, f"-I{root}", f"-I{build}", "-"], input=text,
                           capture_output=True, text=True)
 
 
-def main(root):
+def main(root, build):
     paths = sorted(headers(root))
     print(f"1..{len(paths)}")
     bad = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda p: check(root, p), paths)
+        results = pool.map(lambda p: check(root, build, p), paths)
         for i, (path, r) in enumerate(zip(paths, results), 1):
             bad += r.returncode != 0
             print("ok" if r.returncode == 0 else "not ok", i, "-", path)
@@ -43,4 +44,4 @@ def main(root):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
