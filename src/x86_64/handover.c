@@ -94,9 +94,14 @@ void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
     if (end < start || end > PADDR_TOP) {
         end = PADDR_TOP;
     }
-    if (start < end && *n < BOOT_RAM_MAX) {
-        list[(*n)++] = (struct boot_range){start, end};
+    if (start >= end) {
+        return;
     }
+    if (*n == HANDOVER_RANGES) {
+        h->too_many = h->too_many || !usable; /* RAM is only lost */
+        return;
+    }
+    list[(*n)++] = (struct boot_range){start, end};
 }
 
 bool handover_module(struct handover *h, struct boot_range at, const char *path,
@@ -158,6 +163,9 @@ const char *handover_layout(const struct handover *h,
 {
     out->rams = 0;
     out->modules = 0;
+    if (h->too_many) {
+        return "the memory map has more than 256 reserved ranges";
+    }
     for (uint32_t i = 0; i < h->rams; i++) {
         ranges_add(out->ram, &out->rams, whole_pages_within(h->ram[i]));
     }

@@ -17,10 +17,13 @@
 /* [paddr, paddr + len), or NULL if that is not all readable. */
 typedef const void *phys_read(uint64_t paddr, uint64_t len);
 
+#define HANDOVER_RANGES 256u /* entries of each kind; UEFI names over 100 */
+
 /* As the loader says it: unsorted, perhaps overlapping, module ends odd. */
 struct handover {
-    struct boot_range ram[BOOT_RAM_MAX];
-    struct boot_range hole[BOOT_RAM_MAX]; /* said not to be usable */
+    struct boot_range ram[HANDOVER_RANGES];
+    struct boot_range hole[HANDOVER_RANGES]; /* said not to be usable */
+    bool too_many; /* holes: some are not in the list */
     struct boot_module module[BOOT_MODULES_MAX];
     uint32_t rams, holes, modules;
     uint64_t rsdp; /* physical, of the ACPI root pointer; 0: unknown */

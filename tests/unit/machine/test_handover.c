@@ -307,6 +307,22 @@ START_TEST(test_layout_many)
 }
 END_TEST
 
+START_TEST(test_layout_too_many)
+{
+    for (unsigned i = 0; i < HANDOVER_RANGES + 10; i++) {
+        handover_memory(&h, (16 + 2 * i) * MIB, MIB, true);
+    }
+    ck_assert_ptr_null(handover_layout(&h, &kernel, &info));
+    for (unsigned i = 0; i < HANDOVER_RANGES; i++) {
+        handover_memory(&h, (16 + 2 * i) * MIB, 4096, false);
+    }
+    ck_assert_ptr_null(handover_layout(&h, &kernel, &info));
+    layout_is_sane();
+    handover_memory(&h, 40 * MIB, MIB, false); /* nobody may forget this one */
+    ck_assert_ptr_nonnull(handover_layout(&h, &kernel, &info));
+}
+END_TEST
+
 START_TEST(test_ranges_against_bitmap)
 {
     for (unsigned round = 0; round < 500; round++) {
@@ -506,6 +522,7 @@ int main(void)
     tcase_add_test(t, test_pvh_lies);
     tcase_add_test(t, test_layout_refuses);
     tcase_add_test(t, test_layout_many);
+    tcase_add_test(t, test_layout_too_many);
     tcase_add_test(t, test_ranges_against_bitmap);
     tcase_add_test(t, test_ustar);
     tcase_add_test(t, test_acpi);
