@@ -223,7 +223,7 @@ def machine(a, work):
             extra = ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}", "-S"]
             say(f"waiting for a debugger; start it with\n"
                 f"         {vm.ROOT}/scripts/gdb {vm.KERNEL}")
-        say(f"accelerator: {vm.accelerator()[1]}")
+        say("accelerator: %s (%s)" % vm.accelerator())
         say(f"network:     {net_text}")
         m = vm.Vm(append=append, smp=a.smp, mem=a.mem, disk=image,
                   netdev=netdev, pcap=a.pcap, log=show, extra=extra,
