@@ -89,7 +89,7 @@ class Vm:
         if netdev:
             opts = f",{net_opts}" if net_opts else ""
             c += ["-netdev", f"{netdev},id=n0", "-device",
-                  f"virtio-net-pci,netdev=n0,disable-legacy=on{opts}"]
+                  f"virtio-net-pci,netdev=n0,disable-legacy=on,romfile={opts}"]
             if pcap:
                 c += ["-object", f"filter-dump,id=f0,netdev=n0,file={pcap}"]
         return c + list(extra)
