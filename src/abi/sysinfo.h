@@ -59,7 +59,14 @@ struct sysinfo_cpu {
     uint64_t syscalls, faults, interrupts;
 };
 
-enum env_state { ENV_FREE, ENV_NEW, ENV_READY, ENV_RUNNING, ENV_ASLEEP };
+enum env_state {
+    ENV_FREE,
+    ENV_NEW, /* has no slice yet */
+    ENV_READY,
+    ENV_RUNNING, /* on processor `cpu` */
+    ENV_ASLEEP,
+    ENV_ENDING, /* is being torn down */
+};
 
 /* Why an environment ended; kept until its slot is used again. */
 enum env_end {

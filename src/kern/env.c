@@ -39,8 +39,9 @@ struct env *env_at(uint32_t index)
 struct env *env_find(uint32_t id)
 {
     struct env *e = env_at(id & INDEX_MASK);
-    return e != NULL && id != 0 && e->id == id &&
-                   atomic_load(&e->state) != ENV_FREE
+    return e != NULL && id != 0 &&
+                   __atomic_load_n(&e->id, __ATOMIC_RELAXED) == id &&
+                   env_state(e) != ENV_FREE
                ? e
                : NULL;
 }
@@ -90,13 +91,12 @@ void env_refund_bytes(struct env *e, uint64_t bytes)
     e->kernel_bytes -= bytes;
 }
 
-bool env_become(struct env *e, uint32_t from, uint32_t to)
+bool env_become(struct env *e, enum env_state from, enum env_state to)
 {
-    if (!atomic_compare_exchange_strong(&e->state, &from, to)) {
-        return false;
-    }
-    e->info->state = (uint16_t)(to == ENV_DYING ? ENV_RUNNING : to);
-    return true;
+    uint16_t was = (uint16_t)from;
+    return __atomic_compare_exchange_n(&e->info->state, &was, (uint16_t)to,
+                                       false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
 }
 
 /* A free slot's structure, made if the slot is used for the first time. */
@@ -104,7 +104,7 @@ static int slot_find(struct env **out) REQUIRES(bind_lock)
 {
     for (uint32_t i = 1; i < ENVS_MAX; i++) {
         struct env *e = env_at(i);
-        if (e != NULL && atomic_load(&e->state) != ENV_FREE) {
+        if (e != NULL && env_state(e) != ENV_FREE) {
             continue;
         }
         if (e == NULL) {
@@ -139,11 +139,11 @@ static int uarea_make(struct env *e) REQUIRES(bind_lock)
 static void reset(struct env *e, struct env *parent, uint32_t guard,
                   uint64_t quota) REQUIRES(bind_lock)
 {
-    uint32_t old = e->info->id;
-    e->id = (old + GENERATION_ONE) & ~INDEX_MASK;
-    e->id = (e->id == 0 ? GENERATION_ONE : e->id) | e->index;
+    uint32_t id = (e->info->id + GENERATION_ONE) & ~INDEX_MASK;
+    id = (id == 0 ? GENERATION_ONE : id) | e->index;
+    __atomic_store_n(&e->id, id, __ATOMIC_RELAXED);
     *e->info = (struct sysinfo_env){
-        .id = e->id, .frames_used = ASPACE_FRAMES, .frames_quota = quota};
+        .id = id, .frames_used = ASPACE_FRAMES, .frames_quota = quota};
     e->guard = guard;
     e->parent = parent != NULL ? parent->index : 0;
     e->debt_ticks = 0;
@@ -217,14 +217,17 @@ void env_doom(struct env *e, const struct env_death *why)
                  (unsigned long)why->address);
     }
     atomic_store(&e->doomed, 1);
-    if (env_become(e, ENV_READY, ENV_DYING) ||
-        env_become(e, ENV_ASLEEP, ENV_DYING) ||
-        env_become(e, ENV_NEW, ENV_DYING)) {
+    if (env_become(e, ENV_READY, ENV_ENDING) ||
+        env_become(e, ENV_ASLEEP, ENV_ENDING) ||
+        env_become(e, ENV_NEW, ENV_ENDING)) {
         env_reap(e);
         return;
     }
-    if (e->info->cpu != arch_cpu()) {
-        arch_cpu_kick(e->info->cpu); /* it sees `doomed` on its way out */
+    /* It sees `doomed` on its way out; if it only just began there, at the
+       end of its slice. */
+    uint32_t cpu = __atomic_load_n(&e->info->cpu, __ATOMIC_RELAXED);
+    if (cpu != arch_cpu()) {
+        arch_cpu_kick(cpu);
     }
 }
 
@@ -247,7 +250,7 @@ static void bequeath(struct env *e) REQUIRES(bind_lock)
 
 void env_reap(struct env *e)
 {
-    assert(atomic_load(&e->state) == ENV_DYING);
+    assert(env_state(e) == ENV_ENDING);
     quantum_env_end(e);
     event_env_end(e);
     net_env_end(e);
@@ -260,7 +263,7 @@ void env_reap(struct env *e)
     e->info->uarea_frame = 0;
     e->info->frames_used = 0;
     e->info->frames_quota = 0;
-    bool freed = env_become(e, ENV_DYING, ENV_FREE);
+    bool freed = env_become(e, ENV_ENDING, ENV_FREE);
     assert(freed);
     if (--living == 0) {
         log_line("no environment is left: halting");

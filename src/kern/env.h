@@ -17,20 +17,18 @@
 #define ENVS_MAX 256u /* index 0 is nobody */
 #define ENV_PREDICATES 8u
 #define ENV_NO_CPU UINT32_MAX
-#define ENV_DYING 0x100u /* a state beside those exposed: being torn down */
 
 struct event_predicate;
 
 struct env {
     uint32_t id; /* generation << 8 | index; 0: slot not in use */
     uint32_t index;
-    struct sysinfo_env *info; /* exposed: quota, use, reason of the end */
+    struct sysinfo_env *info; /* exposed: state, quota, use, how it ended */
     struct uarea *uarea;      /* written by the environment at any time */
     uint64_t uarea_frame, root;
     uint32_t guard;  /* held */
     uint32_t parent; /* index of who gets what remains; 0 nobody */
 
-    _Atomic uint32_t state;  /* enum env_state or ENV_DYING */
     _Atomic uint32_t doomed; /* to be torn down when it stops running */
     _Atomic uint64_t cpus;   /* processors with a slice for it */
 
@@ -89,11 +87,15 @@ struct env_death {
  * End `e`: now, or if a processor runs it, when that one next leaves it.
  */
 void env_doom(struct env *e, const struct env_death *why) REQUIRES(bind_lock);
-/* Tear down an environment in ENV_DYING, which no processor runs. */
+/* Tear down an environment in ENV_ENDING, which no processor runs. */
 void env_reap(struct env *e) REQUIRES(bind_lock);
 
-/* Change the state if it is `from`; keeps the exposed copy. */
-bool env_become(struct env *e, uint32_t from, uint32_t to);
+static inline enum env_state env_state(const struct env *e)
+{
+    return (enum env_state)__atomic_load_n(&e->info->state, __ATOMIC_SEQ_CST);
+}
+/* Change the state if it is `from`. */
+bool env_become(struct env *e, enum env_state from, enum env_state to);
 
 /*
  * An exception or a foreign call of `e`, which this processor runs with its

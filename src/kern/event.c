@@ -28,8 +28,7 @@ void event_signal(struct env *e, uint32_t bit)
 {
     uint64_t b = 1ull << bit;
     __atomic_fetch_or(&e->uarea->pending, b, __ATOMIC_SEQ_CST);
-    if (atomic_load(&e->state) == ENV_ASLEEP &&
-        (atomic_load(&e->wait_mask) & b) != 0 &&
+    if (env_state(e) == ENV_ASLEEP && (atomic_load(&e->wait_mask) & b) != 0 &&
         env_become(e, ENV_ASLEEP, ENV_READY)) {
         quantum_kick(e);
     }

@@ -64,7 +64,7 @@ void quantum_kick(const struct env *e)
 /* ------------------------------------------------- leaving an environment */
 
 /* Let go of an environment that this processor had in ENV_RUNNING. */
-static void publish(struct env *e, uint32_t state) EXCLUDES(bind_lock)
+static void publish(struct env *e, enum env_state state) EXCLUDES(bind_lock)
 {
     bool ours = env_become(e, ENV_RUNNING, state);
     assert(ours);
@@ -72,8 +72,8 @@ static void publish(struct env *e, uint32_t state) EXCLUDES(bind_lock)
         env_become(e, ENV_ASLEEP, ENV_READY);
     }
     if (atomic_load(&e->doomed) != 0 &&
-        (env_become(e, ENV_READY, ENV_DYING) ||
-         env_become(e, ENV_ASLEEP, ENV_DYING))) {
+        (env_become(e, ENV_READY, ENV_ENDING) ||
+         env_become(e, ENV_ASLEEP, ENV_ENDING))) {
         lock_acquire(&bind_lock);
         env_reap(e);
         lock_release(&bind_lock);
@@ -99,7 +99,7 @@ static void leave(struct cpu *c, struct env *e, const struct frame *f)
     e->info->run_ticks += now - c->ran_from;
     c->current = NULL;
     if (atomic_load(&e->doomed) != 0) {
-        bool ours = env_become(e, ENV_RUNNING, ENV_DYING);
+        bool ours = env_become(e, ENV_RUNNING, ENV_ENDING);
         assert(ours);
         lock_acquire(&bind_lock);
         env_reap(e);
@@ -126,7 +126,7 @@ static bool claim(struct env *e, uint64_t now)
     if (env_become(e, ENV_READY, ENV_RUNNING)) {
         return true;
     }
-    if (atomic_load(&e->state) != ENV_ASLEEP ||
+    if (env_state(e) != ENV_ASLEEP ||
         (atomic_load_explicit(&e->wait_deadline, memory_order_relaxed) > now &&
          atomic_load_explicit(&e->wait_predicate, memory_order_relaxed) == 0) ||
         !env_become(e, ENV_ASLEEP, ENV_RUNNING)) {
@@ -216,7 +216,7 @@ static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
     c->ran_from = now;
     c->slice_end = end;
     c->info->slices++;
-    e->info->cpu = arch_cpu();
+    __atomic_store_n(&e->info->cpu, arch_cpu(), __ATOMIC_RELAXED);
     e->uarea->cpu = arch_cpu();
     e->uarea->slice_end = end;
     if (atomic_load_explicit(&c->loaded, memory_order_relaxed) != e) {
@@ -244,7 +244,7 @@ static bool any_ready(const struct cpu *c)
     uint64_t used = atomic_load(&c->vector_used);
     for (; used != 0; used &= used - 1) {
         struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
-        if (e != NULL && atomic_load(&e->state) == ENV_READY) {
+        if (e != NULL && env_state(e) == ENV_READY) {
             return true;
         }
     }
@@ -258,7 +258,7 @@ static uint64_t next_deadline(const struct cpu *c, uint64_t now)
     uint64_t used = atomic_load(&c->vector_used);
     for (; used != 0; used &= used - 1) {
         struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
-        if (e == NULL || atomic_load(&e->state) != ENV_ASLEEP) {
+        if (e == NULL || env_state(e) != ENV_ASLEEP) {
             continue;
         }
         uint64_t t = atomic_load(&e->wait_deadline);

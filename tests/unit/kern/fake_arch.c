@@ -212,6 +212,11 @@ void panic(const char *fmt, ...)
     abort();
 }
 
+void fake_stop(void)
+{
+    longjmp(back, FAKE_IDLE);
+}
+
 void fake_boot(unsigned cpus)
 {
     fake_cpus = cpus;
@@ -334,7 +339,7 @@ uint64_t fake_digest(bool whole)
         if (e != NULL) {
             h = mix(h, e->cap, sizeof(e->cap));
             h = mix(h, &e->info->frames_used, 16);
-            h = mix(h, &e->state, 4);
+            h = mix(h, &e->info->state, 2);
             h = mix(h, (const void *)e->predicate, sizeof(e->predicate));
         }
     }

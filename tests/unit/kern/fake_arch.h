@@ -28,6 +28,9 @@ extern uint64_t fake_root[ARCH_CPUS_MAX];
 /* Called instead of ending the run when a processor goes idle. */
 extern void (*fake_idle_hook)(void);
 
+/* Ends the kernel entry with FAKE_IDLE; from a hook. */
+_Noreturn void fake_stop(void);
+
 /* How the last kernel entry ended. */
 enum fake_end { FAKE_RESUMED, FAKE_IDLE, FAKE_HALTED };
 

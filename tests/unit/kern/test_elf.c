@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The first environment's image: a good one, and every way it can lie. */
 #include "src/abi/err.h"
-#include "src/kern/elf.h"
 #include "src/kern/aspace.h"
+#include "src/kern/elf.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "tests/unit/kern/fake_arch.h"

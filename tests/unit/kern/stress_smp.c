@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Several processors at once, each a thread that plays ring 3 of whatever the
+ * kernel gives it: allocate, bind, make and destroy each other's
+ * environments, sleep and signal. At the end all is destroyed and counted.
+ * Speaks TAP; argv: processors, rounds, seed.
+ */
+#include "src/abi/page.h"
+#include "src/abi/sysno.h"
+#include "src/kern/aspace.h"
+#include "src/kern/event.h"
+#include "src/kern/page.h"
+#include "src/kern/quantum.h"
+#include "src/kern/sysinfo.h"
+#include "tests/unit/kern/fake_arch.h"
+#include "tests/unit/kern/fake_dev.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CPUS_MAX 8u
+
+static unsigned cpus, rounds;
+static uint32_t seed;
+static uint32_t root_id;
+static _Atomic unsigned done;
+static _Atomic uint64_t calls;
+
+static uint32_t next_random(uint32_t *s)
+{
+    *s = *s * 1664525 + 1013904223;
+    return *s >> 8;
+}
+
+/* Idle processors let time pass, so that sleepers wake; not for ever. */
+static void idle(void)
+{
+    static _Thread_local unsigned turns;
+    fake_tsc += 50000;
+    sched_yield();
+    if (++turns % 16 == 0) {
+        fake_stop();
+    }
+}
+
+/* Does the call return to who made it? Any call may be the last. */
+static bool goes_on(const struct env *e, uint32_t id, int64_t result)
+{
+    return result >= 0 && fake_current() == e && e->id == id;
+}
+
+/* Ids of environments that may be alive. */
+static uint32_t anybody(uint32_t *s)
+{
+    const struct env *e = env_at(1 + next_random(s) % 40);
+    uint32_t id = e == NULL ? 0 : __atomic_load_n(&e->id, __ATOMIC_RELAXED);
+    return id == root_id ? 0 : id;
+}
+
+static void use_memory(struct env *e, uint32_t id, uint32_t *s)
+{
+    uint64_t va = 0x10000000 + next_random(s) % 64 * 4096;
+    int64_t f = CALL(SYS_PAGE_ALLOC, 0, PAGE_ANY, 1 + next_random(s) % 3);
+    if (!goes_on(e, id, f)) {
+        return;
+    }
+    struct page_binding b = {va, (uint64_t)f, 1, PAGE_W};
+    if (goes_on(e, id, CALL(SYS_PAGE_BIND, 0, 0, 0, PUT(b), 1))) {
+        (void)CALL(SYS_PAGE_FREE, 0, (uint64_t)f, 1);
+    }
+}
+
+static void make_another(struct env *e, uint32_t id, uint32_t *s)
+{
+    int64_t made = CALL(SYS_ENV_CREATE, 0, 24);
+    if (goes_on(e, id, made) &&
+        goes_on(e, id, CALL(SYS_CAP_GRANT, 0, (uint64_t)made, 0, 0)) &&
+        goes_on(e, id,
+                CALL(SYS_QUANTUM_ALLOC, 0, next_random(s) % cpus, QUANTUM_ANY,
+                     (uint64_t)made))) {
+        (void)CALL(SYS_QUANTUM_ALLOC, 0, next_random(s) % cpus, QUANTUM_ANY,
+                   (uint64_t)made);
+    }
+}
+
+static void be_environment(struct env *e, uint32_t *s)
+{
+    uint32_t id = e->id, other = anybody(s);
+    struct page_binding none = {0x10000000, 0, 64, 0};
+    switch (next_random(s) % 12) {
+    case 0:
+    case 1:
+    case 2:
+        use_memory(e, id, s);
+        break;
+    case 3:
+        (void)CALL(SYS_PAGE_BIND, 0, 0, 0, PUT(none), 1);
+        break;
+    case 4:
+    case 5:
+        make_another(e, id, s);
+        break;
+    case 6:
+        if (id != root_id || other != 0) {
+            (void)CALL(SYS_ENV_DESTROY, 0, other, 2);
+        }
+        break;
+    case 7:
+        (void)CALL(SYS_EVENT_WAIT, 1, fake_tsc + 100000, 0);
+        break;
+    case 8:
+        (void)CALL(SYS_QUANTUM_YIELD, other);
+        break;
+    case 9:
+        fake_tsc += 300000;
+        (void)fake_trap(ARCH_VECTOR_TIMER);
+        break;
+    case 10:
+        if (id != root_id) {
+            (void)fake_trap(6); /* no entry: it ends */
+        }
+        break;
+    default:
+        (void)fake_trap(ARCH_VECTOR_KICK);
+    }
+    calls++;
+}
+
+static void *processor(void *arg)
+{
+    fake_cpu = (unsigned)(uintptr_t)arg;
+    uint32_t s = seed + fake_cpu * 7919;
+    if (fake_cpu != 0) {
+        (void)fake_run();
+    }
+    for (unsigned n = 0; n < rounds; n++) {
+        struct env *e = fake_current();
+        if (e == NULL) {
+            (void)fake_run();
+            continue;
+        }
+        if (e->uarea->env != e->id) {
+            printf("not ok 1 - u-area of another environment\n");
+            exit(1);
+        }
+        be_environment(e, &s);
+    }
+    done++;
+    /* Serve the others until all are done: they may want us to reap. */
+    while (done < cpus) {
+        if (fake_current() != NULL) {
+            (void)fake_trap(ARCH_VECTOR_KICK);
+        }
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* One thread is all processors in turn, until only the root is left. */
+static bool destroy_all(void)
+{
+    for (unsigned turn = 0; turn < 100000; turn++) {
+        unsigned left = 0;
+        for (uint32_t i = 1; i < ENVS_MAX; i++) {
+            struct env *e = env_at(i);
+            if (e == NULL || env_find(e->id) == NULL || e->id == root_id) {
+                continue;
+            }
+            left++;
+            struct env_death why = {ENV_END_DESTROYED, 0, 0, 0};
+            lock_acquire(&bind_lock);
+            env_doom(e, &why);
+            lock_release(&bind_lock);
+        }
+        if (left == 0) {
+            return true;
+        }
+        for (fake_cpu = 0; fake_cpu < cpus; fake_cpu++) {
+            if (fake_current() != NULL) {
+                (void)fake_trap(ARCH_VECTOR_KICK);
+            }
+        }
+        fake_cpu = 0;
+    }
+    return false;
+}
+
+static void stop_idle(void)
+{
+    fake_stop();
+}
+
+int main(int argc, char **argv)
+{
+    cpus = argc > 1 ? (unsigned)atoi(argv[1]) : 4;
+    rounds = argc > 2 ? (unsigned)atoi(argv[2]) : 3000;
+    seed = argc > 3 ? (uint32_t)atoi(argv[3]) : 1;
+    cpus = cpus > CPUS_MAX ? CPUS_MAX : cpus;
+    printf("# %u processors, %u rounds each, seed %u\n", cpus, rounds, seed);
+    fake_boot(cpus);
+    struct env *root = fake_first();
+    root_id = root->id;
+    for (unsigned i = 1; i < cpus; i++) {
+        (void)CALL(SYS_QUANTUM_ALLOC, 0, i, 0, root_id);
+    }
+    for (unsigned i = 0; i < cpus; i++) { /* one that begins on each */
+        int64_t id = CALL(SYS_ENV_CREATE, 0, 600);
+        (void)CALL(SYS_CAP_GRANT, 0, (uint64_t)id, 0, 0);
+        (void)CALL(SYS_QUANTUM_ALLOC, 0, i, QUANTUM_ANY, (uint64_t)id);
+    }
+    fake_idle_hook = idle;
+    pthread_t thread[CPUS_MAX];
+    for (uintptr_t i = 1; i < cpus; i++) {
+        pthread_create(&thread[i], NULL, processor, (void *)i);
+    }
+    (void)processor(NULL);
+    for (unsigned i = 1; i < cpus; i++) {
+        pthread_join(thread[i], NULL);
+    }
+    fake_idle_hook = stop_idle;
+    bool ended = destroy_all();
+    struct page_binding none = {0x10000000, 0, 64, 0};
+    lock_acquire(&bind_lock);
+    (void)aspace_bind(root, &none);
+    lock_release(&bind_lock);
+    uint64_t children = 0;
+    for (uint32_t i = 1; i < ENVS_MAX; i++) {
+        children += env_at(i) != NULL && env_find(env_at(i)->id) != NULL;
+    }
+    uint64_t slices = 0;
+    for (unsigned c = 0; c < cpus; c++) {
+        slices += (uint64_t)__builtin_popcountll(cpu_at(c)->vector_used);
+    }
+    printf("# %lu calls\n", (unsigned long)calls);
+    printf("%sok 1 - all but the first ended\n", ended ? "" : "not ");
+    printf("%sok 2 - one is left\n", children == 1 ? "" : "not ");
+    printf("%sok 3 - slices of the first only\n", slices == cpus ? "" : "not ");
+    printf("1..3\n");
+    return ended && children == 1 && slices == cpus ? 0 : 1;
+}
