@@ -131,15 +131,18 @@ static bool attribute(struct html *h, const char **name, size_t *name_len,
     do {
         h->p++;
     } while (h->p < h->end && is_space(*h->p));
-    char quote = h->p < h->end && (*h->p == '"' || *h->p == '\'') ? *h->p : 0;
-    h->p += quote != 0;
+    bool quoted = h->p < h->end && (*h->p == '"' || *h->p == '\'');
+    char quote = '\0';
+    if (quoted) {
+        quote = *h->p++;
+    }
     *value = h->p;
     while (h->p < h->end &&
-           (quote != 0 ? *h->p != quote : !is_space(*h->p) && *h->p != '>')) {
+           (quoted ? *h->p != quote : !is_space(*h->p) && *h->p != '>')) {
         h->p++;
     }
     *value_len = (size_t)(h->p - *value);
-    h->p += quote != 0 && h->p < h->end;
+    h->p += quoted && h->p < h->end;
     return true;
 }
 

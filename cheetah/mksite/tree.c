@@ -157,6 +157,22 @@ static void add_dir(struct walk *w, const struct dir *in, const char *name,
     free(d.path);
 }
 
+/* Whether permissions are in the way; errno says how. A file's own are looked
+   at later. *nowhere: it is a link to nothing. */
+static bool cannot_read(const char *source, struct stat *own, struct stat *st,
+                        bool *nowhere)
+{
+    *nowhere = false;
+    if (lstat(source, own) != 0) {
+        return true;
+    }
+    if (stat(source, st) != 0) {
+        *nowhere = errno == ENOENT || errno == ELOOP;
+        return !*nowhere;
+    }
+    return S_ISDIR(st->st_mode) && access(source, R_OK | X_OK) != 0;
+}
+
 /* One entry. Returns whether it can be served, with its kind in *st. */
 static bool add_entry(struct walk *w, const struct dir *d, const char *name,
                       struct stat *st)
@@ -168,16 +184,15 @@ static bool add_entry(struct walk *w, const struct dir *d, const char *name,
     struct stat own;
     bool ok = false;
     char *source = must_printf("%s/%s", d->source, name);
-    if (lstat(source, &own) != 0) {
+    bool nowhere;
+    if (cannot_read(source, &own, st, &nowhere)) {
         unreadable(w, source);
-    } else if (stat(source, st) != 0) {
+    } else if (nowhere) {
         odd(w, source, "link that leads nowhere");
     } else if (S_ISREG(st->st_mode)) {
         ok = add_file(w, d, name, source, st);
     } else if (!S_ISDIR(st->st_mode)) {
         odd(w, source, "neither a file nor a directory");
-    } else if (access(source, R_OK | X_OK) != 0) {
-        unreadable(w, source);
     } else if (!S_ISLNK(own.st_mode) || link_allowed(w, d, source, st)) {
         add_dir(w, d, name, source, st, S_ISLNK(own.st_mode));
         ok = true;
