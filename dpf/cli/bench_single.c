@@ -24,6 +24,7 @@ static const struct {
     {"ip6 tcp", "ip6 and tcp port 80"},
     {"vlan", "vlan 100 and ip and tcp port 80"},
 };
+#define FLOOR_NS 0.25 /* less is noise, and would rule a geometric mean */
 #define FILTERS (sizeof(filters) / sizeof(*filters))
 
 /* ---------------------------------------------------------------- engines */
@@ -280,8 +281,8 @@ static void one(struct bench *b, struct all *a, const char *name,
         for (size_t k = 0; k < BENCH_ENGINES && c.engines[i].correct; k++) {
             if (m->name[k] == NULL || !strcmp(m->name[k], c.engines[i].name)) {
                 m->name[k] = c.engines[i].name;
-                m->log_sum[k] +=
-                    log(c.engines[i].ns > 0.01 ? c.engines[i].ns : 0.01);
+                m->log_sum[k] += log(
+                    c.engines[i].ns > FLOOR_NS ? c.engines[i].ns : FLOOR_NS);
                 m->count[k]++;
                 break;
             }

@@ -50,7 +50,7 @@ static void round_trip(const struct dpf_insn *insns, size_t count)
 START_TEST(any_opcode_reads_back)
 {
     for (int op = 0; op < 256; op++) {
-        for (int k = 0; k < 12; k++) {
+        for (int k = 0; k < 6; k++) {
             uint64_t r = next_random();
             struct dpf_insn p[3] = {
                 {.opcode = (uint8_t)op,
