@@ -44,6 +44,7 @@ struct emitter {
     uint32_t next;          /* register to evict next */
     x64_label plain;
     bool zero_used, zero_placed;
+    bool last_product; /* zero_when ended in a product: flags are unset */
 };
 
 static void fail(struct emitter *e)
@@ -182,6 +183,11 @@ static void alu_const(struct emitter *e, enum x64_alu op, uint32_t width,
     int64_t imm = width == 4 ? (int32_t)k : (int64_t)k;
     if (imm == (int32_t)imm && x64_harmless(imm)) {
         x64_alu_ri(e->x, op, width, reg_of[r], (int32_t)imm);
+        return;
+    }
+    if (op == X_XOR && width == 4) { /* the key cancels out */
+        x64_alu_ri(e->x, op, 4, reg_of[r], (int32_t)((uint32_t)k ^ e->x->key));
+        x64_alu_ri(e->x, op, 4, reg_of[r], (int32_t)e->x->key);
         return;
     }
     uint32_t t = take(e);
@@ -356,6 +362,7 @@ static uint32_t member_of_two(struct emitter *e, const struct cond *c)
     alu_const(e, X_XOR, 4, a, e->d->set[c->first]);
     alu_const(e, X_XOR, 4, b, e->d->set[c->first + 1]);
     x64_imul_rr(e->x, 8, reg_of[a], reg_of[b]);
+    e->last_product = true;
     drop(e, b);
     return a;
 }
@@ -398,6 +405,7 @@ static void put_table(struct emitter *e, const struct member_table *t)
 /* ----------------------------------------------------------- conditions */
 
 static uint32_t zero_when(struct emitter *e, cond_id id);
+static uint32_t zero_cmp(struct emitter *e, const struct cond *c);
 
 /* Flags for c; returns the code that is set when it holds. */
 static enum x64_cc flags_cmp(struct emitter *e, const struct cond *c)
@@ -452,6 +460,11 @@ static bool byte_order_ok(const struct cond *c)
 static enum x64_cc flags_when(struct emitter *e, cond_id id)
 {
     const struct cond c = e->d->conds[id];
+    if (c.kind == C_CMP && (c.cc == CC_E || c.cc == CC_NE) && c.width == 4 &&
+        c.b == EXPR_NONE && !x64_harmless((int64_t)c.k)) {
+        drop(e, zero_cmp(e, &c)); /* hiding it is cheaper this way */
+        return c.cc;
+    }
     if (c.kind == C_CMP || c.kind == C_TEST) {
         if (!byte_order_ok(&c)) {
             drop(e, value(e, c.a)); /* signed: never against memory */
@@ -469,7 +482,7 @@ static enum x64_cc flags_when(struct emitter *e, cond_id id)
         return CC_E;
     }
     uint32_t r = zero_when(e, zero);
-    if (c.kind == C_MEMBER) { /* else the last operation was "or" or "and" */
+    if (e->last_product) { /* else the last operation was "or" or "and" */
         x64_test_rr(e->x, 8, reg_of[r], reg_of[r]);
     }
     drop(e, r);
@@ -502,12 +515,33 @@ static uint32_t zero_cmp(struct emitter *e, const struct cond *c)
     return r;
 }
 
+/* Is zero_when(c) a number below 2^32? */
+static bool zero_is_short(const struct cond *c)
+{
+    return c->kind == C_CMP && c->cc == CC_E && c->width == 4;
+}
+
+/* "or" of two such: their product, which 64 bits hold. */
+static uint32_t zero_product(struct emitter *e, const struct cond *c)
+{
+    const struct cond x = e->d->conds[c->a], y = e->d->conds[c->b];
+    uint32_t a = zero_cmp(e, &x), b = zero_cmp(e, &y);
+    x64_imul_rr(e->x, 8, reg_of[a], reg_of[b]);
+    e->last_product = true;
+    drop(e, b);
+    return a;
+}
+
 /* A register that is zero exactly when c holds; pinned. */
 static uint32_t zero_when(struct emitter *e, cond_id id)
 {
     const struct cond c = e->d->conds[id];
     if (e->c->failed) {
         return 0;
+    }
+    if (c.kind == C_OR && zero_is_short(&e->d->conds[c.a]) &&
+        zero_is_short(&e->d->conds[c.b])) {
+        return zero_product(e, &c);
     }
     if (c.kind == C_AND || c.kind == C_OR) {
         /* The dearer side first: what it needs is free again for the other */
@@ -517,6 +551,7 @@ static uint32_t zero_when(struct emitter *e, cond_id id)
         uint32_t a = both ? zero_when(e, first) : truth(e, first, true);
         uint32_t b = both ? zero_when(e, second) : truth(e, second, true);
         x64_alu_rr(e->x, both ? X_OR : X_AND, 8, reg_of[a], reg_of[b]);
+        e->last_product = false;
         drop(e, b);
         return a;
     }

@@ -309,7 +309,7 @@ static enum x64_reg emit_base(struct compiler *c, uint32_t region,
 
 /*
  * The operand for `size` bytes at offset reg + off of the region that the
- * note of the current instruction names, checked. Uses rcx, rdx.
+ * note of the current instruction names, checked. Uses rcx, rdx, r11.
  */
 static struct x64_mem emit_access(struct compiler *c, uint32_t reg, int32_t off,
                                   uint32_t size)
@@ -321,7 +321,9 @@ static struct x64_mem emit_access(struct compiler *c, uint32_t reg, int32_t off,
     }
     x64_lea(x, 8, RCX, x64_at(source(c, reg, RCX), off));
     emit_length(c, note->region, RDX);
+    x64_mov_ri(x, R11, 0);
     x64_alu_ri(x, X_SUB, 8, RDX, (int32_t)size);
+    x64_cmov_rr(x, CC_B, 8, RDX, R11); /* or the next clamp would be none */
     x64_jcc(x, CC_B, c->bounds);
     x64_alu_rr(x, X_CMP, 8, RDX, RCX);
     x64_cmov_rr(x, CC_B, 8, RCX, RDX);
