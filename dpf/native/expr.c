@@ -255,6 +255,41 @@ static expr_id with_const(struct expr_graph *g, enum expr_op op, uint32_t width,
     return unary(g, op, width, a, k);
 }
 
+/*
+ * high << 8 w | low, two loads of w bytes side by side, are one load of 2 w
+ * bytes: how clang reads a field that it takes to be unaligned. The other way
+ * round it is that load swapped. EXPR_NONE if they are nothing of the kind.
+ */
+static expr_id wider_load(struct expr_graph *g, expr_id high, expr_id low)
+{
+    const struct expr *shift = &g->e[high], *l = &g->e[low];
+    if (shift->op != E_LSH || shift->b != EXPR_NONE) {
+        return EXPR_NONE;
+    }
+    const struct expr *h = &g->e[shift->a];
+    bool swapped = h->op == E_SWAP && l->op == E_SWAP;
+    if (swapped) {
+        uint32_t bytes = h->width | l->width;
+        h = &g->e[h->a];
+        l = &g->e[l->a];
+        if (h->width != bytes || l->width != bytes) {
+            return EXPR_NONE;
+        }
+    }
+    if (h->op != E_LOAD || l->op != E_LOAD || h->width != l->width ||
+        h->a != l->a || shift->k != 8u * h->width || h->width == 8) {
+        return EXPR_NONE;
+    }
+    uint32_t wide = 2u * h->width;
+    bool up = h->k == l->k + l->width && !swapped;
+    bool down = l->k == h->k + h->width && (swapped || h->width == 1);
+    if (!up && !down) {
+        return EXPR_NONE;
+    }
+    expr_id load = unary(g, E_LOAD, wide, h->a, up ? l->k : h->k);
+    return up ? load : unary(g, E_SWAP, wide, load, 0);
+}
+
 static expr_id binary(struct expr_graph *g, enum expr_op op, uint32_t width,
                       expr_id a, expr_id b)
 {
@@ -272,6 +307,13 @@ static expr_id binary(struct expr_graph *g, enum expr_op op, uint32_t width,
         b = t;
         if (expr_is_const(g, b)) {
             return with_const(g, op, width, a, g->e[b].k);
+        }
+    }
+    if (op == E_OR || op == E_ADD) {
+        expr_id wide = wider_load(g, a, b);
+        wide = wide != EXPR_NONE ? wide : wider_load(g, b, a);
+        if (wide != EXPR_NONE) {
+            return wide;
         }
     }
     return intern(

@@ -185,8 +185,8 @@ static struct value moved(struct value value, int64_t delta)
     bool tracked = value.kind == K_STACK || value.kind == K_TABLE;
     if (tracked && value.off != NOTE_OFF_ANY) {
         int64_t off = value.off + delta;
-        value.off =
-            off > INT16_MIN && off <= INT16_MAX ? (int16_t)off : NOTE_OFF_ANY;
+        bool fits = off > INT16_MIN && off <= INT16_MAX;
+        value.off = (int16_t)(fits ? off : NOTE_OFF_ANY);
     }
     return value;
 }
@@ -467,7 +467,7 @@ static bool step_store(struct verifier *v, struct state *s,
                       "constant offset that is a multiple of 8");
     }
     note->region = base.kind;
-    note->stack_off = exact ? (int16_t)off : NOTE_OFF_ANY;
+    note->stack_off = (int16_t)(exact ? off : NOTE_OFF_ANY);
     if (exact) {
         return store_stack(v, s, off, size, value);
     }

@@ -310,6 +310,34 @@ static void add_mild_alu(struct program *p, uint32_t d, uint32_t s)
     }
 }
 
+/* A field read byte by byte, as clang reads what may be unaligned. */
+static void add_bytes(struct program *p, uint32_t base)
+{
+    uint32_t bytes = below(2) ? 2 : 4, off = below(30), big = below(2);
+    uint32_t class = below(2) ? BPF_ALU : BPF_ALU64;
+    for (uint32_t n = 0; n < bytes; n++) {
+        uint32_t at = big ? bytes - 1 - n : n;
+        /* now and then not quite */
+        add(p, LOAD(BPF_B, n == 0 ? 0 : 4, base, off + at + !below(40)));
+        if (n != 0) {
+            add(p, INSN(class | BPF_LSH, 4, 0, 0, 8 * (int)n + !below(60)));
+            add(p, INSN(class | BPF_OR | BPF_X, 0, 4, 0, 0));
+        }
+    }
+}
+
+/* Two swapped halves of a big-endian word, now and then of other widths. */
+static void add_halves(struct program *p, uint32_t base)
+{
+    uint32_t off = below(30);
+    add(p, LOAD(BPF_H, 0, base, off));
+    add(p, TO_BE(0, below(10) ? 16 : 32));
+    add(p, LOAD(BPF_H, 4, base, off + 2));
+    add(p, TO_BE(4, below(10) ? 16 : 32));
+    add(p, ALU64_K(BPF_LSH, 0, 16));
+    add(p, ALU64_X(below(2) ? BPF_OR : BPF_ADD, 0, 4));
+}
+
 /* Is the field in r0 one of a few constants? Then accept (or go on). */
 static void add_members(struct program *p)
 {
@@ -359,6 +387,13 @@ static void generate_filter(struct program *p)
             add_mild_alu(p, 0, 0);
             add(p, LOAD(BPF_W, 4, 10, -4));
             add_mild_alu(p, 0, 4);
+        }
+        if (below(5) == 0) {
+            if (below(3)) {
+                add_bytes(p, base);
+            } else {
+                add_halves(p, base);
+            }
         }
         if (below(4) == 0) {
             add_members(p);
