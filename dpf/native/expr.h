@@ -50,7 +50,7 @@ struct expr {
     uint64_t max; /* the value is at most this */
 };
 
-#define EXPR_DEPTH 20u  /* of nesting; deeper: not done this way */
+#define EXPR_DEPTH 12u  /* of nesting; deeper: not done this way */
 #define EXPR_MAX 4096u  /* nodes of one filter; more: not done this way */
 #define EXPR_HASH 1024u /* chains */
 

@@ -21,6 +21,11 @@
 #include "dpf/native/filter.h"
 
 #define REGS 7u
+/*
+ * Nesting of conditions in units of some 150 bytes of stack, so that all of
+ * the compiler stays within what a kernel's stack has to spare.
+ */
+#define NEST_MAX 24u
 #define RSI_SLOT REGS /* the length's own register, never given away */
 
 static const uint8_t reg_of[REGS + 1] = {RAX, RCX, RDX, R8, R9, R10, R11, RSI};
@@ -42,6 +47,7 @@ struct emitter {
     expr_id held[REGS + 1]; /* value in each register, or EXPR_NONE */
     uint8_t pins[REGS + 1]; /* users at this moment */
     uint32_t next;          /* register to evict next */
+    uint32_t nest;          /* see NEST_MAX */
     x64_label plain;
     bool zero_used, zero_placed;
     bool last_product; /* zero_when ended in a product: flags are unset */
@@ -492,7 +498,9 @@ static enum x64_cc flags_when(struct emitter *e, cond_id id)
 /* A register with 1 when c holds, else 0. */
 static uint32_t truth(struct emitter *e, cond_id id, bool negated)
 {
+    e->nest += 2;
     enum x64_cc cc = flags_when(e, id) ^ (negated ? 1 : 0);
+    e->nest -= 2;
     uint32_t r = take(e);
     x64_mov_ri(e->x, reg_of[r], 0); /* keeps the flags */
     x64_setcc(e->x, cc, reg_of[r]);
@@ -532,13 +540,10 @@ static uint32_t zero_product(struct emitter *e, const struct cond *c)
     return a;
 }
 
-/* A register that is zero exactly when c holds; pinned. */
-static uint32_t zero_when(struct emitter *e, cond_id id)
+/* zero_when, one level down. */
+static uint32_t zero_nested(struct emitter *e, cond_id id)
 {
     const struct cond c = e->d->conds[id];
-    if (e->c->failed) {
-        return 0;
-    }
     if (c.kind == C_OR && zero_is_short(&e->d->conds[c.a]) &&
         zero_is_short(&e->d->conds[c.b])) {
         return zero_product(e, &c);
@@ -562,6 +567,21 @@ static uint32_t zero_when(struct emitter *e, cond_id id)
         return zero_cmp(e, &c);
     }
     return truth(e, id, true);
+}
+
+/* A register that is zero exactly when c holds; pinned. */
+static uint32_t zero_when(struct emitter *e, cond_id id)
+{
+    if (e->nest >= NEST_MAX) {
+        fail(e);
+    }
+    if (e->c->failed) {
+        return 0;
+    }
+    e->nest++;
+    uint32_t r = zero_nested(e, id);
+    e->nest--;
+    return r;
 }
 
 /* ---------------------------------------------------------------- nodes */

@@ -23,6 +23,7 @@ struct traffic {
     uint8_t *bytes; /* count slots of TRAFFIC_SLOT */
     uint16_t *len;
     uint32_t count;
+    bool ordered; /* keep the order in every round */
 };
 
 /* Seeded; the same on every machine. */

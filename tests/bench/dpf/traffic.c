@@ -38,6 +38,7 @@ static void allocate(struct traffic *t, const char *name, uint32_t count)
 {
     t->name = name;
     t->count = count;
+    t->ordered = false;
     t->bytes = calloc(count, TRAFFIC_SLOT);
     t->len = calloc(count, sizeof(t->len[0]));
     if (t->bytes == NULL || t->len == NULL) {
@@ -141,6 +142,7 @@ void traffic_mixed(struct traffic *t, uint32_t count)
 void traffic_hot(struct traffic *t, uint32_t count)
 {
     allocate(t, "hot", count);
+    t->ordered = true;
     for (uint32_t n = 0; n < count; n++) {
         uint8_t *p = t->bytes + (size_t)n * TRAFFIC_SLOT;
         state = 7;
@@ -176,5 +178,6 @@ bool traffic_real(struct traffic *t, uint32_t count, char **paths, int n)
         pcap_close(pcap);
     }
     t->count = have;
+    t->ordered = true; /* as captured */
     return have > 0;
 }
