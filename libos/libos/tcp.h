@@ -100,7 +100,8 @@ struct tcp_listener {
     struct tcp_listener *next;
 };
 
-/* Returns 0, -NET_E_RANGE (port 0, no ops) or -NET_E_USED. */
+/* Returns 0, -NET_E_RANGE (port 0, no ops, window above 2^30 - 2^14) or
+   -NET_E_USED. */
 int tcp_listen(struct net_stack *s, struct tcp_listener *l);
 
 /* Connections that were accepted go on; handshakes under way are forgotten. */

@@ -127,8 +127,8 @@ struct tcp_conn {
 
     /* Path. */
     uint16_t mtu, mtu_claimed; /* RFC 5927 s7: claimed, not yet believed */
-    uint32_t mtu_seq;          /* of the segment ICMP quoted */
-    uint32_t big_seq;          /* end of the first full segment of this mtu */
+    uint64_t mtu_off;          /* stream offset of what ICMP quoted */
+    uint64_t big_off;          /* end of the first full segment of this mtu */
     struct neighbour *hop;
     uint32_t hop_gen;      /* the template holds hop's address of then */
     uint16_t tmpl_ip_sum;  /* sum of the IPv4 header without its length */

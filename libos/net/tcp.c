@@ -278,7 +278,8 @@ void tcp_flush(struct net_stack *s)
 
 int tcp_listen(struct net_stack *s, struct tcp_listener *l)
 {
-    if (!l->port || !l->ops || !l->ops->accept || !l->ops->gather) {
+    if (!l->port || !l->ops || !l->ops->accept || !l->ops->gather ||
+        l->window > TCP_WINDOW_MAX) {
         return -NET_E_RANGE;
     }
     for (struct tcp_listener *o = s->tcp.listeners; o; o = o->next) {
@@ -418,6 +419,7 @@ void tcp_receive_window(struct tcp_conn *c, uint32_t bytes)
 {
     uint32_t right;
 
+    bytes = min_u32(bytes, TCP_WINDOW_MAX);
     c->rcv_space = bytes;
     c->rcv_most = max_u32(c->rcv_most, bytes);
     if (c->state < TCP_ESTABLISHED) {
@@ -512,11 +514,11 @@ static void too_big(struct tcp_conn *c, uint32_t mtu, uint32_t seq)
     if (mtu >= c->mtu && !narrow) {
         return;
     }
-    if (c->flags & CF_BIG && seq_leq(c->big_seq, c->snd_una)) {
+    if (c->flags & CF_BIG && c->big_off <= c->una_off) {
         /* Larger ones have passed: believe it only if this one gets lost
            (RFC 5927 s7.2). */
         c->mtu_claimed = (uint16_t)mtu;
-        c->mtu_seq = seq;
+        c->mtu_off = offset_of(c, seq);
         return;
     }
     if (narrow) {

@@ -212,7 +212,12 @@ void tcp_dup_ack(struct tcp_conn *c, bool news)
     if (c->ca_state == CA_OPEN) {
         check_loss(c);
     } else if (c->ca_state == CA_RECOVERY && !(c->flags & CF_SACK)) {
-        c->cwnd += c->mss;
+        /* RFC 6582 s3.2 step 2; bounded, for a liar may send more of them
+           than there are segments (RFC 5681 s5). */
+        uint32_t most =
+            c->ssthresh + (c->snd_nxt - c->snd_una) + TCP_DUP_THRESH * c->mss;
+
+        c->cwnd = min_u32(c->cwnd + c->mss, most);
     }
     tcp_queue(c);
 }
@@ -295,6 +300,9 @@ void tcp_acked(struct tcp_conn *c, uint32_t ack)
             c->cc->acked(c, bytes);
         }
         c->dup_acks = 0;
+        if (seq_lt(c->recover, ack)) {
+            c->recover = ack - 1; /* or it would lie ahead after 2^31 bytes */
+        }
         if (unlikely(c->sack_count)) {
             check_loss(c);
         }

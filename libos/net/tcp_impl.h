@@ -73,6 +73,7 @@ enum ca_state {
 #define TCP_MSS_MIN 88u   /* a peer that asks for less costs more than it may */
 #define TCP_SCALE_MAX 14u /* RFC 7323 s2.3 */
 #define TCP_NO_SCALE 0xffu
+#define TCP_WINDOW_MAX (65535u << TCP_SCALE_MAX) /* RFC 7323 s2.3 */
 #define TCP_DUP_THRESH 3u
 #define TCP_IP_HDR (IP_LEN + TCP_LEN)
 

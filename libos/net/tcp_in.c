@@ -328,10 +328,9 @@ static void take_urgent(struct tcp_conn *c, const struct tcp_seg *g)
 {
     uint32_t up = g->seq + g->up;
 
-    if (c->flags & CF_URG_IN && !seq_lt(c->rcv_up, up)) {
-        return;
-    }
-    if (!seq_lt(c->rcv_nxt, up)) {
+    if (!seq_lt(c->rcv_nxt, up) ||
+        (c->flags & CF_URG_IN && seq_lt(c->rcv_nxt, c->rcv_up) &&
+         !seq_lt(c->rcv_up, up))) {
         return;
     }
     c->flags |= CF_URG_IN;

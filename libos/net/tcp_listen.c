@@ -26,6 +26,16 @@ static struct tcp_half **chain(struct net_stack *s, const struct tcp_key *k)
     return &s->tcp.half[tcp_hash(s, k) & s->tcp.half_mask];
 }
 
+static struct tcp_half *half_find(struct net_stack *s, const struct tcp_key *k)
+{
+    struct tcp_half *h = *chain(s, k);
+
+    while (h && !key_eq(&h->key, k)) {
+        h = h->next;
+    }
+    return h;
+}
+
 static void half_free(struct tcp_half *h)
 {
     struct net_stack *s = h->stack;
@@ -337,6 +347,7 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
                          const struct tcp_seg *g)
 {
     uint32_t wnd = min_u32(h->l->window, 65535);
+    struct tcp_half copy = *h;
     struct tcp_conn *c;
 
     if (g->ack != h->iss + 1) {
@@ -348,22 +359,22 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
         half_ack(s, h);
         return;
     }
-    c = complete(s, h, g);
+    c = complete(s, &copy, g); /* accept may stop listening */
     if (!c) {
         return;
     }
-    half_free(h);
+    h = half_find(s, &g->key);
+    if (h) {
+        half_free(h);
+    }
     tcp_established(c);
     tcp_conn_input(c, g);
 }
 
 bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
 {
-    struct tcp_half *h = *chain(s, &g->key);
+    struct tcp_half *h = half_find(s, &g->key);
 
-    while (h && !key_eq(&h->key, &g->key)) {
-        h = h->next;
-    }
     if (!h) {
         return false;
     }

@@ -91,7 +91,12 @@ static void patch(struct tcp_conn *c, const struct tcp_frame *t, uint8_t *h)
         put32(tcp + TCP_LEN + 8, c->ts_recent);
     }
     put16(tcp + TCP_UP, 0);
-    if (unlikely(c->flags & CF_URG_OUT) && seq_lt(t->seq, c->snd_up)) {
+    if (likely(!(c->flags & CF_URG_OUT))) {
+        return;
+    }
+    if (!seq_lt(c->snd_una, c->snd_up)) {
+        c->flags &= ~CF_URG_OUT;
+    } else if (seq_lt(t->seq, c->snd_up)) {
         /* s3.8.5: the pointer is to the last urgent byte's successor, as all
            stacks have it since RFC 6093. */
         tcp[TCP_FLAGS] |= TH_URG;

@@ -125,7 +125,7 @@ static int send_range(struct tcp_conn *c, uint32_t seq, uint32_t len)
     }
     if (unlikely(!(c->flags & CF_BIG)) && got >= seg) {
         c->flags |= CF_BIG;
-        c->big_seq = seq + seg;
+        c->big_off = off + seg;
     }
     return (int)(got + fin);
 }
@@ -169,8 +169,8 @@ static int send_lost(struct tcp_conn *c)
     if (c->flags & CF_REXMIT) {
         c->flags &= ~CF_REXMIT;
         r = send_again_at(c, c->snd_una);
-        if (r == -NET_E_AGAIN) {
-            c->flags |= CF_REXMIT;
+        if (r <= 0) {
+            c->flags |= CF_REXMIT; /* no room, or bytes not at hand */
         }
     }
     if (c->ca_state == CA_RECOVERY && !(c->flags & CF_SACK)) {
@@ -261,14 +261,12 @@ static uint32_t next_len(struct tcp_conn *c, uint64_t left)
     if (peer < len) {
         len = peer >= mss ? peer - peer % mss : peer;
     }
-    if (len >= mss) {
-        return len;
-    }
     if (len == left) {
-        if ((c->flags & CF_CORK && !fin) ||
-            (c->options & TCP_NAGLE && !idle && !fin)) {
-            return 0;
-        }
+        bool wait = c->flags & CF_CORK || (c->options & TCP_NAGLE && !idle);
+
+        return wait && !fin ? len - len % mss : len;
+    }
+    if (len >= mss) {
         return len;
     }
     return len && len >= c->max_wnd / 2 ? len : 0;

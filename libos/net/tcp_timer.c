@@ -89,7 +89,7 @@ static void data_timeout(struct tcp_conn *c, uint64_t now)
         return;
     }
     c->stack->stats.tcp_rto++;
-    if (c->mtu_claimed && seq_leq(c->snd_una, c->mtu_seq)) {
+    if (c->mtu_claimed && c->una_off <= c->mtu_off) {
         c->stack->stats.tcp_pmtu++;
         tcp_set_mtu(c, c->mtu_claimed);
         c->mtu_claimed = 0;

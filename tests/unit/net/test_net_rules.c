@@ -263,6 +263,7 @@ static struct user {
 } u;
 
 static uint8_t stream[300000];
+static bool endless; /* of the stream, over and over */
 static struct tcp_listener listener;
 
 static struct tcp_conn *user_accept(struct tcp_listener *l,
@@ -285,6 +286,10 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
     (void)c;
     if (u.not_at_hand) {
         return 0;
+    }
+    if (endless) {
+        offset %= 100000;
+        len = len < 100000 ? len : 100000;
     }
     ck_assert_uint_le(offset + len, sizeof stream);
     for (uint32_t at = 0; at < len;) { /* pieces of odd lengths */
@@ -1248,6 +1253,61 @@ START_TEST(round_trips_of_what_was_sent_twice_do_not_count)
 }
 END_TEST
 
+START_TEST(a_lost_segment_not_at_hand_is_sent_when_it_is)
+{
+    open_plain();
+    tcp_send_limit(&u.c, 8000);
+    run(0);
+    forget();
+    u.not_at_hand = true;
+    for (int i = 0; i < 3; i++) {
+        say(A, 0, 0, 0);
+    }
+    sent_nothing();
+    u.not_at_hand = false;
+    tcp_ready(&u.c);
+    is(A, 0, 0, 1000);
+    sent_nothing();
+}
+END_TEST
+
+START_TEST(long_streams_outlive_sequence_numbers)
+{
+    uint64_t far = 3ull << 30; /* more than 2^31 */
+
+    endless = true;
+    open_plain();
+    tcp_send_limit(&u.c, 2 * far);
+    while (u.acked < far) {
+        uint64_t sent_to;
+
+        run(0);
+        sent_to = u.c.una_off + (u.c.snd_nxt - u.c.snd_una);
+        out_count = 0;
+        out_next = 0;
+        /* Skip ahead as if all had been sent and acknowledged: a window at a
+           time would take too long. */
+        u.c.snd_una = u.c.snd_nxt += 1u << 28;
+        u.c.snd_max = u.c.snd_nxt;
+        u.c.una_off = sent_to + (1u << 28);
+        u.acked = u.c.una_off;
+        say(A, 0, (uint32_t)u.c.una_off, 0);
+        tcp_queue(&u.c);
+        run(0);
+        say(A, 0, (uint32_t)u.c.una_off + 1000, 0);
+    }
+    run(0);
+    say(A, 0, u.c.snd_nxt - iss - 1, 0);
+    run(0);
+    forget();
+    for (int i = 0; i < 3; i++) {
+        say(A, 0, u.c.snd_una - iss - 1, 0);
+    }
+    ck_assert_int_eq(u.c.ca_state, CA_RECOVERY);
+    endless = false;
+}
+END_TEST
+
 START_TEST(a_new_station_is_followed)
 {
     uint8_t f[60] = {0};
@@ -1780,6 +1840,8 @@ static void add_all(TCase *c)
     tcase_add_test(c, three_duplicates_and_newreno);
     tcase_add_test(c, duplicates_of_an_old_loss_are_not_a_new_one);
     tcase_add_test(c, round_trips_of_what_was_sent_twice_do_not_count);
+    tcase_add_test(c, a_lost_segment_not_at_hand_is_sent_when_it_is);
+    tcase_add_test(c, long_streams_outlive_sequence_numbers);
     tcase_add_test(c, a_new_station_is_followed);
     tcase_add_test(c, acks_stay_inside_a_closed_window);
     tcase_add_test(c, a_listener_counts_its_handshakes);
