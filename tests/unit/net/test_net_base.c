@@ -605,6 +605,23 @@ START_TEST(udp_echoes)
 }
 END_TEST
 
+START_TEST(udp_sum_is_never_zero)
+{
+    struct udp_port p = {.received = udp_nothing, .port = 9000};
+    struct net_endpoint to = {net_v4(10, 0, 0, 2), 9};
+    uint16_t sum = 0;
+
+    learn_peer();
+    ck_assert_int_eq(udp_bind(host.stack, &p), 0);
+    ck_assert_int_eq(udp_send_copy(&p, &to, &sum, 2), 0);
+    sum = get_be16(seen[0] + 34 + UDP_SUM);
+    /* These two bytes make it 0, which would mean that there is none. */
+    ck_assert_int_eq(udp_send_copy(&p, &to, &sum, 2), 0);
+    ck_assert_uint_eq(get_be16(seen[1] + 34 + UDP_SUM), 0xffff);
+    udp_unbind(&p);
+}
+END_TEST
+
 START_TEST(config_is_checked)
 {
     struct net_link l = {.mtu = 1500};
@@ -641,6 +658,7 @@ int main(void)
     tcase_add_test(plain, limiter_keeps_its_rate);
     tcase_add_test(plain, udp_echoes);
     tcase_add_test(one, config_is_checked);
+    tcase_add_test(one, udp_sum_is_never_zero);
     tcase_add_checked_fixture(one, setup, teardown);
     tcase_add_test(one, arp_answers_for_us_only);
     tcase_add_test(one, arp_defends_but_not_too_often);

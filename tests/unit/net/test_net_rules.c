@@ -178,6 +178,7 @@ struct in {
     uint32_t scale, sacks;
     struct tcp_range sack[3];
     uint16_t port, from;
+    bool cut; /* an MSS option that runs over the header's end */
 };
 
 static uint32_t in_options(const struct in *m, uint8_t *o)
@@ -187,6 +188,10 @@ static uint32_t in_options(const struct in *m, uint8_t *o)
     if (m->mss) {
         put16(o, 0x0204);
         put16(o + 2, (uint16_t)m->mss);
+        at = 4;
+    }
+    if (m->cut) {
+        put32(o, 0x01010204);
         at = 4;
     }
     if (m->scale_ok) {
@@ -880,6 +885,7 @@ START_TEST(ack_rides_on_data_and_fin_on_the_last)
     sent_nothing();
     say(A, 100, 301, 0);
     ck_assert_uint_eq(u.acked, 300);
+    ck_assert_uint_eq(u.c.t_rexmit, 0); /* RFC 6298 s5.2 */
     ck_assert_int_eq(u.c.state, TCP_FIN_WAIT_2);
     sent_nothing();
 }
@@ -1096,6 +1102,48 @@ START_TEST(initial_window_is_ten_segments)
     say(A, 0, 2000, 0);
     run(0);
     ck_assert_uint_eq(out_count, 15);
+}
+END_TEST
+
+START_TEST(congestion_avoidance_grows_by_a_segment_per_window)
+{
+    open_plain();
+    u.c.ssthresh = 10000; /* where cwnd is */
+    tcp_send_limit(&u.c, 100000);
+    run(0);
+    for (uint32_t at = 1000; at <= 9000; at += 1000) {
+        say(A, 0, at, 0);
+        forget();
+    }
+    ck_assert_uint_eq(u.c.cwnd, 10000);
+    say(A, 0, 10000, 0);
+    forget();
+    ck_assert_uint_eq(u.c.cwnd, 11000);
+    for (uint32_t at = 11000; at <= 20000; at += 1000) {
+        say(A, 0, at, 0);
+        forget();
+    }
+    ck_assert_uint_eq(u.c.cwnd, 11000);
+    say(A, 0, 21000, 0);
+    ck_assert_uint_eq(u.c.cwnd, 12000);
+}
+END_TEST
+
+START_TEST(options_end_with_the_header)
+{
+    static const uint8_t more[4] = {0x01, 0x00, 0, 0}; /* MSS 256, in data */
+
+    /* The last option says 4 bytes and has 2: no MSS was given. */
+    inject((struct in){.seq = PEER_ISN,
+                       .flags = TH_SYN,
+                       .wnd = 60000,
+                       .cut = true,
+                       .data = more,
+                       .len = 4});
+    iss = sent()->seq;
+    say(A, 0, 0, 0);
+    ck_assert(u.open);
+    ck_assert_uint_eq(u.c.mss_peer, 536);
 }
 END_TEST
 
@@ -1414,6 +1462,7 @@ START_TEST(sack_repairs_holes_only)
     say(A, 0, 10000, 0);
     ck_assert_int_eq(u.c.ca_state, CA_OPEN);
     ck_assert_uint_eq(u.acked, 10000);
+    ck_assert_uint_eq(u.c.sack_count, 0);
     ck_assert_uint_eq(stats->tcp_bytes_rexmit, 3000);
 }
 END_TEST
@@ -1833,6 +1882,8 @@ static void add_all(TCase *c)
     tcase_add_test(c, window_closes_and_opens_in_steps);
     tcase_add_test(c, urgent_is_told_and_in_line);
     tcase_add_test(c, initial_window_is_ten_segments);
+    tcase_add_test(c, congestion_avoidance_grows_by_a_segment_per_window);
+    tcase_add_test(c, options_end_with_the_header);
     tcase_add_test(c, peer_window_is_obeyed);
     tcase_add_test(c, closed_window_is_probed);
     tcase_add_test(c, closed_window_and_no_answer_ends);
