@@ -172,7 +172,8 @@ struct frame *trap_interrupt(struct frame *f)
         (void)kern_trap(vector, NULL);
         return f;
     }
-    if (!user) {
+    /* The machine's own, whoever ran: the stop of a panic, or a defect. */
+    if (!user || vector == VECTOR_NMI || vector == VECTOR_CHECK) {
         trap_fatal(f);
     }
     if (vector == VECTOR_PAGE) {
