@@ -44,8 +44,9 @@
 #define DD_OFF_MAX 65535u
 #define DD_LEN_MAX UINT32_MAX
 
-#define DD_BASES_MAX 64u /* live at one time; so that a set of them is a word  \
-                          */
+#define DD_BASES_MAX                                                           \
+    64u /* live at one time; so that a set of them is a word                   \
+         */
 #define DD_TERMS_MAX 6u
 
 /* `len` bits of byte `var` from bit `src`, standing at bit `dst`. */

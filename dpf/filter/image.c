@@ -13,13 +13,16 @@
 
 static void destroy(struct heap *h, struct retired *r)
 {
-    image_destroy(h, (struct image *)(void *)r);
+    (void)h;
+    image_destroy((struct image *)(void *)r);
 }
 
-void image_destroy(struct heap *h, struct image *im)
+void image_destroy(struct image *im)
 {
     if (im) {
-        demux_free(h->mem, im);
+        struct heap *h = &im->set->heap;
+
+        demux_free(im->set, im);
         heap_free(h, im, im->bytes);
     }
 }
@@ -223,7 +226,7 @@ static struct image *fill(struct dpf_set *s, const struct plan *p)
     __builtin_memset(im, 0, sizeof(*im));
     im->retired.destroy = destroy;
     im->bytes = bytes;
-    im->mem = &s->mem;
+    im->set = s;
     im->shape_count = p->shapes;
     im->shapes = to.shapes;
     im->nodes = to.nodes;
@@ -266,7 +269,7 @@ struct image *image_build(struct dpf_set *s)
     heap_free(&s->heap, p.keep, n + 1);
     heap_free(&s->heap, p.now, (n + 1) * sizeof(*p.now));
     if (im && demux_compile(s, im)) {
-        image_destroy(&s->heap, im);
+        image_destroy(im);
         im = NULL;
     }
     return im;
@@ -393,18 +396,14 @@ uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
                        uint32_t *copies, size_t max, size_t *n_copies)
 {
     const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
+    uint64_t r = DEMUX_ASK | DEMUX_COPIES;
 
-    if (n_copies) {
-        *n_copies = im->tree_count > im->exclusive_trees
-                        ? copy_ids(im, packet, len, copies, max)
-                        : 0;
-    }
     if (im->code) {
-        uint64_t r = ((demux_code *)(uintptr_t)im->code)(packet, len);
-
-        if (!(r & DEMUX_ASK)) {
-            return (uint32_t)r;
-        }
+        r = ((demux_code *)(uintptr_t)im->code)(packet, len);
     }
-    return owner(im, packet, len);
+    if (n_copies) {
+        *n_copies =
+            r & DEMUX_COPIES ? copy_ids(im, packet, len, copies, max) : 0;
+    }
+    return r & DEMUX_ASK ? owner(im, packet, len) : (uint32_t)r;
 }

@@ -29,7 +29,7 @@ static void repoint(struct dpf_set *s, uint16_t n, const struct table *old,
     const struct shape *to = s->shapes[n];
 
     for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t slot = 0; slot < old->buckets * TABLE_WAYS; slot++) {
+        for (uint32_t slot = 0; slot < table_slots(old); slot++) {
             uint32_t id = table_id(old, slot), now;
             uint8_t key[TABLE_KEY_MAX];
             struct index_entry *e;
@@ -86,7 +86,7 @@ static struct table *table_copy(struct dpf_set *s, const struct shape *from,
         if (!t) {
             return NULL;
         }
-        for (uint32_t i = 0; i < old->buckets * TABLE_WAYS && !full; i++) {
+        for (uint32_t i = 0; i < table_slots(old) && !full; i++) {
             uint8_t key[TABLE_KEY_MAX];
             struct cube c;
             uint32_t id = table_id(old, i);

@@ -290,7 +290,7 @@ static bool key_fits(const struct install *in, const struct shape *sh,
 static int scan(struct install *in, const struct shape *sh,
                 const struct cube *c)
 {
-    uint32_t slots = sh->table->buckets * TABLE_WAYS;
+    uint32_t slots = table_slots(sh->table);
     int r = 0;
 
     for (uint32_t slot = 0; slot < slots && !r; slot++) {

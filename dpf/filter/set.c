@@ -60,7 +60,7 @@ void dpf_set_destroy(struct dpf_set *s)
             s->bindings[i]->retired.destroy(h, &s->bindings[i]->retired);
         }
     }
-    image_destroy(h, s->image);
+    image_destroy(s->image);
     index_finish(h, &s->index);
     heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
     heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));

@@ -84,8 +84,10 @@ struct image {
     const struct image_binding *bindings;
     void *code; /* native lookup in the shapes, or NULL */
     uint32_t code_bytes;
+    uint64_t *data; /* what the code reads besides tables; see demux.c */
+    size_t data_bytes;
     uint32_t node_count;
-    const struct dpf_mem *mem;
+    struct dpf_set *set;
 };
 
 /* Terminals of trees. */
@@ -131,7 +133,7 @@ void merge_sweep(struct dpf_set *s);
 
 /* An image of the set as it is now. NULL: out of memory. */
 struct image *image_build(struct dpf_set *s);
-void image_destroy(struct heap *h, struct image *im);
+void image_destroy(struct image *im);
 
 /* The chain of tree `t` for this packet: its items, or NULL; *count. */
 const uint32_t *image_walk(const struct image *im, uint32_t t,
@@ -140,12 +142,16 @@ const uint32_t *image_walk(const struct image *im, uint32_t t,
 /* ------------------------------------------------------- native/demux.c */
 
 /*
- * Native lookup in the image's shapes: which binding owns the packet, or
- * DEMUX_ASK to have the plain one do it. Sets im->code unless the embedder
- * has no code memory or there is nothing to compile.
+ * Native lookup in an image. Its result is an owner's id, or DPF_NO_OWNER, in
+ * the low half, and in the high half what is left to do:
+ *   DEMUX_ASK     the plain lookup must find the owner
+ *   DEMUX_COPIES  a shared binding or a tap may accept the packet
  */
 typedef uint64_t demux_code(const void *packet, uint64_t len);
 #define DEMUX_ASK (UINT64_C(1) << 32)
+#define DEMUX_COPIES (UINT64_C(1) << 33)
 
+/* Sets im->code if the embedder has code memory and there is what to gain.
+ * 0 or -DPF_E_MEM. */
 int demux_compile(struct dpf_set *s, struct image *im);
-void demux_free(const struct dpf_mem *mem, struct image *im);
+void demux_free(struct dpf_set *s, struct image *im);

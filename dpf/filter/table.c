@@ -6,8 +6,8 @@
  */
 #include "dpf/filter/table.h"
 
-#define CHAIN_MAX 8u /* buckets that one key may be pushed along */
 #define LINE 64u
+#define SPARSE 2048u /* keys; up to here memory is spent on speed */
 
 enum { FREE, USED, WAITING };
 
@@ -43,15 +43,21 @@ static uint32_t bucket_of(const struct table *t, const uint8_t *key)
     return (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
 }
 
-static size_t state_bytes(uint32_t buckets)
-{
-    return (size_t)buckets; /* 2 bits for each of 4 slots */
-}
-
 static size_t table_bytes(const struct table *t)
 {
-    return sizeof(*t) + LINE + (size_t)t->buckets * TABLE_WAYS * t->entry +
-           state_bytes(t->buckets);
+    /* The state takes 2 bits for each slot. */
+    return sizeof(*t) + LINE + (size_t)table_slots(t) * t->entry +
+           table_slots(t) / 4;
+}
+
+/* The key of entries that have none. */
+static void filler(const struct table *t, uint8_t *key)
+{
+    for (uint32_t i = 0; i < table_key_bytes(t); i += 4) {
+        uint64_t h = mix(t->seed[0] + i, t->seed[1]);
+
+        __builtin_memcpy(key + i, &h, 4);
+    }
 }
 
 static void destroy(struct heap *h, struct retired *r)
@@ -70,30 +76,38 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
                            uint32_t room)
 {
     struct table shape = {.n8 = n8, .n4 = n4, .entry = 8 * n8 + 4 * n4 + 4};
+    uint8_t key[TABLE_KEY_MAX];
     struct table *t;
     uintptr_t at;
 
-    /* Half full when `room` keys are in: one bucket in twenty overflows. */
-    shape.buckets = n8 + n4 ? (room + 1) / 2 : 1;
-    shape.buckets = shape.buckets < 2 && n8 + n4 ? 2 : shape.buckets;
+    /*
+     * Half full when `room` keys are in: one bucket in twenty overflows.
+     * While small, tables are emptier: one bucket in three hundred does.
+     */
+    shape.buckets = !(n8 + n4)      ? 1
+                    : room < SPARSE ? room + 1
+                                    : (room + SPARSE) / 2;
     t = heap_alloc(h, table_bytes(&shape));
     if (!t) {
         return NULL;
     }
     *t = shape;
     t->retired.destroy = destroy;
+    t->room = room;
     at = ((uintptr_t)(t + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1);
     t->slots = (uint8_t *)at;
-    t->state = t->slots + (size_t)t->buckets * TABLE_WAYS * t->entry;
-    __builtin_memset(t->slots, 0, (size_t)t->buckets * TABLE_WAYS * t->entry);
-    __builtin_memset(t->state, 0, state_bytes(t->buckets));
-    for (uint32_t i = 0; i < t->buckets * TABLE_WAYS; i++) {
-        uint32_t none = DPF_NO_OWNER;
-
-        __builtin_memcpy(t->slots + (size_t)(i + 1) * t->entry - 4, &none, 4);
-    }
+    t->state = t->slots + (size_t)table_slots(t) * t->entry;
+    __builtin_memset(t->state, 0, table_slots(t) / 4);
     t->seed[0] = mix((uint64_t)at, 0x9e3779b97f4a7c15u);
     t->seed[1] = mix((uint64_t)at + t->buckets, 0xd6e8feb86659fd93u) | 1;
+    filler(t, key);
+    for (uint32_t i = 0; i < table_slots(t); i++) {
+        uint32_t none = DPF_NO_OWNER;
+
+        __builtin_memcpy(t->slots + (size_t)i * t->entry, key,
+                         table_key_bytes(t));
+        __builtin_memcpy(t->slots + (size_t)(i + 1) * t->entry - 4, &none, 4);
+    }
     return t;
 }
 
@@ -125,7 +139,7 @@ bool table_crowded(const struct table *t)
     if (!(t->n8 + t->n4)) {
         return false;
     }
-    return t->used + t->waiting >= t->buckets * 2;
+    return t->used + t->waiting >= t->room;
 }
 
 /* The slot with `key` from its bucket on, or TABLE_NONE; *id what is there. */
@@ -133,7 +147,7 @@ static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
 {
     uint32_t b = bucket_of(t, key), bytes = table_key_bytes(t);
 
-    for (uint32_t n = 0; n < t->buckets; n++) {
+    for (uint32_t n = 0; n < TABLE_CHAIN; n++, b++) {
         uint32_t slot = 0;
 
         for (uint32_t w = 0; w < TABLE_WAYS; w++) {
@@ -147,7 +161,6 @@ static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
         if (*id != TABLE_NEXT) {
             break;
         }
-        b = b + 1 == t->buckets ? 0 : b + 1;
     }
     *id = DPF_NO_OWNER;
     return TABLE_NONE;
@@ -174,6 +187,28 @@ static void put(struct table *t, uint32_t slot, const uint8_t *key, uint32_t id)
                      table_key_bytes(t));
     set_state(t, slot, USED);
     __atomic_store_n(id_at(t, slot), id, __ATOMIC_RELEASE);
+}
+
+/* The removed entry of `key`, if it still waits in its chain. */
+static uint32_t waiting_entry(const struct table *t, const uint8_t *key)
+{
+    uint32_t b = bucket_of(t, key);
+
+    for (uint32_t n = 0; t->waiting && n < TABLE_CHAIN; n++, b++) {
+        uint32_t last = b * TABLE_WAYS + TABLE_WAYS - 1;
+
+        for (uint32_t slot = b * TABLE_WAYS; slot <= last; slot++) {
+            if (state(t, slot) >= WAITING &&
+                !__builtin_memcmp(table_key(t, slot), key,
+                                  table_key_bytes(t))) {
+                return slot;
+            }
+        }
+        if (table_id(t, last) != TABLE_NEXT) {
+            break;
+        }
+    }
+    return TABLE_NONE;
 }
 
 /* A free slot in bucket b, or TABLE_NONE. */
@@ -210,9 +245,21 @@ uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
                                  uint32_t to),
                    void *ctx)
 {
-    uint32_t b = bucket_of(t, key), slot, next, last;
+    uint32_t b = bucket_of(t, key), slot = waiting_entry(t, key), last;
+    uint8_t none[TABLE_KEY_MAX];
 
-    for (uint32_t n = 0; n < CHAIN_MAX; n++) {
+    filler(t, none);
+    if (table_key_bytes(t) &&
+        !__builtin_memcmp(key, none, table_key_bytes(t))) {
+        return TABLE_NONE;
+    }
+    if (slot != TABLE_NONE) {
+        put(t, slot, key, id);
+        t->used++;
+        t->waiting--;
+        return slot;
+    }
+    for (uint32_t n = 0; n < TABLE_CHAIN; n++, b++) {
         slot = free_in(t, b);
         if (slot != TABLE_NONE) {
             put(t, slot, key, id);
@@ -220,17 +267,15 @@ uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
             return slot;
         }
         last = b * TABLE_WAYS + TABLE_WAYS - 1;
-        next = b + 1 == t->buckets ? 0 : b + 1;
         if (table_id(t, last) != TABLE_NEXT) {
             /* Its last entry goes to the next bucket, which needs two free
              * slots then; a waiting one cannot say TABLE_NEXT yet. */
-            slot = free_in(t, next);
+            slot = n + 1 < TABLE_CHAIN ? free_in(t, b + 1) : TABLE_NONE;
             if (slot == TABLE_NONE || state(t, last) != USED) {
                 return TABLE_NONE;
             }
             divert(t, b, slot, moved, ctx);
         }
-        b = next;
     }
     return TABLE_NONE;
 }
@@ -249,8 +294,13 @@ void table_remove(struct table *t, uint32_t slot, uint64_t version)
 
 static void release(struct table *t, uint32_t generation)
 {
-    for (uint32_t i = 0; t->waiting && i < t->buckets * TABLE_WAYS; i++) {
+    uint8_t none[TABLE_KEY_MAX];
+
+    filler(t, none);
+    for (uint32_t i = 0; t->waiting && i < table_slots(t); i++) {
         if (state(t, i) == generation) {
+            __builtin_memcpy(t->slots + (size_t)i * t->entry, none,
+                             table_key_bytes(t));
             set_state(t, i, FREE);
             t->waiting--;
         }

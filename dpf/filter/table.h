@@ -11,6 +11,10 @@
  * gives up its last entry: that one's id says TABLE_NEXT, and a lookup that
  * finds nothing else goes on in the following bucket.
  *
+ * No two entries of a chain have one key: entries without a key hold a
+ * random one that is in no use (if it comes into use the table is replaced),
+ * and a key that was removed is bound again in its old entry.
+ *
  * Concurrency. A key is written while its entry's id is DPF_NO_OWNER; the
  * store of the id publishes it. The entry of a removed key is not used again
  * before the embedder has declared a quiescent point (table_reclaim), so
@@ -21,6 +25,7 @@
 #include "dpf/filter/retire.h"
 
 #define TABLE_WAYS 4u
+#define TABLE_CHAIN 8u /* buckets that one key may be pushed along */
 #define TABLE_NEXT (DPF_NO_OWNER - 1u) /* ids are below */
 #define TABLE_NONE UINT32_MAX
 #define TABLE_WORDS_MAX 16u
@@ -31,9 +36,10 @@ struct table {
     uint8_t *slots; /* on a cache line */
     uint8_t *state; /* writer's: per slot, 0 free, 1 used, 2 and 3 waiting */
     uint64_t seed[2];
-    uint32_t buckets;
-    uint32_t entry;  /* bytes */
-    uint32_t n8, n4; /* words of the key */
+    uint32_t buckets; /* that a key may hash to; those of chains follow */
+    uint32_t entry;   /* bytes */
+    uint32_t n8, n4;  /* words of the key */
+    uint32_t room;    /* keys, used and waiting, before it is crowded */
     uint32_t used, waiting;
     uint64_t waits[2]; /* version after which states 2 and 3 are free */
 };
@@ -45,6 +51,12 @@ void table_destroy(struct heap *h, struct table *t);
 
 /* Should a larger one replace it before one more key is added? */
 bool table_crowded(const struct table *t);
+
+/* Slots, those behind the last bucket that keys hash to included. */
+static inline uint32_t table_slots(const struct table *t)
+{
+    return (t->buckets + (t->n8 + t->n4 ? TABLE_CHAIN - 1 : 0)) * TABLE_WAYS;
+}
 
 static inline uint32_t table_key_bytes(const struct table *t)
 {
