@@ -570,7 +570,7 @@ static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
 
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
-    uint32_t least = 1, max = 0;
+    uint32_t least = 1, max = 0, depth = 1;
 
     if (count == 0 || count > DD_TERMS_MAX) {
         return 0;
@@ -592,6 +592,12 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
         }
         max += term_max(&terms[i]);
         least = after > least ? after : least;
+        depth = d->bases[after - 1].depth >= depth
+                    ? d->bases[after - 1].depth + 1u
+                    : depth;
+    }
+    if (depth > DD_DEPTH_MAX || max > UINT16_MAX) {
+        return 0;
     }
     for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
         if (d->bases[i].count == count &&
@@ -603,7 +609,8 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     for (uint32_t i = least; i < DD_BASES_MAX; i++) {
         if (!d->bases[i].count) {
             d->bases[i].count = count;
-            d->bases[i].max = max;
+            d->bases[i].max = (uint16_t)max;
+            d->bases[i].depth = (uint16_t)depth;
             __builtin_memcpy(d->bases[i].terms, terms, count * sizeof(*terms));
             return i;
         }

@@ -48,6 +48,7 @@
     64u /* live at one time; so that a set of them is a word                   \
          */
 #define DD_TERMS_MAX 6u
+#define DD_DEPTH_MAX 4u /* a chain of headers is not followed further */
 
 /* `len` bits of byte `var` from bit `src`, standing at bit `dst`. */
 struct dd_bits {
@@ -59,7 +60,8 @@ struct dd_bits {
 /* Where a base lies: the sum of its terms, in bytes from the packet's start. */
 struct dd_base {
     uint32_t count; /* of terms; 0 = this slot is free (but base 0) */
-    uint32_t max;   /* largest value of the sum */
+    uint16_t max;   /* largest value of the sum */
+    uint16_t depth; /* bases that it depends on, one upon the other */
     struct dd_bits terms[DD_TERMS_MAX]; /* by var, then by src */
 };
 

@@ -141,6 +141,13 @@ static void fill_nodes(const struct dpf_set *s, const struct plan *p,
     }
 }
 
+/* Is shape a looked at after b? See ordered() in judge.c. */
+static bool later(const struct shape *a, const struct shape *b)
+{
+    return a->rank_high != b->rank_high ? a->rank_high < b->rank_high
+                                        : b->residual && !a->residual;
+}
+
 static void fill_shapes(const struct dpf_set *s, struct parts *to)
 {
     uint32_t n = 0;
@@ -151,7 +158,7 @@ static void fill_shapes(const struct dpf_set *s, struct parts *to)
         if (!s->shapes[i]) {
             continue;
         }
-        for (; at && to->shapes[at - 1]->rank < s->shapes[i]->rank; at--) {
+        for (; at && later(to->shapes[at - 1], s->shapes[i]); at--) {
             to->shapes[at] = to->shapes[at - 1];
         }
         to->shapes[at] = s->shapes[i];
@@ -227,10 +234,12 @@ static struct image *fill(struct dpf_set *s, const struct plan *p)
     im->retired.destroy = destroy;
     im->bytes = bytes;
     im->set = s;
+    im->owner = image_owner;
     im->shape_count = p->shapes;
     im->shapes = to.shapes;
     im->nodes = to.nodes;
     im->node_count = p->nodes;
+    im->binding_count = s->binding_count;
     im->edges = to.edges;
     im->bases = to.bases;
     im->chain_at = to.chain_at;
@@ -240,10 +249,11 @@ static struct image *fill(struct dpf_set *s, const struct plan *p)
     for (uint32_t i = 0; i < s->binding_count; i++) {
         const struct binding *b = s->bindings[i];
 
-        to.bindings[i] = (struct image_binding){DPF_NO_OWNER, 0, 0, NULL};
+        to.bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
         if (b) {
-            to.bindings[i] =
-                (struct image_binding){b->id, b->rank, b->depth, b->program};
+            to.bindings[i] = (struct image_binding){
+                b->id, b->rank, b->depth, b->residual ? b->tag : DPF_NO_OWNER,
+                b->program};
         }
     }
     fill_shapes(s, &to);
@@ -352,58 +362,83 @@ static size_t copy_ids(const struct image *im, const uint8_t *packet,
     return n;
 }
 
-/* The plain lookup in the shapes; *rank of the one that has the packet. */
-static uint32_t in_shapes(const struct image *im, const uint8_t *packet,
-                          size_t len, uint32_t *rank)
+/* The deeper of two diagrams' bindings; either may be NULL. */
+static const struct image_binding *deeper_one(const struct image_binding *a,
+                                              const struct image_binding *b)
 {
-    for (uint32_t i = 0; i < im->shape_count; i++) {
-        uint32_t id = shape_match(im->shapes[i], im->bases, packet, len);
-
-        if (id != DPF_NO_OWNER) {
-            *rank = im->shapes[i]->rank;
-            return id;
-        }
-    }
-    *rank = 0;
-    return DPF_NO_OWNER;
+    return !a || (b && b->depth > a->depth) ? b : a;
 }
 
-static uint32_t owner(const struct image *im, const uint8_t *packet, size_t len)
+/*
+ * The residual binding with this tag, if it accepts the packet. A tag that
+ * the image does not know belongs to a newer version.
+ */
+static const struct image_binding *residual(const struct image *im,
+                                            uint32_t tag, const uint8_t *packet,
+                                            size_t len)
 {
-    uint32_t rank, id = in_shapes(im, packet, len, &rank);
-    const struct image_binding *best = NULL;
+    uint32_t n = tag & NUMBER_MASK;
+    const struct image_binding *b = &im->bindings[n];
 
+    return n < im->binding_count && b->tag == tag &&
+                   dpf_filter_run(b->program, packet, len)
+               ? b
+               : NULL;
+}
+
+uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im)
+{
+    const struct image_binding *best = NULL;
+    uint32_t rank = 0, id = DPF_NO_OWNER;
+
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        const struct shape *s = im->shapes[i];
+        uint32_t got;
+
+        if (!s->residual && id != DPF_NO_OWNER) {
+            continue; /* of cubes the first has it */
+        }
+        got = shape_match(s, im->bases, packet, len);
+        if (got == DPF_NO_OWNER) {
+        } else if (!s->residual) {
+            id = got;
+            rank = s->rank;
+        } else {
+            best = deeper_one(best, residual(im, got, packet, len));
+        }
+    }
     for (uint32_t t = 0; t < im->exclusive_trees; t++) {
         uint32_t count;
         const uint32_t *items = image_walk(im, t, packet, len, &count);
 
         for (uint32_t i = 0; items && i < count; i++) {
-            const struct image_binding *b = &im->bindings[items[i] >> 1];
-
             if (accepts(im, items[i], packet, len)) {
-                best = best && best->depth >= b->depth ? best : b;
+                best = deeper_one(best, &im->bindings[items[i] >> 1]);
                 break;
             }
         }
     }
-    if (best && (id == DPF_NO_OWNER || best->rank >= rank)) {
-        return best->id;
-    }
-    return id;
+    return best && (id == DPF_NO_OWNER || best->rank >= rank) ? best->id : id;
+}
+
+uint32_t image_residual(const uint8_t *packet, size_t len,
+                        const struct image *im, uint32_t tag)
+{
+    const struct image_binding *b = residual(im, tag, packet, len);
+
+    return b ? b->id : image_owner(packet, len, im);
 }
 
 uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
                        uint32_t *copies, size_t max, size_t *n_copies)
 {
     const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
-    uint64_t r = DEMUX_ASK | DEMUX_COPIES;
 
-    if (im->code) {
-        r = ((demux_code *)(uintptr_t)im->code)(packet, len);
-    }
     if (n_copies) {
-        *n_copies =
-            r & DEMUX_COPIES ? copy_ids(im, packet, len, copies, max) : 0;
+        bool any = im->tree_count > im->exclusive_trees &&
+                   (!im->may_copy || im->may_copy(packet, len));
+
+        *n_copies = any ? copy_ids(im, packet, len, copies, max) : 0;
     }
-    return r & DEMUX_ASK ? owner(im, packet, len) : (uint32_t)r;
+    return im->owner(packet, len, im);
 }

@@ -8,16 +8,16 @@
 
 #include "dpf/filter/heap.h"
 
-#define INDEX_BIG 0xffffu /* slot is a number of a struct binding */
+#define INDEX_BIG 0x3fffu /* slot is a number of a struct binding */
 
 struct index_entry {
-    uint32_t id;     /* DPF_NO_OWNER: free */
-    uint32_t slot;   /* in the shape's table */
-    uint16_t region; /* slot number in the set's regions */
-    uint16_t shape;  /* slot number in the set's shapes, or INDEX_BIG */
-    uint16_t flags;
-    uint16_t zero;
+    uint32_t id;         /* DPF_NO_OWNER: free */
+    uint32_t slot;       /* in the shape's table */
+    uint16_t region;     /* slot number in the set's regions */
+    uint16_t shape : 14; /* slot number in the set's shapes, or INDEX_BIG */
+    uint16_t refine : 1; /* DPF_REFINE; the other flags need a binding */
 };
+_Static_assert(sizeof(struct index_entry) == 12, "one for each connection");
 
 struct index {
     struct index_entry *entries;

@@ -8,14 +8,14 @@
 #include "dpf/filter/install.h"
 
 #define SHAPES_MAX 1024u
-#define BINDINGS_MAX (1u << 24)
+#define BINDINGS_MAX (NUMBER_MASK + 1u)
 #define MOVED 0x80000000u /* slot numbers already updated; see repoint */
 
 /* --------------------------------------------------------- shapes, tables */
 
 static uint32_t room_for(uint32_t used)
 {
-    return used + used / 3 + 4;
+    return used + used / 5 + 4;
 }
 
 /*
@@ -45,6 +45,10 @@ static void repoint(struct dpf_set *s, uint16_t n, const struct table *old,
                 shape_cube(from, slot, &c);
                 shape_key(to, &c, key);
                 now = table_find(to->table, key);
+            }
+            if (to->residual) {
+                s->bindings[id & NUMBER_MASK]->cubes[0].slot = now;
+                continue;
             }
             e = index_find(&s->index, id);
             if (e->shape != INDEX_BIG) {
@@ -121,6 +125,10 @@ static int table_replace(struct dpf_set *s, uint16_t n)
         return -DPF_E_MEM;
     }
     __atomic_store_n(&sh->table, t, __ATOMIC_RELEASE);
+    if (sh->code_table) {
+        __atomic_store_n(sh->code_table, (uint64_t)(uintptr_t)t,
+                         __ATOMIC_RELEASE);
+    }
     s->version++;
     set_retire(s, &old->retired, s->version);
     repoint(s, n, old, sh);
@@ -157,6 +165,9 @@ static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
     }
     table_destroy(&s->heap, to->table);
     to->table = t;
+    to->rank = from->rank;
+    to->rank_high = from->rank_high;
+    to->residual = from->residual;
     s->shapes[n] = to;
     if (set_publish(s)) {
         s->shapes[n] = from;
@@ -201,15 +212,16 @@ static int shape_new(struct dpf_set *s, const struct cube *c, uint16_t *n)
 }
 
 /* The shape of cube c with a free place in its table; *fresh if new. */
-static int shape_ready(struct dpf_set *s, const struct cube *c, uint16_t *n,
-                       bool *fresh)
+static int shape_ready(struct dpf_set *s, const struct cube *c, bool residual,
+                       uint16_t *n, bool *fresh)
 {
     struct cube marked;
     uint32_t i = 0;
     int r;
 
     while (i < s->shape_count &&
-           !(s->shapes[i] && shape_same(&s->shapes[i]->cube, c))) {
+           !(s->shapes[i] && s->shapes[i]->residual == residual &&
+             shape_same(&s->shapes[i]->cube, c))) {
         i++;
     }
     if (i == s->shape_count) {
@@ -259,7 +271,13 @@ struct move {
 static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
 {
     const struct move *m = ctx;
-    struct index_entry *e = index_find(&m->s->index, id);
+    struct index_entry *e;
+
+    if (m->s->shapes[m->shape]->residual) {
+        m->s->bindings[id & NUMBER_MASK]->cubes[0].slot = to;
+        return;
+    }
+    e = index_find(&m->s->index, id);
 
     if (e && e->shape != INDEX_BIG) {
         e->slot = to;
@@ -277,15 +295,15 @@ static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
 }
 
 /* Put cube c into shape n's table. 0 or -DPF_E_MEM. */
-static int cube_put(struct install *in, const struct cube *c, uint16_t n,
-                    uint32_t *slot)
+static int cube_put(struct install *in, const struct cube *c, uint32_t id,
+                    uint16_t n, uint32_t *slot)
 {
     struct dpf_set *s = in->s;
     struct move m = {s, n};
 
     shape_key(s->shapes[n], c, in->key);
     for (;;) {
-        *slot = table_add(s->shapes[n]->table, in->key, in->id, moved, &m);
+        *slot = table_add(s->shapes[n]->table, in->key, id, moved, &m);
         if (*slot != TABLE_NONE) {
             return 0;
         }
@@ -321,6 +339,7 @@ static struct binding *binding_new(struct dpf_set *s, uint32_t *number)
         __builtin_memset(b, 0, sizeof(*b));
         b->retired.destroy = binding_destroy;
         b->number = i;
+        b->tag = (++s->age & AGE_MASK) << 20 | i;
         *number = i;
     }
     return b;
@@ -344,8 +363,12 @@ static void binding_forget(struct dpf_set *s, struct binding *b)
 
 static void index_put(struct install *in, uint16_t shape, uint32_t slot)
 {
-    index_add(&in->s->index, (struct index_entry){in->id, slot, in->region,
-                                                  shape, in->flags, 0});
+    index_add(&in->s->index,
+              (struct index_entry){.id = in->id,
+                                   .slot = slot,
+                                   .region = in->region,
+                                   .shape = shape & INDEX_BIG,
+                                   .refine = (in->flags & DPF_REFINE) != 0});
     in->s->regions[in->region].users++;
 }
 
@@ -359,11 +382,11 @@ static int commit_one(struct install *in)
     int r;
 
     r = index_reserve(&s->heap, &s->index);
-    r = r ? r : shape_ready(s, &in->cubes[0], &n, &fresh);
+    r = r ? r : shape_ready(s, &in->cubes[0], false, &n, &fresh);
     if (r) {
         return r;
     }
-    r = cube_put(in, &in->cubes[0], n, &slot);
+    r = cube_put(in, &in->cubes[0], in->id, n, &slot);
     if (!r && fresh && set_publish(s)) {
         r = -DPF_E_MEM;
     }
@@ -413,8 +436,8 @@ static int commit_several(struct install *in)
     for (i = 0; i < in->cube_count; i++) {
         uint16_t n;
 
-        r = shape_ready(s, &in->cubes[i], &n, &fresh);
-        r = r ? r : cube_put(in, &in->cubes[i], n, &b->cubes[i].slot);
+        r = shape_ready(s, &in->cubes[i], false, &n, &fresh);
+        r = r ? r : cube_put(in, &in->cubes[i], in->id, n, &b->cubes[i].slot);
         if (r) {
             goto undo;
         }
@@ -455,12 +478,85 @@ static int keep_program(struct install *in, struct binding *b)
     const struct dpf_insn *insns;
     size_t count;
 
-    if (in->exact == in->may) {
+    if (in->exact == in->may && !b->residual) {
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
     return dpf_program_create(&in->s->mem, DPF_FILTER, insns, count,
                               DPF_COMPILE, &b->program, NULL);
+}
+
+/*
+ * The part of the filter's hull that makes a key: whole bytes. in->other
+ * receives it. False if there is none, or another binding has the same.
+ */
+static bool residual_cube(struct install *in)
+{
+    struct cube *c = &in->other;
+    uint32_t n = 0;
+
+    if (in->flags & (DPF_TAP | DPF_SHARED) || dd_is_term(in->may) ||
+        cube_hull(&in->s->dd, in->may, c)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->bytes[i].mask == 0xff) {
+            c->bytes[n++] = c->bytes[i];
+        }
+    }
+    c->count = n;
+    if (!n || !shape_fits(c)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < in->s->shape_count; i++) {
+        const struct shape *sh = in->s->shapes[i];
+
+        if (sh && sh->residual && shape_same(&sh->cube, c) &&
+            shape_project(sh, c, in->key, in->mask) == 1 &&
+            table_find(sh->table, in->key) != TABLE_NONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Put b into a residual shape by the cube in in->other. */
+static int residual_add(struct install *in, struct binding *b)
+{
+    struct dpf_set *s = in->s;
+    bool fresh = false;
+    struct shape *sh;
+    uint16_t n;
+    int r = shape_ready(s, &in->other, true, &n, &fresh);
+
+    if (r) {
+        return r;
+    }
+    sh = s->shapes[n];
+    if (fresh) {
+        sh->residual = true;
+        sh->rank = sh->rank_high = b->rank;
+    }
+    sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
+    sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
+    b->cubes[0].shape = n;
+    r = cube_put(in, &in->other, b->tag, n, &b->cubes[0].slot);
+    if (r && fresh) {
+        shape_destroy(&s->heap, sh);
+        s->shapes[n] = NULL;
+    }
+    return r;
+}
+
+static void diagram_out(struct dpf_set *s, const struct binding *b)
+{
+    if (b->residual) {
+        table_remove(s->shapes[b->cubes[0].shape]->table, b->cubes[0].slot,
+                     s->version + 1);
+    } else {
+        s->trees[b->tree].root = s->root_before;
+        s->trees[b->tree].users--;
+    }
 }
 
 static int commit_diagram(struct install *in)
@@ -493,23 +589,22 @@ static int commit_diagram(struct install *in)
     b->exact = in->exact;
     b->rank = in->rank;
     b->depth = in->depth;
+    b->residual = residual_cube(in);
     r = keep_program(in, b);
     if (r) {
         goto undo;
     }
     binding_add(s, b);
-    r = merge_add(s, b);
+    r = b->residual ? residual_add(in, b) : merge_add(s, b);
     if (r) {
         binding_forget(s, b);
         goto undo;
     }
     deepen(s, inside, count, 1);
     if (set_publish(s)) {
-        /* The tree keeps what it was: removal restores it, or it waits. */
         deepen(s, inside, count, UINT32_MAX);
         r = -DPF_E_MEM;
-        s->trees[b->tree].root = s->root_before;
-        s->trees[b->tree].users--;
+        diagram_out(s, b);
         binding_forget(s, b);
         goto undo;
     }
@@ -529,6 +624,21 @@ int install_commit(struct install *in)
                                  : commit_several(in);
 }
 
+static int residual_remove(struct dpf_set *s, struct binding *b,
+                           const uint8_t *inside, uint32_t count)
+{
+    table_remove(s->shapes[b->cubes[0].shape]->table, b->cubes[0].slot,
+                 s->version + 1);
+    s->version++;
+    if (inside) {
+        deepen(s, inside, count, UINT32_MAX);
+        (void)set_publish(s); /* depths only differ; an old image serves */
+    }
+    binding_forget(s, b);
+    set_retire(s, &b->retired, s->version);
+    return 0;
+}
+
 static int remove_diagram(struct dpf_set *s, struct binding *b,
                           struct install *in)
 {
@@ -545,6 +655,10 @@ static int remove_diagram(struct dpf_set *s, struct binding *b,
         if (r) {
             goto out;
         }
+    }
+    if (b->residual) {
+        r = residual_remove(s, b, inside, count);
+        goto out;
     }
     r = merge_remove(s, b);
     if (r) {
@@ -595,6 +709,7 @@ int install_remove(struct dpf_set *s, const struct index_entry *e,
             if (r) {
                 return r;
             }
+            emptied = true;
         }
     }
     index_remove(&s->heap, &s->index, id);

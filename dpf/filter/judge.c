@@ -248,15 +248,22 @@ static int judge(struct install *in, const struct rival *r)
     return 0;
 }
 
+static int judge_diagram(struct install *in, struct binding *b);
+
 static int judge_slot(struct install *in, const struct shape *sh, uint32_t slot)
 {
     uint32_t id = table_id(sh->table, slot);
-    const struct index_entry *e = index_find(&in->s->index, id);
+    const struct index_entry *e =
+        sh->residual ? NULL : index_find(&in->s->index, id);
     struct rival r = {.id = id, .rank = sh->rank, .cube = &in->other};
 
+    if (sh->residual) {
+        return judge_diagram(in, in->s->bindings[id & NUMBER_MASK]);
+    }
     shape_cube(sh, slot, &in->other);
-    r.flags =
-        e->shape == INDEX_BIG ? in->s->bindings[e->slot]->flags : e->flags;
+    r.flags = e->shape == INDEX_BIG ? in->s->bindings[e->slot]->flags
+              : e->refine           ? DPF_REFINE
+                                    : 0;
     return judge(in, &r);
 }
 
@@ -334,7 +341,7 @@ static int judge_shape(struct install *in, const struct shape *sh)
             return r;
         }
     }
-    if (!in->cube_count) {
+    if (!in->cube_count && !sh->residual) {
         struct cube_walk found;
 
         /* The shape's constants first: mostly they exclude all its keys. */

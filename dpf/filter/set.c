@@ -8,7 +8,7 @@
 
 #define REGIONS_MAX 65535u
 #define FIELD_WIDTH 4u
-#define BASES_CROWDED 48u
+#define BASES_CROWDED 16u
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
@@ -380,7 +380,7 @@ static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
                         "tests, so it has no constants to change");
     }
     in->region = e->region;
-    in->flags = e->flags;
+    in->flags = e->refine ? DPF_REFINE : 0;
     in->cube_count = 1;
     shape_cube(s->shapes[e->shape], e->slot, &in->cubes[0]);
     return 0;

@@ -15,6 +15,8 @@
 #include "dpf/filter/space.h"
 
 #define TREES_MAX 8u
+#define NUMBER_MASK 0xfffffu /* of a tag; the rest is age */
+#define AGE_MASK 0x7ffu
 
 /* A binding that is more than one entry of one table. Slots are stable. */
 struct binding {
@@ -27,13 +29,15 @@ struct binding {
     uint32_t rank;   /* of the hull of `may` */
     uint32_t depth;  /* exclusive bindings kept as diagrams that contain it */
     uint32_t number; /* its slot in set.bindings */
+    uint32_t tag;    /* number and age: what residual tables hold */
     uint32_t tree;
+    bool residual;       /* a diagram kept in cubes[0], not in a tree */
     uint32_t cube_count; /* 0: a diagram */
     struct {
         uint16_t shape;
         uint32_t slot;
     } cubes[CUBES_MAX];
-    struct dpf_program *program; /* if `exact` has MAYBE */
+    struct dpf_program *program; /* residual, or if `exact` has MAYBE */
 };
 
 struct region {
@@ -64,9 +68,17 @@ struct chains {
 };
 
 struct image_binding {
-    uint32_t id, rank, depth;
+    uint32_t id, rank, depth, tag;
     const struct dpf_program *program;
 };
+
+struct image;
+
+/* Who owns the packet: its id, or DPF_NO_OWNER. */
+typedef uint32_t demux_owner(const uint8_t *packet, size_t len,
+                             const struct image *im);
+/* May a shared binding or a tap accept it? */
+typedef uint64_t demux_copies(const uint8_t *packet, size_t len);
 
 /* What lookups read. One allocation. */
 struct image {
@@ -82,11 +94,13 @@ struct image {
     const uint32_t *chain_at; /* per terminal - CHAIN_FIRST: in chain_items */
     const uint32_t *chain_items; /* count, then items as above */
     const struct image_binding *bindings;
-    void *code; /* native lookup in the shapes, or NULL */
+    demux_owner *owner;     /* plain or native */
+    demux_copies *may_copy; /* native; NULL: always look */
+    void *code;             /* of both, or NULL */
     uint32_t code_bytes;
     uint64_t *data; /* what the code reads besides tables; see demux.c */
     size_t data_bytes;
-    uint32_t node_count;
+    uint32_t node_count, binding_count;
     struct dpf_set *set;
 };
 
@@ -112,6 +126,7 @@ struct dpf_set {
     uint32_t edges_after_sweep;
     uint32_t root_before; /* of the tree last changed, to undo it */
     uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
+    uint32_t age;         /* of the youngest binding */
     uint64_t code_bytes, compiles, table_inserts;
 };
 
@@ -135,23 +150,19 @@ void merge_sweep(struct dpf_set *s);
 struct image *image_build(struct dpf_set *s);
 void image_destroy(struct image *im);
 
+/* The plain lookup. */
+uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im);
+/* The same for a packet that the residual binding with `tag` may own. */
+uint32_t image_residual(const uint8_t *packet, size_t len,
+                        const struct image *im, uint32_t tag);
+
 /* The chain of tree `t` for this packet: its items, or NULL; *count. */
 const uint32_t *image_walk(const struct image *im, uint32_t t,
                            const uint8_t *packet, size_t len, uint32_t *count);
 
 /* ------------------------------------------------------- native/demux.c */
 
-/*
- * Native lookup in an image. Its result is an owner's id, or DPF_NO_OWNER, in
- * the low half, and in the high half what is left to do:
- *   DEMUX_ASK     the plain lookup must find the owner
- *   DEMUX_COPIES  a shared binding or a tap may accept the packet
- */
-typedef uint64_t demux_code(const void *packet, uint64_t len);
-#define DEMUX_ASK (UINT64_C(1) << 32)
-#define DEMUX_COPIES (UINT64_C(1) << 33)
-
-/* Sets im->code if the embedder has code memory and there is what to gain.
- * 0 or -DPF_E_MEM. */
+/* Set im->owner and im->may_copy to native code if the embedder has code memory
+ * and there is what to gain. 0 or -DPF_E_MEM. */
 int demux_compile(struct dpf_set *s, struct image *im);
 void demux_free(struct dpf_set *s, struct image *im);

@@ -127,7 +127,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
     __builtin_memset(s, 0, sizeof(*s));
     s->retired.destroy = destroy;
     s->cube = *c;
-    s->rank = cube_rank(c);
+    s->rank = s->rank_high = cube_rank(c);
     if (!make_words(s)) {
         *err = -DPF_E_TOO_BIG;
         goto fail;

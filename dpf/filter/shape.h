@@ -18,10 +18,17 @@ struct shape_word {
     uint64_t mask;
 };
 
+/*
+ * A residual shape holds filters that are more than a cube, by a cube that
+ * contains them: its ids are numbers of bindings, whose programs decide.
+ */
 struct shape {
     struct retired retired;
     struct table *table; /* replaced with one store */
-    uint32_t rank;
+    uint32_t rank;       /* of its cubes; residual: lowest of its bindings */
+    uint32_t rank_high;  /* the highest */
+    bool residual;
+    uint64_t *code_table; /* where native code reads `table`, or NULL */
     uint32_t word_count;
     struct cube cube; /* its value matters where `varies` is 0 */
     struct shape_word words[TABLE_WORDS_MAX];

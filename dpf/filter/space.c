@@ -167,6 +167,17 @@ static bool deciding_bits(struct dd *d, uint32_t f, struct dd_bits *t)
     return true;
 }
 
+/* Which slots for bases are in use. */
+static uint64_t bases_used(const struct dd *d)
+{
+    uint64_t mask = 1;
+
+    for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
+        mask |= (uint64_t)(d->bases[b].count != 0) << b;
+    }
+    return mask;
+}
+
 int space_find(struct dd *d, uint32_t f, struct witness *out)
 {
     struct {
@@ -174,7 +185,9 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
         struct dd_bits bits;
     } level[LEVELS_MAX];
     struct dd_mark m = dd_mark(d);
+    uint64_t bases = bases_used(d);
     uint32_t depth = 0, tries = 0;
+    bool unknown = false;
     int result = 0;
 
     while (f != DD_NO || depth) {
@@ -186,9 +199,10 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
         if (f != DD_NO) {
             level[depth].f = f;
             level[depth].next = 0;
-            if (++depth == LEVELS_MAX) {
-                result = -DPF_E_TOO_BIG;
-                break;
+            if (depth + 1 == LEVELS_MAX) {
+                unknown = true;
+            } else {
+                depth++;
             }
         }
         if (level[depth - 1].next >> level[depth - 1].bits.len) {
@@ -200,13 +214,19 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
         f = substitute(d, level[depth - 1].f, level[depth - 1].bits,
                        (level[depth - 1].next++ + 5) &
                            ((1u << level[depth - 1].bits.len) - 1u));
+        if (d->err == -DPF_E_TOO_BIG) {
+            d->err = 0; /* this length is not known; another may do */
+            f = DD_NO;
+            unknown = true;
+        }
         if (d->err || ++tries == TRIES_MAX) {
             result = d->err ? d->err : -DPF_E_TOO_BIG;
             break;
         }
     }
     dd_release(d, m);
-    return result;
+    dd_bases_keep(d, bases);
+    return result == 0 && unknown ? -DPF_E_TOO_BIG : result;
 }
 
 uint32_t space_settle(struct dd *d, uint32_t f)

@@ -7,7 +7,7 @@
 #include "dpf/filter/table.h"
 
 #define LINE 64u
-#define SPARSE 2048u /* keys; up to here memory is spent on speed */
+#define SPARSE 1024u /* keys; up to here memory is spent on speed */
 
 enum { FREE, USED, WAITING };
 

@@ -36,7 +36,7 @@ struct table {
     uint8_t *slots; /* on a cache line */
     uint8_t *state; /* writer's: per slot, 0 free, 1 used, 2 and 3 waiting */
     uint64_t seed[2];
-    uint32_t buckets; /* that a key may hash to; those of chains follow */
+    uint64_t buckets; /* that a key may hash to; those of chains follow */
     uint32_t entry;   /* bytes */
     uint32_t n8, n4;  /* words of the key */
     uint32_t room;    /* keys, used and waiting, before it is crowded */
@@ -55,7 +55,8 @@ bool table_crowded(const struct table *t);
 /* Slots, those behind the last bucket that keys hash to included. */
 static inline uint32_t table_slots(const struct table *t)
 {
-    return (t->buckets + (t->n8 + t->n4 ? TABLE_CHAIN - 1 : 0)) * TABLE_WAYS;
+    return ((uint32_t)t->buckets + (t->n8 + t->n4 ? TABLE_CHAIN - 1 : 0)) *
+           TABLE_WAYS;
 }
 
 static inline uint32_t table_key_bytes(const struct table *t)

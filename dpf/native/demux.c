@@ -49,6 +49,8 @@ struct shape_plan {
     uint32_t check_count;
     uint32_t check_at; /* in data, words: mask, value, mask, value... */
     uint32_t mask_at;  /* in data: the masks of its key's words */
+    uint32_t table_at; /* in data: the table's address */
+    bool unsure;       /* residual: a cube's rank lies between its own */
     struct check checks[CHECKS_MAX];
 };
 
@@ -61,7 +63,8 @@ struct demux {
     uint64_t *data;
     uint32_t data_words;
     uint32_t tree_rank; /* highest rank of a binding in an exclusive tree */
-    x64_label ask, miss, found;
+    x64_label ask, miss, found, residual;
+    uint32_t copies_at; /* where that function begins in the code */
     bool has_classes;
     struct shape_plan *plans;
 };
@@ -192,12 +195,19 @@ static int plan(struct demux *dx)
         words += 2 * p->check_count;
         p->mask_at = words;
         words += p->shape->word_count;
+        p->table_at = words++;
+        for (uint32_t k = 0; p->shape->residual && k < im->shape_count; k++) {
+            const struct shape *o = im->shapes[k];
+
+            p->unsure |= o != p->shape && o->rank <= p->shape->rank_high &&
+                         o->rank_high > p->shape->rank;
+        }
     }
     for (uint32_t i = 0; i < dx->s->binding_count; i++) {
         const struct binding *b = dx->s->bindings[i];
 
-        if (b && !b->cube_count && !(b->flags & (DPF_TAP | DPF_SHARED)) &&
-            b->rank > dx->tree_rank) {
+        if (b && !b->cube_count && !b->residual &&
+            !(b->flags & (DPF_TAP | DPF_SHARED)) && b->rank > dx->tree_rank) {
             dx->tree_rank = b->rank;
         }
     }
@@ -292,6 +302,7 @@ static void fill_shape(struct demux *dx, uint32_t i)
         dx->data[p->check_at + 2 * k] = p->checks[k].mask;
         dx->data[p->check_at + 2 * k + 1] = p->checks[k].value;
     }
+    dx->data[p->table_at] = (uint64_t)(uintptr_t)p->shape->table;
     for (uint32_t k = 0; k < p->shape->word_count; k++) {
         dx->data[p->mask_at + k] = p->shape->words[k].mask;
     }
@@ -324,7 +335,7 @@ static void emit_data_base(struct demux *dx)
     x64_mov_ri(&dx->x, RCX, (uint64_t)(uintptr_t)dx->data);
 }
 
-static void emit_classes(struct demux *dx)
+static void emit_classes(struct demux *dx, x64_label shorter)
 {
     struct x64 *x = &dx->x;
     uint32_t last = 0;
@@ -333,7 +344,7 @@ static void emit_classes(struct demux *dx)
         last = dx->bytes[b] > last ? dx->bytes[b] : last;
     }
     x64_alu_ri(x, X_CMP, 8, RSI, (int32_t)last + 1);
-    x64_jcc(x, CC_B, dx->ask);
+    x64_jcc(x, CC_B, shorter);
     emit_data_base(dx);
     for (uint32_t b = 0; b < dx->byte_count; b++) {
         enum x64_reg r = b % 2 ? RDX : RAX;
@@ -429,13 +440,12 @@ static void emit_key(struct demux *dx, const struct shape_plan *p)
 #define TABLE_AT(field) x64_at(R9, (int32_t)offsetof(struct table, field))
 
 /* rax = the address of the key's bucket; as bucket_of in table.c. */
-static void emit_bucket(struct demux *dx, const struct shape *s)
+static void emit_bucket(struct demux *dx, const struct shape_plan *p)
 {
     struct x64 *x = &dx->x;
-    uint32_t n = s->word_count, entry = s->table->entry;
+    uint32_t n = p->shape->word_count, entry = p->shape->table->entry;
 
-    x64_mov_ri(x, RAX, (uint64_t)(uintptr_t)&s->table);
-    x64_load(x, 8, R9, x64_at(RAX, 0));
+    x64_load(x, 8, R9, data_at(p->table_at));
     if (n) {
         x64_load(x, 8, RAX, TABLE_AT(seed[0]));
     }
@@ -450,8 +460,7 @@ static void emit_bucket(struct demux *dx, const struct shape *s)
     }
     if (n) {
         x64_mov_rr(x, 4, RAX, RAX);
-        x64_load(x, 4, RDX, TABLE_AT(buckets));
-        x64_imul_rr(x, 8, RAX, RDX);
+        x64_imul_rm(x, 8, RAX, TABLE_AT(buckets));
         x64_shift_i(x, X_SHR, 8, RAX, 32);
         if (entry * TABLE_WAYS == 64) {
             x64_shift_i(x, X_SHL, 8, RAX, 6);
@@ -496,14 +505,35 @@ static void emit_compare(struct demux *dx, const struct shape *s)
     }
 }
 
-/* Look the key up; leaves with edx if it is there, else goes to `skip`. */
-static void emit_probe(struct demux *dx, const struct shape *s, uint32_t saved,
+/* Leave with what edx holds, or go to the next shape if that is nothing. */
+static void emit_leave(struct demux *dx, const struct shape_plan *p,
                        x64_label skip)
 {
     struct x64 *x = &dx->x;
+
+    if (!dx->has_classes && !p->shape->residual) {
+        x64_mov_rr(x, 4, RAX, RDX);
+        x64_ret(x);
+        return;
+    }
+    x64_alu_ri(x, X_CMP, 4, RDX, -1);
+    if (!p->shape->residual) {
+        x64_jcc(x, CC_NE, dx->found);
+    } else {
+        x64_jcc(x, CC_NE, p->unsure ? dx->ask : dx->residual);
+    }
+    x64_jmp(x, skip);
+}
+
+/* Look the key up; leaves with edx if it is there, else goes to `skip`. */
+static void emit_probe(struct demux *dx, const struct shape_plan *p,
+                       uint32_t saved, x64_label skip)
+{
+    const struct shape *s = p->shape;
+    struct x64 *x = &dx->x;
     x64_label again = x64_label_new(x), next = x64_label_new(x);
 
-    emit_bucket(dx, s);
+    emit_bucket(dx, p);
     x64_place(x, again);
     emit_compare(dx, s);
     if (s->word_count) {
@@ -513,14 +543,7 @@ static void emit_probe(struct demux *dx, const struct shape *s, uint32_t saved,
     for (uint32_t i = saved; i-- > 0;) {
         x64_pop(x, (enum x64_reg)key_reg[2 + i]);
     }
-    if (dx->has_classes) {
-        x64_alu_ri(x, X_CMP, 4, RDX, -1);
-        x64_jcc(x, CC_NE, dx->found);
-        x64_jmp(x, skip);
-    } else {
-        x64_mov_rr(x, 4, RAX, RDX);
-        x64_ret(x);
-    }
+    emit_leave(dx, p, skip);
     x64_place(x, next); /* table.c: a chain never leaves the table */
     if (s->word_count) {
         x64_alu_ri(x, X_ADD, 8, RAX, (int32_t)(s->table->entry * TABLE_WAYS));
@@ -532,74 +555,132 @@ static void emit_shape(struct demux *dx, uint32_t i)
 {
     const struct shape_plan *p = &dx->plans[i];
     struct x64 *x = &dx->x;
-    x64_label skip = x64_label_new(x);
+    x64_label skip = dx->miss;
     uint32_t words = p->shape->word_count, saved = words > 2 ? words - 2 : 0;
 
     if (dx->has_classes) {
+        skip = x64_label_new(x);
         x64_bt_ri(x, 8, R8, (uint8_t)i);
         x64_jcc(x, CC_AE, skip);
     }
     if (p->plain) {
         x64_jmp(x, dx->ask);
-        x64_place(x, skip);
+        if (dx->has_classes) {
+            x64_place(x, skip);
+        }
         return;
     }
     x64_alu_ri(x, X_CMP, 8, RSI, (int32_t)least_len(&p->shape->cube, 0));
-    x64_jcc(x, CC_B, dx->has_classes ? skip : dx->miss);
+    x64_jcc(x, CC_B, skip);
     if (p->base) {
-        emit_base(dx, p, dx->has_classes ? skip : dx->miss);
+        emit_base(dx, p, skip);
     }
-    if (p->check_count || words) {
-        emit_data_base(dx);
-    }
-    emit_checks(dx, p, dx->has_classes ? skip : dx->miss);
+    emit_data_base(dx);
+    emit_checks(dx, p, skip);
     for (uint32_t k = 0; k < saved; k++) {
         x64_push(x, (enum x64_reg)key_reg[2 + k]);
     }
     emit_key(dx, p);
-    emit_probe(dx, p->shape, saved, skip);
-    x64_place(x, skip);
+    emit_probe(dx, p, saved, skip);
+    if (dx->has_classes) {
+        x64_place(x, skip);
+    }
 }
 
-/* One pass over all of it. */
-static void emit(struct demux *dx)
+/* Tail calls of the plain lookup. */
+static void emit_exits(struct demux *dx)
+{
+    struct x64 *x = &dx->x;
+
+    x64_place(x, dx->residual);
+    x64_mov_rr(x, 4, RCX, RDX);
+    x64_mov_ri(x, RDX, (uint64_t)(uintptr_t)dx->im);
+    x64_mov_ri(x, RAX, (uint64_t)(uintptr_t)image_residual);
+    x64_jmp_r(x, RAX);
+    x64_place(x, dx->ask);
+    x64_mov_ri(x, RDX, (uint64_t)(uintptr_t)dx->im);
+    x64_mov_ri(x, RAX, (uint64_t)(uintptr_t)image_owner);
+    x64_jmp_r(x, RAX);
+}
+
+static void emit_owner(struct demux *dx)
 {
     struct x64 *x = &dx->x;
     bool asked = dx->im->exclusive_trees == 0;
 
-    x64_begin(x);
     dx->ask = x64_label_new(x);
     dx->miss = x64_label_new(x);
     dx->found = x64_label_new(x);
+    dx->residual = x64_label_new(x);
     if (dx->has_classes) {
-        emit_classes(dx);
+        emit_classes(dx, dx->ask);
     }
-    for (uint32_t i = 0; i < dx->im->shape_count; i++) {
-        if (!asked && dx->im->shapes[i]->rank <= dx->tree_rank) {
+    for (uint32_t i = 0; i <= dx->im->shape_count; i++) {
+        bool last = i == dx->im->shape_count;
+
+        if (!asked && (last || dx->im->shapes[i]->rank <= dx->tree_rank)) {
             /* From here on a diagram's binding may go first. */
             x64_bt_ri(x, 8, R8, TREE_BIT);
             x64_jcc(x, CC_B, dx->ask);
             asked = true;
         }
-        emit_shape(dx, i);
-    }
-    if (!asked) {
-        x64_bt_ri(x, 8, R8, TREE_BIT);
-        x64_jcc(x, CC_B, dx->ask);
+        if (!last) {
+            emit_shape(dx, i);
+        }
     }
     x64_place(x, dx->miss);
     x64_mov_ri(x, RDX, DPF_NO_OWNER);
     x64_place(x, dx->found);
     x64_mov_rr(x, 4, RAX, RDX);
-    if (dx->im->tree_count > dx->im->exclusive_trees) {
-        x64_shift_i(x, X_SHR, 8, R8, COPIES_BIT);
-        x64_shift_i(x, X_SHL, 8, R8, 33);
-        x64_alu_rr(x, X_OR, 8, RAX, R8);
+    x64_ret(x);
+    emit_exits(dx);
+}
+
+static void emit_copies(struct demux *dx)
+{
+    struct x64 *x = &dx->x;
+    x64_label yes = x64_label_new(x);
+
+    emit_classes(dx, yes);
+    x64_mov_rr(x, 8, RAX, R8);
+    x64_shift_i(x, X_SHR, 8, RAX, COPIES_BIT);
+    x64_ret(x);
+    x64_place(x, yes);
+    x64_mov_ri(x, RAX, 1);
+    x64_ret(x);
+}
+
+/* One pass over all of it. */
+static void emit(struct demux *dx)
+{
+    x64_begin(&dx->x);
+    emit_owner(dx);
+    dx->copies_at = dx->x.len;
+    if (dx->has_classes && dx->im->tree_count > dx->im->exclusive_trees) {
+        emit_copies(dx);
     }
-    x64_ret(x);
-    x64_place(x, dx->ask);
-    x64_mov_ri(x, RAX, DEMUX_ASK | DEMUX_COPIES);
-    x64_ret(x);
+}
+
+/* Let lookups and writers know where the code and its data are. */
+static void link(struct demux *dx)
+{
+    struct image *im = dx->im;
+    uintptr_t code = (uintptr_t)im->code;
+
+    im->owner = (demux_owner *)code;
+    if (dx->copies_at < im->code_bytes) {
+        im->may_copy = (demux_copies *)(code + dx->copies_at);
+    }
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        im->shapes[i]->code_table = &dx->data[dx->plans[i].table_at];
+    }
+}
+
+static void unlink_tables(struct image *im)
+{
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        im->shapes[i]->code_table = NULL;
+    }
 }
 
 static int generate(struct demux *dx)
@@ -615,6 +696,9 @@ static int generate(struct demux *dx)
         dx->im->code = codeheap_put(&dx->s->mem, dx->x.buf, dx->x.len);
         dx->im->code_bytes = dx->x.len;
     }
+    if (dx->im->code) {
+        link(dx);
+    }
     x64_close(&dx->x);
     return dx->im->code ? 0 : -DPF_E_MEM;
 }
@@ -625,9 +709,9 @@ int demux_compile(struct dpf_set *s, struct image *im)
     struct demux *dx;
     int r;
 
-    im->code = NULL;
     if (!codeheap_usable(&s->mem) || shapes > SHAPES_MAX ||
         (!shapes && !im->tree_count)) {
+        unlink_tables(im);
         return 0;
     }
     dx = heap_alloc(&s->heap, sizeof(*dx));
@@ -649,6 +733,7 @@ int demux_compile(struct dpf_set *s, struct image *im)
         s->compiles++;
     } else if (dx->data) {
         heap_free(&s->heap, dx->data, dx->data_words * sizeof(*dx->data));
+        unlink_tables(im);
     }
     heap_free(&s->heap, dx->plans, (shapes + 1) * sizeof(*dx->plans));
     heap_free(&s->heap, dx, sizeof(*dx));

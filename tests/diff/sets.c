@@ -276,7 +276,7 @@ static void check_order(struct dpf_set *s)
 
         if (all[f].bound &&
             dpf_set_insert(t, f, 0, all[f].program, all[f].flags, &err)) {
-            printf("# %s\n", err.text);
+            printf("# %s; witness of %u bytes\n", err.text, err.witness_len);
             die("another order is refused", f, err.other);
         }
     }
