@@ -305,17 +305,22 @@ static void shuffle(void)
 
 /* ------------------------------------------------------------- one shape */
 
+static uint64_t number(const uint8_t b[4])
+{
+    uint32_t v = 0;
+
+    for (int i = 0; i < 4; i++) {
+        v = v << 8 | b[i];
+    }
+    return v;
+}
+
 static void patch(struct dpf_const *k, const struct connection *c)
 {
-    const uint8_t *a = c->addresses, *p = c->ports;
-
     /* Fields: ethertype, fragment, protocol, source, destination, ports. */
-    k[0] = (struct dpf_const){3, (uint64_t)a[0] << 24 | a[1] << 16 | a[2] << 8 |
-                                     a[3]};
-    k[1] = (struct dpf_const){4, (uint64_t)a[4] << 24 | a[5] << 16 | a[6] << 8 |
-                                     a[7]};
-    k[2] = (struct dpf_const){5, (uint64_t)p[0] << 24 | p[1] << 16 | p[2] << 8 |
-                                     p[3]};
+    k[0] = (struct dpf_const){3, number(c->addresses)};
+    k[1] = (struct dpf_const){4, number(c->addresses + 4)};
+    k[2] = (struct dpf_const){5, number(c->ports)};
 }
 
 static struct dpf_set *connections(uint32_t n, uint64_t *bytes)
