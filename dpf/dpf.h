@@ -102,13 +102,13 @@ const char *dpf_strerror(int err);
 
 /* Why a call failed, in words a person can act on. */
 struct dpf_error {
-    int code;           /* -DPF_E_*, or 0 */
-    uint32_t insn;      /* verifier: index of the instruction in the input */
-    uint32_t position;  /* front ends: byte offset in the input, from 0 */
-    uint32_t other;     /* conflict: id of the binding collided with */
+    int code;             /* -DPF_E_*, or 0 */
+    uint32_t insn;        /* verifier: index of the instruction in the input */
+    uint32_t position;    /* front ends: byte offset in the input, from 0 */
+    uint32_t other;       /* conflict: id of the binding collided with */
     uint32_t witness_len; /* bytes of witness; 0 = no witness */
-    char rule[32];      /* the rule's name, as in dpf.7 */
-    char text[256];     /* one line, no newline */
+    char rule[32];        /* the rule's name, as in dpf.7 */
+    char text[256];       /* one line, no newline */
     uint8_t witness[DPF_WITNESS_MAX]; /* a packet that shows the conflict */
 };
 
@@ -356,13 +356,13 @@ void dpf_set_reclaim(struct dpf_set *s, uint64_t version);
 
 struct dpf_set_stats {
     uint32_t regions, bindings, taps;
-    uint32_t shapes;      /* distinct key layouts */
-    uint32_t diagrams;    /* size of the forest */
-    uint32_t opaque;      /* bindings with an unliftable remainder */
-    uint64_t nodes;       /* diagram nodes */
-    uint64_t bytes;       /* data, retired versions included */
-    uint64_t code_bytes;  /* native code */
-    uint64_t compiles;    /* times code was generated */
+    uint32_t shapes;        /* distinct key layouts */
+    uint32_t diagrams;      /* size of the forest */
+    uint32_t opaque;        /* bindings with an unliftable remainder */
+    uint64_t nodes;         /* diagram nodes */
+    uint64_t bytes;         /* data, retired versions included */
+    uint64_t code_bytes;    /* native code */
+    uint64_t compiles;      /* times code was generated */
     uint64_t table_inserts; /* times a table insert was enough */
 };
 void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out);

@@ -19,9 +19,9 @@
 #include <stdint.h>
 
 #define VIRTQ_SIZE_MAX 256u
-#define VIRTQ_DIRECT_MAX 4u /* longer chains go into a table if there are any  \
-                             */
-#define VIRTQ_TABLE 32u     /* descriptors in an indirect table */
+/* Longer chains go into a table if there are any. */
+#define VIRTQ_DIRECT_MAX 4u
+#define VIRTQ_TABLE 32u /* descriptors in an indirect table */
 
 struct virtq_desc {
     uint64_t paddr;
