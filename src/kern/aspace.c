@@ -502,11 +502,7 @@ int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
-        other = env_find(env);
-        if (other == NULL) {
-            return -E_NONE;
-        }
-        int r = cap_demand(e, k_env, other->guard, CAP_WRITE);
+        int r = env_demand(e, k_env, env, CAP_WRITE, &other);
         if (r < 0) {
             return r;
         }

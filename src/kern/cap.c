@@ -190,29 +190,25 @@ int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
     return guard_intern(k->name, k->len);
 }
 
-int64_t sys_cap_mint(struct env *e, uint32_t from, uint32_t to, uaddr suffix,
-                     uint32_t len, uint32_t rights)
+int64_t sys_cap_mint(struct env *e, const struct cap *from, uint32_t to,
+                     uaddr suffix, uint32_t len, uint32_t rights)
 {
-    const struct cap *k = cap_get(e, from);
-    if (k == NULL) {
-        return cap_error(from);
-    }
     if (to >= CAP_SLOTS) {
         return -E_RANGE;
     }
     if (rights == 0 || (rights & ~CAP_ALL) != 0) {
         return -E_INVAL;
     }
-    if ((rights & ~(uint32_t)k->rights) != 0) {
+    if ((rights & ~(uint32_t)from->rights) != 0) {
         return -E_CAP;
     }
-    if (len > CAP_NAME_MAX - (uint32_t)k->len) {
+    if (len > CAP_NAME_MAX - (uint32_t)from->len) {
         return -E_RANGE;
     }
     if (e->cap[to].rights != 0) {
         return -E_BUSY;
     }
-    struct cap made = *k;
+    struct cap made = *from;
     int r = copy_in(e, made.name + made.len, suffix, len);
     if (r < 0) {
         return r;
@@ -226,11 +222,8 @@ int64_t sys_cap_mint(struct env *e, uint32_t from, uint32_t to, uaddr suffix,
 int64_t sys_cap_grant(struct env *e, uint32_t k, uint32_t env, uint32_t from,
                       uint32_t to)
 {
-    struct env *other = env_find(env);
-    if (other == NULL) {
-        return -E_NONE;
-    }
-    int r = cap_demand(e, k, other->guard, CAP_WRITE);
+    struct env *other = NULL;
+    int r = env_demand(e, k, env, CAP_WRITE, &other);
     if (r < 0) {
         return r;
     }
@@ -260,16 +253,13 @@ int64_t sys_cap_drop(struct env *e, uint32_t slot)
     return 0;
 }
 
-int64_t sys_cap_revoke(struct env *e, uint32_t slot)
+int64_t sys_cap_revoke(struct env *e, const struct cap *slot)
 {
-    const struct cap *k = cap_get(e, slot);
-    if (k == NULL) {
-        return cap_error(slot);
-    }
-    if ((k->rights & CAP_CTL) == 0) {
+    (void)e;
+    if ((slot->rights & CAP_CTL) == 0) {
         return -E_CAP;
     }
-    const struct cap name = *k;
+    const struct cap name = *slot;
     for (unsigned i = 1; i < ENVS_MAX; i++) {
         struct env *other = env_at(i);
         for (unsigned s = 0; other != NULL && s < CAP_SLOTS; s++) {

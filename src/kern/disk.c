@@ -332,33 +332,25 @@ static struct disk_range *range_at(struct disk *d, uint32_t range)
                                                            : NULL;
 }
 
-int64_t sys_disk_range(struct env *e, uint32_t k, uaddr args)
+int64_t sys_disk_range(struct env *e, const struct cap *k,
+                       const struct disk_range_args *a)
 {
-    struct disk_range_args a;
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    if (r < 0) {
-        return r;
-    }
-    struct disk *d = disk_at(a.disk);
+    struct disk *d = disk_at(a->disk);
     if (d == NULL) {
         return -E_RANGE;
     }
-    if (a.reserved != 0 || a.count == 0) {
+    if (a->reserved != 0 || a->count == 0) {
         return -E_INVAL;
     }
-    const struct disk_range *parent = range_at(d, a.parent);
+    const struct disk_range *parent = range_at(d, a->parent);
     if (parent == NULL) {
         return -E_NONE;
     }
-    r = cap_demand(e, k, parent->guard, CAP_CTL);
-    if (r < 0) {
-        return r;
+    if (!cap_dominates(k, parent->guard, CAP_CTL)) {
+        return -E_CAP;
     }
-    if (a.start < parent->start || a.count > parent->count ||
-        a.start - parent->start > parent->count - a.count) {
+    if (a->start < parent->start || a->count > parent->count ||
+        a->start - parent->start > parent->count - a->count) {
         return -E_RANGE;
     }
     uint32_t id = 1;
@@ -368,15 +360,15 @@ int64_t sys_disk_range(struct env *e, uint32_t k, uaddr args)
     if (id == DISK_RANGES_MAX) {
         return -E_LIMIT;
     }
-    int guard = cap_guard(e, a.guard, 0);
+    int guard = cap_guard(e, a->guard, 0);
     if (guard < 0) {
         return guard;
     }
     d->range[id] = (struct disk_range){.used = true,
                                        .guard = (uint32_t)guard,
                                        .owner = e->index,
-                                       .start = a.start,
-                                       .count = a.count};
+                                       .start = a->start,
+                                       .count = a->count};
     return id;
 }
 
@@ -457,47 +449,36 @@ static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
     d->range[a->range].rings++;
 }
 
-int64_t sys_disk_ring(struct env *e, uint32_t k, uaddr args)
+int64_t sys_disk_ring(struct env *e, const struct cap *k,
+                      const struct disk_ring_args *a)
 {
-    struct disk_ring_args a;
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
+    struct disk *d = disk_at(a->disk);
+    int r = ring_check(d, a);
     if (r < 0) {
         return r;
     }
-    struct disk *d = disk_at(a.disk);
-    r = ring_check(d, &a);
-    if (r < 0) {
-        return r;
-    }
-    const struct disk_range *g = range_at(d, a.range);
+    const struct disk_range *g = range_at(d, a->range);
     if (g == NULL) {
         return -E_NONE;
     }
-    r = cap_demand(e, k, g->guard, CAP_READ);
-    if (r < 0) {
-        return r;
+    if (!cap_dominates(k, g->guard, CAP_READ)) {
+        return -E_CAP;
     }
-    const struct cap *memory = cap_get(e, a.memory);
+    const struct cap *memory = cap_get(e, a->memory);
     if (memory == NULL) {
-        return cap_error(a.memory);
+        return cap_error(a->memory);
     }
     struct disk_ring *ring = ring_free_slot(d);
     if (ring == NULL) {
         return -E_LIMIT;
     }
-    struct page_pass pass;
-    page_pass_init(&pass, memory, CAP_WRITE);
-    r = page_pin(&pass, a.frame, a.frames);
-    page_pass_finish(&pass);
+    r = page_pin_once(memory, a->frame, a->frames);
     if (r < 0) {
         return r;
     }
     ring->writes =
-        d->dev->read_only == 0 && cap_demand(e, k, g->guard, CAP_WRITE) == 0;
-    ring_fill(d, ring, e, &a, memory);
+        d->dev->read_only == 0 && cap_dominates(k, g->guard, CAP_WRITE);
+    ring_fill(d, ring, e, a, memory);
     return ring - d->ring;
 }
 

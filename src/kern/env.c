@@ -46,6 +46,13 @@ struct env *env_find(uint32_t id)
                : NULL;
 }
 
+int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
+               struct env **out)
+{
+    *out = env_find(id);
+    return *out == NULL ? -E_NONE : cap_demand(e, k, (*out)->guard, rights);
+}
+
 static uint64_t *used(struct sysinfo_env *info)
 {
     return &info->frames_used;
@@ -340,11 +347,7 @@ int64_t sys_env_destroy(struct env *e, uint32_t k, uint32_t env,
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
-        other = env_find(env);
-        if (other == NULL) {
-            return -E_NONE;
-        }
-        int r = cap_demand(e, k, other->guard, CAP_CTL);
+        int r = env_demand(e, k, env, CAP_CTL, &other);
         if (r < 0) {
             return r;
         }

@@ -52,6 +52,13 @@ struct env *env_at(uint32_t index);
 /* By id: NULL if there is no such environment now. */
 struct env *env_find(uint32_t id);
 
+/*
+ * The environment that a call of `e` names, if slot `k` of `e` has `rights`
+ * over it. 0, -E_NONE, -E_RANGE or -E_CAP.
+ */
+int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
+               struct env **out) REQUIRES(bind_lock);
+
 /* Quota of frames. 0 or -E_QUOTA. */
 int env_charge(struct env *e, uint64_t frames) REQUIRES(bind_lock);
 /* Any time; index 0 is nobody's. */

@@ -143,19 +143,11 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
     return 0;
 }
 
-int64_t sys_event_bind(struct env *e, uint32_t k, uaddr args)
+int64_t sys_event_bind(struct env *e, const struct cap *k,
+                       const struct event_args *a)
 {
-    const struct cap *c = cap_get(e, k);
-    if (c == NULL) {
-        return cap_error(k);
-    }
-    struct event_args a;
-    int r = copy_in(e, &a, args, sizeof(a));
-    if (r < 0) {
-        return r;
-    }
-    if (a.count == 0 || a.count > PREDICATE_INSNS_MAX ||
-        a.regions > EVENT_REGIONS_MAX) {
+    if (a->count == 0 || a->count > PREDICATE_INSNS_MAX ||
+        a->regions > EVENT_REGIONS_MAX) {
         return -E_INVAL;
     }
     uint32_t i = 0;
@@ -165,7 +157,7 @@ int64_t sys_event_bind(struct env *e, uint32_t k, uaddr args)
     if (i == ENV_PREDICATES) {
         return -E_LIMIT;
     }
-    r = make(e, c, &a, &e->predicate[i]);
+    int r = make(e, k, a, &e->predicate[i]);
     return r < 0 ? r : (int64_t)i + 1;
 }
 

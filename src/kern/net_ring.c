@@ -44,16 +44,6 @@ static struct net_ring *find_free(struct net *n)
     return NULL;
 }
 
-/* Pin the ring's own frames with a capability of its maker. */
-static int pin_frames(const struct cap *k, const struct net_ring_args *a)
-{
-    struct page_pass pass;
-    page_pass_init(&pass, k, CAP_WRITE);
-    int r = page_pin(&pass, a->frame, a->frames);
-    page_pass_finish(&pass);
-    return r;
-}
-
 static void fill(struct net_ring *r, struct env *e,
                  const struct net_ring_args *a, enum net_ring_kind kind)
 {
@@ -75,73 +65,63 @@ static void fill(struct net_ring *r, struct env *e,
     r->kind = kind;
 }
 
-int64_t sys_net_rx_ring(struct env *e, uint32_t k, uaddr args)
+int64_t sys_net_rx_ring(struct env *e, const struct cap *k,
+                        const struct net_ring_args *a)
 {
-    struct net_ring_args a;
-    const struct cap *c = cap_get(e, k);
-    if (c == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    r = r < 0 ? r : args_check(&a, NET_RING_RX);
+    int r = args_check(a, NET_RING_RX);
     if (r < 0) {
         return r;
     }
-    struct net *n = net_at(a.device);
+    struct net *n = net_at(a->device);
     struct net_ring *ring = find_free(n);
     if (ring == NULL) {
         return -E_LIMIT;
     }
-    r = pin_frames(c, &a);
+    r = page_pin_once(k, a->frame, a->frames);
     if (r < 0) {
         return r;
     }
     lock_acquire(&ring->lock);
-    fill(ring, e, &a, NET_RING_RX);
+    fill(ring, e, a, NET_RING_RX);
     lock_release(&ring->lock);
     return ring - n->ring;
 }
 
-int64_t sys_net_tx_ring(struct env *e, uint32_t k, uaddr args)
+int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
+                        const struct net_ring_args *a)
 {
-    struct net_ring_args a;
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    r = r < 0 ? r : args_check(&a, NET_RING_TX);
+    int r = args_check(a, NET_RING_TX);
     if (r < 0) {
         return r;
     }
-    struct net *n = net_at(a.device);
-    struct net_region *region = net_region_get(n, 1, a.region);
+    struct net *n = net_at(a->device);
+    struct net_region *region = net_region_get(n, 1, a->region);
     if (region == NULL) {
         return -E_NONE;
     }
-    r = cap_demand(e, k, region->guard, CAP_WRITE);
-    if (r < 0) {
-        return r;
+    if (!cap_dominates(k, region->guard, CAP_WRITE)) {
+        return -E_CAP;
     }
-    const struct cap *memory = cap_get(e, a.memory);
+    const struct cap *memory = cap_get(e, a->memory);
     if (memory == NULL) {
-        return cap_error(a.memory);
+        return cap_error(a->memory);
     }
     struct net_ring *ring = find_free(n);
     if (ring == NULL) {
         return -E_LIMIT;
     }
-    r = pin_frames(memory, &a);
+    r = page_pin_once(memory, a->frame, a->frames);
     if (r < 0) {
         return r;
     }
     uint32_t queue = arch_cpu() % n->queues;
     lock_acquire(&n->queue[queue].lock);
     ring->queue = queue;
-    ring->region = a.region;
+    ring->region = a->region;
     ring->filter = region->program;
     ring->in_flight = 0;
     page_pass_init(&ring->pieces, memory, CAP_READ);
-    fill(ring, e, &a, NET_RING_TX);
+    fill(ring, e, a, NET_RING_TX);
     lock_release(&n->queue[queue].lock);
     region->rings++;
     return ring - n->ring;

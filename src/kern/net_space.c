@@ -118,45 +118,37 @@ no_program:
     return r;
 }
 
-int64_t sys_net_region(struct env *e, uint32_t k, uaddr args)
+int64_t sys_net_region(struct env *e, const struct cap *k,
+                       const struct net_region_args *a)
 {
-    struct net_region_args a;
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    if (r < 0) {
-        return r;
-    }
-    struct net *n = net_at(a.device);
+    struct net *n = net_at(a->device);
     if (n == NULL) {
         return -E_RANGE;
     }
-    if ((a.flags & ~(NET_SHARED | NET_OUT)) != 0 || a.reserved != 0 ||
-        a.flags == (NET_SHARED | NET_OUT)) {
+    if ((a->flags & ~(NET_SHARED | NET_OUT)) != 0 || a->reserved != 0 ||
+        a->flags == (NET_SHARED | NET_OUT)) {
         return -E_INVAL;
     }
-    unsigned direction = (a.flags & NET_OUT) != 0;
-    struct net_region *parent = net_region_get(n, direction, a.parent);
+    unsigned direction = (a->flags & NET_OUT) != 0;
+    struct net_region *parent = net_region_get(n, direction, a->parent);
     if (parent == NULL) {
         return -E_NONE;
     }
-    r = cap_demand(e, k, parent->guard, CAP_CTL);
-    if (r < 0) {
-        return r;
+    if (!cap_dominates(k, parent->guard, CAP_CTL)) {
+        return -E_CAP;
     }
     uint32_t id = region_free_id(n, direction);
     if (id == NET_REGIONS_MAX) {
         return -E_LIMIT;
     }
-    int guard = cap_guard(e, a.guard, 0);
+    int guard = cap_guard(e, a->guard, 0);
     if (guard < 0) {
         return guard;
     }
-    r = region_make(e, n, id, &a, (uint32_t)guard);
+    int r = region_make(e, n, id, a, (uint32_t)guard);
     if (r < 0) {
         guard_drop((uint32_t)guard);
-        return refuse(e, a.refusal, r);
+        return refuse(e, a->refusal, r);
     }
     return id;
 }
@@ -307,76 +299,72 @@ static int64_t bind(struct env *e, struct net *n, const struct net_bind_args *a)
     return binding_end(e, n, id, r);
 }
 
-int64_t sys_net_bind(struct env *e, uint32_t k, uaddr args)
+int64_t sys_net_bind(struct env *e, const struct cap *k,
+                     const struct net_bind_args *a)
 {
-    struct net_bind_args a;
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    if (r < 0) {
-        return r;
-    }
-    struct net *n = net_at(a.device);
+    struct net *n = net_at(a->device);
     if (n == NULL) {
         return -E_RANGE;
     }
-    if ((a.flags & ~(NET_REFINE | NET_TAP)) != 0 || a.reserved != 0) {
+    if ((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0) {
         return -E_INVAL;
     }
-    struct net_region *g = net_region_get(n, 0, a.region);
-    if (g == NULL || !is_receive_ring(n, e, a.ring)) {
+    struct net_region *g = net_region_get(n, 0, a->region);
+    if (g == NULL || !is_receive_ring(n, e, a->ring)) {
         return -E_NONE;
     }
-    r = cap_demand(e, k, g->guard, CAP_READ);
-    if (r == 0 && (a.flags & NET_TAP) != 0) {
-        r = cap_demand(e, k, GUARD_ROOT, CAP_CTL);
+    if (!cap_dominates(k, g->guard, CAP_READ) ||
+        ((a->flags & NET_TAP) != 0 && !cap_dominates(k, GUARD_ROOT, CAP_CTL))) {
+        return -E_CAP;
     }
-    return r < 0 ? r : refuse(e, a.refusal, bind(e, n, &a));
+    return refuse(e, a->refusal, bind(e, n, a));
 }
 
-int64_t sys_net_bind_like(struct env *e, uint32_t k, uaddr args)
+/* The constants of a copy: 0, -E_FAULT, -E_INVAL. */
+static int consts_read(const struct env *e, const struct net_like_args *a,
+                       struct dpf_const *consts) REQUIRES(bind_lock)
 {
-    struct net_like_args a;
-    struct dpf_const consts[CONSTS_MAX];
-    if (cap_get(e, k) == NULL) {
-        return cap_error(k);
-    }
-    int r = copy_in(e, &a, args, sizeof(a));
-    if (r < 0) {
-        return r;
-    }
-    struct net *n = net_at(a.device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if (a.count > CONSTS_MAX) {
-        return -E_INVAL;
-    }
-    struct net_binding *like = binding_of(n, e, a.like);
-    if (like == NULL || !is_receive_ring(n, e, a.ring)) {
-        return -E_NONE;
-    }
-    r = cap_demand(e, k, n->region[0][like->region].guard, CAP_READ);
-    for (uint32_t i = 0; r == 0 && i < a.count; i++) {
+    for (uint32_t i = 0; i < a->count; i++) {
         struct net_const c;
-        uaddr at = {a.consts + i * sizeof(c)};
-        r = copy_in(e, &c, at, sizeof(c));
-        if (r == 0 && c.reserved != 0) {
-            r = -E_INVAL;
+        uaddr at = {a->consts + i * sizeof(c)};
+        int r = copy_in(e, &c, at, sizeof(c));
+        if (r < 0 || c.reserved != 0) {
+            return r < 0 ? r : -E_INVAL;
         }
         consts[i] = (struct dpf_const){c.index, c.value};
     }
+    return 0;
+}
+
+int64_t sys_net_bind_like(struct env *e, const struct cap *k,
+                          const struct net_like_args *a)
+{
+    struct dpf_const consts[CONSTS_MAX];
+    struct net *n = net_at(a->device);
+    if (n == NULL) {
+        return -E_RANGE;
+    }
+    if (a->count > CONSTS_MAX) {
+        return -E_INVAL;
+    }
+    struct net_binding *like = binding_of(n, e, a->like);
+    if (like == NULL || !is_receive_ring(n, e, a->ring)) {
+        return -E_NONE;
+    }
+    if (!cap_dominates(k, n->region[0][like->region].guard, CAP_READ)) {
+        return -E_CAP;
+    }
+    int r = consts_read(e, a, consts);
     if (r < 0) {
         return r;
     }
-    int64_t id = binding_begin(e, n, a.ring, like->region, code_cost(0));
+    int64_t id = binding_begin(e, n, a->ring, like->region, code_cost(0));
     if (id < 0) {
         return id;
     }
-    r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a.like, consts,
-                                       a.count, &why));
-    return refuse(e, a.refusal, binding_end(e, n, id, r));
+    r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like, consts,
+                                       a->count, &why));
+    return refuse(e, a->refusal, binding_end(e, n, id, r));
 }
 
 static void unbind(struct net *n, uint32_t id) REQUIRES(bind_lock)

@@ -446,6 +446,15 @@ int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
     return 0;
 }
 
+int page_pin_once(const struct cap *k, uint64_t frame, uint64_t count)
+{
+    struct page_pass pass;
+    page_pass_init(&pass, k, CAP_WRITE);
+    int r = page_pin(&pass, frame, count);
+    page_pass_finish(&pass);
+    return r;
+}
+
 void page_unpin(uint64_t frame, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -474,16 +483,13 @@ int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
     return r;
 }
 
-int64_t sys_page_free(struct env *e, uint32_t k, uint64_t frame, uint32_t count)
+int64_t sys_page_free(struct env *e, const struct cap *k, uint64_t frame,
+                      uint32_t count)
 {
-    const struct cap *c = cap_get(e, k);
-    if (c == NULL) {
-        return cap_error(k);
+    (void)e;
+    int r = page_demand(k, CAP_CTL, frame, count);
+    if (r == 0) {
+        page_disown(frame, count);
     }
-    int r = page_demand(c, CAP_CTL, frame, count);
-    if (r < 0) {
-        return r;
-    }
-    page_disown(frame, count);
-    return 0;
+    return r;
 }

@@ -89,4 +89,7 @@ void page_pass_finish(struct page_pass *p);
  */
 int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
     EXCLUDES(page_lock);
+/* The same by a capability that may write there and is not kept. */
+int page_pin_once(const struct cap *k, uint64_t frame, uint64_t count)
+    EXCLUDES(page_lock);
 void page_unpin(uint64_t frame, uint64_t count) EXCLUDES(page_lock);

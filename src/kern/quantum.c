@@ -475,11 +475,8 @@ void quantum_forget(struct env *e)
 int64_t sys_quantum_alloc(struct env *e, uint32_t k, uint32_t cpu,
                           uint32_t slot, uint32_t env)
 {
-    struct env *other = env_find(env);
-    if (other == NULL) {
-        return -E_NONE;
-    }
-    int r = cap_demand(e, k, other->guard, CAP_WRITE);
+    struct env *other = NULL;
+    int r = env_demand(e, k, env, CAP_WRITE, &other);
     r = r < 0 ? r : cap_demand(e, k, GUARD_ROOT, CAP_CTL);
     if (r < 0) {
         return r;
@@ -487,11 +484,12 @@ int64_t sys_quantum_alloc(struct env *e, uint32_t k, uint32_t cpu,
     return cpu >= arch_cpu_count() ? -E_RANGE : quantum_give(cpu, slot, other);
 }
 
-int64_t sys_quantum_free(struct env *e, uint32_t k, uint32_t cpu, uint32_t slot)
+int64_t sys_quantum_free(struct env *e, const struct cap *k, uint32_t cpu,
+                         uint32_t slot)
 {
-    int r = cap_demand(e, k, GUARD_ROOT, CAP_CTL);
-    if (r < 0) {
-        return r;
+    (void)e;
+    if (!cap_dominates(k, GUARD_ROOT, CAP_CTL)) {
+        return -E_CAP;
     }
     if (cpu >= arch_cpu_count() || slot >= QUANTUM_SLOTS) {
         return -E_RANGE;
