@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A few files through GRUB, from BIOS and from UEFI firmware; the same through
-DHCP instead of a static address. Speaks TAP."""
+"""Boots: how soon the first byte is served, a few files through GRUB from BIOS
+and from UEFI firmware, the same through DHCP instead of a static address.
+Speaks TAP."""
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import site_tree
 OVMF = "/usr/share/ovmf/OVMF.fd"
 IMAGE = os.path.join(e2e.vm.ROOT, "scripts", "image")
 SIZES = (0, 1, 1460, 4097, 1_000_001)
+# From QEMU's start to the first served byte, on a quiet machine.
+KERNEL_LIMIT, GRUB_LIMIT = 0.6, 6.0
+STARTS = 5  # the best counts: a noisy machine is late, never early
 
 
 def small_site():
@@ -29,6 +33,20 @@ def same(s, root, name):
         os.path.join(root, name))
 
 
+def soon(t, what, image, limit, **kw):
+    """The first byte is served within `limit` in the best of a few starts."""
+    seen = []
+    while len(seen) < STARTS and (not seen or min(seen) > limit):
+        with e2e.Server(image, **kw) as s:
+            first = s.first_byte(max(10 * limit, 30))
+            if first is None:
+                t.note(s.vm.tail(30))
+            seen.append(first or float("inf"))
+    t.ok(min(seen) <= limit, f"{what}: the first byte within {limit} s",
+         f"starts took {', '.join(f'{x:.3f}' for x in seen)} s")
+    t.note(f"{what}: {min(seen):.3f} s, start {len(seen)} of up to {STARTS}")
+
+
 def try_boot(t, what, root, image, patience, **kw):
     with e2e.Server(image, **kw) as s:
         first = s.first_byte(patience)
@@ -44,6 +62,7 @@ def main():
     t = e2e.Tap()
     os.makedirs(e2e.WORK, exist_ok=True)
     root, image = small_site()
+    soon(t, "-kernel, one processor", image, KERNEL_LIMIT)
     iso = os.path.join(e2e.WORK, "pavise.iso")
     run = subprocess.run([IMAGE, "--kernel", e2e.vm.KERNEL,
                           "--modules", e2e.vm.MODULES, "--append",
@@ -51,6 +70,7 @@ def main():
                          capture_output=True, text=True)
     if not t.ok(run.returncode == 0, "scripts/image", run.stderr):
         return t.done()
+    soon(t, "GRUB from BIOS", image, GRUB_LIMIT, iso=iso)
     try_boot(t, "BIOS", root, image, 40, iso=iso)
     if os.path.exists(OVMF):
         try_boot(t, "UEFI", root, image, 90, iso=iso, firmware=OVMF)
