@@ -116,6 +116,39 @@ static void timer_fired(struct net_timer *t, struct net_stack *stack)
 /* ------------------------------------------------------------------ requests
  */
 
+/* The request line that begins `head`, for when it has been answered. */
+static void log_request(struct conn *c, const uint8_t *head, uint32_t len)
+{
+    while (len >= 2 && head[0] == '\r') { /* empty lines before it */
+        head += 2;
+        len -= 2;
+    }
+    uint32_t n = 0;
+    while (n < len && head[n] != '\r') {
+        n++;
+    }
+    c->line_len = (uint16_t)n;
+    n = n < LOG_REQUEST_MAX ? n : LOG_REQUEST_MAX;
+    __builtin_memcpy(c->line, head, n);
+}
+
+static void log_answer(struct conn *c, const struct response *r,
+                       unsigned status)
+{
+    struct log_entry e = {.peer = c->tcp.remote,
+                          .unix = c->server->now_unix,
+                          .request = c->line,
+                          .len = c->line_len,
+                          .status = status,
+                          .bytes = r->text_len};
+    struct span span;
+    for (unsigned k = 2; response_span(r, k, &span); k++) {
+        e.bytes += span.len;
+    }
+    log_add(c->server->log, &e);
+    c->line_len = 0;
+}
+
 void conn_answered(struct conn *c, struct response *r, unsigned status)
 {
     struct server_stats *st = &c->server->stats;
@@ -132,6 +165,9 @@ void conn_answered(struct conn *c, struct response *r, unsigned status)
     st->status_3xx += status / 100 == 3;
     st->status_4xx += status / 100 == 4;
     st->status_5xx += status / 100 == 5;
+    if (c->server->log != NULL) {
+        log_answer(c, r, status);
+    }
     tcp_send_limit(&c->tcp, c->end);
     if (!c->req.keep_alive) {
         finish(c);
@@ -162,6 +198,9 @@ static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
         if (n < 0) {
             refuse(c, (unsigned)-n);
             break;
+        }
+        if (c->server->log != NULL) {
+            log_request(c, p + used, (uint32_t)n);
         }
         used += (uint32_t)n;
         c->skip = c->req.body_len;

@@ -6,7 +6,8 @@
  * time, connections a few hundred at a time, each up to its limit. So the
  * first answer does not wait for the kernel to zero what may never be used.
  *
- * Arguments: cache=BYTES of cache, conns=N connections at a time.
+ * Arguments: cache=BYTES of cache, conns=N connections at a time, log for an
+ * access log on the console.
  */
 #include "cheetah/server.h"
 #include "libos/libos/console.h"
@@ -27,6 +28,7 @@
 #define CONNS_MAX 10000u
 #define CONNS_STEP 128u
 #define CACHE_STEP (2u << 20)
+#define LOG_BYTES (64u << 10)
 #define RESERVE (12u << 20) /* rings, stack, tables */
 
 static struct disk_queue queue;
@@ -34,6 +36,7 @@ static struct netif nif;
 static struct cache cache;
 static struct server server;
 static struct cache_disk disk;
+static struct access_log access_log;
 static uint32_t conns_left; /* that more_conns may still give */
 
 /* ---------------------------------------------------------------------- disk
@@ -247,6 +250,23 @@ static bool open_network(const struct start_info *start)
 /* ---------------------------------------------------------------------- server
  */
 
+static bool open_log(const struct start_info *start)
+{
+    char value[8];
+    if (!text_option(start->args, "log", value, sizeof(value)) ||
+        strcmp(value, "0") == 0) {
+        return true;
+    }
+    char *text = mem_alloc(LOG_BYTES);
+    if (text == NULL) {
+        console_printf("cheetah: no memory for the access log\n");
+        return false;
+    }
+    log_init(&access_log, text, LOG_BYTES, console_write);
+    server.log = &access_log;
+    return true;
+}
+
 static bool open_server(const struct start_info *start,
                         const struct site_super *site)
 {
@@ -267,7 +287,14 @@ static bool open_server(const struct start_info *start,
         console_printf("cheetah: port %u cannot be listened on\n", start->port);
         return false;
     }
-    return true;
+    return open_log(start);
+}
+
+static void copy_link_stats(void)
+{
+    server.link.rx_dropped = nif.rx.head->dropped;
+    server.link.tx_refused = nif.tx.refused;
+    server.link.log_lost = access_log.lost;
 }
 
 static void turn(void)
@@ -279,9 +306,14 @@ static void turn(void)
     while (disk_reap(&queue, &cookie, &status)) {
         cache_done(&cache, cookie, status);
     }
+    copy_link_stats();
     server_turn(&server);
     uint32_t taken = netif_turn(&nif, TURN_BUDGET);
     cache_kick(&cache);
+    if (server.log != NULL &&
+        log_turn(&access_log, server.now_ns, taken == 0)) {
+        return;
+    }
     if (taken == TURN_BUDGET || server_busy(&server)) {
         return;
     }

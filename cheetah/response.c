@@ -154,6 +154,7 @@ void response_error(struct conn *c, unsigned status)
     if (status != 204 && c->req.method != HTTP_HEAD) {
         put_text(&o, reason);
         put_text(&o, "\n");
+        r->text_len = (uint16_t)(__builtin_strlen(reason) + 1);
     }
     lead_done(c, r, &o);
     conn_answered(c, r, status);

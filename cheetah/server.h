@@ -9,6 +9,7 @@
  *   response.c  what a response consists of, as spans of bytes in place
  *   gather.c    which bytes TCP is to send, where they are, what they sum to
  *   status.c    the pages below /.pavise/
+ *   log.c       the access log, if there is one
  *
  * Nothing is sent from memory of the server but the few lines of a head that
  * depend on the request: a connection has no send buffer. What TCP wants, and
@@ -19,6 +20,7 @@
 #include "cheetah/cache.h"
 #include "cheetah/date.h"
 #include "cheetah/http.h"
+#include "cheetah/log.h"
 #include "cheetah/site.h"
 #include "libos/libos/tcp.h"
 #include "libos/libos/timer.h"
@@ -51,6 +53,19 @@ struct server_stats {
 #undef SERVER_STAT_FIELD
 };
 
+/* What the owner alone knows, copied here each turn; of the link below the
+   stack, and of the console behind the log. */
+#define LINK_STATS(X)                                                          \
+    X(rx_dropped, "frames lost to a full receive ring")                        \
+    X(tx_refused, "frames the kernel did not let out")                         \
+    X(log_lost, "lines of the access log lost to a slow console")
+
+struct link_stats {
+#define LINK_STAT_FIELD(name, text) uint64_t name;
+    LINK_STATS(LINK_STAT_FIELD)
+#undef LINK_STAT_FIELD
+};
+
 /* Time limits on what a client controls, nanoseconds. */
 struct server_limits {
     uint64_t head_ns;   /* from a request's first byte to its last */
@@ -74,6 +89,7 @@ struct response {
     uint16_t tail_off;   /* the same */
     uint16_t tail_len, tail_sum;
     uint16_t lead_len;
+    uint16_t text_len;         /* bytes of lead that are body already */
     uint16_t page_len;         /* bytes of a generated page */
     uint8_t parts;             /* ranges of body; more than one: multipart */
     bool live;                 /* not all acknowledged */
@@ -131,6 +147,9 @@ struct conn {
     uint32_t extent; /* chosen */
     struct http_request req;
     struct response response[RESPONSES];
+    /* For the log: the request line, as much as is kept of it. */
+    uint16_t line_len; /* of the whole line; 0: none could be read */
+    char line[LOG_REQUEST_MAX];
 };
 
 /* Frames under way: keeps the blocks of one gather in place. */
@@ -172,9 +191,11 @@ struct server {
     struct conn_link idle;      /* longest idle first */
     struct conn_link holders;   /* least recent progress first */
     struct conn_link todo;
-    uint32_t live;     /* connections */
-    bool device_waits; /* somebody waits for frames to leave; set here,
-                          cleared by the owner when it watches for that */
+    uint32_t live;          /* connections */
+    bool device_waits;      /* somebody waits for frames to leave; set here,
+                               cleared by the owner when it watches for that */
+    struct access_log *log; /* or NULL */
+    struct link_stats link; /* set by the owner */
     uint8_t path[SITE_PATH_MAX]; /* scratch: of the request being looked up */
     struct server_stats stats;
 };

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pages below /.pavise/: "status" for people, "counters" for programs.
- * Made on request, from counters alone, into one borrowed frame.
+ * The pages below /.pavise/: a page that plots, for people, and the counters
+ * that it asks for, for programs. Each is made in one borrowed frame.
  */
 #include "cheetah/server.h"
+#include "cheetah/status_text.h"
+
+_Static_assert(sizeof(STATUS_HTML) <= CACHE_BLOCK, "fits a frame");
+_Static_assert(sizeof(STATUS_JS) <= CACHE_BLOCK, "fits a frame");
 
 struct counter {
     const char *name, *text;
@@ -16,6 +20,8 @@ static const struct counter SERVER[] = {SERVER_STATS(SERVER_ROW)};
 static const struct counter CACHE[] = {CACHE_STATS(CACHE_ROW)};
 #define NET_ROW(n, t) {#n, t, __builtin_offsetof(struct net_stats, n)},
 static const struct counter NET[] = {NET_STATS(NET_ROW)};
+#define LINK_ROW(n, t) {#n, t, __builtin_offsetof(struct link_stats, n)},
+static const struct counter LINK[] = {LINK_STATS(LINK_ROW)};
 
 /* A set of counters and where they live. */
 struct set {
@@ -46,23 +52,14 @@ static void json_set(struct out *o, const struct set *s)
     put_text(o, "}");
 }
 
-static void html_set(struct out *o, const struct set *s)
+static void json(struct server *s, struct out *o)
 {
-    put_text(o, "<h2>");
-    put_text(o, s->name);
-    put_text(o, "</h2>\n<table>\n");
-    for (size_t i = 0; i < s->count; i++) {
-        put_text(o, "<tr><td>");
-        put_text(o, s->counter[i].text);
-        put_text(o, "<td>");
-        put_number(o, value(s, i));
-        put_text(o, "\n");
-    }
-    put_text(o, "</table>\n");
-}
-
-static void json(struct server *s, struct out *o, const struct set *set)
-{
+    const struct set set[] = {
+        {"server", SERVER, sizeof(SERVER) / sizeof(SERVER[0]), &s->stats},
+        {"cache", CACHE, sizeof(CACHE) / sizeof(CACHE[0]), &s->cache->stats},
+        {"net", NET, sizeof(NET) / sizeof(NET[0]), net_stats(s->stack)},
+        {"link", LINK, sizeof(LINK) / sizeof(LINK[0]), &s->link},
+    };
     put_text(o, "{\"version\":1,\"unix_time\":");
     put_number(o, (uint64_t)s->now_unix);
     put_text(o, ",\"uptime_ms\":");
@@ -73,59 +70,63 @@ static void json(struct server *s, struct out *o, const struct set *set)
     put_number(o, s->cache->frames);
     put_text(o, ",\"site_blocks\":");
     put_number(o, s->site.blocks);
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof(set) / sizeof(set[0]); i++) {
         json_set(o, &set[i]);
     }
     put_text(o, "}\n");
 }
 
-static void html(struct server *s, struct out *o, const struct set *set)
-{
-    put_text(o, "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n"
-                "<meta http-equiv=refresh content=2>\n<title>Pavise</title>\n"
-                "<style>body{font-family:sans-serif;margin:2em}"
-                "td+td{text-align:right;padding-left:2em}</style>\n"
-                "<h1>Cheetah on Pavise</h1>\n<p>");
-    put_number(o, s->live);
-    put_text(o, " connections, ");
-    put_number(o, s->cache->frames);
-    put_text(o, " cache frames for a site of ");
-    put_number(o, s->site.blocks);
-    put_text(o, " blocks. <a href=counters>All counters as JSON</a>\n");
-    html_set(o, &set[0]);
-    html_set(o, &set[1]);
-}
+/* What there is; one that does not lie here is made on request. */
+static const struct page {
+    const char *path, *type;
+    const uint8_t *text;
+    size_t len;
+} PAGES[] = {
+    {"/.pavise/", "text/html; charset=utf-8", STATUS_HTML, sizeof(STATUS_HTML)},
+    {"/.pavise/status", "text/html; charset=utf-8", STATUS_HTML,
+     sizeof(STATUS_HTML)},
+    {"/.pavise/status.js", "text/javascript; charset=utf-8", STATUS_JS,
+     sizeof(STATUS_JS)},
+    {"/.pavise/counters", "application/json", NULL, 0},
+};
 
-static bool is(const uint8_t *path, size_t len, const char *want)
+static const struct page *page_at(const uint8_t *path, size_t len)
 {
-    return len == __builtin_strlen(want) &&
-           __builtin_memcmp(path, want, len) == 0;
+    /* Nearly every path ends the search here. */
+    if (len < 9 || __builtin_memcmp(path, "/.pavise/", 9) != 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++) {
+        if (len == __builtin_strlen(PAGES[i].path) &&
+            __builtin_memcmp(path, PAGES[i].path, len) == 0) {
+            return &PAGES[i];
+        }
+    }
+    return NULL;
 }
 
 bool status_page(struct conn *c, const uint8_t *path, size_t len)
 {
     struct server *s = c->server;
-    bool people = is(path, len, "/.pavise/status");
-    if (!people && !is(path, len, "/.pavise/counters")) {
+    const struct page *p = page_at(path, len);
+    if (p == NULL) {
         return false;
     }
-    struct cache_block *page = cache_frame_take(s->cache);
-    if (page == NULL) {
+    struct cache_block *frame = cache_frame_take(s->cache);
+    if (frame == NULL) {
         response_error(c, 503);
         return true;
     }
-    const struct set set[3] = {
-        {"server", SERVER, sizeof(SERVER) / sizeof(SERVER[0]), &s->stats},
-        {"cache", CACHE, sizeof(CACHE) / sizeof(CACHE[0]), &s->cache->stats},
-        {"net", NET, sizeof(NET) / sizeof(NET[0]), net_stats(s->stack)},
-    };
-    char *start = (char *)page->va;
+    char *start = (char *)frame->va;
     struct out o = {start, start + CACHE_BLOCK};
-    (people ? html : json)(s, &o, set);
+    if (p->text != NULL) {
+        __builtin_memcpy(start, p->text, p->len);
+        o.p += p->len;
+    } else {
+        json(s, &o);
+    }
     struct response *r = response_begin(c, 200);
-    r->page = page;
-    response_page(c, r,
-                  people ? "text/html; charset=utf-8" : "application/json",
-                  (uint16_t)(o.p - start));
+    r->page = frame;
+    response_page(c, r, p->type, (uint16_t)(o.p - start));
     return true;
 }

@@ -43,6 +43,8 @@
     X(tcp_cookies_ok, "connections made from a SYN cookie")                    \
     X(tcp_cookies_bad, "ACKs that carried no valid cookie")                    \
     X(tcp_half_expired, "half-open connections given up")                      \
+    X(tcp_rtt_samples, "round trips measured")                                 \
+    X(tcp_rtt_us, "their sum, microseconds")                                   \
     X(tcp_rto, "retransmission timeouts")                                      \
     X(tcp_fast_rexmit, "losses found by duplicate or selective ACKs")          \
     X(tcp_probes, "zero-window probes sent")                                   \

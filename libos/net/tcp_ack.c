@@ -21,6 +21,8 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
     uint32_t us = us64 > TCP_RTO_MAX_US ? TCP_RTO_MAX_US : (uint32_t)us64;
     uint32_t var;
 
+    c->stack->stats.tcp_rtt_samples++;
+    c->stack->stats.tcp_rtt_us += us;
     if (!c->srtt_us) {
         c->srtt_us = us ? us : 1;
         c->rttvar_us = us / 2;

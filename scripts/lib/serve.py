@@ -45,6 +45,7 @@ def arguments():
     p.add_argument("--gdb", action="store_true")
     p.add_argument("--site-image")
     p.add_argument("--for", type=float, dest="seconds")
+    p.add_argument("--log", action="store_true")
     p.add_argument("--append", default="")
     a = p.parse_args()
     if bool(a.dir) == bool(a.site_image):
@@ -216,7 +217,8 @@ def iso_image(append, work):
 def machine(a, work):
     image = site_image(a, work)
     with network(a) as (netdev, words, address, net_text):
-        append = f"{words} run=cheetah,netsvc {a.append}".strip()
+        log = "cheetah.log" if a.log else ""
+        append = f"{words} run=cheetah,netsvc {log} {a.append}".strip()
         host = address[0] + ("" if address[1] == 80 else f":{address[1]}")
         extra = []
         if a.gdb:

@@ -643,10 +643,62 @@ START_TEST(status_pages)
     ck_assert_ptr_nonnull(
         memmem(a.body, a.body_len, "\"body_bytes_in_place\":10,", 25));
     client_free(&k);
-    a = fetch(&k, "GET /.pavise/status HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n",
+    for (int i = 0; i < 3; i++) {
+        static const char *const path[] = {"", "status", "status.js"};
+        static const char *const end[] = {"</script>\n", "</script>\n",
+                                          "ask();\n"};
+        char request[100];
+        snprintf(request, sizeof(request),
+                 "GET /.pavise/%s HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n",
+                 path[i]);
+        a = fetch(&k, request, false);
+        size_t n = strlen(end[i]);
+        ck_assert_int_eq(a.status, 200);
+        ck_assert_int_eq(memcmp(a.body + a.body_len - n, end[i], n), 0);
+        client_free(&k);
+    }
+    a = fetch(&k, "GET /.pavise/other HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n",
               false);
-    ck_assert_int_eq(a.status, 200);
-    ck_assert_int_eq(memcmp(a.body + a.body_len - 9, "</table>\n", 9), 0);
+    ck_assert_int_eq(a.status, 404);
+    client_free(&k);
+    fake_site_finish(&site);
+}
+END_TEST
+
+static char logged[2000];
+
+static void keep_log(const char *line, size_t len)
+{
+    strncat(logged, line, len);
+}
+
+START_TEST(access_log_says_what_was_answered)
+{
+    static const char *const want[] = {
+        "\"GET /small HTTP/1.1\" 200 10\n",
+        "\"HEAD /small HTTP/1.1\" 200 0\n",
+        "\"GET /nowhere HTTP/1.1\" 404 14\n",
+        "\"-\" 400 16\n",
+    };
+    static struct access_log log;
+    static char text[4096];
+    struct client k = {0};
+    const char *at = logged;
+    set_up(NET_CAP_CSUM, 256, 8);
+    log_init(&log, text, sizeof(text), keep_log);
+    site.server.log = &log;
+    client_start(&site, &k,
+                 "GET /small HTTP/1.1\r\n" HOST_LINE "\r\n"
+                 "\r\nHEAD /small HTTP/1.1\r\n" HOST_LINE "\r\n"
+                 "GET /nowhere HTTP/1.1\r\n" HOST_LINE "\r\n"
+                 "GET / HTTP/1.1\r\n\r\n");
+    EXPECT(client_run(&site, &k, 300 * S));
+    while (log_turn(&log, 0, true)) {
+    }
+    for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+        at = strstr(at, want[i]);
+        ck_assert_msg(at != NULL, "%s is not in\n%s", want[i], logged);
+    }
     client_free(&k);
     fake_site_finish(&site);
 }
@@ -668,6 +720,7 @@ int main(void)
     tcase_add_test(t, time_limits);
     tcase_add_test(t, half_closed_client_is_answered);
     tcase_add_test(t, status_pages);
+    tcase_add_test(t, access_log_says_what_was_answered);
     tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
     /* Longer ones: not in the quick suite. */
