@@ -62,13 +62,11 @@ static void scan_function(uint32_t bdf, unsigned depth,
         .vendor = (uint16_t)id,
         .device = (uint16_t)(id >> 16),
     };
-
     if (dev.vendor == 0xffff) {
         return;
     }
     if (arch_pci_read(bdf, PCI_CLASS) >> 16 == CLASS_BRIDGE) {
         unsigned bus = arch_pci_read(bdf, PCI_BUSES) >> 8 & 0xff;
-
         if (bus > bdf >> 8 && depth < BUS_DEPTH_MAX) {
             scan_bus(bus, depth + 1, found);
         }
@@ -82,13 +80,11 @@ static void scan_bus(unsigned bus, unsigned depth,
 {
     for (unsigned slot = 0; slot < 32; slot++) {
         uint32_t bdf = bus << 8 | slot << 3;
-        unsigned functions;
-
         if ((uint16_t)arch_pci_read(bdf, PCI_ID) == 0xffff) {
             continue;
         }
-        functions = (arch_pci_read(bdf, PCI_HEADER) & HEADER_MULTI) ? 8 : 1;
-        for (unsigned f = 0; f < functions; f++) {
+        bool multi = (arch_pci_read(bdf, PCI_HEADER) & HEADER_MULTI) != 0;
+        for (unsigned f = 0; f < (multi ? 8 : 1); f++) {
             scan_function(bdf | f, depth, found);
         }
     }
@@ -101,12 +97,10 @@ void pci_scan(void (*found)(struct pci_device *dev))
 
 uint8_t pci_capability(const struct pci_device *dev, uint8_t id, uint8_t from)
 {
-    uint8_t at;
-
     if ((pci_read32(dev, PCI_COMMAND) & STATUS_CAPABILITIES) == 0) {
         return 0;
     }
-    at = pci_read8(dev, from == 0 ? PCI_CAPABILITIES : from + 1u);
+    uint8_t at = pci_read8(dev, from == 0 ? PCI_CAPABILITIES : from + 1u);
     for (unsigned i = 0; i < CAP_STEPS_MAX && at >= 0x40; i++) {
         at &= 0xfc;
         if (pci_read8(dev, at) == id) {
@@ -117,59 +111,10 @@ uint8_t pci_capability(const struct pci_device *dev, uint8_t id, uint8_t from)
     return 0;
 }
 
-/*
- * Ask a BAR where and how long it is: the size is what stays zero of all ones
- * written. Decoding is off meanwhile.
- */
-static void size_bar(struct pci_device *dev, unsigned bar, bool wide)
-{
-    uint32_t at = PCI_BAR0 + bar * 4;
-    uint32_t low = pci_read32(dev, at), high = 0;
-    uint32_t mask_low, mask_high = UINT32_MAX;
-    uint32_t command = pci_read32(dev, PCI_COMMAND) & 0xffff;
-
-    arch_pci_write(dev->bdf, PCI_COMMAND, command & ~COMMAND_MEMORY);
-    arch_pci_write(dev->bdf, at, UINT32_MAX);
-    mask_low = pci_read32(dev, at) & ~15u;
-    arch_pci_write(dev->bdf, at, low);
-    if (wide) {
-        high = pci_read32(dev, at + 4);
-        arch_pci_write(dev->bdf, at + 4, UINT32_MAX);
-        mask_high = pci_read32(dev, at + 4);
-        arch_pci_write(dev->bdf, at + 4, high);
-    }
-    arch_pci_write(dev->bdf, PCI_COMMAND, command);
-    dev->bar[bar].paddr = (uint64_t)high << 32 | (low & ~15u);
-    dev->bar[bar].size = ~((uint64_t)mask_high << 32 | mask_low) + 1;
-}
-
-bool pci_bar(struct pci_device *dev, unsigned bar, uint64_t *paddr,
-             uint64_t *size)
-{
-    uint32_t low;
-    bool wide;
-
-    if (bar >= PCI_BARS) {
-        return false;
-    }
-    low = pci_read32(dev, PCI_BAR0 + bar * 4);
-    wide = (low & 6) == 4;
-    if ((low & 1) != 0 || (wide && bar + 1 >= PCI_BARS)) {
-        return false;
-    }
-    if (dev->bar[bar].size == 0) {
-        size_bar(dev, bar, wide);
-    }
-    *paddr = dev->bar[bar].paddr;
-    *size = dev->bar[bar].size;
-    return *paddr != 0 && *size != 0;
-}
-
 static void set_command(const struct pci_device *dev, uint32_t set,
                         uint32_t clear)
 {
     uint32_t command = pci_read32(dev, PCI_COMMAND) & 0xffff;
-
     arch_pci_write(dev->bdf, PCI_COMMAND, (command & ~clear) | set);
 }
 
@@ -183,27 +128,72 @@ void pci_disable(const struct pci_device *dev)
     set_command(dev, 0, COMMAND_MASTER);
 }
 
+/* Which bits of a register of a BAR stay zero of all ones written. */
+static uint32_t bar_mask(const struct pci_device *dev, uint32_t at)
+{
+    uint32_t was = pci_read32(dev, at);
+    arch_pci_write(dev->bdf, at, UINT32_MAX);
+    uint32_t mask = pci_read32(dev, at);
+    arch_pci_write(dev->bdf, at, was);
+    return mask;
+}
+
+/* Ask a BAR where and how long it is. It must not be decoded meanwhile. */
+static void size_bar(struct pci_device *dev, unsigned bar, bool wide)
+{
+    uint32_t at = PCI_BAR0 + bar * 4;
+    uint32_t command = pci_read32(dev, PCI_COMMAND) & COMMAND_MEMORY;
+    set_command(dev, 0, COMMAND_MEMORY);
+    uint64_t paddr = pci_read32(dev, at) & ~15u;
+    uint64_t mask = UINT64_MAX << 32 | (bar_mask(dev, at) & ~15u);
+    if (wide) {
+        paddr |= (uint64_t)pci_read32(dev, at + 4) << 32;
+        mask &= (uint64_t)bar_mask(dev, at + 4) << 32 | UINT32_MAX;
+    }
+    set_command(dev, command, 0);
+    dev->bar[bar].paddr = paddr;
+    dev->bar[bar].size = ~mask + 1;
+}
+
+bool pci_bar(struct pci_device *dev, unsigned bar, uint64_t *paddr,
+             uint64_t *size)
+{
+    if (bar >= PCI_BARS) {
+        return false;
+    }
+    uint32_t low = pci_read32(dev, PCI_BAR0 + bar * 4);
+    bool wide = (low & 6) == 4;
+    if ((low & 1) != 0 || (wide && bar + 1 >= PCI_BARS)) {
+        return false;
+    }
+    if (dev->bar[bar].size == 0) {
+        size_bar(dev, bar, wide);
+    }
+    *paddr = dev->bar[bar].paddr;
+    *size = dev->bar[bar].size;
+    return *paddr != 0 && *size != 0;
+}
+
 bool pci_msix_init(struct pci_device *dev)
 {
     uint8_t cap = pci_capability(dev, CAP_MSIX, 0);
-    uint32_t control, table;
-    uint64_t paddr, size, bytes;
-
     if (cap == 0) {
         log_line("%s: no MSI-X interrupts; with QEMU do not set vectors=0",
                  dev->name);
         return false;
     }
-    control = pci_read32(dev, cap);
-    table = pci_read32(dev, cap + 4u);
+    uint64_t paddr, size;
+    uint32_t control = pci_read32(dev, cap);
+    uint32_t table = pci_read32(dev, cap + 4u);
+    uint32_t offset = table & ~7u;
     dev->msix_count = (uint16_t)((control >> 16 & 0x7ff) + 1);
-    bytes = dev->msix_count * MSIX_ENTRY_WORDS * 4ull;
-    if (!pci_bar(dev, table & 7, &paddr, &size) || (table & ~7u) > size ||
-        bytes > size - (table & ~7u)) {
+    uint64_t bytes = dev->msix_count * MSIX_ENTRY_WORDS * 4ull;
+    if (!pci_bar(dev, table & 7, &paddr, &size) || offset > size ||
+        bytes > size - offset) {
         log_line("%s: its MSI-X table lies outside its memory", dev->name);
         return false;
     }
-    dev->msix = arch_device_map(paddr + (table & ~7u), bytes);
+    dev->msix = arch_device_map(paddr + offset, bytes);
     if (dev->msix == NULL) {
         return false;
     }
@@ -217,18 +207,16 @@ bool pci_msix_init(struct pci_device *dev)
 int pci_msix_bind(struct pci_device *dev, unsigned index, unsigned cpu,
                   irq_handler *handler, void *arg)
 {
-    volatile uint32_t *entry = dev->msix + index * MSIX_ENTRY_WORDS;
-    uint64_t address;
-    uint32_t data;
-    int vector;
-
     if (index >= dev->msix_count) {
         return -E_LIMIT;
     }
-    vector = irq_alloc(cpu, handler, arg, &address, &data);
+    uint64_t address;
+    uint32_t data;
+    int vector = irq_alloc(cpu, handler, arg, &address, &data);
     if (vector < 0) {
         return vector;
     }
+    volatile uint32_t *entry = dev->msix + index * MSIX_ENTRY_WORDS;
     entry[0] = (uint32_t)address;
     entry[1] = (uint32_t)(address >> 32);
     entry[2] = data;

@@ -14,74 +14,35 @@
 
 enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_DEVICE = 4 };
 
-/* struct virtio_pci_common_cfg */
-enum {
-    FEATURE_SELECT = 0,
-    FEATURE = 4,
-    DRIVER_SELECT = 8,
-    DRIVER_FEATURE = 12,
-    CONFIG_VECTOR = 16,
-    QUEUES = 18,
-    STATUS = 20,
-    QUEUE_SELECT = 22,
-    QUEUE_SIZE = 24,
-    QUEUE_VECTOR = 26,
-    QUEUE_ENABLE = 28,
-    QUEUE_NOTIFY = 30,
-    QUEUE_DESC = 32,
-    QUEUE_AVAIL = 40,
-    QUEUE_USED = 48,
-    COMMON_LEN = 56,
+/* struct virtio_pci_common_cfg; 64-bit fields are written in halves. */
+struct virtio_common {
+    uint32_t feature_select, feature;
+    uint32_t driver_select, driver_feature;
+    uint16_t config_vector, queues;
+    uint8_t status, generation;
+    uint16_t queue_select, queue_size, queue_vector, queue_enable, queue_notify;
+    struct half {
+        uint32_t low, high;
+    } desc, avail, used;
 };
+_Static_assert(sizeof(struct virtio_common) == 56, "s4.1.4.3");
 
 enum {
     STATUS_SEEN = 1,
     STATUS_DRIVER = 2,
     STATUS_RUN = 4,
     STATUS_FEATURES = 8,
-    STATUS_FAILED = 128,
 };
 
-static uint8_t get8(volatile uint8_t *base, uint32_t at)
+static void set64(volatile struct half *to, uint64_t v)
 {
-    return base[at];
-}
-
-static uint16_t get16(volatile uint8_t *base, uint32_t at)
-{
-    return *(volatile uint16_t *)(volatile void *)(base + at);
-}
-
-static uint32_t get32(volatile uint8_t *base, uint32_t at)
-{
-    return *(volatile uint32_t *)(volatile void *)(base + at);
-}
-
-static void set8(volatile uint8_t *base, uint32_t at, uint8_t v)
-{
-    base[at] = v;
-}
-
-static void set16(volatile uint8_t *base, uint32_t at, uint16_t v)
-{
-    *(volatile uint16_t *)(volatile void *)(base + at) = v;
-}
-
-static void set32(volatile uint8_t *base, uint32_t at, uint32_t v)
-{
-    *(volatile uint32_t *)(volatile void *)(base + at) = v;
-}
-
-static void set64(volatile uint8_t *base, uint32_t at, uint64_t v)
-{
-    set32(base, at, (uint32_t)v);
-    set32(base, at + 4, (uint32_t)(v >> 32));
+    to->low = (uint32_t)v;
+    to->high = (uint32_t)(v >> 32);
 }
 
 void *virtio_memory(size_t bytes, uint64_t *paddr)
 {
     uint64_t frame = page_kalloc((bytes + PAGE - 1) / PAGE);
-
     if (frame == FRAME_NONE) {
         return NULL;
     }
@@ -90,12 +51,10 @@ void *virtio_memory(size_t bytes, uint64_t *paddr)
 }
 
 /* One vendor capability: map its window, if it is inside its BAR. */
-static volatile uint8_t *map_window(struct virtio *v, uint8_t cap,
-                                    uint32_t *len)
+static volatile void *map_window(struct virtio *v, uint8_t cap, uint32_t *len)
 {
     uint64_t paddr, size;
     uint32_t offset = pci_read32(&v->pci, cap + 8u);
-
     *len = pci_read32(&v->pci, cap + 12u);
     if (!pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) ||
         offset > size || *len > size - offset || *len == 0) {
@@ -108,12 +67,11 @@ static void map_windows(struct virtio *v)
 {
     uint32_t common_len = 0;
     uint8_t cap = 0;
-
     while ((cap = pci_capability(&v->pci, CAP_VENDOR, cap)) != 0) {
         switch (pci_read8(&v->pci, cap + 3u)) {
         case CAP_COMMON:
             v->common = map_window(v, cap, &common_len);
-            if (common_len < COMMON_LEN) {
+            if (common_len < sizeof(*v->common)) {
                 v->common = NULL;
             }
             break;
@@ -132,9 +90,9 @@ static void map_windows(struct virtio *v)
 
 static bool reset(struct virtio *v)
 {
-    set8(v->common, STATUS, 0);
+    v->common->status = 0;
     for (unsigned i = 0; i < RESET_TURNS_MAX; i++) {
-        if (get8(v->common, STATUS) == 0) {
+        if (v->common->status == 0) {
             return true;
         }
         arch_pause();
@@ -144,12 +102,10 @@ static bool reset(struct virtio *v)
 
 static uint64_t read_offered(struct virtio *v)
 {
-    uint64_t low;
-
-    set32(v->common, FEATURE_SELECT, 0);
-    low = get32(v->common, FEATURE);
-    set32(v->common, FEATURE_SELECT, 1);
-    return low | (uint64_t)get32(v->common, FEATURE) << 32;
+    v->common->feature_select = 0;
+    uint64_t low = v->common->feature;
+    v->common->feature_select = 1;
+    return low | (uint64_t)v->common->feature << 32;
 }
 
 bool virtio_open(struct virtio *v, const struct pci_device *pci,
@@ -172,8 +128,8 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
     if (!pci_msix_init(&v->pci)) {
         return false;
     }
-    set8(v->common, STATUS, STATUS_SEEN | STATUS_DRIVER);
-    set16(v->common, CONFIG_VECTOR, VIRTIO_NO_VECTOR);
+    v->common->status = STATUS_SEEN | STATUS_DRIVER;
+    v->common->config_vector = VIRTIO_NO_VECTOR;
     v->offered = read_offered(v);
     return true;
 }
@@ -183,7 +139,6 @@ static void log_features(const struct virtio *v,
 {
     char line[160];
     size_t n = 0;
-
     line[0] = 0;
     for (; names->bit != 0 && n < sizeof(line); names++) {
         if ((v->features & names->bit) != 0) {
@@ -197,7 +152,6 @@ bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
                       const struct virtio_feature *names)
 {
     uint64_t lacks = (needed | VIRTIO_VERSION_1) & ~v->offered;
-
     for (; lacks != 0 && names->bit != 0; names++) {
         if ((lacks & names->bit) != 0) {
             log_line("%s: the device does not offer %s; it is not used",
@@ -212,12 +166,12 @@ bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
         return false;
     }
     v->features = v->offered & (wanted | needed | VIRTIO_VERSION_1);
-    set32(v->common, DRIVER_SELECT, 0);
-    set32(v->common, DRIVER_FEATURE, (uint32_t)v->features);
-    set32(v->common, DRIVER_SELECT, 1);
-    set32(v->common, DRIVER_FEATURE, (uint32_t)(v->features >> 32));
-    set8(v->common, STATUS, STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES);
-    if ((get8(v->common, STATUS) & STATUS_FEATURES) == 0) {
+    v->common->driver_select = 0;
+    v->common->driver_feature = (uint32_t)v->features;
+    v->common->driver_select = 1;
+    v->common->driver_feature = (uint32_t)(v->features >> 32);
+    v->common->status = STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES;
+    if ((v->common->status & STATUS_FEATURES) == 0) {
         log_line("%s: refuses the features it offered", v->pci.name);
         return false;
     }
@@ -232,7 +186,6 @@ static bool queue_memory(const struct virtio *v, struct virtq *q, uint16_t size,
     struct virtq_desc *tables = NULL;
     uint64_t tables_paddr = 0;
     void *memory = virtio_memory(virtq_bytes(size), paddr);
-
     if (indirect && (v->features & VIRTIO_INDIRECT) != 0) {
         tables =
             virtio_memory(size * VIRTQ_TABLE * sizeof(*tables), &tables_paddr);
@@ -244,54 +197,60 @@ static bool queue_memory(const struct virtio *v, struct virtq *q, uint16_t size,
     return true;
 }
 
+/* Where queue `index`, which is selected, is notified; NULL: nowhere. */
+static volatile uint16_t *notify_word(struct virtio *v)
+{
+    uint64_t at = (uint64_t)v->common->queue_notify * v->notify_step;
+    if (v->notify_len < 2 || at > v->notify_len - 2 || at % 2 != 0) {
+        return NULL;
+    }
+    return (volatile uint16_t *)(volatile void *)(v->notify + at);
+}
+
 bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
                   uint16_t size_max, bool indirect, uint16_t msix)
 {
-    uint64_t paddr, notify_at;
-    uint16_t size;
-
-    set16(v->common, QUEUE_SELECT, index);
-    size = get16(v->common, QUEUE_SIZE);
-    if (index >= get16(v->common, QUEUES) || size == 0 ||
-        (size & (size - 1)) != 0 || get16(v->common, QUEUE_ENABLE) != 0) {
+    volatile struct virtio_common *c = v->common;
+    c->queue_select = index;
+    uint16_t size = c->queue_size;
+    if (index >= c->queues || size == 0 || (size & (size - 1)) != 0 ||
+        c->queue_enable != 0) {
         log_line("%s: queue %u is missing or of an impossible size (%u)",
                  v->pci.name, index, size);
         return false;
     }
-    size = size > size_max ? size_max : size;
-    notify_at = (uint64_t)get16(v->common, QUEUE_NOTIFY) * v->notify_step;
-    if (v->notify_len < 2 || notify_at > v->notify_len - 2 ||
-        notify_at % 2 != 0) {
+    volatile uint16_t *notify = notify_word(v);
+    if (notify == NULL) {
         log_line("%s: queue %u is notified outside the device", v->pci.name,
                  index);
         return false;
     }
+    size = size > size_max ? size_max : size;
+    uint64_t paddr;
     if (!queue_memory(v, q, size, indirect, &paddr)) {
         log_line("%s: no memory for queue %u", v->pci.name, index);
         return false;
     }
     q->index = index;
     q->event_idx = (v->features & VIRTIO_EVENT_IDX) != 0;
-    q->notify = (volatile uint16_t *)(volatile void *)(v->notify + notify_at);
-    set16(v->common, QUEUE_SIZE, size);
-    set64(v->common, QUEUE_DESC, paddr);
-    set64(v->common, QUEUE_AVAIL,
-          paddr + (uint64_t)((uint8_t *)q->avail - (uint8_t *)q->desc));
-    set64(v->common, QUEUE_USED,
-          paddr + (uint64_t)((uint8_t *)q->used - (uint8_t *)q->desc));
-    set16(v->common, QUEUE_VECTOR, msix);
-    if (get16(v->common, QUEUE_VECTOR) != msix) {
+    q->notify = notify;
+    c->queue_size = size;
+    set64(&c->desc, paddr);
+    set64(&c->avail, paddr + (uint64_t)((char *)q->avail - (char *)q->desc));
+    set64(&c->used, paddr + (uint64_t)((char *)q->used - (char *)q->desc));
+    c->queue_vector = msix;
+    if (c->queue_vector != msix) {
         log_line("%s: no interrupt vector for queue %u", v->pci.name, index);
         return false;
     }
-    set16(v->common, QUEUE_ENABLE, 1);
+    c->queue_enable = 1;
     return true;
 }
 
 void virtio_run(struct virtio *v)
 {
-    set8(v->common, STATUS,
-         STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES | STATUS_RUN);
+    v->common->status =
+        STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES | STATUS_RUN;
 }
 
 void virtio_kick(struct virtq *q)
@@ -312,20 +271,17 @@ void virtio_fail(struct virtio *v, const char *why)
     pci_disable(&v->pci); /* it can reach no memory, reset or not */
 }
 
-uint8_t virtio_config8(const struct virtio *v, uint32_t offset)
-{
-    return offset < v->config_len ? get8(v->config, offset) : 0;
-}
-
-uint16_t virtio_config16(const struct virtio *v, uint32_t offset)
-{
-    return offset + 2 <= v->config_len ? get16(v->config, offset) : 0;
-}
-
-uint32_t virtio_config32(const struct virtio *v, uint32_t offset)
-{
-    return offset + 4 <= v->config_len ? get32(v->config, offset) : 0;
-}
+#define CONFIG_FIELD(bits)                                                     \
+    uint##bits##_t virtio_config##bits(const struct virtio *v, uint32_t at)    \
+    {                                                                          \
+        if (at + bits / 8 > v->config_len) {                                   \
+            return 0;                                                          \
+        }                                                                      \
+        return *(volatile uint##bits##_t *)(volatile void *)(v->config + at);  \
+    }
+CONFIG_FIELD(8)
+CONFIG_FIELD(16)
+CONFIG_FIELD(32)
 
 uint64_t virtio_config64(const struct virtio *v, uint32_t offset)
 {

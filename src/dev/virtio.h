@@ -20,7 +20,8 @@
 
 struct virtio {
     struct pci_device pci;
-    volatile uint8_t *common, *notify, *config;
+    volatile struct virtio_common *common;
+    volatile uint8_t *notify, *config;
     uint32_t notify_len, config_len, notify_step;
     uint64_t offered, features;
     bool dead; /* reset for good */

@@ -69,8 +69,6 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
     };
     struct virtio_blk *d = dev->driver;
     struct virtq *q = &d->q;
-    uint64_t at;
-
     if (d->v.dead) {
         return -E_IO;
     }
@@ -87,7 +85,7 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
         .status = STATUS_NONE,
     };
     d->token[q->head] = req->token;
-    at = d->request_paddr + q->head * sizeof(struct request);
+    uint64_t at = d->request_paddr + q->head * sizeof(struct request);
     virtq_piece(q, at, REQUEST_HEADER, false);
     for (unsigned i = 0; i < req->pieces; i++) {
         virtq_piece(q, req->piece[i].paddr, req->piece[i].len,
@@ -101,7 +99,6 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
 static void kick(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
-
     if (!d->v.dead) {
         virtio_kick(&d->q);
     }
@@ -112,10 +109,8 @@ static void take_all(struct virtio_blk *d)
     uint16_t head;
     uint32_t len;
     int r;
-
     while ((r = virtq_take(&d->q, &head, &len)) > 0) {
         uint8_t status = *(volatile uint8_t *)&d->request[head].status;
-
         disk_done(&d->dev, d->token[head], status == STATUS_OK ? 0 : -E_IO);
     }
     if (r < 0) {
@@ -129,7 +124,6 @@ static void take_all(struct virtio_blk *d)
 static void poll(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
-
     do {
         take_all(d);
     } while (!d->v.dead && virtq_interrupt(&d->q, 1));
@@ -140,7 +134,6 @@ static const struct blkdev_ops ops = {submit, kick, poll};
 static void interrupt(void *arg)
 {
     struct virtio_blk *d = arg;
-
     disk_interrupt(&d->dev);
 }
 
@@ -148,19 +141,16 @@ static void interrupt(void *arg)
 static bool limits_ok(const struct virtio_blk *d)
 {
     uint64_t f = d->v.features;
-
-    if ((f & BLK_SEG_MAX) != 0 &&
-        virtio_config32(&d->v, CONFIG_SEG_MAX) < BLKDEV_PIECES_MAX) {
+    uint32_t pieces = virtio_config32(&d->v, CONFIG_SEG_MAX);
+    uint32_t bytes = virtio_config32(&d->v, CONFIG_SIZE_MAX);
+    if ((f & BLK_SEG_MAX) != 0 && pieces < BLKDEV_PIECES_MAX) {
         log_line("%s: takes %u pieces a request, %u are needed; with QEMU set "
                  "seg-max-adjust=on,queue-size=128",
-                 d->v.pci.name, virtio_config32(&d->v, CONFIG_SEG_MAX),
-                 BLKDEV_PIECES_MAX);
+                 d->v.pci.name, pieces, BLKDEV_PIECES_MAX);
         return false;
     }
-    if ((f & BLK_SIZE_MAX) != 0 &&
-        virtio_config32(&d->v, CONFIG_SIZE_MAX) < (1u << 20)) {
-        log_line("%s: takes pieces of %u bytes only", d->v.pci.name,
-                 virtio_config32(&d->v, CONFIG_SIZE_MAX));
+    if ((f & BLK_SIZE_MAX) != 0 && bytes < (1u << 20)) {
+        log_line("%s: takes pieces of %u bytes only", d->v.pci.name, bytes);
         return false;
     }
     return true;
@@ -169,7 +159,6 @@ static bool limits_ok(const struct virtio_blk *d)
 static bool start(struct virtio_blk *d)
 {
     unsigned cpu = disks_used % arch_cpu_count();
-
     if (pci_msix_bind(&d->v.pci, 0, cpu, interrupt, d) < 0 ||
         !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, true, 0)) {
         return false;
@@ -195,7 +184,6 @@ static bool start(struct virtio_blk *d)
 void virtio_blk_found(const struct pci_device *pci)
 {
     struct virtio_blk *d = &disks[disks_used];
-
     if (disks_used == DISKS_MAX) {
         log_line("virtio-blk: more than %u disks", DISKS_MAX);
         return;

@@ -37,12 +37,10 @@ static void ask(struct virtio_rng *r)
 
 static bool take(struct virtio_rng *r, uint64_t *out)
 {
-    uint16_t head;
-    uint32_t len;
-
     if (r->left == 0) {
+        uint16_t head;
+        uint32_t len;
         int n = virtq_take(&r->q, &head, &len);
-
         if (n < 0 || (n > 0 && len > WORDS * sizeof(*r->word))) {
             virtio_fail(&r->v, "filled a buffer that it was not given");
         }
@@ -52,7 +50,6 @@ static bool take(struct virtio_rng *r, uint64_t *out)
         r->left = len / (uint32_t)sizeof(*r->word);
     }
     bool have = r->left > 0; /* a device may answer with nothing */
-
     if (have) {
         r->left--;
         *out = r->word[r->left];
@@ -67,12 +64,10 @@ static bool take(struct virtio_rng *r, uint64_t *out)
 static bool read(struct rngdev *dev, uint64_t *out)
 {
     struct virtio_rng *r = dev->driver;
-    bool ok;
-
     if (__atomic_exchange_n(&r->busy, true, __ATOMIC_ACQUIRE)) {
         return false;
     }
-    ok = !r->v.dead && take(r, out);
+    bool ok = !r->v.dead && take(r, out);
     __atomic_store_n(&r->busy, false, __ATOMIC_RELEASE);
     return ok;
 }
