@@ -13,6 +13,7 @@
  */
 #include "src/kern/aspace.h"
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/page.h"
 #include "src/kern/sysproto.h"
@@ -61,6 +62,24 @@ static pte *walk(uint64_t root, uint64_t va, unsigned level)
         t = table(e);
     }
     return &t[slot_of(va, level)];
+}
+
+static void uncount_binds(uint64_t frame, uint64_t count) REQUIRES(bind_lock)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        page_unbound(frame + i);
+    }
+}
+
+static int count_binds(uint64_t frame, uint64_t count) REQUIRES(bind_lock)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        if (!page_bound(frame + i)) {
+            uncount_binds(frame, i);
+            return -E_LIMIT;
+        }
+    }
+    return 0;
 }
 
 /* ------------------------------------------------ frames for page tables */
@@ -200,9 +219,7 @@ static void let_go(pte *p, uint64_t frames) REQUIRES(bind_lock)
 {
     uint64_t f = (get(p) & PTE_FRAME) >> PAGE_SHIFT;
     set(p, 0);
-    for (uint64_t i = 0; i < frames; i++) {
-        page_unbound(f + i);
-    }
+    uncount_binds(f, frames);
 }
 
 static void let_go_table(pte *t, unsigned from, unsigned to) REQUIRES(bind_lock)
@@ -294,32 +311,18 @@ static void install(const struct stretch *s, const struct page_binding *b,
 
 int aspace_check(const struct page_binding *b)
 {
-    if (b->count == 0 || b->count > PAGE_RUN_MAX || b->va % PAGE_SIZE != 0 ||
-        (b->prot & ~(PAGE_R | PAGE_W | PAGE_X | PAGE_2M)) != 0 ||
-        (b->prot & (PAGE_W | PAGE_X)) == (PAGE_W | PAGE_X) ||
-        b->prot == PAGE_2M) {
-        return -E_INVAL;
-    }
-    if ((b->prot & PAGE_2M) != 0 &&
-        (b->va % LARGE != 0 || b->frame % ENTRIES != 0 ||
-         b->count % ENTRIES != 0)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(b->count == 0 || b->count > PAGE_RUN_MAX ||
+                  b->va % PAGE_SIZE != 0 ||
+                  (b->prot & ~(PAGE_R | PAGE_W | PAGE_X | PAGE_2M)) != 0 ||
+                  (b->prot & (PAGE_W | PAGE_X)) == (PAGE_W | PAGE_X) ||
+                  b->prot == PAGE_2M,
+              E_INVAL);
+    REFUSE_IF((b->prot & PAGE_2M) != 0 &&
+                  (b->va % LARGE != 0 || b->frame % ENTRIES != 0 ||
+                   b->count % ENTRIES != 0),
+              E_INVAL);
     uint64_t bytes = (uint64_t)b->count * PAGE_SIZE;
     return b->va >= UADDR_TOP || bytes > UADDR_TOP - b->va ? -E_RANGE : 0;
-}
-
-static int count_binds(const struct page_binding *b) REQUIRES(bind_lock)
-{
-    for (uint64_t i = 0; b->prot != 0 && i < b->count; i++) {
-        if (!page_bound(b->frame + i)) {
-            while (i-- > 0) {
-                page_unbound(b->frame + i);
-            }
-            return -E_LIMIT;
-        }
-    }
-    return 0;
 }
 
 int aspace_bind(struct env *e, const struct page_binding *b)
@@ -329,16 +332,12 @@ int aspace_bind(struct env *e, const struct page_binding *b)
                         .end = b->va + (uint64_t)b->count * PAGE_SIZE,
                         .binds = b->prot != 0,
                         .large = (b->prot & PAGE_2M) != 0};
-    int r = count_binds(b);
-    if (r < 0) {
-        return r;
-    }
+    uint64_t bound = s.binds ? b->count : 0;
+    TRY(count_binds(b->frame, bound));
     struct spare spare;
-    r = spare_init(&spare, e, tables_needed(&s));
+    int r = spare_init(&spare, e, tables_needed(&s));
     if (r < 0) {
-        for (uint64_t i = 0; b->prot != 0 && i < b->count; i++) {
-            page_unbound(b->frame + i);
-        }
+        uncount_binds(b->frame, bound);
         return r;
     }
     if (s.va % LARGE != 0) {
@@ -363,9 +362,7 @@ int aspace_bind(struct env *e, const struct page_binding *b)
 int aspace_expose(uint64_t frame, uint64_t count)
 {
     exposed_table = page_kalloc(1);
-    if (exposed_table == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(exposed_table == FRAME_NONE, E_MEM);
     assert(count <= ENTRIES);
     pte *t = arch_frame_ptr(exposed_table);
     for (uint64_t i = 0; i < count; i++) {
@@ -378,9 +375,7 @@ int aspace_create(struct env *e)
 {
     struct spare spare;
     e->root = page_table_take(e->index);
-    if (e->root == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(e->root == FRAME_NONE, E_MEM);
     if (spare_fill(&spare, e, ASPACE_FRAMES - 2) < 0) {
         page_table_free(e->root);
         return -E_MEM;
@@ -446,36 +441,36 @@ static void *view(const struct env *e, uint64_t va, bool write)
     return (uint8_t *)arch_frame_ptr(paddr >> PAGE_SHIFT) + va % PAGE_SIZE;
 }
 
-static size_t to_page_end(uint64_t va, size_t len)
+/*
+ * The longest piece of [va, va + len) that lies in one page, as the kernel
+ * sees it; 0 bytes if the environment has no such right.
+ */
+static size_t piece(const struct env *e, uint64_t va, size_t len, bool write,
+                    void **out)
 {
     size_t left = PAGE_SIZE - va % PAGE_SIZE;
-    return left < len ? left : len;
+    *out = view(e, va, write);
+    return *out == NULL ? 0 : left < len ? left : len;
 }
 
 int copy_in(const struct env *e, void *to, uaddr from, size_t len)
 {
-    for (size_t done = 0; done < len;) {
-        size_t n = to_page_end(from.va + done, len - done);
-        const void *p = view(e, from.va + done, false);
-        if (p == NULL) {
-            return -E_FAULT;
-        }
+    void *p;
+    for (size_t done = 0, n; done < len; done += n) {
+        n = piece(e, from.va + done, len - done, false, &p);
+        REFUSE_IF(n == 0, E_FAULT);
         __builtin_memcpy((uint8_t *)to + done, p, n);
-        done += n;
     }
     return 0;
 }
 
 int copy_out(const struct env *e, uaddr to, const void *from, size_t len)
 {
-    for (size_t done = 0; done < len;) {
-        size_t n = to_page_end(to.va + done, len - done);
-        void *p = view(e, to.va + done, true);
-        if (p == NULL) {
-            return -E_FAULT;
-        }
+    void *p;
+    for (size_t done = 0, n; done < len; done += n) {
+        n = piece(e, to.va + done, len - done, true, &p);
+        REFUSE_IF(n == 0, E_FAULT);
         __builtin_memcpy(p, (const uint8_t *)from + done, n);
-        done += n;
     }
     return 0;
 }
@@ -483,16 +478,10 @@ int copy_out(const struct env *e, uaddr to, const void *from, size_t len)
 static int bind_one(struct env *other, const struct cap *k,
                     const struct page_binding *b) REQUIRES(bind_lock)
 {
-    int r = aspace_check(b);
-    if (r < 0) {
-        return r;
-    }
+    TRY(aspace_check(b));
     if (b->prot != 0) {
         uint32_t rights = CAP_READ | ((b->prot & PAGE_W) != 0 ? CAP_WRITE : 0);
-        r = page_demand(k, rights, b->frame, b->count);
-        if (r < 0) {
-            return r;
-        }
+        TRY(page_demand(k, rights, b->frame, b->count));
     }
     return aspace_bind(other, b);
 }
@@ -502,18 +491,11 @@ int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
-        int r = env_demand(e, k_env, env, CAP_WRITE, &other);
-        if (r < 0) {
-            return r;
-        }
+        TRY(env_demand(e, k_env, env, CAP_WRITE, &other));
     }
-    const struct cap *k = cap_get(e, k_page);
-    if (k == NULL) {
-        return cap_error(k_page);
-    }
-    if (count == 0 || count > PAGE_BATCH_MAX) {
-        return -E_INVAL;
-    }
+    const struct cap *k;
+    TRY(cap_get(e, k_page, &k));
+    REFUSE_IF(count == 0 || count > PAGE_BATCH_MAX, E_INVAL);
     for (uint32_t i = 0; i < count; i++) {
         struct page_binding b;
         uaddr at = {batch.va + i * sizeof(b)};

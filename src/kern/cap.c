@@ -11,6 +11,7 @@
 #include "src/kern/cap.h"
 #include "src/abi/err.h"
 #include "src/abi/pte.h"
+#include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/sysproto.h"
 
@@ -52,13 +53,9 @@ static uint32_t *bucket_of(const uint8_t *name, uint32_t len)
 /* One more chunk of unused numbers. Number 0 is not in the list. */
 static int grow(void) REQUIRES(guard_lock)
 {
-    if (chunks == CHUNKS) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(chunks == CHUNKS, E_LIMIT);
     uint64_t f = page_kalloc(CHUNK_FRAMES);
-    if (f == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
     chunk[chunks] = arch_frame_ptr(f);
     uint32_t first = chunks * (uint32_t)CHUNK_GUARDS;
     for (uint32_t i = (uint32_t)CHUNK_GUARDS; i-- > 0;) {
@@ -83,10 +80,7 @@ static int intern(const uint8_t *name, uint32_t len) REQUIRES(guard_lock)
         }
     }
     if (free_list == 0) {
-        int r = grow();
-        if (r < 0) {
-            return r;
-        }
+        TRY(grow());
     }
     uint32_t g = free_list;
     struct guard *made = guard_at(g);
@@ -155,64 +149,40 @@ bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights)
     return prefix(k, g->name, g->len);
 }
 
-const struct cap *cap_get(const struct env *e, uint32_t slot)
+int cap_get(const struct env *e, uint32_t slot, const struct cap **out)
 {
-    if (slot >= CAP_SLOTS || e->cap[slot].rights == 0) {
-        return NULL;
-    }
-    return &e->cap[slot];
-}
-
-int cap_error(uint32_t slot)
-{
-    return slot >= CAP_SLOTS ? -E_RANGE : -E_CAP;
+    REFUSE_IF(slot >= CAP_SLOTS, E_RANGE);
+    REFUSE_IF(e->cap[slot].rights == 0, E_CAP);
+    *out = &e->cap[slot];
+    return 0;
 }
 
 int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
                uint32_t rights)
 {
-    const struct cap *k = cap_get(e, slot);
-    if (k == NULL) {
-        return cap_error(slot);
-    }
+    const struct cap *k;
+    TRY(cap_get(e, slot, &k));
     return cap_dominates(k, guard, rights) ? 0 : -E_CAP;
 }
 
 int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
 {
-    const struct cap *k = cap_get(e, slot);
-    if (k == NULL) {
-        return cap_error(slot);
-    }
-    if ((k->rights & rights) != rights) {
-        return -E_CAP;
-    }
+    const struct cap *k;
+    TRY(cap_get(e, slot, &k));
+    REFUSE_IF((k->rights & rights) != rights, E_CAP);
     return guard_intern(k->name, k->len);
 }
 
 int64_t sys_cap_mint(struct env *e, const struct cap *from, uint32_t to,
                      uaddr suffix, uint32_t len, uint32_t rights)
 {
-    if (to >= CAP_SLOTS) {
-        return -E_RANGE;
-    }
-    if (rights == 0 || (rights & ~CAP_ALL) != 0) {
-        return -E_INVAL;
-    }
-    if ((rights & ~(uint32_t)from->rights) != 0) {
-        return -E_CAP;
-    }
-    if (len > CAP_NAME_MAX - (uint32_t)from->len) {
-        return -E_RANGE;
-    }
-    if (e->cap[to].rights != 0) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(to >= CAP_SLOTS, E_RANGE);
+    REFUSE_IF(rights == 0 || (rights & ~CAP_ALL) != 0, E_INVAL);
+    REFUSE_IF((rights & ~(uint32_t)from->rights) != 0, E_CAP);
+    REFUSE_IF(len > CAP_NAME_MAX - (uint32_t)from->len, E_RANGE);
+    REFUSE_IF(e->cap[to].rights != 0, E_BUSY);
     struct cap made = *from;
-    int r = copy_in(e, made.name + made.len, suffix, len);
-    if (r < 0) {
-        return r;
-    }
+    TRY(copy_in(e, made.name + made.len, suffix, len));
     made.len = (uint8_t)(made.len + len);
     made.rights = (uint16_t)rights;
     e->cap[to] = made;
@@ -223,32 +193,20 @@ int64_t sys_cap_grant(struct env *e, uint32_t k, uint32_t env, uint32_t from,
                       uint32_t to)
 {
     struct env *other = NULL;
-    int r = env_demand(e, k, env, CAP_WRITE, &other);
-    if (r < 0) {
-        return r;
-    }
-    const struct cap *given = cap_get(e, from);
-    if (given == NULL) {
-        return cap_error(from);
-    }
-    if ((given->rights & CAP_GRANT) == 0) {
-        return -E_CAP;
-    }
-    if (to >= CAP_SLOTS) {
-        return -E_RANGE;
-    }
-    if (other->cap[to].rights != 0) {
-        return -E_BUSY;
-    }
+    TRY(env_demand(e, k, env, CAP_WRITE, &other));
+    const struct cap *given;
+    TRY(cap_get(e, from, &given));
+    REFUSE_IF((given->rights & CAP_GRANT) == 0, E_CAP);
+    REFUSE_IF(to >= CAP_SLOTS, E_RANGE);
+    REFUSE_IF(other->cap[to].rights != 0, E_BUSY);
     other->cap[to] = *given;
     return 0;
 }
 
 int64_t sys_cap_drop(struct env *e, uint32_t slot)
 {
-    if (cap_get(e, slot) == NULL) {
-        return cap_error(slot);
-    }
+    const struct cap *dropped;
+    TRY(cap_get(e, slot, &dropped));
     e->cap[slot] = (struct cap){0};
     return 0;
 }
@@ -256,9 +214,7 @@ int64_t sys_cap_drop(struct env *e, uint32_t slot)
 int64_t sys_cap_revoke(struct env *e, const struct cap *slot)
 {
     (void)e;
-    if ((slot->rights & CAP_CTL) == 0) {
-        return -E_CAP;
-    }
+    REFUSE_IF((slot->rights & CAP_CTL) == 0, E_CAP);
     const struct cap name = *slot;
     for (unsigned i = 1; i < ENVS_MAX; i++) {
         struct env *other = env_at(i);

@@ -29,14 +29,12 @@ void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
 /* Is the capability's name a prefix of the guard's, and its rights enough? */
 bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights);
 
-/* The capability in a slot: NULL if out of range or empty. */
-const struct cap *cap_get(const struct env *e, uint32_t slot)
+/* The capability in a slot. 0, -E_RANGE (no such slot) or -E_CAP (empty). */
+int cap_get(const struct env *e, uint32_t slot, const struct cap **out)
     REQUIRES(bind_lock);
 /* 0 if the slot's capability dominates; -E_RANGE or -E_CAP. */
 int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
                uint32_t rights) REQUIRES(bind_lock);
-/* -E_RANGE for a slot beyond the list, else -E_CAP: why cap_get failed. */
-int cap_error(uint32_t slot);
 /* The name in a slot as a guard, held. Or -E_RANGE, -E_CAP, -E_LIMIT, -E_MEM */
 int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
     REQUIRES(bind_lock);

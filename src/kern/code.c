@@ -13,6 +13,7 @@
 #include "src/kern/code.h"
 #include "src/abi/err.h"
 #include "src/abi/pte.h"
+#include "src/kern/demand.h"
 
 #define CELL_MIN 32u
 #define CLASSES 7u /* 32 ... 2048 bytes */
@@ -261,14 +262,10 @@ int code_error(int dpf)
 int code_load(const struct env *e, enum dpf_type type, uaddr insns,
               uint32_t count, struct dpf_program **out, struct dpf_error *err)
 {
-    if (count == 0 || count > CODE_INSNS_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(count == 0 || count > CODE_INSNS_MAX, E_INVAL);
     size_t size = count * sizeof(struct dpf_insn);
     struct dpf_insn *copy = code_alloc(size);
-    if (copy == NULL) {
-        return -E_MEM;
-    }
+    REFUSE_IF(copy == NULL, E_MEM);
     int r = copy_in(e, copy, insns, size);
     if (r == 0) {
         r = code_error(dpf_program_create(&code_mem, type, copy, count,

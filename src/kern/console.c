@@ -7,6 +7,7 @@
 #include "src/abi/err.h"
 #include "src/kern/aspace.h"
 #include "src/kern/cap.h"
+#include "src/kern/demand.h"
 #include "src/kern/rngdev.h"
 #include "src/kern/sysproto.h"
 
@@ -39,12 +40,8 @@ int64_t sys_console_write(struct env *e, const struct cap *k, uaddr text,
                           uint32_t len)
 {
     char step[STEP];
-    if (!cap_dominates(k, console_guard, CAP_WRITE)) {
-        return -E_CAP;
-    }
-    if (len > CONSOLE_WRITE_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(!cap_dominates(k, console_guard, CAP_WRITE), E_CAP);
+    REFUSE_IF(len > CONSOLE_WRITE_MAX, E_INVAL);
     for (uint32_t done = 0; done < len; done += STEP) {
         uint32_t n = len - done < STEP ? len - done : STEP;
         uaddr from = {text.va + done};
@@ -73,13 +70,9 @@ static bool entropy_word(uint64_t *out)
 int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 {
     uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
-    if (len > ENTROPY_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(len > ENTROPY_MAX, E_INVAL);
     for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
-        if (!entropy_word(&word[i])) {
-            return -E_AGAIN;
-        }
+        REFUSE_IF(!entropy_word(&word[i]), E_AGAIN);
     }
     int r = copy_out(e, bytes, word, len);
     return r < 0 ? r : (int64_t)len;
@@ -88,8 +81,6 @@ int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 int64_t sys_machine_halt(struct env *e, const struct cap *k, uint32_t status)
 {
     (void)e;
-    if (!cap_dominates(k, GUARD_ROOT, CAP_CTL)) {
-        return -E_CAP;
-    }
+    REFUSE_IF(!cap_dominates(k, GUARD_ROOT, CAP_CTL), E_CAP);
     arch_halt(status);
 }

@@ -7,6 +7,7 @@
  */
 #include "src/kern/disk.h"
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/page.h"
 #include "src/kern/sysinfo.h"
@@ -71,15 +72,11 @@ static struct disk *disk_at(uint32_t i)
 
 int disk_attach(struct blkdev *dev)
 {
-    if (disk_count == SYSINFO_DISKS_MAX) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(disk_count == SYSINFO_DISKS_MAX, E_LIMIT);
     uint64_t bytes =
         sizeof(struct disk) + dev->depth * sizeof(struct under_way);
     uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    if (f == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
     struct disk *d = arch_frame_ptr(f);
     d->dev = dev;
     d->depth = dev->depth;
@@ -118,30 +115,23 @@ static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
 {
     struct disk_slot s;
     memcpy(&s, slot, sizeof(s));
-    if (s.op > DISK_FLUSH || s.pieces > DISK_PIECES_MAX ||
-        (s.op == DISK_FLUSH) != (s.count == 0)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(s.op > DISK_FLUSH || s.pieces > DISK_PIECES_MAX ||
+                  (s.op == DISK_FLUSH) != (s.count == 0),
+              E_INVAL);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < s.pieces; i++) {
-        if (s.piece[i].len == 0 || s.piece[i].paddr % 512 != 0 ||
-            s.piece[i].len % 512 != 0 || s.piece[i].reserved != 0) {
-            return -E_INVAL;
-        }
+        REFUSE_IF(s.piece[i].len == 0 || s.piece[i].paddr % 512 != 0 ||
+                      s.piece[i].len % 512 != 0 || s.piece[i].reserved != 0,
+                  E_INVAL);
         bytes += s.piece[i].len;
         to->req.piece[i] =
             (struct blkdev_piece){s.piece[i].paddr, s.piece[i].len};
     }
-    if (bytes != (uint64_t)s.count * DISK_BLOCK_SIZE) {
-        return -E_INVAL;
-    }
-    if (s.op != DISK_FLUSH && (s.block < r->first || s.block > r->end ||
-                               s.count > r->end - s.block)) {
-        return -E_RANGE;
-    }
-    if (s.op != DISK_READ && !r->writes) {
-        return -E_CAP;
-    }
+    REFUSE_IF(bytes != (uint64_t)s.count * DISK_BLOCK_SIZE, E_INVAL);
+    REFUSE_IF(s.op != DISK_FLUSH && (s.block < r->first || s.block > r->end ||
+                                     s.count > r->end - s.block),
+              E_RANGE);
+    REFUSE_IF(s.op != DISK_READ && !r->writes, E_CAP);
     to->req.op = s.op;
     to->req.pieces = s.pieces;
     to->req.sector = s.op == DISK_FLUSH ? 0 : s.block * SECTORS;
@@ -183,19 +173,25 @@ static void count(struct disk *d, const struct under_way *u, int status)
     }
 }
 
-/* The request of entry `token` is over: let go of what it held. */
+/* Entry `token` is free again, and what it held unpinned. */
+static void let_go(struct disk *d, uint32_t token)
+{
+    struct under_way *u = &d->under_way[token];
+    unpin(&u->req, u->req.pieces);
+    u->next_free = d->free;
+    d->free = token;
+}
+
 static void finish(struct disk *d, uint32_t token, int status)
 {
     struct under_way *u = &d->under_way[token];
     struct disk_ring *r = &d->ring[u->ring];
-    unpin(&u->req, u->req.pieces);
     count(d, u, status);
     if (r->generation == u->generation) {
         r->in_flight--;
         give_back(d, u->ring, u->slot, status);
     }
-    u->next_free = d->free;
-    d->free = token;
+    let_go(d, token);
 }
 
 void disk_done(struct blkdev *dev, uint32_t token, int status)
@@ -218,19 +214,16 @@ static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
         give_back(d, ring, slot, e);
         return true;
     }
-    uint32_t after = u->next_free;
     u->req.token = token;
     u->ring = ring;
     u->generation = r->generation;
     u->slot = slot;
     r->in_flight++;
-    d->free = after;
+    d->free = u->next_free;
     e = d->dev->ops->submit(d->dev, &u->req);
     if (e == -E_AGAIN) {
+        let_go(d, token);
         r->in_flight--;
-        unpin(&u->req, u->req.pieces);
-        u->next_free = d->free;
-        d->free = token;
         return false;
     }
     if (e < 0) {
@@ -302,14 +295,10 @@ void disk_interrupt(struct blkdev *dev)
 int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
 {
     struct disk *d = disk_at(disk);
-    if (d == NULL || ring >= DISK_RINGS_MAX) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
     /* A ring of the caller cannot change hands while the caller is here. */
-    if (!r->used || r->env != e) {
-        return -E_NONE;
-    }
+    REFUSE_IF(!r->used || r->env != e, E_NONE);
     lock_acquire(&d->lock);
     uint64_t before = r->next;
     if ((d->blocked & ~(1ull << ring)) != 0) {
@@ -336,30 +325,19 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
                        const struct disk_range_args *a)
 {
     struct disk *d = disk_at(a->disk);
-    if (d == NULL) {
-        return -E_RANGE;
-    }
-    if (a->reserved != 0 || a->count == 0) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(d == NULL, E_RANGE);
+    REFUSE_IF(a->reserved != 0 || a->count == 0, E_INVAL);
     const struct disk_range *parent = range_at(d, a->parent);
-    if (parent == NULL) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, parent->guard, CAP_CTL)) {
-        return -E_CAP;
-    }
-    if (a->start < parent->start || a->count > parent->count ||
-        a->start - parent->start > parent->count - a->count) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(parent == NULL, E_NONE);
+    REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
+    REFUSE_IF(a->start < parent->start || a->count > parent->count ||
+                  a->start - parent->start > parent->count - a->count,
+              E_RANGE);
     uint32_t id = 1;
     while (id < DISK_RANGES_MAX && d->range[id].used) {
         id++;
     }
-    if (id == DISK_RANGES_MAX) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(id == DISK_RANGES_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
     if (guard < 0) {
         return guard;
@@ -378,24 +356,24 @@ static void range_remove(struct disk_range *g) REQUIRES(bind_lock)
     *g = (struct disk_range){0};
 }
 
+/* Its owner ends; what others still use stays, nobody's. */
+static void range_orphan(struct disk_range *g) REQUIRES(bind_lock)
+{
+    g->owner = 0;
+    if (g->rings == 0) {
+        range_remove(g);
+    }
+}
+
 int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
                             uint32_t range)
 {
     struct disk *d = disk_at(disk);
-    if (d == NULL) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(d == NULL, E_RANGE);
     struct disk_range *g = range_at(d, range);
-    if (g == NULL) {
-        return -E_NONE;
-    }
-    int r = cap_demand(e, k, g->guard, CAP_CTL);
-    if (r < 0) {
-        return r;
-    }
-    if (range == DISK_RANGE_ALL || g->rings > 0) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(g == NULL, E_NONE);
+    TRY(cap_demand(e, k, g->guard, CAP_CTL));
+    REFUSE_IF(range == DISK_RANGE_ALL || g->rings > 0, E_BUSY);
     range_remove(g);
     return 0;
 }
@@ -404,15 +382,13 @@ int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
 
 static int ring_check(const struct disk *d, const struct disk_ring_args *a)
 {
-    if (d == NULL) {
-        return -E_RANGE;
-    }
-    if (a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
-        a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
-        a->frames > PAGE_RUN_MAX ||
-        (uint64_t)a->frames * PAGE_SIZE < a->slots * sizeof(struct disk_slot)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(d == NULL, E_RANGE);
+    REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
+                  a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
+                  a->frames > PAGE_RUN_MAX ||
+                  (uint64_t)a->frames * PAGE_SIZE <
+                      a->slots * sizeof(struct disk_slot),
+              E_INVAL);
     return 0;
 }
 
@@ -453,29 +429,15 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
                       const struct disk_ring_args *a)
 {
     struct disk *d = disk_at(a->disk);
-    int r = ring_check(d, a);
-    if (r < 0) {
-        return r;
-    }
+    TRY(ring_check(d, a));
     const struct disk_range *g = range_at(d, a->range);
-    if (g == NULL) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, g->guard, CAP_READ)) {
-        return -E_CAP;
-    }
-    const struct cap *memory = cap_get(e, a->memory);
-    if (memory == NULL) {
-        return cap_error(a->memory);
-    }
+    REFUSE_IF(g == NULL, E_NONE);
+    REFUSE_IF(!cap_dominates(k, g->guard, CAP_READ), E_CAP);
+    const struct cap *memory;
+    TRY(cap_get(e, a->memory, &memory));
     struct disk_ring *ring = ring_free_slot(d);
-    if (ring == NULL) {
-        return -E_LIMIT;
-    }
-    r = page_pin_once(memory, a->frame, a->frames);
-    if (r < 0) {
-        return r;
-    }
+    REFUSE_IF(ring == NULL, E_LIMIT);
+    TRY(page_pin_once(memory, a->frame, a->frames));
     ring->writes =
         d->dev->read_only == 0 && cap_dominates(k, g->guard, CAP_WRITE);
     ring_fill(d, ring, e, a, memory);
@@ -497,17 +459,11 @@ static void ring_remove(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
 int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
 {
     struct disk *d = disk_at(disk);
-    if (d == NULL || ring >= DISK_RINGS_MAX) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
-    if (!r->used || r->env != e) {
-        return -E_NONE;
-    }
+    REFUSE_IF(!r->used || r->env != e, E_NONE);
     /* Other processors only lower the count. */
-    if (__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0, E_BUSY);
     ring_remove(d, r);
     return 0;
 }
@@ -522,12 +478,8 @@ void disk_env_end(struct env *e)
             }
         }
         for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
-            struct disk_range *range = &d->range[g];
-            if (range->used && range->owner == e->index) {
-                range->owner = 0;
-                if (range->rings == 0) {
-                    range_remove(range);
-                }
+            if (d->range[g].used && d->range[g].owner == e->index) {
+                range_orphan(&d->range[g]);
             }
         }
     }

@@ -11,6 +11,7 @@
 #include "src/kern/elf.h"
 #include "src/abi/err.h"
 #include "src/kern/aspace.h"
+#include "src/kern/demand.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/lib/log.h"
@@ -64,10 +65,7 @@ static int load_segment(struct env *e, const struct segment *s,
     uint64_t in_page = s->vaddr % PAGE_SIZE;
     uint32_t count =
         (uint32_t)((in_page + s->memsz + PAGE_SIZE - 1) / PAGE_SIZE);
-    int r = env_charge(e, count);
-    if (r < 0) {
-        return r;
-    }
+    TRY(env_charge(e, count));
     int64_t f = page_take(PAGE_ANY, count, GUARD_ROOT, e->index);
     if (f < 0) {
         env_refund(e->index, count);
@@ -81,7 +79,7 @@ static int load_segment(struct env *e, const struct segment *s,
                              .prot = PAGE_R |
                                      ((s->flags & FLAG_W) ? PAGE_W : 0) |
                                      ((s->flags & FLAG_X) ? PAGE_X : 0)};
-    r = aspace_bind(e, &b);
+    int r = aspace_bind(e, &b);
     if (r < 0) {
         page_disown((uint64_t)f, count);
     }
@@ -91,13 +89,9 @@ static int load_segment(struct env *e, const struct segment *s,
 int elf_load(struct env *e, const void *image, size_t size)
 {
     struct header h;
-    if (size < sizeof(h)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(size < sizeof(h), E_INVAL);
     __builtin_memcpy(&h, image, sizeof(h));
-    if (!header_ok(&h, size)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(!header_ok(&h, size), E_INVAL);
     uint64_t above = PAGE_SIZE; /* page 0 stays free */
     for (uint32_t i = 0; i < h.phnum; i++) {
         struct segment s;
@@ -106,13 +100,8 @@ int elf_load(struct env *e, const void *image, size_t size)
         if (s.type != SEGMENT_LOAD || s.memsz == 0) {
             continue;
         }
-        if (!segment_ok(&s, size, above)) {
-            return -E_INVAL;
-        }
-        int r = load_segment(e, &s, image);
-        if (r < 0) {
-            return r;
-        }
+        REFUSE_IF(!segment_ok(&s, size, above), E_INVAL);
+        TRY(load_segment(e, &s, image));
         above = (s.vaddr + s.memsz + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
     }
     e->uarea->entry[ENV_PROLOGUE] = h.entry;
@@ -126,19 +115,14 @@ static uint64_t module_frames(const struct boot_module *m)
 
 int elf_first(const struct boot_info *info)
 {
-    if (info->modules == 0) {
-        return -E_NONE;
-    }
+    REFUSE_IF(info->modules == 0, E_NONE);
     uint64_t frames = 0;
     for (uint32_t i = 0; i < info->modules; i++) {
         frames += module_frames(&info->module[i]);
     }
     struct env *e = NULL;
-    int r = env_make(NULL, GUARD_ROOT, page_free_count() + frames, &e);
-    if (r < 0) {
-        return r;
-    }
-    r = env_charge(e, frames);
+    TRY(env_make(NULL, GUARD_ROOT, page_free_count() + frames, &e));
+    int r = env_charge(e, frames);
     assert(r == 0);
     for (uint32_t i = 0; i < info->modules; i++) {
         const struct boot_module *m = &info->module[i];

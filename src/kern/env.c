@@ -11,6 +11,7 @@
  */
 #include "src/kern/env.h"
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/disk.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
@@ -22,7 +23,6 @@
 
 #define INDEX_MASK 0xffu
 #define GENERATION_ONE 0x100u
-#define VECTOR_PROTECTION 13u /* general protection: SDM 3A s6.15 */
 
 static struct env *_Atomic slot[ENVS_MAX];
 static uint32_t living GUARDED_BY(bind_lock);
@@ -61,9 +61,7 @@ static uint64_t *used(struct sysinfo_env *info)
 int env_charge(struct env *e, uint64_t frames)
 {
     uint64_t now = __atomic_load_n(used(e->info), __ATOMIC_RELAXED);
-    if (frames > e->info->frames_quota - now) {
-        return -E_QUOTA;
-    }
+    REFUSE_IF(frames > e->info->frames_quota - now, E_QUOTA);
     __atomic_fetch_add(used(e->info), frames, __ATOMIC_RELAXED);
     return 0;
 }
@@ -116,9 +114,7 @@ static int slot_find(struct env **out) REQUIRES(bind_lock)
         }
         if (e == NULL) {
             uint64_t f = page_kalloc(1);
-            if (f == FRAME_NONE) {
-                return -E_MEM;
-            }
+            REFUSE_IF(f == FRAME_NONE, E_MEM);
             e = arch_frame_ptr(f);
             e->index = i;
             e->info = sysinfo_env(i);
@@ -168,23 +164,17 @@ int env_make(struct env *parent, uint32_t guard, uint64_t quota,
              struct env **out)
 {
     struct env *e = NULL;
-    int r = slot_find(&e);
-    if (r < 0) {
-        return r;
-    }
-    if (quota < ASPACE_FRAMES) {
-        return -E_QUOTA;
-    }
+    TRY(slot_find(&e));
+    REFUSE_IF(quota < ASPACE_FRAMES, E_QUOTA);
     if (parent != NULL) {
         struct sysinfo_env *p = parent->info;
-        if (quota >
-            p->frames_quota - __atomic_load_n(used(p), __ATOMIC_RELAXED)) {
-            return -E_QUOTA;
-        }
+        REFUSE_IF(quota > p->frames_quota -
+                              __atomic_load_n(used(p), __ATOMIC_RELAXED),
+                  E_QUOTA);
         p->frames_quota -= quota;
     }
     reset(e, parent, guard, quota);
-    r = uarea_make(e);
+    int r = uarea_make(e);
     if (r < 0) {
         goto no_uarea;
     }
@@ -208,20 +198,20 @@ no_uarea:
     return r;
 }
 
-void env_doom(struct env *e, const struct env_death *why)
+void env_doom(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at)
 {
     if (atomic_load(&e->doomed) != 0) {
         return;
     }
-    e->info->end = (uint16_t)why->end;
-    e->info->end_detail = why->detail;
-    e->info->end_rip = why->rip;
-    e->info->end_address = why->address;
-    if (why->end != ENV_END_DESTROYED) {
+    e->info->end = (uint16_t)end;
+    e->info->end_detail = detail;
+    e->info->end_rip = at != NULL ? at->rip : 0;
+    e->info->end_address = end == ENV_END_FAULT ? at->address : 0;
+    if (end != ENV_END_DESTROYED) {
         log_line("environment %x ended: %s %u at %lx, address %lx", e->id,
-                 why->end == ENV_END_FAULT ? "exception" : "overrun",
-                 why->detail, (unsigned long)why->rip,
-                 (unsigned long)why->address);
+                 end == ENV_END_FAULT ? "exception" : "overrun", detail,
+                 e->info->end_rip, e->info->end_address);
     }
     atomic_store(&e->doomed, 1);
     if (env_become(e, ENV_READY, ENV_ENDING) ||
@@ -236,6 +226,14 @@ void env_doom(struct env *e, const struct env_death *why)
     if (cpu != arch_cpu()) {
         arch_cpu_kick(cpu);
     }
+}
+
+void env_kill(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at)
+{
+    lock_acquire(&bind_lock);
+    env_doom(e, end, detail, at);
+    lock_release(&bind_lock);
 }
 
 /* Children and what is left of the quota go to the parent. */
@@ -318,13 +316,10 @@ void env_fault(struct env *e, struct frame *f, uint32_t vector)
         f->rax = (uint64_t)-E_NOSYS;
         return;
     }
-    if (fault_upcall(e, f, vector == FRAME_FOREIGN ? ENV_FOREIGN : ENV_FAULT)) {
-        return;
+    if (!fault_upcall(e, f,
+                      vector == FRAME_FOREIGN ? ENV_FOREIGN : ENV_FAULT)) {
+        env_kill(e, ENV_END_FAULT, vector, f);
     }
-    struct env_death why = {ENV_END_FAULT, vector, f->rip, f->address};
-    lock_acquire(&bind_lock);
-    env_doom(e, &why);
-    lock_release(&bind_lock);
 }
 
 int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota)
@@ -347,12 +342,8 @@ int64_t sys_env_destroy(struct env *e, uint32_t k, uint32_t env,
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
-        int r = env_demand(e, k, env, CAP_CTL, &other);
-        if (r < 0) {
-            return r;
-        }
+        TRY(env_demand(e, k, env, CAP_CTL, &other));
     }
-    struct env_death why = {ENV_END_DESTROYED, status, 0, 0};
-    env_doom(other, &why);
+    env_doom(other, ENV_END_DESTROYED, status, NULL);
     return 0;
 }

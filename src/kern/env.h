@@ -83,17 +83,17 @@ void env_refund_bytes(struct env *e, uint64_t bytes) REQUIRES(bind_lock);
 int env_make(struct env *parent, uint32_t guard, uint64_t quota,
              struct env **out) REQUIRES(bind_lock);
 
-/* Why and where an environment ended. */
-struct env_death {
-    enum env_end end;
-    uint32_t detail;
-    uint64_t rip, address;
-};
-
 /*
  * End `e`: now, or if a processor runs it, when that one next leaves it.
+ *
+ * detail  vector, slices owed or status: what `end` calls for
+ * at      where it was; NULL for ENV_END_DESTROYED
  */
-void env_doom(struct env *e, const struct env_death *why) REQUIRES(bind_lock);
+void env_doom(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at) REQUIRES(bind_lock);
+/* The same by a processor that holds no lock. */
+void env_kill(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at) EXCLUDES(bind_lock);
 /* Tear down an environment in ENV_ENDING, which no processor runs. */
 void env_reap(struct env *e) REQUIRES(bind_lock);
 

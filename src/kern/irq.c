@@ -6,6 +6,7 @@
 #include "src/kern/irq.h"
 #include "src/abi/err.h"
 #include "src/arch.h"
+#include "src/kern/demand.h"
 
 #define VECTORS (ARCH_VECTOR_MSI_LAST - ARCH_VECTOR_MSI_FIRST + 1)
 
@@ -18,14 +19,11 @@ int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
               uint32_t *data)
 {
     int vector = arch_msi_alloc(cpu, address, data);
-    if (vector < (int)ARCH_VECTOR_MSI_FIRST ||
-        vector > (int)ARCH_VECTOR_MSI_LAST) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(vector < (int)ARCH_VECTOR_MSI_FIRST ||
+                  vector > (int)ARCH_VECTOR_MSI_LAST,
+              E_LIMIT);
     uint32_t i = (uint32_t)vector - ARCH_VECTOR_MSI_FIRST;
-    if (line[i].handler != NULL) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(line[i].handler != NULL, E_LIMIT);
     line[i].arg = arg;
     line[i].handler = handler;
     return vector;

@@ -5,6 +5,7 @@
  * but who owns a slot and what is in it.
  */
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
 
@@ -102,10 +103,8 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     if (!cap_dominates(k, region->guard, CAP_WRITE)) {
         return -E_CAP;
     }
-    const struct cap *memory = cap_get(e, a->memory);
-    if (memory == NULL) {
-        return cap_error(a->memory);
-    }
+    const struct cap *memory;
+    TRY(cap_get(e, a->memory, &memory));
     struct net_ring *ring = find_free(n);
     if (ring == NULL) {
         return -E_LIMIT;

@@ -9,6 +9,7 @@
  */
 #include "src/kern/page.h"
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/sysproto.h"
 
@@ -199,18 +200,14 @@ static uint64_t take_any(uint64_t count, uint64_t value) EXCLUDES(page_lock)
 
 static int64_t take_named(uint64_t f, uint64_t count) EXCLUDES(page_lock)
 {
-    if (f >= words || count > words - f) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(f >= words || count > words - f, E_RANGE);
     lock_acquire(&page_lock);
     bool ok = run_free(f, count);
     if (ok) {
         take(f, count, PAGE_KERNEL);
     }
     lock_release(&page_lock);
-    if (!ok) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(!ok, E_BUSY);
     __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
     return (int64_t)f;
 }
@@ -303,20 +300,14 @@ void page_table_free(uint64_t frame)
 int page_demand(const struct cap *k, uint32_t rights, uint64_t frame,
                 uint64_t count)
 {
-    if (frame >= words || count > words - frame) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(frame >= words || count > words - frame, E_RANGE);
     uint64_t good = UINT64_MAX; /* the last guard found dominated */
     for (uint64_t i = 0; i < count; i++) {
         uint64_t w = load(frame + i);
-        if ((w & PAGE_OWNED) == 0) {
-            return -E_NONE;
-        }
+        REFUSE_IF((w & PAGE_OWNED) == 0, E_NONE);
         if ((w & GUARD_MASK) != good) {
             good = w & GUARD_MASK;
-            if (!cap_dominates(k, (uint32_t)good, rights)) {
-                return -E_CAP;
-            }
+            REFUSE_IF(!cap_dominates(k, (uint32_t)good, rights), E_CAP);
         }
     }
     return 0;
@@ -433,9 +424,7 @@ static int pin_one(struct page_pass *p, uint64_t f)
 
 int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
 {
-    if (frame >= words || count > words - frame) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(frame >= words || count > words - frame, E_RANGE);
     for (uint64_t i = 0; i < count; i++) {
         int r = pin_one(p, frame + i);
         if (r < 0) {
@@ -465,9 +454,7 @@ void page_unpin(uint64_t frame, uint64_t count)
 int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
                        uint32_t count)
 {
-    if (count == 0 || count > PAGE_RUN_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(count == 0 || count > PAGE_RUN_MAX, E_INVAL);
     int g = cap_guard(e, guard, 0);
     if (g < 0) {
         return g;

@@ -180,10 +180,7 @@ static struct env *pick_named(uint32_t id, uint64_t now)
 
 static void doom_unenterable(struct env *e, const struct frame *f)
 {
-    struct env_death why = {ENV_END_FAULT, VECTOR_PROTECTION, f->rip, 0};
-    lock_acquire(&bind_lock);
-    env_doom(e, &why);
-    lock_release(&bind_lock);
+    env_kill(e, ENV_END_FAULT, VECTOR_PROTECTION, f);
 }
 
 static bool upcalls_masked(const struct uarea *u)
@@ -374,11 +371,7 @@ struct frame *quantum_timer(struct cpu *c, struct frame *f)
     }
     charge_overrun(c, e, now);
     if (e->debt_ticks >= QUANTUM_OVERRUN_MAX * slice_ticks()) {
-        struct env_death why = {ENV_END_OVERRUN, QUANTUM_OVERRUN_MAX, f->rip,
-                                0};
-        lock_acquire(&bind_lock);
-        env_doom(e, &why);
-        lock_release(&bind_lock);
+        env_kill(e, ENV_END_OVERRUN, QUANTUM_OVERRUN_MAX, f);
         return f;
     }
     /* Masked when its slice ended, and no longer: it is told now. */

@@ -169,10 +169,7 @@ static bool destroy_all(void)
                 continue;
             }
             left++;
-            struct env_death why = {ENV_END_DESTROYED, 0, 0, 0};
-            lock_acquire(&bind_lock);
-            env_doom(e, &why);
-            lock_release(&bind_lock);
+            env_kill(e, ENV_END_DESTROYED, 0, NULL);
         }
         if (left == 0) {
             return true;
