@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text from values. Understands of printf: %c %s %d %i %u %x %p %%, the sizes
- * l, ll and z, the flags - and 0, width, and precision of %s; width and
- * precision may be *. Anything else is copied as it stands.
+ * Text from values, as much as the kernel says. Understands of printf: %s %d
+ * %u %x %%, the sizes l, ll and z, width, and the flag 0 for %u and %x.
+ * Anything else is copied as it stands.
  */
 #pragma once
 

@@ -13,7 +13,6 @@ void log_line_list(const char *fmt, va_list args)
 {
     char line[256];
     size_t n = format_list(line, sizeof(line), fmt, args);
-
     if (n > sizeof(line) - 1) {
         n = sizeof(line) - 1;
     }
@@ -26,7 +25,6 @@ void log_line_list(const char *fmt, va_list args)
 void log_line(const char *fmt, ...)
 {
     va_list args;
-
     va_start(args, fmt);
     log_line_list(fmt, args);
     va_end(args);

@@ -24,26 +24,9 @@ enum {
 };
 #define MADT_ENABLED 1u
 
-static uint32_t u32_at(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-static uint64_t u64_at(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
 static bool sums_to_zero(const uint8_t *p, uint32_t len)
 {
     uint8_t sum = 0;
-
     for (uint32_t i = 0; i < len; i++) {
         sum = (uint8_t)(sum + p[i]);
     }
@@ -56,20 +39,9 @@ static bool is_rsdp(const uint8_t *p)
            sums_to_zero(p, RSDP_OLD_LEN);
 }
 
-uint64_t acpi_find(phys_read *read)
+static uint64_t find_from(phys_read *read, uint64_t at, uint64_t bytes)
 {
-    const uint8_t *segment = read(0x40e, 2);
-    uint64_t ebda = 0;
-
-    if (segment != NULL) {
-        ebda = (uint64_t)(segment[0] | segment[1] << 8) << 4;
-    }
-    for (uint64_t at = ebda; ebda != 0 && at < ebda + 1024; at += 16) {
-        if (is_rsdp(read(at, RSDP_OLD_LEN))) {
-            return at;
-        }
-    }
-    for (uint64_t at = 0xe0000; at < 0x100000; at += 16) {
+    for (uint64_t end = at + bytes; at < end; at += 16) {
         if (is_rsdp(read(at, RSDP_OLD_LEN))) {
             return at;
         }
@@ -77,15 +49,23 @@ uint64_t acpi_find(phys_read *read)
     return 0;
 }
 
+uint64_t acpi_find(phys_read *read)
+{
+    const uint8_t *segment = read(0x40e, 2); /* of the extended BIOS area */
+    uint64_t ebda =
+        segment == NULL ? 0 : (uint64_t)(segment[0] | segment[1] << 8) << 4;
+    uint64_t rsdp = ebda == 0 ? 0 : find_from(read, ebda, 1024);
+    return rsdp != 0 ? rsdp : find_from(read, 0xe0000, 0x20000);
+}
+
 /* A whole table with a right sum, or NULL. */
 static const uint8_t *table_at(phys_read *read, uint64_t paddr, uint32_t *len)
 {
     const uint8_t *p = read(paddr, HEADER);
-
     if (p == NULL) {
         return NULL;
     }
-    *len = u32_at(p + 4);
+    *len = load_u32(p + 4);
     if (*len < HEADER || *len > TABLE_MAX) {
         return NULL;
     }
@@ -112,20 +92,17 @@ static void add_cpu(struct acpi_facts *out, uint32_t apic_id, uint32_t flags)
 
 static void madt(const uint8_t *p, uint32_t len, struct acpi_facts *out)
 {
-    uint32_t at = MADT_ENTRIES;
-
-    while (at < len && len - at >= 2) {
-        uint32_t size = p[at + 1];
-
+    for (uint32_t at = MADT_ENTRIES, size; at < len && len - at >= 2;
+         at += size) {
+        size = p[at + 1];
         if (size < 2 || size > len - at) {
             return;
         }
         if (p[at] == MADT_APIC && size >= 8) {
-            add_cpu(out, p[at + 3], u32_at(p + at + 4));
+            add_cpu(out, p[at + 3], load_u32(p + at + 4));
         } else if (p[at] == MADT_X2APIC && size >= 16) {
-            add_cpu(out, u32_at(p + at + 4), u32_at(p + at + 8));
+            add_cpu(out, load_u32(p + at + 4), load_u32(p + at + 8));
         }
-        at += size;
     }
 }
 
@@ -135,38 +112,34 @@ static void table(const uint8_t *p, uint32_t len, struct acpi_facts *out)
         madt(p, len, out);
     } else if (memcmp(p, "FACP", 4) == 0 && len > FADT_PM_TIMER_LEN &&
                p[FADT_PM_TIMER_LEN] == 4) {
-        out->pm_port = (uint16_t)u32_at(p + FADT_PM_TIMER);
+        out->pm_port = (uint16_t)load_u32(p + FADT_PM_TIMER);
     }
 }
 
 const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out)
 {
     const uint8_t *p = read(rsdp, RSDP_OLD_LEN);
-    const uint8_t *root;
-    uint64_t root_paddr;
-    uint32_t len, width = 4;
-
     memset(out, 0, sizeof(*out));
     if (!is_rsdp(p)) {
         return "no ACPI root pointer";
     }
-    root_paddr = u32_at(p + RSDP_RSDT);
+    uint64_t root_paddr = load_u32(p + RSDP_RSDT);
+    uint32_t len, width = 4;
     if (p[RSDP_REVISION] >= 2) {
         p = read(rsdp, RSDP_NEW_LEN);
-        if (p != NULL && u64_at(p + RSDP_XSDT) != 0) {
-            root_paddr = u64_at(p + RSDP_XSDT);
+        if (p != NULL && load_u64(p + RSDP_XSDT) != 0) {
+            root_paddr = load_u64(p + RSDP_XSDT);
             width = 8;
         }
     }
-    root = table_at(read, root_paddr, &len);
+    const uint8_t *root = table_at(read, root_paddr, &len);
     if (root == NULL) {
         return "the ACPI root table is damaged or above 4 GiB";
     }
     for (uint32_t at = HEADER; len - at >= width; at += width) {
-        uint64_t paddr = width == 8 ? u64_at(root + at) : u32_at(root + at);
+        uint64_t paddr = width == 8 ? load_u64(root + at) : load_u32(root + at);
         uint32_t table_len;
         const uint8_t *t = table_at(read, paddr, &table_len);
-
         if (t != NULL) {
             table(t, table_len, out);
         }

@@ -25,14 +25,12 @@ static void print_place(uint64_t rip)
 {
     uint32_t offset = (uint32_t)(rip - (uint64_t)kernel_text);
     uint32_t lo = 0, hi = symbol_count;
-
     if (rip < (uint64_t)kernel_text || rip >= (uint64_t)kernel_text_end) {
         log_line("  %016lx outside the kernel's text", rip);
         return;
     }
     while (hi - lo > 1) {
         uint32_t mid = lo + (hi - lo) / 2;
-
         if (symbol_table[mid].at <= offset) {
             lo = mid;
         } else {
@@ -53,7 +51,6 @@ void backtrace_from(uint64_t rip, uint64_t rbp)
     print_place(rip);
     for (unsigned i = 0; i < DEPTH_MAX; i++) {
         const uint64_t *frame = (const uint64_t *)rbp;
-
         if (rbp % 8 != 0 || rbp < ARCH_DIRECT_MAP || mmu_entry(rbp) == 0 ||
             mmu_entry(rbp + 8) == 0 || frame[1] == 0) {
             return;
@@ -69,7 +66,6 @@ void backtrace_from(uint64_t rip, uint64_t rbp)
 void arch_backtrace(void)
 {
     const uint64_t *frame = frame_pointer();
-
     if (arch_cpu_count() > 1) {
         smp_stop_others();
     }

@@ -49,12 +49,10 @@ static _Noreturn void refuse(const char *what, const char *why)
 /* Zeroed frames from the end of the largest range the early tables map. */
 static uint64_t boot_alloc(uint64_t count)
 {
-    uint64_t bytes = count << PAGE_SHIFT, size = 0, at;
-    struct boot_range *best = NULL;
-
+    uint64_t bytes = count << PAGE_SHIFT, size = 0;
+    const struct boot_range *best = NULL;
     for (uint32_t i = 0; i < info.rams; i++) {
-        struct boot_range *r = &info.ram[i];
-
+        const struct boot_range *r = &info.ram[i];
         if (r->end <= EARLY_TOP && r->end - r->start > size) {
             best = r;
             size = r->end - r->start;
@@ -63,7 +61,7 @@ static uint64_t boot_alloc(uint64_t count)
     if (best == NULL || size < bytes) {
         return FRAME_NONE;
     }
-    at = best->end - bytes;
+    uint64_t at = best->end - bytes;
     ranges_remove(info.ram, &info.rams, (struct boot_range){at, best->end});
     memset(arch_frame_ptr(at >> PAGE_SHIFT), 0, bytes);
     return at >> PAGE_SHIFT;
@@ -73,22 +71,17 @@ static void read_handover(uint32_t magic, uint64_t loader_info)
 {
     struct boot_range kernel = {(uint64_t)kernel_image - KERNEL_BASE,
                                 (uint64_t)kernel_end - KERNEL_BASE};
-    const char *loader = "multiboot2";
-    const char *wrong;
-
+    const char *wrong = "neither multiboot2 nor PVH";
     if (magic == MAGIC_PVH) {
-        loader = "PVH";
         wrong = pvh_parse(early_read, loader_info, &handover);
     } else if (magic == MAGIC_MULTIBOOT2) {
         wrong = multiboot2_parse(early_read, loader_info, &handover);
-    } else {
-        wrong = "neither multiboot2 nor PVH";
     }
     if (wrong == NULL) {
         wrong = handover_layout(&handover, &kernel, &info);
     }
     if (wrong != NULL) {
-        refuse(loader, wrong);
+        refuse(magic == MAGIC_PVH ? "PVH" : "multiboot2", wrong);
     }
 }
 
@@ -105,7 +98,6 @@ static void read_firmware(void)
     static struct acpi_facts facts;
     uint64_t rsdp = handover.rsdp != 0 ? handover.rsdp : acpi_find(early_read);
     const char *wrong = acpi_parse(early_read, rsdp, &facts);
-
     if (wrong != NULL) {
         log_line("firmware: %s; going on with one processor", wrong);
     }
@@ -125,20 +117,16 @@ static void read_firmware(void)
 /* A module on pages of its own, zeros after its end. */
 static void copy_module(const void *data, uint64_t bytes, const char *name)
 {
-    uint64_t pages = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
-    struct boot_module *m;
-    uint64_t frame;
-
     if (info.modules == BOOT_MODULES_MAX || bytes == 0) {
         refuse(name, bytes == 0 ? "an empty boot module"
                                 : "more boot modules than 16");
     }
-    frame = boot_alloc(pages);
+    uint64_t frame = boot_alloc((bytes + PAGE_SIZE - 1) >> PAGE_SHIFT);
     if (frame == FRAME_NONE) {
         refuse(name, "no memory for this boot module");
     }
     memcpy(arch_frame_ptr(frame), data, bytes);
-    m = &info.module[info.modules++];
+    struct boot_module *m = &info.module[info.modules++];
     m->at.start = frame << PAGE_SHIFT;
     m->at.end = m->at.start + bytes;
     str_copy(m->name, sizeof(m->name), name);
@@ -149,7 +137,6 @@ static void unpack(const uint8_t *archive, uint64_t len)
     struct ustar_member member;
     uint64_t at = 0;
     int more;
-
     while ((more = ustar_next(archive, len, &at, &member)) > 0) {
         copy_module(member.data, member.bytes, member.name);
     }
@@ -166,7 +153,6 @@ static void place_modules(void)
         struct boot_range at = handover.module[i].at;
         uint64_t len = at.end - at.start;
         const uint8_t *data = early_read(at.start, len);
-
         if (data == NULL) {
             refuse(handover.module[i].name, "this boot module is above 4 GiB");
         }
@@ -182,7 +168,6 @@ static void place_modules(void)
 static void report(void)
 {
     uint64_t bytes = 0;
-
     for (uint32_t i = 0; i < info.rams; i++) {
         bytes += info.ram[i].end - info.ram[i].start;
     }
@@ -190,7 +175,6 @@ static void report(void)
              info.rams, info.top >> 20);
     for (uint32_t i = 0; i < info.modules; i++) {
         const struct boot_module *m = &info.module[i];
-
         log_line("module: %s, %lu bytes", m->name, m->at.end - m->at.start);
     }
 }
@@ -214,7 +198,6 @@ void boot_machine(uint32_t magic, uint64_t loader_info)
     struct cpu *cpu = cpu_get(0);
     uint64_t top = (uint64_t)boot_stack + BOOT_STACK_SIZE;
     const uint64_t early[STACKS] = {top, top - 4096, top - 8192, top - 12288};
-
     uart_init();
     log_to(arch_console_write);
     log_line("Pavise");

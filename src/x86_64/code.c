@@ -34,7 +34,6 @@ static void mark(uint64_t first, uint64_t pages, bool used)
 static uint64_t find_run(uint64_t pages)
 {
     uint64_t run = 0;
-
     for (uint64_t p = 0; p < CODE_PAGES; p++) {
         run = page_used(p) ? 0 : run + 1;
         if (run == pages + 1) {
@@ -54,7 +53,6 @@ static void unmap_pages(uint64_t first, uint64_t pages)
     for (uint64_t i = 0; i < pages; i++) {
         uint64_t va = CODE_BASE + (first + i) * PAGE_SIZE;
         uint64_t paddr = mmu_entry(va) & PTE_FRAME;
-
         mmu_unmap(va);
         (void)mmu_direct_prot(paddr, MAP_RW); /* split long ago */
     }
@@ -62,10 +60,9 @@ static void unmap_pages(uint64_t first, uint64_t pages)
 
 void *arch_code_map(uint64_t frame, uint64_t frames)
 {
-    uint64_t first, done = 0;
-
     spin_lock(&code_lock);
-    first = frames < CODE_PAGES ? find_run(frames) : CODE_PAGES;
+    uint64_t done = 0,
+             first = frames < CODE_PAGES ? find_run(frames) : CODE_PAGES;
     if (first == CODE_PAGES) {
         spin_unlock(&code_lock);
         return NULL;
@@ -108,13 +105,11 @@ void *arch_code_open(void *rx, size_t size)
     uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
     uint64_t va = (uint64_t)rx - offset;
     uint64_t window = mmu_write_window(arch_cpu());
-
     if (pages > WRITE_PAGES) {
         return NULL;
     }
     for (uint64_t i = 0; i < pages; i++) {
         uint64_t paddr = mmu_entry(va + i * PAGE_SIZE) & PTE_FRAME;
-
         if (!mmu_map(window + i * PAGE_SIZE, paddr, MAP_RW)) {
             return NULL;
         }
@@ -126,7 +121,6 @@ void arch_code_seal(void *rx, void *rw, size_t size)
 {
     uint64_t offset = (uint64_t)rx % PAGE_SIZE;
     uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
-
     for (uint64_t i = 0; i < pages; i++) {
         mmu_unmap((uint64_t)rw - offset + i * PAGE_SIZE);
     }

@@ -79,7 +79,6 @@ void cpu_detect(void)
     uint32_t max = cpuid(0, 0).a;
     struct cpuid one = cpuid(1, 0);
     struct cpuid seven = max >= 7 ? cpuid(7, 0) : (struct cpuid){0};
-
     cpu_has = (struct cpu_features){
         .smep = seven.b >> 7 & 1,
         .smap = (seven.b >> 20 & 1) != 0 && !emulator_breaks_smap(),
@@ -111,7 +110,6 @@ static void descriptors_init(struct cpu *cpu)
 {
     uint64_t tss = (uint64_t)&cpu->tss;
     struct table_ptr gdt = {sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt};
-
     cpu->tss.io_map = sizeof(cpu->tss); /* beyond the limit: no ports */
     cpu->gdt[SEL_KERNEL_CODE / 8] = 0x00af9b000000ffff;
     cpu->gdt[SEL_KERNEL_DATA / 8] = 0x00cf93000000ffff;
@@ -128,7 +126,6 @@ static void descriptors_init(struct cpu *cpu)
 void cpu_init(struct cpu *cpu)
 {
     uint64_t cr4 = read_cr4() | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-
     cpu->self = cpu;
     descriptors_init(cpu);
     wrmsr(MSR_GS_BASE, (uint64_t)cpu);
@@ -171,7 +168,6 @@ bool arch_frame_sanitize(struct frame *f)
 void arch_fpu_init(void *area)
 {
     uint8_t *a = area;
-
     memset(area, 0, ARCH_FPU_SIZE);
     a[0] = 0x7f; /* control word 0x037f: exceptions masked */
     a[1] = 0x03;

@@ -10,39 +10,38 @@
 #define LOW_MEMORY 0x100000ull /* firmware, trampoline */
 #define PADDR_TOP (1ull << 39) /* the direct map is one top-level slot */
 
-static struct boot_range *slot_for(struct boot_range *r, uint32_t *n)
-{
-    uint32_t smallest = 0;
-
-    if (*n < BOOT_RAM_MAX) {
-        return &r[(*n)++];
-    }
-    /* Full: forget the least memory. */
-    for (uint32_t i = 1; i < *n; i++) {
-        if (r[i].end - r[i].start < r[smallest].end - r[smallest].start) {
-            smallest = i;
-        }
-    }
-    return &r[smallest];
-}
-
 static void drop(struct boot_range *r, uint32_t *n, uint32_t i)
 {
     (*n)--;
     memmove(r + i, r + i + 1, (*n - i) * sizeof(*r));
 }
 
-static void sort(struct boot_range *r, uint32_t n)
+/* Forget the least memory. */
+static void drop_smallest(struct boot_range *r, uint32_t *n)
 {
-    for (uint32_t i = 1; i < n; i++) {
-        struct boot_range x = r[i];
-        uint32_t j = i;
-
-        for (; j > 0 && r[j - 1].start > x.start; j--) {
-            r[j] = r[j - 1];
+    uint32_t smallest = 0;
+    for (uint32_t i = 1; i < *n; i++) {
+        if (r[i].end - r[i].start < r[smallest].end - r[smallest].start) {
+            smallest = i;
         }
-        r[j] = x;
     }
+    drop(r, n, smallest);
+}
+
+/* In its place, if it is not empty; it touches no other. */
+static void insert(struct boot_range *r, uint32_t *n, struct boot_range add)
+{
+    if (add.start >= add.end) {
+        return;
+    }
+    if (*n == BOOT_RAM_MAX) {
+        drop_smallest(r, n);
+    }
+    uint32_t i = (*n)++;
+    for (; i > 0 && r[i - 1].start > add.start; i--) {
+        r[i] = r[i - 1];
+    }
+    r[i] = add;
 }
 
 void ranges_add(struct boot_range *r, uint32_t *n, struct boot_range add)
@@ -59,28 +58,20 @@ void ranges_add(struct boot_range *r, uint32_t *n, struct boot_range add)
             i++;
         }
     }
-    *slot_for(r, n) = add;
-    sort(r, *n);
+    insert(r, n, add);
 }
 
 void ranges_remove(struct boot_range *r, uint32_t *n, struct boot_range gone)
 {
-    for (uint32_t i = 0; i < *n;) {
+    for (uint32_t i = 0; i < *n && gone.start < gone.end;) {
         struct boot_range old = r[i];
-
-        if (gone.start >= gone.end || gone.start >= old.end ||
-            old.start >= gone.end) {
+        if (gone.start < old.end && old.start < gone.end) {
+            drop(r, n, i);
+            insert(r, n, (struct boot_range){old.start, gone.start});
+            insert(r, n, (struct boot_range){gone.end, old.end});
+        } else {
             i++;
-            continue;
         }
-        drop(r, n, i);
-        if (old.start < gone.start) {
-            *slot_for(r, n) = (struct boot_range){old.start, gone.start};
-        }
-        if (gone.end < old.end) {
-            *slot_for(r, n) = (struct boot_range){gone.end, old.end};
-        }
-        sort(r, *n);
     }
 }
 
@@ -90,7 +81,6 @@ void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
     uint64_t end = start + bytes;
     struct boot_range *list = usable ? h->ram : h->hole;
     uint32_t *n = usable ? &h->rams : &h->holes;
-
     if (end < start || end > PADDR_TOP) {
         end = PADDR_TOP;
     }
@@ -104,30 +94,30 @@ void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
     list[(*n)++] = (struct boot_range){start, end};
 }
 
+void handover_name(char *to, size_t size, const char *path, size_t len)
+{
+    size_t start = len;
+    while (start > 0 && path[start - 1] != '/') {
+        start--;
+    }
+    len = len - start < size ? len - start : size - 1;
+    memset(to, 0, size);
+    memcpy(to, path + start, len);
+}
+
 bool handover_module(struct handover *h, struct boot_range at, const char *path,
                      size_t path_max)
 {
-    struct boot_module *m;
-    size_t len = path == NULL ? 0 : str_len_max(path, path_max);
-    size_t start = 0, end = 0;
-
     if (h->modules == BOOT_MODULES_MAX || at.start >= at.end) {
         return false;
     }
-    /* The path is the first word; its last component is the name. */
-    for (; end < len && path[end] != ' '; end++) {
-        if (path[end] == '/') {
-            start = end + 1;
-        }
+    size_t len = 0; /* the first word is the path */
+    while (len < path_max && path[len] != 0 && path[len] != ' ') {
+        len++;
     }
-    m = &h->module[h->modules++];
-    *m = (struct boot_module){.at = at};
-    if (end - start >= sizeof(m->name)) {
-        end = start + sizeof(m->name) - 1;
-    }
-    if (end > start) {
-        memcpy(m->name, path + start, end - start);
-    }
+    struct boot_module *m = &h->module[h->modules++];
+    m->at = at;
+    handover_name(m->name, sizeof(m->name), path, len);
     return true;
 }
 
@@ -176,7 +166,6 @@ const char *handover_layout(const struct handover *h,
     ranges_remove(out->ram, &out->rams, whole_pages_around(*kernel));
     for (uint32_t i = 0; i < h->modules; i++) {
         struct boot_range at = whole_pages_around(h->module[i].at);
-
         if (!inside(out, at)) {
             return "a boot module overlaps the kernel or another module, or "
                    "lies outside usable memory";

@@ -54,9 +54,15 @@ void ranges_remove(struct boot_range *r, uint32_t *n, struct boot_range gone);
 /* Add an entry of a memory map; whole pages are decided later. */
 void handover_memory(struct handover *h, uint64_t start, uint64_t bytes,
                      bool usable);
-/* Add a module; false if there are too many, or it wraps around. */
+/*
+ * Add a module; false if there are too many, or it wraps around.
+ *
+ * path  of path_max bytes at most; zero ends it
+ */
 bool handover_module(struct handover *h, struct boot_range at, const char *path,
                      size_t path_max);
+/* The last component of a path of `len` bytes, cut to fit `to`. */
+void handover_name(char *to, size_t size, const char *path, size_t len);
 
 /* A member of a POSIX ustar archive. */
 struct ustar_member {

@@ -49,7 +49,6 @@ static inline void outl(uint16_t port, uint32_t v)
 static inline uint8_t inb(uint16_t port)
 {
     uint8_t v;
-
     __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
     return v;
 }
@@ -57,7 +56,6 @@ static inline uint8_t inb(uint16_t port)
 static inline uint32_t inl(uint16_t port)
 {
     uint32_t v;
-
     __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
     return v;
 }
@@ -65,7 +63,6 @@ static inline uint32_t inl(uint16_t port)
 static inline uint64_t rdmsr(uint32_t msr)
 {
     uint32_t lo, hi;
-
     __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
     return (uint64_t)hi << 32 | lo;
 }
@@ -81,7 +78,6 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 static inline uint64_t rdtsc(void)
 {
     uint32_t lo, hi;
-
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
     return (uint64_t)hi << 32 | lo;
 }
@@ -93,7 +89,6 @@ struct cpuid {
 static inline struct cpuid cpuid(uint32_t leaf, uint32_t sub)
 {
     struct cpuid r;
-
     __asm__ volatile("cpuid"
                      : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
                      : "a"(leaf), "c"(sub));
@@ -193,7 +188,6 @@ static inline void *frame_pointer(void)
 static inline int rdrand(uint64_t *v)
 {
     uint8_t ok;
-
     __asm__ volatile("rdrand %0; setc %1" : "=r"(*v), "=qm"(ok) : : "cc");
     return ok;
 }
@@ -201,7 +195,6 @@ static inline int rdrand(uint64_t *v)
 static inline int rdseed(uint64_t *v)
 {
     uint8_t ok;
-
     __asm__ volatile("rdseed %0; setc %1" : "=r"(*v), "=qm"(ok) : : "cc");
     return ok;
 }

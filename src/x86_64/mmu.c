@@ -30,20 +30,12 @@ static uint64_t *table_ptr(uint64_t entry)
     return (uint64_t *)(ARCH_DIRECT_MAP + (entry & PTE_FRAME));
 }
 
-static uint64_t prot_bits(enum map_prot prot)
-{
-    switch (prot) {
-    case MAP_R:
-        return PTE_P | PTE_NX | PTE_G;
-    case MAP_RW:
-        return PTE_P | PTE_W | PTE_NX | PTE_G;
-    case MAP_RX:
-        return PTE_P | PTE_G;
-    case MAP_DEVICE:
-        return PTE_P | PTE_W | PTE_NX | PTE_G | PTE_PCD | PTE_PWT;
-    }
-    return 0;
-}
+static const uint64_t prot_bits[] = {
+    [MAP_R] = PTE_P | PTE_NX | PTE_G,
+    [MAP_RW] = PTE_P | PTE_W | PTE_NX | PTE_G,
+    [MAP_RX] = PTE_P | PTE_G,
+    [MAP_DEVICE] = PTE_P | PTE_W | PTE_NX | PTE_G | PTE_PCD | PTE_PWT,
+};
 
 void mmu_frames_from(uint64_t (*alloc)(uint64_t count))
 {
@@ -61,15 +53,13 @@ static bool split(uint64_t *entry, unsigned level)
     uint64_t frame = table_alloc(1);
     uint64_t step = level == 2 ? LARGE_2M : PAGE_SIZE;
     uint64_t flags = *entry & ~PTE_FRAME;
-    uint64_t *t;
-
     if (frame == FRAME_NONE) {
         return false;
     }
     if (level == 1) {
         flags &= ~PTE_PS;
     }
-    t = table_ptr(frame << PAGE_SHIFT);
+    uint64_t *t = table_ptr(frame << PAGE_SHIFT);
     for (unsigned i = 0; i < 512; i++) {
         t[i] = ((*entry & PTE_FRAME) + i * step) | flags;
     }
@@ -84,13 +74,10 @@ static bool split(uint64_t *entry, unsigned level)
 static uint64_t *walk_make(uint64_t va, unsigned level)
 {
     uint64_t *t = kernel_top_table;
-
     for (unsigned l = 3; l > level; l--) {
         uint64_t *e = &t[SLOT(va, l)];
-
         if ((*e & PTE_P) == 0) {
             uint64_t frame = table_alloc(1);
-
             if (frame == FRAME_NONE) {
                 return NULL;
             }
@@ -106,10 +93,8 @@ static uint64_t *walk_make(uint64_t va, unsigned level)
 uint64_t mmu_entry(uint64_t va)
 {
     uint64_t *t = kernel_top_table;
-
     for (unsigned l = 3;; l--) {
         uint64_t e = t[SLOT(va, l)];
-
         if (l == 0 || (e & PTE_P) == 0 || (e & PTE_PS) != 0) {
             return (e & PTE_P) != 0 ? e : 0;
         }
@@ -120,11 +105,10 @@ uint64_t mmu_entry(uint64_t va)
 bool mmu_map(uint64_t va, uint64_t paddr, enum map_prot prot)
 {
     uint64_t *e = walk_make(va, 0);
-
     if (e == NULL) {
         return false;
     }
-    *e = paddr | prot_bits(prot);
+    *e = paddr | prot_bits[prot];
     invlpg(va);
     return true;
 }
@@ -132,7 +116,6 @@ bool mmu_map(uint64_t va, uint64_t paddr, enum map_prot prot)
 void mmu_unmap(uint64_t va)
 {
     uint64_t *e = walk_make(va, 0);
-
     if (e != NULL) {
         *e = 0;
         invlpg(va);
@@ -154,18 +137,15 @@ static void map_or_die(bool mapped)
 /* Direct map of one range, in the largest pages that fit into it. */
 static void map_ram(uint64_t start, uint64_t end)
 {
-    uint64_t at = start & ~(LARGE_2M - 1);
-
-    while (at < end) {
+    for (uint64_t at = start & ~(LARGE_2M - 1), size; at < end; at += size) {
         bool giant = cpu_has.page_1g && at % LARGE_1G == 0 && at >= start &&
                      end - at >= LARGE_1G;
         uint64_t *e = walk_make(ARCH_DIRECT_MAP + at, giant ? 2 : 1);
-
         map_or_die(e != NULL);
         if ((*e & PTE_P) == 0) {
-            *e = at | prot_bits(MAP_RW) | PTE_PS;
+            *e = at | prot_bits[MAP_RW] | PTE_PS;
         }
-        at += giant ? LARGE_1G : LARGE_2M;
+        size = giant ? LARGE_1G : LARGE_2M;
     }
 }
 
@@ -193,20 +173,14 @@ void mmu_init(const struct boot_range *ram, unsigned rams)
     write_cr3(mmu_root());
 }
 
-static uint64_t stack_area(const struct cpu *cpu)
-{
-    return STACK_BASE + (uint64_t)cpu->index * STACK_AREA;
-}
-
 /* Each stack lies above an unmapped page. */
 bool mmu_stacks(struct cpu *cpu)
 {
-    uint64_t at = stack_area(cpu), top[STACKS];
-
+    uint64_t at = STACK_BASE + (uint64_t)cpu->index * STACK_AREA;
+    uint64_t top[STACKS];
     for (unsigned s = 0; s < STACKS; s++) {
         unsigned pages = s == STACK_KERNEL ? STACK_PAGES : IST_PAGES;
         uint64_t frame = table_alloc(pages);
-
         if (frame == FRAME_NONE) {
             return false;
         }
@@ -243,7 +217,6 @@ uint64_t arch_ptr_paddr(const void *direct)
 void arch_aspace_init(uint64_t root)
 {
     uint64_t *t = arch_frame_ptr(root);
-
     memcpy(t + 256, kernel_top_table + 256, 256 * sizeof(*t));
     t[UPT_SLOT] = root << PAGE_SHIFT | PTE_P | PTE_U | PTE_NX;
 }
@@ -252,10 +225,8 @@ void *arch_device_map(uint64_t paddr, size_t size)
 {
     uint64_t offset = paddr % PAGE_SIZE;
     uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
-    uint64_t va;
-
     spin_lock(&kernel_tables_lock);
-    va = device_next;
+    uint64_t va = device_next;
     if (pages > (DEVICE_BASE + DEVICE_SIZE - va) / PAGE_SIZE) {
         pages = 0;
     }

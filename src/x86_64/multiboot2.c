@@ -22,40 +22,21 @@ struct tag {
     uint32_t type, size; /* size without padding to eight bytes */
 };
 
-static uint32_t u32_at(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-static uint64_t u64_at(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
 /* Body: entry size, version, then entries of base, length, type. */
 static const char *memory_map(struct handover *h, const uint8_t *body,
                               uint32_t len)
 {
-    uint32_t entry;
-
     if (len < 8) {
         return "the memory map is cut short";
     }
-    entry = u32_at(body);
+    uint32_t entry = load_u32(body);
     if (entry < 24 || entry % 8 != 0) {
         return "the memory map has entries of an impossible size";
     }
     for (uint32_t at = 8; len - at >= entry; at += entry) {
         const uint8_t *e = body + at;
-
-        handover_memory(h, u64_at(e), u64_at(e + 8),
-                        u32_at(e + 16) == MEMORY_AVAILABLE);
+        handover_memory(h, load_u64(e), load_u64(e + 8),
+                        load_u32(e + 16) == MEMORY_AVAILABLE);
     }
     return NULL;
 }
@@ -63,12 +44,10 @@ static const char *memory_map(struct handover *h, const uint8_t *body,
 /* Body: start, end, then the command line of the module. */
 static const char *module(struct handover *h, const uint8_t *body, uint32_t len)
 {
-    struct boot_range at;
-
     if (len < 8) {
         return "a module's tag is cut short";
     }
-    at = (struct boot_range){u32_at(body), u32_at(body + 4)};
+    struct boot_range at = {load_u32(body), load_u32(body + 4)};
     if (!handover_module(h, at, (const char *)body + 8, len - 8)) {
         return "a module is empty, ends before it starts, or is one too many";
     }
@@ -79,13 +58,13 @@ static const char *one_tag(struct handover *h, const struct tag *t,
                            const uint8_t *body, uint64_t body_paddr)
 {
     uint32_t len = t->size - (uint32_t)sizeof(*t);
-
     switch (t->type) {
     case TAG_CMDLINE:
-        if (str_len_max((const char *)body, len) >= sizeof(h->cmdline)) {
+        len = (uint32_t)str_len_max((const char *)body, len);
+        if (len >= sizeof(h->cmdline)) {
             return "the command line is longer than 1023 bytes";
         }
-        memcpy(h->cmdline, body, str_len_max((const char *)body, len));
+        memcpy(h->cmdline, body, len);
         return NULL;
     case TAG_MODULE:
         return module(h, body, len);
@@ -107,13 +86,11 @@ const char *multiboot2_parse(phys_read *read, uint64_t info,
                              struct handover *out)
 {
     const uint8_t *p = read(info, 8);
-    uint32_t total, at = 8;
-
     memset(out, 0, sizeof(*out));
     if (p == NULL || info % 8 != 0) {
         return "the boot information is not at a readable address";
     }
-    total = u32_at(p);
+    uint32_t total = load_u32(p), at = 8;
     if (total < 16 || total > INFO_MAX) {
         return "the boot information has an impossible size";
     }
@@ -122,16 +99,15 @@ const char *multiboot2_parse(phys_read *read, uint64_t info,
         return "the boot information reaches beyond memory";
     }
     while (total - at >= sizeof(struct tag)) {
-        struct tag t = {u32_at(p + at), u32_at(p + at + 4)};
-        const char *wrong;
-
+        struct tag t = {load_u32(p + at), load_u32(p + at + 4)};
         if (t.type == TAG_END) {
             return NULL;
         }
         if (t.size < sizeof(t) || t.size > total - at) {
             return "a tag of the boot information is cut short";
         }
-        wrong = one_tag(out, &t, p + at + sizeof(t), info + at + sizeof(t));
+        const char *wrong =
+            one_tag(out, &t, p + at + sizeof(t), info + at + sizeof(t));
         if (wrong != NULL) {
             return wrong;
         }

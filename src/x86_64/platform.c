@@ -28,11 +28,9 @@ static void pci_select(uint32_t bdf, uint32_t offset)
 
 uint32_t arch_pci_read(uint32_t bdf, uint32_t offset)
 {
-    uint32_t v;
-
     spin_lock(&pci_lock);
     pci_select(bdf, offset);
-    v = inl(PCI_DATA);
+    uint32_t v = inl(PCI_DATA);
     spin_unlock(&pci_lock);
     return v;
 }
@@ -50,12 +48,10 @@ int arch_msi_alloc(unsigned cpu, uint64_t *address, uint32_t *data)
 {
     static uint32_t next = ARCH_VECTOR_MSI_FIRST;
     uint32_t apic_id = cpu_get(cpu)->apic_id;
-    uint32_t vector;
-
     if (apic_id > 255) { /* would need interrupt remapping */
         return -E_LIMIT;
     }
-    vector = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+    uint32_t vector = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
     if (vector > ARCH_VECTOR_MSI_LAST) {
         __atomic_store_n(&next, ARCH_VECTOR_MSI_LAST + 1, __ATOMIC_RELAXED);
         return -E_LIMIT;
@@ -79,7 +75,6 @@ static struct rtc_time rtc_read(void)
 {
     static const uint8_t reg[6] = {0, 2, 4, 7, 8, 9};
     struct rtc_time t;
-
     /* An update takes 2 ms at most; a dead chip must not hold us. */
     for (unsigned i = 0; i < 10000 && (rtc(0x0a) & 0x80) != 0; i++) {
     }
@@ -97,7 +92,6 @@ static uint64_t days(uint32_t year, uint32_t month, uint32_t day)
     uint32_t y = year - 1;
     uint64_t leap_days = y / 4 - y / 100 + y / 400 - 477; /* to 1969 */
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
     return (uint64_t)(year - 1970) * 365 + leap_days + before[month - 1] +
            (leap && month > 2) + day - 1;
 }
@@ -106,13 +100,11 @@ uint64_t arch_boot_unix(void)
 {
     struct rtc_time t, again = rtc_read();
     uint32_t mode = rtc(0x0b);
-    bool pm;
-
     do {
         t = again;
         again = rtc_read();
     } while (__builtin_memcmp(&t, &again, sizeof(t)) != 0);
-    pm = (t.part[2] & 0x80) != 0;
+    bool pm = (t.part[2] & 0x80) != 0;
     t.part[2] &= 0x7f;
     for (unsigned i = 0; i < 6 && (mode & 4) == 0; i++) { /* decimal digits */
         t.part[i] = (t.part[i] >> 4) * 10 + (t.part[i] & 15);
@@ -134,12 +126,10 @@ _Noreturn void arch_halt(uint32_t status)
         smp_stop_others();
     }
     uart_drain();
-    if (status == 0) {
-        outb(DEBUG_EXIT, DEBUG_EXIT_OK);
-    } else {
-        status &= 0x0f;
-        outb(DEBUG_EXIT, (uint8_t)(status == 0 ? 0x0f : status));
+    if (status != 0 && (status & 0x0f) == 0) {
+        status = 0x0f; /* a failure stays one */
     }
+    outb(DEBUG_EXIT, status == 0 ? DEBUG_EXIT_OK : status & 0x0f);
     for (;;) {
         hlt();
     }

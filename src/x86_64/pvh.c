@@ -32,7 +32,6 @@ static const char *copy_text(phys_read *read, uint64_t paddr, char *to,
 {
     for (size_t i = 0; i < size; i++) {
         const char *c = read(paddr + i, 1);
-
         if (c == NULL) {
             return "a command line is not at a readable address";
         }
@@ -47,29 +46,25 @@ static const char *copy_text(phys_read *read, uint64_t paddr, char *to,
 static const char *modules(phys_read *read, const struct start_info *s,
                            struct handover *out)
 {
-    const struct start_module *list;
     uint32_t n = s->modules;
-
     if (n > BOOT_MODULES_MAX) {
         return "too many boot modules";
     }
-    list = read(s->module_list, n * sizeof(*list));
+    const struct start_module *list = read(s->module_list, n * sizeof(*list));
     if (n > 0 && list == NULL) {
         return "the list of modules is not at a readable address";
     }
     for (uint32_t i = 0; i < n; i++) {
         struct start_module m;
         char name[256] = "";
-
         memcpy(&m, list + i, sizeof(m));
         if (m.cmdline != 0 &&
             copy_text(read, m.cmdline, name, sizeof(name)) != NULL) {
             name[0] = 0;
         }
-        if (m.paddr + m.bytes < m.paddr ||
-            !handover_module(out,
-                             (struct boot_range){m.paddr, m.paddr + m.bytes},
-                             name, sizeof(name))) {
+        struct boot_range at = {m.paddr, m.paddr + m.bytes};
+        if (at.end < at.start ||
+            !handover_module(out, at, name, sizeof(name))) {
             return "a module is empty or wraps around";
         }
     }
@@ -79,21 +74,19 @@ static const char *modules(phys_read *read, const struct start_info *s,
 static const char *memory(phys_read *read, const struct start_info *s,
                           struct handover *out)
 {
-    const struct start_memory *list;
-
     if (s->version < 1 || s->memory_entries == 0) {
         return "the start information has no memory map; use QEMU 4 or later";
     }
     if (s->memory_entries > MEMORY_ENTRIES_MAX) {
         return "the memory map has an impossible size";
     }
-    list = read(s->memory_map, s->memory_entries * sizeof(*list));
+    const struct start_memory *list =
+        read(s->memory_map, s->memory_entries * sizeof(*list));
     if (list == NULL) {
         return "the memory map is not at a readable address";
     }
     for (uint32_t i = 0; i < s->memory_entries; i++) {
         struct start_memory m;
-
         memcpy(&m, list + i, sizeof(m));
         handover_memory(out, m.paddr, m.bytes, m.type == E820_RAM);
     }
@@ -104,19 +97,17 @@ const char *pvh_parse(phys_read *read, uint64_t start_info,
                       struct handover *out)
 {
     const void *p = read(start_info, sizeof(struct start_info));
-    struct start_info s;
-    const char *wrong;
-
     memset(out, 0, sizeof(*out));
     if (p == NULL) {
         return "the start information is not at a readable address";
     }
+    struct start_info s;
     memcpy(&s, p, sizeof(s));
     if (s.magic != MAGIC_PVH) {
         return "the start information has a wrong magic number";
     }
     out->rsdp = s.rsdp;
-    wrong = memory(read, &s, out);
+    const char *wrong = memory(read, &s, out);
     if (wrong == NULL) {
         wrong = modules(read, &s, out);
     }

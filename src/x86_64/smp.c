@@ -48,24 +48,21 @@ void ap_start(struct cpu *cpu)
 
 static bool start_one(struct cpu *cpu)
 {
-    uint64_t waited = 0;
-
     ap_stack = cpu->stack_top;
     __atomic_store_n(&ap_cpu, cpu, __ATOMIC_RELEASE);
     apic_send_init(cpu->apic_id);
     timer_wait_us(10);
     apic_send_startup(cpu->apic_id, TRAMPOLINE_PADDR >> 12);
-    while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
-        if (waited == START_WAIT_US) {
-            return false;
+    for (unsigned waited = 0; waited < START_WAIT_US; waited += 10) {
+        if (__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
+            return true;
         }
         if (waited == START_AGAIN_US) {
             apic_send_startup(cpu->apic_id, TRAMPOLINE_PADDR >> 12);
         }
         timer_wait_us(10);
-        waited += 10;
     }
-    return true;
+    return false;
 }
 
 void smp_start(void)
@@ -74,7 +71,6 @@ void smp_start(void)
            (size_t)(trampoline_end - trampoline));
     for (unsigned i = 1; i < cpus_known(); i++) {
         struct cpu *cpu = cpu_get(i);
-
         if (!mmu_stacks(cpu)) {
             log_line("processors: no memory for more than %u", i);
             break;
@@ -119,7 +115,6 @@ void arch_cpu_kick(unsigned cpu)
 void arch_idle(void)
 {
     struct cpu *self = cpu_self();
-
     self->idle = true;
     sti_hlt_cli();
     self->idle = false;
@@ -133,7 +128,6 @@ bool smp_stopping(void)
 void smp_stop_others(void)
 {
     static unsigned owner = ARCH_CPUS_MAX;
-
     if (__atomic_exchange_n(&stopping, true, __ATOMIC_SEQ_CST)) {
         /* Twice on one processor: the report itself failed; go on. */
         while (__atomic_load_n(&owner, __ATOMIC_ACQUIRE) != arch_cpu()) {

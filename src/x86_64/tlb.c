@@ -27,7 +27,6 @@ static void forget(uint32_t what)
 {
     if (what == FLUSH_ALL) {
         uint64_t cr4 = read_cr4();
-
         write_cr4(cr4 & ~CR4_PGE);
         write_cr4(cr4);
     } else if (what == FLUSH_USER) {
@@ -39,7 +38,6 @@ void mmu_flush_answer(void)
 {
     struct cpu *self = cpu_self();
     uint32_t what = __atomic_load_n(&self->flush, __ATOMIC_ACQUIRE);
-
     if (what != FLUSH_NONE) {
         forget(what);
         /* A stronger request may have come meanwhile; it stays. */
@@ -52,7 +50,6 @@ void mmu_flush_answer(void)
 static void ask(struct cpu *c, uint32_t what)
 {
     uint32_t old = __atomic_load_n(&c->flush, __ATOMIC_RELAXED);
-
     while (old < what &&
            !__atomic_compare_exchange_n(&c->flush, &old, what, true,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
@@ -64,11 +61,9 @@ static void flush_others(uint64_t root, uint32_t what)
 {
     struct cpu *self = cpu_self();
     uint64_t asked = 0;
-
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < cpus_known(); i++) {
         struct cpu *c = cpu_get(i);
-
         if (c != self && __atomic_load_n(&c->online, __ATOMIC_ACQUIRE) &&
             (root == ROOT_ANY ||
              __atomic_load_n(&c->root, __ATOMIC_ACQUIRE) == root)) {
@@ -78,7 +73,6 @@ static void flush_others(uint64_t root, uint32_t what)
     }
     for (; asked != 0; asked &= asked - 1) {
         struct cpu *c = cpu_get((unsigned)__builtin_ctzll(asked));
-
         while (__atomic_load_n(&c->flush, __ATOMIC_ACQUIRE) != FLUSH_NONE) {
             arch_pause();
         }
@@ -94,7 +88,6 @@ void arch_pause(void)
 void arch_tlb_flush(uint64_t root, uint64_t va, uint64_t pages)
 {
     uint64_t paddr = root << PAGE_SHIFT;
-
     if (cpu_self()->root == paddr) {
         if (pages > INVLPG_PAGES_MAX) {
             forget(FLUSH_USER);
@@ -117,7 +110,6 @@ void arch_aspace_load(uint64_t root)
 {
     uint64_t paddr = root == 0 ? mmu_root() : root << PAGE_SHIFT;
     struct cpu *self = cpu_self();
-
     if (self->root != paddr) {
         __atomic_store_n(&self->root, paddr, __ATOMIC_SEQ_CST);
         write_cr3(paddr);

@@ -38,7 +38,6 @@ void uart_init(void)
 static void put(char c)
 {
     static unsigned room;
-
     for (unsigned i = 0; room == 0; i++) {
         if ((inb(PORT + LSR) & LSR_EMPTY) != 0) {
             room = FIFO;
@@ -53,7 +52,6 @@ static void put(char c)
 void arch_console_write(const char *text, size_t len)
 {
     bool mine = false;
-
     if (!present) {
         return;
     }

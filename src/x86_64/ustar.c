@@ -23,7 +23,6 @@ enum {
 static bool octal(const uint8_t *p, unsigned len, uint64_t *out)
 {
     unsigned i = 0;
-
     *out = 0;
     for (; i < len && p[i] == ' '; i++) {
     }
@@ -43,29 +42,11 @@ static bool checksum_right(const uint8_t *block)
 {
     uint64_t want;
     uint32_t sum = 0;
-
     for (unsigned i = 0; i < BLOCK; i++) {
         bool own = i >= AT_CHECKSUM && i < AT_CHECKSUM + CHECKSUM_LEN;
-
         sum += own ? ' ' : block[i];
     }
     return octal(block + AT_CHECKSUM, CHECKSUM_LEN, &want) && want == sum;
-}
-
-static void last_word(const uint8_t *path, char *to, size_t size)
-{
-    size_t start = 0, end = 0;
-
-    for (; end < NAME_LEN && path[end] != 0; end++) {
-        if (path[end] == '/') {
-            start = end + 1;
-        }
-    }
-    if (end - start >= size) {
-        end = start + size - 1;
-    }
-    memset(to, 0, size);
-    memcpy(to, path + start, end - start);
 }
 
 int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
@@ -74,7 +55,6 @@ int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
     while (*at <= len && len - *at >= BLOCK) {
         const uint8_t *block = archive + *at;
         uint64_t bytes, rest = len - *at - BLOCK;
-
         if (block[AT_NAME] == 0) {
             return 0; /* the empty blocks at the end */
         }
@@ -84,7 +64,9 @@ int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
         }
         out->data = block + BLOCK;
         out->bytes = bytes;
-        last_word(block + AT_NAME, out->name, sizeof(out->name));
+        const char *path = (const char *)block + AT_NAME;
+        handover_name(out->name, sizeof(out->name), path,
+                      str_len_max(path, NAME_LEN));
         bytes = (bytes + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
         *at += BLOCK + (bytes < rest ? bytes : rest);
         if (block[AT_TYPE] == '0' || block[AT_TYPE] == 0) {

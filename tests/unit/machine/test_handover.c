@@ -278,7 +278,7 @@ START_TEST(test_layout_refuses)
     h.module[0].at = (struct boot_range){8 * MIB, 9 * MIB};
     ck_assert_ptr_null(handover_layout(&h, &kernel, &info));
     ck_assert(handover_module(&h, (struct boot_range){9 * MIB - 1, 10 * MIB},
-                              NULL, 0));
+                              "", 0));
     ck_assert_ptr_nonnull(handover_layout(&h, &kernel, &info));
     ck_assert(!handover_module(&h, (struct boot_range){9, 9}, "", 0));
     ck_assert(!handover_module(&h, (struct boot_range){9, 8}, "", 0));
