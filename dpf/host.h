@@ -84,7 +84,18 @@ int dpf_from_asm(const char *text, size_t len, struct dpf_code *out,
 int dpf_from_atoms(const char *text, size_t len, struct dpf_code *out,
                    struct dpf_error *err);
 
-/* Bytes in hexadecimal, eight an instruction; white space between bytes. */
+/*
+ * Bytes in hexadecimal, with white space or colons between them.
+ *
+ * out     room for len / 2 bytes
+ * *count  how many there are
+ *
+ * Returns 0 or -DPF_E_SYNTAX.
+ */
+int dpf_hex_bytes(const char *text, size_t len, uint8_t *out, size_t *count,
+                  struct dpf_error *err);
+
+/* The same, eight bytes an instruction. */
 int dpf_from_hex(const char *text, size_t len, struct dpf_code *out,
                  struct dpf_error *err);
 

@@ -15,35 +15,21 @@ struct job {
     char *hex;       /* the packet itself, or NULL */
 };
 
-static int nibble(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* --packet: hexadecimal, with or without blanks and colons. */
 static bool packet_from_hex(const char *text, uint8_t **out, size_t *len)
 {
-    uint8_t *bytes = malloc(strlen(text) / 2 + 1);
-    size_t n = 0;
-    for (const char *p = text; bytes != NULL && *p != '\0';) {
-        if (*p == ' ' || *p == ':') {
-            p++;
-        } else if (nibble(p[0]) >= 0 && nibble(p[1]) >= 0) {
-            bytes[n++] = (uint8_t)(nibble(p[0]) << 4 | nibble(p[1]));
-            p += 2;
-        } else {
-            cli_say("--packet:1:%zu: expected two hexadecimal digits",
-                    (size_t)(p - text) + 1);
-            free(bytes);
-            return false;
-        }
+    struct dpf_error err = {0};
+    size_t room = strlen(text);
+    *out = malloc(room / 2 + 1);
+    if (*out == NULL) {
+        cli_say("out of memory");
+        return false;
     }
-    *out = bytes;
-    *len = n;
-    return bytes != NULL;
+    if (dpf_hex_bytes(text, room, *out, len, &err) != 0) {
+        cli_say("--packet:1:%u: %s", err.position + 1, err.text);
+        return false;
+    }
+    return true;
 }
 
 static bool packet_from_capture(const struct job *j, uint8_t **out, size_t *len,

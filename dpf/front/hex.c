@@ -39,27 +39,35 @@ static int nibble(char c)
                                   : -1;
 }
 
+int dpf_hex_bytes(const char *text, size_t len, uint8_t *out, size_t *count,
+                  struct dpf_error *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len;) {
+        if (isspace((unsigned char)text[i]) || text[i] == ':') {
+            i++;
+        } else if (i + 1 < len && nibble(text[i]) >= 0 &&
+                   nibble(text[i + 1]) >= 0) {
+            out[n++] = (uint8_t)(nibble(text[i]) << 4 | nibble(text[i + 1]));
+            i += 2;
+        } else {
+            return front_fail(err, -DPF_E_SYNTAX, i,
+                              "expected two hexadecimal digits here");
+        }
+    }
+    *count = n;
+    return 0;
+}
+
 int dpf_from_hex(const char *text, size_t len, struct dpf_code *out,
                  struct dpf_error *err)
 {
     uint8_t *bytes = malloc(len / 2 + 1);
     size_t n = 0;
-    int result = 0;
     if (bytes == NULL) {
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
-    for (size_t i = 0; i < len && !result;) {
-        if (isspace((unsigned char)text[i])) {
-            i++;
-        } else if (i + 1 < len && nibble(text[i]) >= 0 &&
-                   nibble(text[i + 1]) >= 0) {
-            bytes[n++] = (uint8_t)(nibble(text[i]) << 4 | nibble(text[i + 1]));
-            i += 2;
-        } else {
-            result = front_fail(err, -DPF_E_SYNTAX, i,
-                                "expected two hexadecimal digits here");
-        }
-    }
+    int result = dpf_hex_bytes(text, len, bytes, &n, err);
     result = result ? result : dpf_from_raw(bytes, n, out, err);
     free(bytes);
     return result;

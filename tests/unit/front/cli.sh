@@ -89,6 +89,12 @@ check 'no conflict' 0 'no two' d conflicts 'ip' 'arp'
 add='b7 00 00 00 05 00 00 00 07 00 00 00 03 00 00 00 95 00 00 00 00 00 00 00'
 check 'plugin' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin '' --engine interp"
 check 'plugin native' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin --engine native"
+check 'plugin as the suite calls it' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin '' ''"
+check 'plugin, options in one word' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin '' '--engine interp --debug'"
+check 'plugin, program as option' 0 '^8$' d plugin --program "$add" --engine=interp
+check 'plugin, bad option' 2 "'--frob' is not" d plugin '' '--frob 1'
+check 'plugin, bad engine' 2 'none of interp' d plugin --engine jit
+check 'plugin, object' 0 '^0$' bash -c "od -An -v -tx1 '$object' | '$dpf' plugin '' --elf"
 load='71 10 02 00 00 00 00 00 95 00 00 00 00 00 00 00'
 check 'plugin memory' 0 '^3c$' bash -c "echo '$load' | '$dpf' plugin 'aa bb 3c'"
 check 'plugin outside' 1 'outside its memory' bash -c "echo '$load' | '$dpf' plugin 'aa'"
