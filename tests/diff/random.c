@@ -221,9 +221,6 @@ static struct dpf_insn random_alu(struct rng *r, uint8_t dst, uint8_t src)
         }
     } else {
         i.imm = (int32_t)(v & 3 ? (v >> 8) % 40 : v >> 32);
-        if (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) {
-            i.imm &= wide ? 63 : 31;
-        }
     }
     if (op == BPF_DIV || op == BPF_MOD) {
         i.off = (int16_t)rng_below(r, 2);

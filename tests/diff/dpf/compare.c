@@ -2,7 +2,6 @@
 /*
  * The comparison behind the differential test and the fuzzer.
  */
-#define _GNU_SOURCE
 #ifdef NDEBUG
 #error "tests need assertions"
 #endif
