@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer over every front end: the first byte chooses it. What is accepted
+ * libFuzzer over one front end, which --parser=NAME chooses. What is accepted
  * is verified; what the verifier accepts runs in both engines, which must
  * agree, on memory that the sanitizer guards; assembler text of it reads
  * back. So this also attacks the verifier with programs that parse.
@@ -12,40 +12,79 @@
 #include <stdlib.h>
 #include <string.h>
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 static struct dpf_mem mem;
 
-static int parse(uint8_t which, const uint8_t *data, size_t size,
-                 struct dpf_code *code)
+static int parse_object(const char *text, size_t size, struct dpf_code *code,
+                        struct dpf_error *err)
 {
-    const char *text = (const char *)data;
-    struct dpf_error err;
-    int result = -1;
-    switch (which % 7) {
-    case 0:
-        return dpf_from_asm(text, size, code, &err);
-    case 1:
-        return dpf_from_atoms(text, size, code, &err);
-    case 2:
-        return dpf_from_ddd(text, size, code, &err);
-    case 3:
-        return dpf_from_hex(text, size, code, &err);
-    case 4:
-        return dpf_from_raw(data, size, code, &err);
-    case 5:
-        return dpf_from_object(data, size, NULL, code, &err);
-    default:
-        if (memchr(data, 0, size) == NULL && size < 4096) {
-            /* no names: libpcap would ask the network for them */
-            char *copy = strndup(text, size);
-            if (strpbrk(copy, "ghijkmqvwxyzGHIJKMQVWXYZ_") == NULL) {
-                result = dpf_from_expr(copy, 1, 0, code, &err);
-            }
-            free(copy);
+    return dpf_from_object(text, size, NULL, code, err);
+}
+
+static int parse_raw(const char *text, size_t size, struct dpf_code *code,
+                     struct dpf_error *err)
+{
+    return dpf_from_raw(text, size, code, err);
+}
+
+/* No names of hosts: libpcap would ask the network for them. */
+static int parse_expr(const char *text, size_t size, struct dpf_code *code,
+                      struct dpf_error *err)
+{
+    static const char *const words[] = {
+        "ip",   "ip6",  "tcp",  "udp",  "icmp",  "arp",     "vlan",
+        "host", "net",  "port", "src",  "dst",   "and",     "or",
+        "not",  "less", "len",  "mpls", "ether", "greater", "portrange"};
+    char *copy = strndup(text, size), *next = copy;
+    bool known = memchr(text, 0, size) == NULL && size < 1024;
+    while (known && *(next += strcspn(next, LETTERS)) != '\0') {
+        size_t n = strspn(next, LETTERS "0123456789_-.");
+        bool found = false;
+        for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+            found |= strlen(words[i]) == n && !memcmp(words[i], next, n);
         }
-        return result;
+        known = found || strspn(next, "0123456789abcdefABCDEFx") >= n;
+        next += n;
     }
+    int result = known ? dpf_from_expr(copy, 1, 0, code, err) : -DPF_E_SYNTAX;
+    free(copy);
+    return result;
+}
+
+static int (*parse)(const char *text, size_t size, struct dpf_code *code,
+                    struct dpf_error *err);
+
+/* libFuzzer passes over options that begin with two dashes. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const struct {
+        const char *name;
+        int (*parse)(const char *, size_t, struct dpf_code *,
+                     struct dpf_error *);
+    } parsers[] = {
+        {"asm", dpf_from_asm}, {"atoms", dpf_from_atoms},
+        {"ddd", dpf_from_ddd}, {"expr", parse_expr},
+        {"hex", dpf_from_hex}, {"object", parse_object},
+        {"raw", parse_raw},
+    };
+    for (int i = 1; i < *argc; i++) {
+        for (size_t k = 0; k < sizeof(parsers) / sizeof(*parsers); k++) {
+            if (strncmp((*argv)[i], "--parser=", 9) == 0 &&
+                strcmp((*argv)[i] + 9, parsers[k].name) == 0) {
+                parse = parsers[k].parse;
+            }
+        }
+    }
+    if (parse == NULL || dpf_host_mem_init(&mem) != 0) {
+        fprintf(stderr, "fuzz_front: pass --parser=asm, atoms, ddd, expr, "
+                        "hex, object or raw\n");
+        exit(2);
+    }
+    return 0;
 }
 
 static void read_back(const struct dpf_code *code)
@@ -85,11 +124,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dpf_code code = {0};
     struct dpf_program *p = NULL;
-    struct dpf_error err;
-    if (mem.alloc == NULL && dpf_host_mem_init(&mem) != 0) {
-        abort();
-    }
-    if (size < 1 || parse(data[0], data + 1, size - 1, &code) != 0) {
+    struct dpf_error err = {0};
+    if (parse((const char *)data, size, &code, &err) != 0) {
+        /* A refusal says why, about a place in the input; parse_expr's own
+         * says nothing. */
+        if (err.position > size + 1) {
+            abort();
+        }
         return 0;
     }
     if (code.count < 2000) {
@@ -97,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (dpf_program_create(&mem, DPF_FILTER, code.insns, code.count,
                            DPF_COMPILE, &p, &err) == 0) {
-        run(p, data + 1, size - 1);
+        run(p, data, size);
         dpf_program_destroy(p);
     }
     dpf_code_finish(&code);
