@@ -6,10 +6,11 @@
  *   index            site_entry slots; the hash of a path chooses one block,
  *                    and that block alone decides
  *   extents          one per representation (a document in one encoding):
- *                      record | header texts | prefix sums | pad | body
+ *                      record | texts | prefix sums | pad | full | body
  *                    The record and the texts lie in the extent's first
  *                    block, so that one read answers GET of a small document,
- *                    HEAD and 304. The body starts on a granule.
+ *                    HEAD and 304. The body starts on a granule; the head of
+ *                    200 ends there if it can, so that one piece holds both.
  *   manifest         text, one line for each representation
  *
  * All numbers are little endian. Reserved fields and padding are zero. The
@@ -21,7 +22,7 @@
 #include <stdint.h>
 
 #define SITE_MAGIC "PAVSITE\n"
-#define SITE_VERSION 1u
+#define SITE_VERSION 2u
 #define SITE_BLOCK 4096u
 #define SITE_GRANULE 512u
 #define SITE_RECORD_MAGIC 0x64636572u /* "recd" */

@@ -150,7 +150,7 @@ bool site_record_ok(const struct site_record *r, const struct site_super *s,
     }
     uint64_t extent = (uint64_t)r->blocks * SITE_BLOCK;
     uint64_t sums_end = r->sums_off + 2 * site_sums_count(r->body_len);
-    uint32_t texts = r->sums_off < SITE_BLOCK ? r->sums_off : SITE_BLOCK;
+    uint32_t texts = r->body_off < SITE_BLOCK ? r->body_off : SITE_BLOCK;
     return r->sums_off % 2 == 0 && r->body_off % SITE_GRANULE == 0 &&
            sums_end <= r->body_off && r->body_off <= extent &&
            r->body_len <= extent - r->body_off && text_ok(&r->full, texts) &&

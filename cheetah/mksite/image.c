@@ -83,14 +83,14 @@ static void write_extent(const struct image *im, const struct site *s,
                          const struct place *p)
 {
     struct rep *r = &p->doc->rep[p->encoding];
-    uint8_t first[SITE_BLOCK] = {0};
+    uint8_t first[SITE_BLOCK];
     struct site_record rec;
-    uint32_t sums_off = (uint32_t)texts_write(p->doc, p->encoding, first);
+    texts_write(p->doc, p->encoding, first);
     memcpy(&rec, first, sizeof(rec));
     uint8_t *meta = must_alloc(NULL, rec.body_off);
     memset(meta, 0, rec.body_off);
-    memcpy(meta, first, sums_off);
-    struct sums sums = {.prefix = (uint16_t *)(void *)(meta + sums_off),
+    memcpy(meta, first, rec.body_off < SITE_BLOCK ? rec.body_off : SITE_BLOCK);
+    struct sums sums = {.prefix = (uint16_t *)(void *)(meta + rec.sums_off),
                         .count = 1};
     uint64_t start = (uint64_t)r->block * SITE_BLOCK;
     bool from_file = p->encoding == SITE_IDENTITY && p->doc->source != NULL;

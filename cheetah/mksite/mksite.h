@@ -118,8 +118,9 @@ struct place {
 };
 struct place *group_order(struct site *s, size_t *count);
 
-/* texts.c: write record and texts of one representation; bytes written. */
-size_t texts_write(const struct doc *d, enum site_encoding e, uint8_t *out);
+/* texts.c: record and texts of one representation, an extent's first block
+   but for prefix sums and body. */
+void texts_write(const struct doc *d, enum site_encoding e, uint8_t *out);
 
 /* layout.c: give every extent its blocks and build the index. */
 struct layout {

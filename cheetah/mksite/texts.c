@@ -104,7 +104,32 @@ static uint64_t etag_of(const uint8_t sha256[32])
     return v;
 }
 
-size_t texts_write(const struct doc *d, enum site_encoding e, uint8_t *out)
+/*
+ * Where texts and tables lie. `full` ends where the body begins if that is
+ * in the first block, so that the device reads both as one piece; prefix sums
+ * are in front of it. Else `full` follows the other texts, and the sums it.
+ */
+static void place(struct page *p, const struct doc *d, struct site_record *r)
+{
+    char *others_end = p->at;
+    uint64_t sums = 2 * site_sums_count(r->body_len);
+    put_full(p, d, r);
+    uint64_t at = (uint64_t)(p->at - p->start) + 1 + sums; /* 1: to be even */
+    uint64_t body = (at + SITE_GRANULE - 1) / SITE_GRANULE * SITE_GRANULE;
+    r->body_off = (uint32_t)body;
+    if (body >= SITE_BLOCK) {
+        r->sums_off = (uint32_t)(p->at - p->start + 1) & ~1u;
+        return;
+    }
+    uint16_t off = (uint16_t)(body - r->full.len);
+    memmove(p->start + off, others_end, r->full.len);
+    memset(others_end, 0, (size_t)(p->start + off - others_end));
+    r->sums_off = (uint32_t)(r->full.off + 1u) & ~1u;
+    r->type_off = (uint16_t)(r->type_off + off - r->full.off);
+    r->full.off = off;
+}
+
+void texts_write(const struct doc *d, enum site_encoding e, uint8_t *out)
 {
     const struct rep *rep = &d->rep[e];
     struct site_record r = {
@@ -118,6 +143,7 @@ size_t texts_write(const struct doc *d, enum site_encoding e, uint8_t *out)
         .group = rep->group,
     };
     memcpy(r.body_sha256, rep->sha256, sizeof(r.body_sha256));
+    memset(out, 0, SITE_BLOCK);
     char *start = (char *)out;
     struct page p = {start + sizeof(r), start, start + SITE_TEXTS_MAX};
 
@@ -128,18 +154,10 @@ size_t texts_write(const struct doc *d, enum site_encoding e, uint8_t *out)
     begin(&p, &r.same, "304 Not Modified");
     validators(&p, d, &r);
     finish(&p, &r.same);
-    put_full(&p, d, &r);
+    place(&p, d, &r);
     if (p.end - p.at < 256) {
         die(d->path, "its response head does not fit a block; the path is "
                      "too long");
     }
-    while ((p.at - p.start) % 2 != 0) {
-        *p.at++ = 0;
-    }
-    r.sums_off = (uint32_t)(p.at - p.start);
-    uint64_t sums_end = r.sums_off + 2 * site_sums_count(rep->len);
-    r.body_off =
-        (uint32_t)((sums_end + SITE_GRANULE - 1) / SITE_GRANULE * SITE_GRANULE);
     memcpy(out, &r, sizeof(r));
-    return r.sums_off;
 }

@@ -135,7 +135,7 @@ END_TEST
 
 static struct site_record good_record(void)
 {
-    struct site_text t = {.off = 200, .len = 100, .lead = 54};
+    struct site_text t = {.off = 412, .len = 100, .lead = 54};
     return (struct site_record){.magic = SITE_RECORD_MAGIC,
                                 .status = 200,
                                 .encoding = SITE_IDENTITY,
@@ -146,7 +146,7 @@ static struct site_record good_record(void)
                                 .full = t,
                                 .part = t,
                                 .same = t,
-                                .type_off = 210,
+                                .type_off = 422,
                                 .type_len = 10};
 }
 
@@ -179,7 +179,7 @@ START_TEST(record_bounds)
     REFUSED(r.full.len = 101);
     REFUSED(r.part.lead = 101);
     REFUSED(r.same.off = UINT16_MAX);
-    REFUSED(r.type_off = 199);
+    REFUSED(r.type_off = 411);
     REFUSED(r.type_len = 91);
     REFUSED(r.type_len = UINT16_MAX);
 #undef REFUSED
