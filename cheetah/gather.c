@@ -115,7 +115,8 @@ static bool add(struct gathering *w, uint64_t paddr, const void *va,
     if (g->count == NET_PIECES_MAX || w->f->count == NET_PIECES_MAX) {
         return false;
     }
-    g->piece[g->count++] = (struct net_piece){paddr, va, len};
+    g->piece[g->count++] =
+        (struct net_piece){.paddr = paddr, .va = va, .len = len};
     return true;
 }
 
@@ -144,6 +145,7 @@ static uint32_t from_text(struct gathering *w, struct response *r,
     if (!add(w, paddr, va, len)) {
         return 0;
     }
+    w->g->piece[w->g->count - 1].copy = s->kind == SPAN_LEAD;
     flight_own(w->f, w->c, r);
     took(w, len, w->summed ? site_sum(va, len, 0) : 0);
     return len;

@@ -75,6 +75,8 @@ struct net_piece {
     const void *va; /* the same bytes for software sums; may be NULL when the
                        link sums (NET_CAP_CSUM) or the user knows the sum */
     uint32_t len;
+    bool copy; /* the link may copy them instead: va is set, and they are
+                  few and stand still like the rest */
 };
 
 /*

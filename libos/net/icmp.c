@@ -33,7 +33,8 @@ static void echo(struct net_stack *s, const struct ip_packet *p)
             return;
         }
         __builtin_memcpy(b->data, p->l4 + head, rest);
-        f.piece[0] = (struct net_piece){b->paddr, b->data, rest};
+        f.piece[0] =
+            (struct net_piece){.paddr = b->paddr, .va = b->data, .len = rest};
         f.count = 1;
         f.pin = &b->pin;
         b->pin.in_flight++; /* ours, so that it outlives a refusal */

@@ -209,25 +209,47 @@ static uint16_t slot_flags(const struct net_frame *f)
     return flags;
 }
 
+/*
+ * The frame's first pieces, if they may be copied and fit behind its headers:
+ * so few bytes the kernel copies faster than a device looks up where they
+ * are. Not of what is segmented: there the header's length says where data
+ * begin. Returns how many pieces went.
+ */
+static uint32_t put_beside(struct net_tx_slot *s, const struct net_frame *f)
+{
+    uint32_t n = 0, at = f->hdr_len;
+
+    while (f->gso == NET_GSO_NONE && n < f->count && f->piece[n].copy &&
+           f->piece[n].len <= sizeof(s->header) - at) {
+        memcpy(s->header + at, f->piece[n].va, f->piece[n].len);
+        at += f->piece[n].len;
+        n++;
+    }
+    s->header_len = (uint16_t)at;
+    return n;
+}
+
 int tx_ring_put(struct tx_ring *r, const struct net_frame *f)
 {
     uint32_t i = r->next & (r->slots - 1);
     struct net_tx_slot *s = &r->slot[i];
+    uint32_t first;
 
     if (r->next - r->tail == r->slots && tx_ring_reap(r) == 0) {
         return -NET_E_AGAIN;
     }
-    s->header_len = f->hdr_len;
-    s->pieces = f->count;
+    memcpy(s->header, f->hdr, f->hdr_len);
+    first = put_beside(s, f);
+    s->pieces = (uint16_t)(f->count - first);
     s->flags = slot_flags(f);
     s->csum_start = f->csum_start;
     s->csum_offset = f->csum_offset;
     s->gso_size = f->gso_size;
-    memcpy(s->header, f->hdr, f->hdr_len);
-    for (uint32_t p = 0; p < f->count; p++) {
-        s->piece[p].paddr = f->piece[p].paddr;
-        s->piece[p].len = f->piece[p].len;
-        s->piece[p].reserved = 0;
+    for (uint32_t p = first; p < f->count; p++) {
+        struct net_tx_piece *to = &s->piece[p - first];
+
+        *to = (struct net_tx_piece){.paddr = f->piece[p].paddr,
+                                    .len = f->piece[p].len};
     }
     r->pin[i] = f->pin;
     owner_set(&s->owner, NET_OWNER_KERNEL);

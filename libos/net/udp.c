@@ -198,7 +198,8 @@ int udp_send_copy(struct udp_port *p, const struct net_endpoint *to,
         return -NET_E_MEM;
     }
     __builtin_memcpy(b->data, data, len);
-    f.piece[0] = (struct net_piece){b->paddr, b->data, len};
+    f.piece[0] =
+        (struct net_piece){.paddr = b->paddr, .va = b->data, .len = len};
     f.count = 1;
     f.body_len = len;
     f.pin = &b->pin;

@@ -64,6 +64,7 @@ struct header {
     uint16_t buffers;
 };
 _Static_assert(sizeof(struct header) == 12, "virtio 1.1 s5.1.6");
+_Static_assert(sizeof(struct header) <= NETDEV_HEADROOM, "room for it");
 
 enum { HEADER_NEEDS_CSUM = 1, HEADER_DATA_VALID = 2 };
 enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4 };
@@ -74,8 +75,6 @@ struct pair {
     struct virtq rx, tx;
     uint8_t *rx_buffer; /* RX_BUFFER bytes for each head */
     uint64_t rx_paddr;
-    struct header *tx_header; /* for each head */
-    uint64_t tx_paddr;
     uint32_t tx_token[VIRTQ_SIZE_MAX];
     bool interrupts; /* on, so that completions must raise one in the end */
 };
@@ -147,13 +146,15 @@ static struct header make_header(const struct netdev_tx *tx)
     return h;
 }
 
+/* The device's header and the frame's are one piece: s2.6.4 (any layout). */
 static int transmit(struct netdev *dev, unsigned queue,
                     const struct netdev_tx *tx)
 {
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
     struct virtq *q = &p->tx;
-    uint16_t head;
+    uint8_t *start = tx->header - sizeof(struct header);
+    const struct header h = make_header(tx);
 
     if (!virtq_start(q, tx->pieces + 1u)) {
         (void)collect_sent(p);
@@ -161,11 +162,10 @@ static int transmit(struct netdev *dev, unsigned queue,
             return -E_AGAIN;
         }
     }
-    head = q->head;
-    p->tx_header[head] = make_header(tx);
-    p->tx_token[head] = tx->token;
-    virtq_piece(q, p->tx_paddr + head * sizeof(struct header),
-                sizeof(struct header), false);
+    memcpy(start, &h, sizeof(h));
+    p->tx_token[q->head] = tx->token;
+    virtq_piece(q, arch_ptr_paddr(start), (uint32_t)sizeof(h) + tx->header_len,
+                false);
     for (unsigned i = 0; i < tx->pieces; i++) {
         virtq_piece(q, tx->piece[i].paddr, tx->piece[i].len, false);
     }
@@ -286,9 +286,7 @@ static bool pair_init(struct virtio_net *net, unsigned index)
         return false;
     }
     p->rx_buffer = virtio_memory(p->rx.size * RX_BUFFER, &p->rx_paddr);
-    p->tx_header =
-        virtio_memory(p->tx.size * sizeof(struct header), &p->tx_paddr);
-    if (p->rx_buffer == NULL || p->tx_header == NULL) {
+    if (p->rx_buffer == NULL) {
         return false;
     }
     for (unsigned i = 0; i < p->rx.size; i++) {

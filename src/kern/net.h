@@ -48,6 +48,7 @@ struct net_ring {
 
 /* A frame that the device has: its header and what is pinned for it. */
 struct net_sent {
+    uint8_t headroom[NETDEV_HEADROOM]; /* the driver's */
     uint8_t header[NET_TX_HEADER_MAX]; /* what was checked is what is sent */
     struct net_tx_piece piece[NET_TX_PIECES_MAX];
     uint8_t pieces, ring;
@@ -55,7 +56,8 @@ struct net_sent {
     uint32_t generation; /* the ring's when it was sent */
     uint32_t slot;
 };
-_Static_assert(sizeof(struct net_sent) == 256, "packed in frames");
+_Static_assert(__builtin_offsetof(struct net_sent, header) == NETDEV_HEADROOM,
+               "in front of it");
 
 struct net_counts {
     uint64_t rx_packets, rx_bytes, rx_unowned, rx_dropped;

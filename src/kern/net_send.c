@@ -51,9 +51,10 @@ static bool offload_ok(const struct net *n, const struct taken *t)
             (uint32_t)t->csum_start + t->csum_offset + 2u <= t->header_len);
 }
 
-/* Copy and check the shape of what the slot holds. False: refuse it. */
+/* Copy and check the shape of what the slot holds, and count its bytes.
+   False: refuse it. */
 static bool take_slot(const struct net *n, const struct net_tx_slot *s,
-                      struct taken *t, struct net_sent *to)
+                      struct taken *t, struct net_sent *to, uint64_t *total)
 {
     memcpy(t, s, sizeof(*t));
     if (t->header_len < ETHERNET_HEADER || t->header_len > NET_TX_HEADER_MAX ||
@@ -69,6 +70,7 @@ static bool take_slot(const struct net *n, const struct net_tx_slot *s,
         }
         bytes += to->piece[i].len;
     }
+    *total = bytes;
     return bytes <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
 }
 
@@ -99,28 +101,18 @@ static bool pin(struct net_ring *r, const struct net_sent *s, uint32_t pieces)
 static int hand_over(struct net *n, struct net_queue *q, struct net_ring *r,
                      const struct taken *t, struct net_sent *s)
 {
-    struct netdev_tx tx;
-    tx.pieces = (uint16_t)(t->pieces + 1);
-    tx.header_len = t->header_len;
-    tx.flags = t->flags;
-    tx.csum_start = t->csum_start;
-    tx.csum_offset = t->csum_offset;
-    tx.gso_size = t->gso_size;
-    tx.token = (uint32_t)(s - q->sent);
-    tx.piece[0] =
-        (struct netdev_piece){arch_ptr_paddr(s->header), t->header_len};
-    uint64_t bytes = t->header_len;
-    for (uint32_t i = 0; i < t->pieces; i++) {
-        tx.piece[i + 1] =
-            (struct netdev_piece){s->piece[i].paddr, s->piece[i].len};
-        bytes += s->piece[i].len;
-    }
-    int sent = n->dev->ops->transmit(n->dev, r->queue, &tx);
-    if (sent == 0) {
-        q->count.tx_packets++;
-        q->count.tx_bytes += bytes;
-    }
-    return sent;
+    const struct netdev_tx tx = {
+        .header = s->header,
+        .piece = s->piece,
+        .pieces = t->pieces,
+        .header_len = t->header_len,
+        .flags = t->flags,
+        .csum_start = t->csum_start,
+        .csum_offset = t->csum_offset,
+        .gso_size = t->gso_size,
+        .token = (uint32_t)(s - q->sent),
+    };
+    return n->dev->ops->transmit(n->dev, r->queue, &tx);
 }
 
 static void give_back(struct net_ring *r, uint32_t slot, uint32_t owner)
@@ -143,10 +135,12 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
     }
     struct net_sent *s = &q->sent[q->free_sent];
     struct taken t;
-    bool ok = take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s) &&
-              (r->filter == NULL ||
-               dpf_filter_run(r->filter, s->header, t.header_len) != 0) &&
-              pin(r, s, t.pieces);
+    uint64_t bytes;
+    bool ok =
+        take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s, &bytes) &&
+        (r->filter == NULL ||
+         dpf_filter_run(r->filter, s->header, t.header_len) != 0) &&
+        pin(r, s, t.pieces);
     if (!ok) {
         r->head->dropped = ++r->dropped;
         q->count.tx_refused++;
@@ -168,6 +162,8 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         unpin(s, t.pieces);
         return false;
     }
+    q->count.tx_packets++;
+    q->count.tx_bytes += bytes;
     return true;
 }
 

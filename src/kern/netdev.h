@@ -12,19 +12,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NETDEV_PIECES_MAX 18u /* header included */
+/* Bytes in front of a header that the driver may write its own into. */
+#define NETDEV_HEADROOM 16u
 
-struct netdev_piece {
-    uint64_t paddr;
-    uint32_t len; /* bytes */
-};
+struct net_tx_piece;
 
-/* A frame to send. piece[0] is the kernel's copy of the header. */
+/* A frame to send: the kernel's copy of its headers, then pieces in place. */
 struct netdev_tx {
-    struct netdev_piece piece[NETDEV_PIECES_MAX];
-    uint16_t pieces;
-    uint16_t header_len; /* bytes of all headers, for segmentation */
-    uint16_t flags;      /* NET_TX_* of abi/net.h */
+    uint8_t *header;                  /* header_len bytes, headroom in front */
+    const struct net_tx_piece *piece; /* of abi/net.h */
+    uint16_t pieces;                  /* at most NET_TX_PIECES_MAX */
+    uint16_t header_len;
+    uint16_t flags; /* NET_TX_* of abi/net.h */
     uint16_t csum_start, csum_offset, gso_size;
     uint32_t token; /* handed to net_transmitted */
 };

@@ -98,8 +98,10 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
 
     need(len > 0 && offset + len <= c->limit && offset >= c->una_off);
     len = len < STREAM ? len : STREAM;
-    g->piece[0] = (struct net_piece){0, stream + at, len / 2};
-    g->piece[1] = (struct net_piece){0, stream + at + len / 2, len - len / 2};
+    g->piece[0] =
+        (struct net_piece){.paddr = 0, .va = stream + at, .len = len / 2};
+    g->piece[1] = (struct net_piece){
+        .paddr = 0, .va = stream + at + len / 2, .len = len - len / 2};
     g->count = 2;
     g->pin = &pin;
     return u->absent ? 0 : len;

@@ -105,19 +105,19 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
     const uint8_t *in = frame;
-    struct netdev_tx tx = {.pieces = 1};
+    struct netdev_tx tx = {.header_len = (uint16_t)len};
 
     (void)flags;
-    if (free_count == 0 || len > BUFFER_LEN || len < ETH_TYPE_AT) {
+    if (free_count == 0 || len > BUFFER_LEN - NETDEV_HEADROOM ||
+        len < ETH_TYPE_AT) {
         return;
     }
     tx.token = free_list[free_count - 1];
-    uint8_t *out = buffers + (size_t)tx.token * BUFFER_LEN;
+    uint8_t *out = buffers + (size_t)tx.token * BUFFER_LEN + NETDEV_HEADROOM;
     memcpy(out, in + ETH_ADDR_LEN, ETH_ADDR_LEN);
     memcpy(out + ETH_ADDR_LEN, dev->mac, ETH_ADDR_LEN);
     memcpy(out + ETH_TYPE_AT, in + ETH_TYPE_AT, len - ETH_TYPE_AT);
-    tx.piece[0].paddr = arch_ptr_paddr(out);
-    tx.piece[0].len = (uint32_t)len;
+    tx.header = out;
     if (dev->ops->transmit(dev, queue, &tx) == 0) {
         free_count--;
     }

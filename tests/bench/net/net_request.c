@@ -60,8 +60,9 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
 {
     (void)c;
     need(offset % RESPONSE == 0 && len == RESPONSE, "not one whole response");
-    g->piece[0] = (struct net_piece){0, body, 200};
-    g->piece[1] = (struct net_piece){0, body + 200, len - 200};
+    g->piece[0] = (struct net_piece){.paddr = 0, .va = body, .len = 200};
+    g->piece[1] =
+        (struct net_piece){.paddr = 0, .va = body + 200, .len = len - 200};
     g->count = 2;
     g->sum = body_sum;
     g->sum_known = true;

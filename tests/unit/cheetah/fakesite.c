@@ -273,7 +273,8 @@ static uint32_t k_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
 {
     const char *p = client_of(c)->request + offset;
     g->count = 1;
-    g->piece[0] = (struct net_piece){(uint64_t)(uintptr_t)p, p, len};
+    g->piece[0] = (struct net_piece){
+        .paddr = (uint64_t)(uintptr_t)p, .va = p, .len = len};
     return len;
 }
 

@@ -293,7 +293,7 @@ static struct service *service_of(struct tcp_conn *c)
 static uint32_t one_piece(struct tcp_gather *g, const uint8_t *p, uint32_t len,
                           struct net_pin *pin)
 {
-    g->piece[0] = (struct net_piece){0, p, len};
+    g->piece[0] = (struct net_piece){.paddr = 0, .va = p, .len = len};
     g->count = 1;
     g->pin = pin;
     return len;

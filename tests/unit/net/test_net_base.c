@@ -305,7 +305,8 @@ START_TEST(arp_holds_frames_and_gives_up)
     struct net_endpoint to = {net_v4(10, 0, 0, 2), 9};
     static uint8_t block[100];
     struct net_pin pin = {0};
-    struct net_piece piece = {(uint64_t)(uintptr_t)block, block, 100};
+    struct net_piece piece = {
+        .paddr = (uint64_t)(uintptr_t)block, .va = block, .len = 100};
     uint8_t f[60];
 
     ck_assert_int_eq(udp_bind(host.stack, &p), 0);

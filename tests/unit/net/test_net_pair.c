@@ -100,7 +100,8 @@ static uint32_t gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
                          : 1 + fake_below(e->n, max - n);
         const uint8_t *p = &pattern[e->side][at + n];
 
-        g->piece[g->count++] = (struct net_piece){(uint64_t)(uintptr_t)p, p, k};
+        g->piece[g->count++] = (struct net_piece){
+            .paddr = (uint64_t)(uintptr_t)p, .va = p, .len = k};
         n += k;
     }
     g->pin = &e->pin;

@@ -301,7 +301,8 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
         const uint8_t *p = &stream[offset + at];
         uint32_t n = g->count < 6 && len - at > 33 ? 33 : len - at;
 
-        g->piece[g->count++] = (struct net_piece){(uint64_t)(uintptr_t)p, p, n};
+        g->piece[g->count++] = (struct net_piece){
+            .paddr = (uint64_t)(uintptr_t)p, .va = p, .len = n};
         at += n;
     }
     return len;
