@@ -115,8 +115,6 @@ const char *http_reason(unsigned status)
         return "406 Not Acceptable";
     case 408:
         return "408 Request Timeout";
-    case 411:
-        return "411 Length Required";
     case 412:
         return "412 Precondition Failed";
     case 413:

@@ -32,13 +32,18 @@ void conn_todo(struct conn *c)
 /* ----------------------------------------------------------------- deadlines
  */
 
+static bool in_body(const struct conn *c)
+{
+    return c->skip != 0 || c->chunks.place != 0;
+}
+
 static enum watch watch_of(const struct conn *c)
 {
-    return c->count != 0             ? WATCH_SEND
-           : c->phase != PHASE_READ  ? WATCH_DISK
-           : c->closing              ? WATCH_LINGER
-           : c->carry_len || c->skip ? WATCH_HEAD
-                                     : WATCH_IDLE;
+    return c->count != 0                ? WATCH_SEND
+           : c->phase != PHASE_READ     ? WATCH_DISK
+           : c->closing                 ? WATCH_LINGER
+           : c->carry_len || in_body(c) ? WATCH_HEAD
+                                        : WATCH_IDLE;
 }
 
 /* Begin a new wait: `again` also when it is for the same thing. */
@@ -179,15 +184,30 @@ static bool can_read(const struct conn *c)
     return c->phase == PHASE_READ && !c->closing && slot_free(c);
 }
 
+/* Read past the body of the request before; how many bytes of it. */
+static uint32_t skip_body(struct conn *c, const uint8_t *p, uint32_t len)
+{
+    if (c->skip != 0) {
+        uint32_t n = c->skip < len ? (uint32_t)c->skip : len;
+        c->skip -= n;
+        return n;
+    }
+    int n = http_chunks_skip(&c->chunks, p, len);
+    if (n < 0) {
+        /* Its request has been answered: where the next begins is unknown. */
+        finish(c);
+        return len;
+    }
+    return (uint32_t)n;
+}
+
 /* Read requests from [p, p + len); how much of it is done with. */
 static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
 {
     uint32_t used = 0;
     while (used < len && can_read(c)) {
-        if (c->skip != 0) {
-            uint32_t n = c->skip < len - used ? (uint32_t)c->skip : len - used;
-            c->skip -= n;
-            used += n;
+        if (in_body(c)) {
+            used += skip_body(c, p + used, len - used);
             continue;
         }
         int n = http_parse(p + used, len - used, c->server->now_unix, &c->req);
@@ -204,6 +224,9 @@ static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
         }
         used += (uint32_t)n;
         c->skip = c->req.body_len;
+        if (c->req.chunked) {
+            http_chunks_begin(&c->chunks);
+        }
         lookup_start(c);
     }
     return c->closing ? len : used;
@@ -246,7 +269,7 @@ static uint32_t carry_add(struct conn *c, const uint8_t *p, uint32_t len)
         c->carry_len += len;
         s->stats.request_bytes_kept += len;
         /* Less than a line more cannot complete a head. */
-        if (c->carry_len == CARRY_MAX || c->skip != 0 || has_newline(p, len)) {
+        if (c->carry_len == CARRY_MAX || in_body(c) || has_newline(p, len)) {
             c->stale = false;
         }
     }

@@ -251,9 +251,35 @@ static int content_length(struct parser *s, const uint8_t *v, size_t len)
     return 1;
 }
 
+/* uri-host [ ":" port ], RFC 3986 section 3.2.2. Only an IPv6 address, \
+in brackets, has colons or brackets inside. */
+static bool is_authority(const uint8_t *p, const uint8_t *end)
+{
+    if (p < end && *p == '[') {
+        do {
+            p++;
+        } while (p < end && (CLASS[*p] & HOST) != 0 && *p != '[' && *p != ']');
+        if (p == end || *p != ']') {
+            return false;
+        }
+        p++;
+    } else {
+        while (p < end && (CLASS[*p] & HOST) != 0 && *p != ':' && *p != '[' &&
+               *p != ']') {
+            p++;
+        }
+    }
+    if (p < end && *p == ':') {
+        do {
+            p++;
+        } while (p < end && *p >= '0' && *p <= '9');
+    }
+    return p == end;
+}
+
 static int host(struct parser *s, const uint8_t *v, size_t len)
 {
-    return ++s->hosts == 1 && span(v, v + len, HOST) == v + len ? 1 : -400;
+    return ++s->hosts == 1 && is_authority(v, v + len) ? 1 : -400;
 }
 
 static void connection(struct parser *s, const uint8_t *v, size_t len)
@@ -380,10 +406,10 @@ static int judge(struct parser *s)
     if (s->hosts == 0 && !r->http10) {
         return -400;
     }
-    if (s->have_encoding) {
-        /* We read past bodies by their length alone. */
-        return s->chunked ? -411 : -501;
+    if (s->have_encoding && !s->chunked) {
+        return -501;
     }
+    r->chunked = s->chunked;
     if (r->body_len > HTTP_BODY_MAX) {
         return -413;
     }
@@ -391,7 +417,7 @@ static int judge(struct parser *s)
         r->refuse = 417;
     }
     r->keep_alive = !s->close && (!r->http10 || s->keep_alive);
-    if (r->expect && r->body_len != 0) {
+    if (r->expect && (r->body_len != 0 || r->chunked)) {
         /* No 100 is sent, so whether the body comes is the client's choice. */
         r->keep_alive = false;
     }

@@ -44,6 +44,7 @@ struct http_request {
     bool keep_alive; /* what the client wants, after version and Connection */
     bool star;       /* OPTIONS * */
     bool expect;     /* waits for 100 (Continue) */
+    bool chunked;    /* a chunked body follows the head */
     uint16_t refuse; /* not 0: a sound request, to be answered by this error */
     uint16_t path_len;
     const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
@@ -98,6 +99,23 @@ bool http_path_plain(const uint8_t *path, size_t len);
  */
 int http_choose(const struct http_request *r,
                 const uint32_t block[SITE_ENCODINGS]);
+
+/* Where we are in a chunked request body. */
+struct http_chunks {
+    uint8_t place;  /* 0: in none */
+    uint32_t left;  /* bytes of this chunk's data to come */
+    uint32_t data;  /* bytes of data so far, at most HTTP_BODY_MAX */
+    uint32_t extra; /* other bytes so far, at most HTTP_HEAD_MAX */
+};
+
+void http_chunks_begin(struct http_chunks *k);
+
+/*
+ * Read past as much of a body as lies in [p, p + len). Returns the bytes done
+ * with (all of them unless k->place became 0), -400, or -413 or -431 for one
+ * that is too long: the connection cannot be used further.
+ */
+int http_chunks_skip(struct http_chunks *k, const uint8_t *p, size_t len);
 
 /* What to answer about a representation. */
 struct http_answer {

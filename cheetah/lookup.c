@@ -19,6 +19,17 @@ static void give_up(struct conn *c, unsigned status)
     response_error(c, status);
 }
 
+/* The image contradicts itself: nothing of it may be believed here. */
+static void damaged(struct conn *c, uint32_t block)
+{
+    struct server *s = c->server;
+    s->stats.damaged++;
+    if (s->damaged != NULL) {
+        s->damaged(s, block);
+    }
+    give_up(c, 500);
+}
+
 static bool inside_site(const struct site_super *s, uint32_t block)
 {
     return block >= s->index_block + s->index_blocks &&
@@ -47,8 +58,7 @@ static bool probe_index(struct conn *c)
     }
     c->extent = e->block[encoding];
     if (!inside_site(&s->site, c->extent)) {
-        s->stats.damaged++;
-        give_up(c, 500);
+        damaged(c, block);
         return true;
     }
     c->phase = PHASE_RECORD;
@@ -68,8 +78,7 @@ static bool read_record(struct conn *c)
     }
     const struct site_record *rec = (const void *)b->va;
     if (!site_record_ok(rec, &s->site, c->extent)) {
-        s->stats.damaged++;
-        give_up(c, 500);
+        damaged(c, c->extent);
         return true;
     }
     uint32_t next = c->extent + rec->blocks, group = rec->group;

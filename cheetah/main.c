@@ -29,6 +29,7 @@
 #define CONNS_STEP 128u
 #define CACHE_STEP (2u << 20)
 #define LOG_BYTES (64u << 10)
+#define COMPLAINTS_MAX 16u  /* a broken image is not worth more lines */
 #define RESERVE (12u << 20) /* rings, stack, tables */
 
 static struct disk_queue queue;
@@ -250,6 +251,19 @@ static bool open_network(const struct start_info *start)
 /* ---------------------------------------------------------------------- server
  */
 
+static void damaged(struct server *s, uint32_t block)
+{
+    if (s->stats.damaged <= COMPLAINTS_MAX) {
+        console_printf("cheetah: block %u of the image breaks the promises of "
+                       "its format: answered 500; check it with mksite "
+                       "--check%s\n",
+                       block,
+                       s->stats.damaged == COMPLAINTS_MAX
+                           ? "; no more is said of such blocks"
+                           : "");
+    }
+}
+
 static bool open_log(const struct start_info *start)
 {
     char value[8];
@@ -282,6 +296,7 @@ static bool open_server(const struct start_info *start,
     }
     server_init(&server, &cache, nif.stack, site, &m);
     server.more_conns = more_conns;
+    server.damaged = damaged;
     server.now_ns = time_ns();
     if (server_listen(&server, (uint16_t)start->port) != 0) {
         console_printf("cheetah: port %u cannot be listened on\n", start->port);

@@ -135,11 +135,12 @@ struct conn {
     /* What to do when its turn comes: */
     bool lookup_woken, body_woken, resume;
     int lookup_status, body_status;
-    uint32_t flights;      /* frames that refer to this memory */
-    uint32_t first, count; /* live responses, modulo RESPONSES */
-    uint64_t end;          /* of the stream so far */
-    uint64_t skip;         /* bytes of a request body to read past */
-    uint8_t *carry;        /* CARRY_MAX bytes, or NULL */
+    uint32_t flights;          /* frames that refer to this memory */
+    uint32_t first, count;     /* live responses, modulo RESPONSES */
+    uint64_t end;              /* of the stream so far */
+    uint64_t skip;             /* bytes of a request body to read past */
+    struct http_chunks chunks; /* the same, of a chunked one */
+    uint8_t *carry;            /* CARRY_MAX bytes, or NULL */
     uint32_t carry_len;
     struct cache_waiter lookup_wait, body_wait;
     uint32_t body_block; /* of the extent, that body_wait is about */
@@ -182,6 +183,8 @@ struct server {
     char date[DATE_LEN];
     char lead[LEAD_200]; /* of a 200 that keeps the connection, with date */
     struct tcp_listener listener;
+    /* A block of the image breaks a promise of the format. Optional. */
+    void (*damaged)(struct server *s, uint32_t block);
     /* server_add_conns more; false: no more. Optional. */
     bool (*more_conns)(struct server *s);
     struct conn *free_conns;

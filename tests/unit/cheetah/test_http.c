@@ -56,6 +56,15 @@ static const struct {
     {"GET / HTTP/1.0\r\n" H H "\r\n", -400},
     {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 0},
     {"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: a:\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a]\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: u@b\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", -400},
@@ -114,7 +123,12 @@ static const struct {
     {"GET / HTTP/1.1\r\n" H "Content-Length: 18446744073709551621\r\n\r\n",
      -400},
     {"GET / HTTP/1.1\r\n" H "Content-Length: 65537\r\n\r\n", -413},
-    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", -411},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n",
+     -501},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n",
+     -501},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", -501},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", -501},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n"
@@ -140,6 +154,88 @@ START_TEST(table)
         }
         ck_assert_msg(n == (int)strlen(s), "'%s': %d", s, n);
         ck_assert_msg(r.refuse == want, "'%s': refuses with %d", s, r.refuse);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    int used; /* bytes of a whole body, or an error; 0: more is to come */
+} CHUNKS[] = {
+    {"0\r\n\r\nGET", 5},
+    {"5\r\nhello\r\n0\r\n\r\n", 15},
+    {"5;a=b; c=\"d\"\r\nhello\r\n000\r\n\r\n", 28},
+    {"5 ;a\r\nhello\r\n0\r\n\r\n", 18},
+    {"A\r\n0123456789\r\n0\r\nTrailer: x\r\nB: y\r\n\r\nGET", 38},
+    {"5\r\nhello\r\n0\r\n", 0},
+    {"5\r\nhel", 0},
+    {"\r\n", -400},
+    {"g\r\n", -400},
+    {"-1\r\n", -400},
+    {"0x5\r\nhello\r\n", -400},
+    {"5 \r\nhello\r\n", -400},
+    {" 5\r\nhello\r\n", -400},
+    {"5\nhello\r\n", -400},
+    {"5\rhello\r\n", -400},
+    {"5;a\001\r\nhello\r\n", -400},
+    {"5\r\nhello0\r\n\r\n", -400},
+    {"5\r\nhello\n0\r\n\r\n", -400},
+    {"0\r\nA: b\n\r\n", -400},
+    {"0\r\n\rx", -400},
+    {"10001\r\n", -413},
+    {"ffffffffffffffff5\r\nhello\r\n", -413},
+};
+
+START_TEST(chunked_bodies)
+{
+    for (size_t i = 0; i < sizeof(CHUNKS) / sizeof(CHUNKS[0]); i++) {
+        const uint8_t *text = (const uint8_t *)CHUNKS[i].text;
+        int len = (int)strlen(CHUNKS[i].text), want = CHUNKS[i].used;
+        /* Whole, byte by byte, and in two pieces: all the same. */
+        for (int cut = -1; cut < len; cut++) {
+            struct http_chunks k;
+            int at = 0, r = 0;
+            http_chunks_begin(&k);
+            while (at < len && k.place != 0 && r >= 0) {
+                int n = cut < 0 ? 1 : at == 0 && cut != 0 ? cut : len - at;
+                r = http_chunks_skip(&k, text + at, (size_t)n);
+                at += r;
+            }
+            r = r < 0 ? r : k.place != 0 ? 0 : at;
+            ck_assert_msg(r == want, "'%s' cut at %d: %d, not %d", text, cut, r,
+                          want);
+        }
+    }
+}
+END_TEST
+
+/* Neither data nor what surrounds it goes on for ever. */
+START_TEST(chunked_bodies_end)
+{
+    static const struct {
+        const char *first, *more;
+        int want;
+    } endless[] = {
+        {"", "1\r\nx\r\n", -431},  {"", "1000\r\n", -413},
+        {"0;", "extension", -431}, {"0\r\n", "Trailer: x\r\n", -431},
+        {"", "00000000", -431},
+    };
+    static uint8_t data[0x1002];
+    memset(data, 'x', 0x1000);
+    memcpy(data + 0x1000, "\r\n", 2);
+    for (size_t i = 0; i < sizeof(endless) / sizeof(endless[0]); i++) {
+        struct http_chunks k;
+        http_chunks_begin(&k);
+        int r = http_chunks_skip(&k, (const uint8_t *)endless[i].first,
+                                 strlen(endless[i].first));
+        for (int n = 0; n < 10000 && r >= 0; n++) {
+            r = http_chunks_skip(&k, (const uint8_t *)endless[i].more,
+                                 strlen(endless[i].more));
+            if (r >= 0 && endless[i].want == -413) {
+                r = http_chunks_skip(&k, data, sizeof(data));
+            }
+        }
+        ck_assert_int_eq(r, endless[i].want);
     }
 }
 END_TEST
@@ -427,6 +523,8 @@ int main(void)
     Suite *s = suite_create("http");
     TCase *t = tcase_create("request");
     tcase_add_test(t, table);
+    tcase_add_test(t, chunked_bodies);
+    tcase_add_test(t, chunked_bodies_end);
     tcase_add_test(t, pipelined);
     tcase_add_test(t, paths);
     tcase_add_test(t, bad_paths);

@@ -354,6 +354,50 @@ START_TEST(bodies_are_read_past)
 }
 END_TEST
 
+START_TEST(chunked_bodies_are_read_past)
+{
+    static const char text[] =
+        "POST /small HTTP/1.1\r\n" HOST_LINE "Transfer-Encoding: chunked\r\n"
+        "\r\n4\r\nGET \r\n12;x=y\r\nGET / HTTP/1.1\r\n\r\n\r\n0\r\n"
+        "Trailer: x\r\n\r\n"
+        "GET /small HTTP/1.1\r\n" HOST_LINE "Transfer-Encoding: chunked\r\n"
+        "\r\n0\r\n\r\n"
+        "GET /small HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n";
+    static const int want[] = {405, 200, 200};
+    set_up(NET_CAP_CSUM, 256, 8);
+    for (size_t chunk = 0; chunk < 8; chunk++) {
+        struct client k = {.chunk = chunk};
+        struct answer a;
+        size_t at = 0;
+        client_start(&site, &k, text);
+        EXPECT(client_run(&site, &k, 100 * S));
+        for (int i = 0; i < 3; i++) {
+            EXPECT(answer_read(&k, &at, false, &a));
+            ck_assert_int_eq(a.status, want[i]);
+        }
+        ck_assert_uint_eq(at, k.len);
+        client_free(&k);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
+/* A body that breaks its framing: no byte behind it is taken for a request. */
+START_TEST(broken_chunks_end_the_connection)
+{
+    set_up(NET_CAP_CSUM, 256, 8);
+    struct client k = {0};
+    struct answer a = fetch(
+        &k,
+        "POST /small HTTP/1.1\r\n" HOST_LINE "Transfer-Encoding: chunked\r\n"
+        "\r\n4\r\nabcdGET /small HTTP/1.1\r\n" HOST_LINE "\r\n",
+        false);
+    ck_assert_int_eq(a.status, 405);
+    client_free(&k);
+    fake_site_finish(&site);
+}
+END_TEST
+
 START_TEST(errors_close)
 {
     static const struct {
@@ -365,8 +409,8 @@ START_TEST(errors_close)
         {"GET / HTTP/3.0\r\n" HOST_LINE "\r\n", 505},
         {"GET / HTTP/1.1\r\n" HOST_LINE "Content-Length: x\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n" HOST_LINE
-         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-         411},
+         "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+         501},
         {"PUT / HTTP/1.1\r\n" HOST_LINE "Content-Length: 999999\r\n\r\n", 413},
         {"BREW /pot HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 501},
         {"GET /none HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 404},
@@ -716,6 +760,8 @@ int main(void)
     tcase_add_test(t, conditional);
     tcase_add_loop_test(t, many_ranges, 0, 3);
     tcase_add_test(t, bodies_are_read_past);
+    tcase_add_test(t, chunked_bodies_are_read_past);
+    tcase_add_test(t, broken_chunks_end_the_connection);
     tcase_add_test(t, errors_close);
     tcase_add_test(t, time_limits);
     tcase_add_test(t, half_closed_client_is_answered);
