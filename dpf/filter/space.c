@@ -8,6 +8,8 @@
 
 #define LEVELS_MAX 8u
 #define TRIES_MAX 4096u
+#define SEARCH_EDGES (1u << 20) /* made in all tries of one search */
+#define TRY_FIRST 5u /* an IP header is 5 words long more often than not */
 
 /* What a base becomes once some bits of a byte are known. */
 struct shift {
@@ -63,24 +65,67 @@ static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
     return true;
 }
 
-/* Node i with its edges led to now[] and its variable moved. */
+/*
+ * Node i with its edges led to now[] and its variable moved; `edges` has room
+ * for them. No packet is longer than the largest length, so that intervals
+ * moved beyond it are left out.
+ */
 static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
-                        const uint32_t *now)
+                        const uint32_t *now, struct dd_edge *edges)
 {
-    uint32_t var = shift_var(s, d->nodes[i].var), count = d->nodes[i].count;
-    uint32_t by = DD_VAR_IS_LEN(var) ? s->by[DD_VAR_BASE(d->nodes[i].var)] : 0;
-    uint32_t lo = 0, max = dd_var_max(var), r = DD_NO;
+    const struct dd_node *node = &d->nodes[i];
+    uint32_t var = shift_var(s, node->var), max = dd_var_max(var);
+    uint32_t by = DD_VAR_IS_LEN(var) ? s->by[DD_VAR_BASE(node->var)] : 0;
+    uint32_t n = 0, lo = 0, r = DD_NO;
+    bool ordered = true; /* the children still come later */
 
-    for (uint32_t k = 0; k < count && !d->err; k++) {
-        struct dd_edge e = d->edges[d->nodes[i].edges + k];
-        uint32_t hi = e.hi < max - by ? e.hi + by : max;
-        uint32_t child = dd_is_term(e.child) ? e.child : now[e.child];
+    do {
+        struct dd_edge e = d->edges[node->edges + n];
 
-        if (child != DD_NO) {
-            r = dd_ite(d, dd_range(d, var, lo, hi, DD_YES, DD_NO), child, r);
-        }
-        lo = hi + 1;
+        e.child = dd_is_term(e.child) ? e.child : now[e.child];
+        e.hi = e.hi < max - by ? e.hi + by : max;
+        ordered = ordered && dd_var(d, e.child) > var;
+        edges[n++] = e;
+    } while (edges[n - 1].hi < max);
+    if (ordered) {
+        return dd_node(d, var, edges, n);
     }
+    for (uint32_t k = 0; k < n && !d->err; k++) {
+        r = dd_ite(d, dd_range(d, var, lo, edges[k].hi, DD_YES, DD_NO),
+                   edges[k].child, r);
+        lo = edges[k].hi + 1;
+    }
+    return r;
+}
+
+/* f with every node below it moved. Sets d->err. */
+static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
+{
+    uint32_t size = f + 1, most = 0, r = DD_NO;
+    uint8_t *seen = heap_alloc(d->heap, size);
+    uint32_t *now = heap_alloc(d->heap, size * sizeof(*now));
+    struct dd_edge *edges = NULL;
+
+    if (seen && now) {
+        __builtin_memset(seen, 0, size);
+        dd_reach(d, f, seen);
+        for (uint32_t i = 0; i < size; i++) {
+            most =
+                seen[i] && d->nodes[i].count > most ? d->nodes[i].count : most;
+        }
+        edges = heap_alloc(d->heap, most * sizeof(*edges));
+    }
+    if (!edges) {
+        d->err = -DPF_E_MEM;
+    }
+    for (uint32_t i = 0; i < size && !d->err; i++) {
+        if (seen[i]) {
+            r = now[i] = rebuild(d, i, s, now, edges);
+        }
+    }
+    heap_free(d->heap, seen, size);
+    heap_free(d->heap, now, size * sizeof(*now));
+    heap_free(d->heap, edges, most * sizeof(*edges));
     return r;
 }
 
@@ -91,32 +136,21 @@ static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
 static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
                            uint32_t v)
 {
-    uint32_t *now, size = f + 1, mask = ((1u << t.len) - 1u) << t.src;
+    uint32_t mask = ((1u << t.len) - 1u) << t.src;
     struct shift *s = heap_alloc(d->heap, sizeof(*s));
-    uint8_t *seen = heap_alloc(d->heap, size);
-    uint64_t used = dd_bases(d, f);
 
-    now = heap_alloc(d->heap, size * sizeof(*now));
-    if (!s || !seen || !now) {
+    if (!s) {
         d->err = -DPF_E_MEM;
-    } else if (!shift_bases(d, t, v, used, s)) {
+    } else if (!shift_bases(d, t, v, dd_bases(d, f), s)) {
         d->err = -DPF_E_TOO_BIG;
     } else {
-        __builtin_memset(seen, 0, size);
-        dd_reach(d, f, seen);
-        for (uint32_t i = 0; i < size && !d->err; i++) {
-            if (seen[i]) {
-                now[i] = rebuild(d, i, s, now);
-            }
-        }
-        f = dd_and(d, now[f], dd_byte_eq(d, t.var, mask, v << t.src, DD_YES));
+        f = shifted(d, f, s);
+        f = dd_and(d, f, dd_byte_eq(d, t.var, mask, v << t.src, DD_YES));
         f = dd_and(d, f,
                    dd_range(d, DD_VAR_LEN(0), DD_VAR_OFF(t.var) + 1, DD_LEN_MAX,
                             DD_YES, DD_NO));
     }
     heap_free(d->heap, s, sizeof(*s));
-    heap_free(d->heap, seen, size);
-    heap_free(d->heap, now, size * sizeof(*now));
     return d->err ? DD_NO : f;
 }
 
@@ -178,55 +212,106 @@ static uint64_t bases_used(const struct dd *d)
     return mask;
 }
 
-int space_find(struct dd *d, uint32_t f, struct witness *out)
-{
-    struct {
-        uint32_t f, next;
-        struct dd_bits bits;
-    } level[LEVELS_MAX];
-    struct dd_mark m = dd_mark(d);
-    uint64_t bases = bases_used(d);
-    uint32_t depth = 0, tries = 0;
-    bool unknown = false;
-    int result = 0;
+/* The search's way: at each level some bits of `f` take all their values. */
+struct level {
+    uint32_t f, next; /* the value tried next, counted from TRY_FIRST */
+    struct dd_bits bits;
+    struct dd_mark mark; /* what the tries below made comes after it */
+    uint64_t bases;
+};
 
-    while (f != DD_NO || depth) {
-        if (f != DD_NO && !deciding_bits(d, f, &level[depth].bits)) {
-            path_packet(d, f, out);
-            result = 1;
-            break;
+struct search {
+    struct dd *d;
+    struct level level[LEVELS_MAX];
+    uint32_t depth, tries;
+    uint32_t edges; /* that it may still make */
+    bool unknown;   /* some length could not be decided */
+};
+
+static void enter(struct search *q, uint32_t f, struct dd_bits bits)
+{
+    if (q->depth == LEVELS_MAX) {
+        q->unknown = true;
+        return;
+    }
+    q->level[q->depth++] =
+        (struct level){f, 0, bits, dd_mark(q->d), bases_used(q->d)};
+}
+
+/* Forget what the last try at this level made: it led nowhere. */
+static void back(struct search *q, const struct level *l)
+{
+    q->edges -= q->d->edge_count - l->mark.edges;
+    dd_release(q->d, l->mark);
+    dd_bases_keep(q->d, l->bases);
+}
+
+/*
+ * The innermost level's diagram with its next value, DD_NO if that cannot be
+ * or is not known, or if the level has no more and was left.
+ */
+static uint32_t try_next(struct search *q)
+{
+    struct level *l = &q->level[q->depth - 1];
+    uint32_t values = 1u << l->bits.len, f;
+
+    back(q, l);
+    if (l->next == values) {
+        q->depth--;
+        return DD_NO;
+    }
+    q->d->edge_limit = l->mark.edges + q->edges;
+    q->tries++;
+    f = substitute(q->d, l->f, l->bits, (l->next++ + TRY_FIRST) & (values - 1));
+    if (q->d->err == -DPF_E_TOO_BIG) {
+        q->d->err = 0; /* this length is not known; another may do */
+        q->unknown = true;
+    }
+    return f;
+}
+
+static int search(struct search *q, uint32_t f, struct witness *out)
+{
+    struct dd_bits bits;
+
+    while (f != DD_NO || q->depth) {
+        if (q->d->err || q->tries == TRIES_MAX) {
+            return q->d->err ? q->d->err : -DPF_E_TOO_BIG;
         }
-        if (f != DD_NO) {
-            level[depth].f = f;
-            level[depth].next = 0;
-            if (depth + 1 == LEVELS_MAX) {
-                unknown = true;
-            } else {
-                depth++;
-            }
-        }
-        if (level[depth - 1].next >> level[depth - 1].bits.len) {
-            depth--;
+        if (f == DD_NO) {
+            f = try_next(q);
+        } else if (deciding_bits(q->d, f, &bits)) {
+            enter(q, f, bits);
             f = DD_NO;
-            continue;
-        }
-        /* An IP header is 5 words long more often than not: begin there. */
-        f = substitute(d, level[depth - 1].f, level[depth - 1].bits,
-                       (level[depth - 1].next++ + 5) &
-                           ((1u << level[depth - 1].bits.len) - 1u));
-        if (d->err == -DPF_E_TOO_BIG) {
-            d->err = 0; /* this length is not known; another may do */
-            f = DD_NO;
-            unknown = true;
-        }
-        if (d->err || ++tries == TRIES_MAX) {
-            result = d->err ? d->err : -DPF_E_TOO_BIG;
-            break;
+        } else {
+            path_packet(q->d, f, out);
+            return 1;
         }
     }
+    return q->unknown ? -DPF_E_TOO_BIG : 0;
+}
+
+int space_find(struct dd *d, uint32_t f, struct witness *out)
+{
+    struct search *q = heap_alloc(d->heap, sizeof(*q));
+    struct dd_mark m = dd_mark(d);
+    uint64_t bases = bases_used(d);
+    uint32_t limit = d->edge_limit;
+    int result;
+
+    if (!q) {
+        return -DPF_E_MEM;
+    }
+    q->d = d;
+    q->depth = q->tries = 0;
+    q->edges = SEARCH_EDGES;
+    q->unknown = false;
+    result = search(q, f, out);
+    heap_free(d->heap, q, sizeof(*q));
     dd_release(d, m);
     dd_bases_keep(d, bases);
-    return result == 0 && unknown ? -DPF_E_TOO_BIG : result;
+    d->edge_limit = limit;
+    return result;
 }
 
 uint32_t space_settle(struct dd *d, uint32_t f)

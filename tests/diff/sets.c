@@ -5,13 +5,18 @@
  * and through every filter by itself. Checked:
  *
  *   lift      where the diagram says yes or no, the interpreter says it too
- *   owner     the one exclusive acceptor that lies inside all others
+ *   owner     the one exclusive acceptor that lies inside all others, as far
+ *             as these could be read
  *   copies    exactly the shared bindings and taps that accept
  *   refusal   a witness is accepted by both filters
- *   history   another order of binding gives the same owners
+ *   pairs     of two filters, the second is refused in both orders or none
+ *   history   other orders of binding give the same owners: all orders of a
+ *             few filters, random ones of many
  *   memory    nothing is left when all are gone
  *
- * usage: diff_sets ROUNDS [SEED]
+ * usage: diff_sets ROUNDS [SEED [small]]
+ *
+ * Small rounds have fewer filters and packets, so that there can be many.
  */
 #ifdef NDEBUG
 #error "tests need assertions"
@@ -30,6 +35,7 @@
 
 #define FILTERS 48
 #define PACKETS 600
+#define PERMUTED 4u /* so many filters are bound in all orders */
 
 struct one {
     char text[1024];
@@ -37,6 +43,7 @@ struct one {
     uint8_t says[PACKETS]; /* the interpreter's answers */
     uint32_t flags;
     bool bound;
+    bool read; /* whole: the diagram says yes or no to every packet */
 };
 
 static struct dpf_mem mem;
@@ -44,6 +51,7 @@ static struct rng rng;
 static struct one all[FILTERS];
 static uint8_t packet[PACKETS][PACKET_MAX];
 static size_t packet_len[PACKETS];
+static uint32_t filters = FILTERS, packets = PACKETS;
 static unsigned long checks, conflicts, binds;
 
 static void die(const char *what, uint32_t a, uint32_t b)
@@ -95,7 +103,9 @@ static void check_lift(uint32_t f)
         die("lift fails", f, f);
     }
     root = space_settle(&d, root);
-    for (uint32_t i = 0; i < PACKETS; i++) {
+    all[f].read =
+        dd_apply(&d, DD_MAY, root, 0, 0) == dd_apply(&d, DD_MUST, root, 0, 0);
+    for (uint32_t i = 0; i < packets; i++) {
         uint32_t t = dd_eval(&d, root, packet[i], packet_len[i]);
 
         if (t != DD_MAYBE && (t == DD_YES) != all[f].says[i]) {
@@ -161,14 +171,14 @@ static void make_filter(uint32_t f)
                : rng_below(&rng, 3) ? DPF_REFINE
                                     : DPF_TAP;
     o->bound = false;
-    for (uint32_t i = 0; i < PACKETS; i++) {
+    for (uint32_t i = 0; i < packets; i++) {
         o->says[i] = interp(o->program, packet[i], packet_len[i]);
     }
 }
 
 static void make_packets(void)
 {
-    for (uint32_t i = 0; i < PACKETS; i++) {
+    for (uint32_t i = 0; i < packets; i++) {
         uint8_t *p = packet[i];
 
         packet_len[i] = random_packet(&rng, p);
@@ -205,7 +215,7 @@ static void check_packet(struct dpf_set *s, uint32_t i)
          !all[got].says[i])) {
         die("owner does not accept", got, i);
     }
-    for (uint32_t f = 0; f < FILTERS; f++) {
+    for (uint32_t f = 0; f < filters; f++) {
         if (!all[f].bound) {
             if (copied[f]) {
                 die("copy to the unbound", f, i);
@@ -221,8 +231,9 @@ static void check_packet(struct dpf_set *s, uint32_t i)
             if (!(all[f].flags & DPF_REFINE)) {
                 die("stolen", f, got);
             }
-            for (uint32_t k = 0; k < PACKETS; k++) {
-                if (all[got].says[k] && !all[f].says[k]) {
+            /* What could not be read is judged as if it said yes. */
+            for (uint32_t k = 0; k < packets; k++) {
+                if (all[f].read && all[got].says[k] && !all[f].says[k]) {
                     die("owner is not inside", got, f);
                 }
             }
@@ -230,10 +241,15 @@ static void check_packet(struct dpf_set *s, uint32_t i)
     }
 }
 
+static int insert(struct dpf_set *s, uint32_t f, struct dpf_error *err)
+{
+    return dpf_set_insert(s, f, 0, all[f].program, all[f].flags, err);
+}
+
 static bool bind(struct dpf_set *s, uint32_t f)
 {
     struct dpf_error err = {0};
-    int r = dpf_set_insert(s, f, 0, all[f].program, all[f].flags, &err);
+    int r = insert(s, f, &err);
 
     if (r == 0) {
         all[f].bound = true;
@@ -255,32 +271,30 @@ static bool bind(struct dpf_set *s, uint32_t f)
     return r == 0;
 }
 
-/* The same bindings, made in another order, own the same packets. */
-static void check_order(struct dpf_set *s)
+static struct dpf_set *empty_set(void)
 {
-    struct dpf_set *t;
-    uint32_t order[FILTERS];
+    struct dpf_set *s;
 
-    if (dpf_set_create(&mem, &t)) {
+    if (dpf_set_create(&mem, &s)) {
         die("create", 0, 0);
     }
-    for (uint32_t i = 0; i < FILTERS; i++) {
-        uint32_t j = rng_below(&rng, i + 1);
+    return s;
+}
 
-        order[i] = order[j];
-        order[j] = i;
-    }
-    for (uint32_t i = 0; i < FILTERS; i++) {
-        struct dpf_error err;
-        uint32_t f = order[i];
+/* The bindings of s, made in this order, own the same packets. */
+static void check_order(const struct dpf_set *s, const uint32_t *order,
+                        uint32_t n)
+{
+    struct dpf_set *t = empty_set();
+    struct dpf_error err;
 
-        if (all[f].bound &&
-            dpf_set_insert(t, f, 0, all[f].program, all[f].flags, &err)) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (insert(t, order[i], &err)) {
             printf("# %s; witness of %u bytes\n", err.text, err.witness_len);
-            die("another order is refused", f, err.other);
+            die("another order is refused", order[i], err.other);
         }
     }
-    for (uint32_t i = 0; i < PACKETS; i++) {
+    for (uint32_t i = 0; i < packets; i++) {
         uint32_t a = dpf_set_match(s, packet[i], packet_len[i], NULL, 0, NULL);
         uint32_t b = dpf_set_match(t, packet[i], packet_len[i], NULL, 0, NULL);
 
@@ -291,22 +305,91 @@ static void check_order(struct dpf_set *s)
     dpf_set_destroy(t);
 }
 
+static void swap(uint32_t *a, uint32_t *b)
+{
+    uint32_t t = *a;
+
+    *a = *b;
+    *b = t;
+}
+
+/* All orders of order[k..n) behind the first k, which stay. */
+static void check_permutations(const struct dpf_set *s, uint32_t *order,
+                               uint32_t k, uint32_t n)
+{
+    if (k == n) {
+        check_order(s, order, n);
+        return;
+    }
+    for (uint32_t i = k; i < n; i++) {
+        swap(&order[k], &order[i]);
+        check_permutations(s, order, k + 1, n);
+        swap(&order[k], &order[i]);
+    }
+}
+
+static void check_history(const struct dpf_set *s)
+{
+    uint32_t order[FILTERS], n = 0;
+    struct dpf_set *few = empty_set();
+    struct dpf_error err;
+
+    for (uint32_t f = 0; f < filters; f++) {
+        if (all[f].bound) {
+            order[n++] = f;
+        }
+    }
+    for (int times = 0; times < 3; times++) {
+        for (uint32_t i = n; i > 1; i--) {
+            swap(&order[i - 1], &order[rng_below(&rng, i)]);
+        }
+        check_order(s, order, n);
+    }
+    n = n < PERMUTED ? n : PERMUTED;
+    for (uint32_t i = 0; i < n; i++) {
+        if (insert(few, order[i], &err)) {
+            die("a subset is refused", order[i], err.other);
+        }
+    }
+    check_permutations(few, order, 0, n);
+    dpf_set_destroy(few);
+}
+
+/* What is refused after another is refused before it too. */
+static void check_pair(uint32_t f, uint32_t g)
+{
+    const uint32_t first[2] = {f, g};
+    int got[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct dpf_set *s = empty_set();
+        struct dpf_error err;
+
+        if (insert(s, first[i], &err)) {
+            die("refused alone", first[i], g);
+        }
+        got[i] = insert(s, first[1 - i], &err);
+        dpf_set_destroy(s);
+    }
+    if (got[0] != got[1]) {
+        die("order decides who is refused", f, g);
+    }
+}
+
 static void one_round(void)
 {
     struct dpf_set_stats before, after;
     struct dpf_set *s;
 
     make_packets();
-    for (uint32_t f = 0; f < FILTERS; f++) {
+    for (uint32_t f = 0; f < filters; f++) {
         make_filter(f);
         check_lift(f);
     }
-    if (dpf_set_create(&mem, &s)) {
-        die("create", 0, 0);
-    }
+    s = empty_set();
     dpf_set_stats(s, &before);
-    for (int step = 0; step < 3 * FILTERS; step++) {
-        uint32_t f = rng_below(&rng, FILTERS);
+    for (int step = 0; step < 3 * (int)filters; step++) {
+        uint32_t f = rng_below(&rng, filters);
 
         if (!all[f].bound) {
             bind(s, f);
@@ -320,14 +403,17 @@ static void one_round(void)
             dpf_set_reclaim(s, dpf_set_version(s));
         }
         for (int k = 0; k < 40; k++) {
-            check_packet(s, rng_below(&rng, PACKETS));
+            check_packet(s, rng_below(&rng, packets));
         }
     }
-    for (uint32_t i = 0; i < PACKETS; i++) {
+    for (uint32_t i = 0; i < packets; i++) {
         check_packet(s, i);
     }
-    check_order(s);
-    for (uint32_t f = 0; f < FILTERS; f++) {
+    check_history(s);
+    for (uint32_t f = 0; f < filters; f++) {
+        check_pair(f, (f + 1 + rng_below(&rng, filters - 1)) % filters);
+    }
+    for (uint32_t f = 0; f < filters; f++) {
         if (all[f].bound && dpf_set_remove(s, f)) {
             die("remove", f, f);
         }
@@ -348,6 +434,10 @@ int main(int argc, char **argv)
     unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 20;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 
+    if (argc > 3 && strcmp(argv[3], "small") == 0) {
+        filters = 12;
+        packets = 120;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("TAP version 13\n1..1\n# seed %lu\n", (unsigned long)seed);
     if (dpf_host_mem_init(&mem)) {
