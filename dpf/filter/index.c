@@ -59,7 +59,7 @@ int index_reserve(struct heap *h, struct index *ix)
     if ((ix->count + 1) * 5 <= ix->cap * 4) {
         return 0;
     }
-    return resize(h, ix, ix->cap + ix->cap / 4 + 16);
+    return resize(h, ix, ix->cap + ix->cap / 8 + 16);
 }
 
 void index_add(struct index *ix, struct index_entry e)

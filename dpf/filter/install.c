@@ -15,7 +15,7 @@
 
 static uint32_t room_for(uint32_t used)
 {
-    return used + used / 5 + 4;
+    return used + used / 8 + 4;
 }
 
 /*
@@ -104,7 +104,7 @@ static struct table *table_copy(struct dpf_set *s, const struct shape *from,
                 shape_cube(from, i, &c);
                 shape_key(to, &c, key);
             }
-            full = table_add(t, key, id, NULL, NULL) == TABLE_NONE;
+            full = table_add(t, key, id, NULL) == TABLE_NONE;
         }
         if (!full) {
             return t;
@@ -300,10 +300,11 @@ static int cube_put(struct install *in, const struct cube *c, uint32_t id,
 {
     struct dpf_set *s = in->s;
     struct move m = {s, n};
+    const struct table_watch watch = {moved, &m};
 
     shape_key(s->shapes[n], c, in->key);
     for (;;) {
-        *slot = table_add(s->shapes[n]->table, in->key, id, moved, &m);
+        *slot = table_add(s->shapes[n]->table, in->key, id, &watch);
         if (*slot != TABLE_NONE) {
             return 0;
         }

@@ -8,8 +8,11 @@
 
 #define LINE 64u
 #define SPARSE 1024u /* keys; up to here memory is spent on speed */
+#define CHAIN_SPARSE 4u
+#define CHAIN_DENSE 16u
 
 enum { FREE, USED, WAITING };
+#define ANY_WAITING 0xaau /* a bucket's states, one byte: WAITING or more */
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -81,12 +84,13 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
     uintptr_t at;
 
     /*
-     * Half full when `room` keys are in: one bucket in twenty overflows.
-     * While small, tables are emptier: one bucket in three hundred does.
+     * 4 entries in 9 are in use when `room` keys are in: one bucket in thirty
+     * overflows. While small, tables are emptier: one in three hundred does.
      */
     shape.buckets = !(n8 + n4)      ? 1
                     : room < SPARSE ? room + 1
-                                    : (room + SPARSE) / 2;
+                                    : (room / 16) * 9 + SPARSE / 2;
+    shape.chain = !(n8 + n4) ? 1 : room < SPARSE ? CHAIN_SPARSE : CHAIN_DENSE;
     t = heap_alloc(h, table_bytes(&shape));
     if (!t) {
         return NULL;
@@ -147,7 +151,7 @@ static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
 {
     uint32_t b = bucket_of(t, key), bytes = table_key_bytes(t);
 
-    for (uint32_t n = 0; n < TABLE_CHAIN; n++, b++) {
+    for (uint32_t n = 0; n < t->chain; n++, b++) {
         uint32_t slot = 0;
 
         for (uint32_t w = 0; w < TABLE_WAYS; w++) {
@@ -194,7 +198,7 @@ static uint32_t waiting_entry(const struct table *t, const uint8_t *key)
 {
     uint32_t b = bucket_of(t, key);
 
-    for (uint32_t n = 0; t->waiting && n < TABLE_CHAIN; n++, b++) {
+    for (uint32_t n = 0; t->waiting && n < t->chain; n++, b++) {
         uint32_t last = b * TABLE_WAYS + TABLE_WAYS - 1;
 
         for (uint32_t slot = b * TABLE_WAYS; slot <= last; slot++) {
@@ -223,29 +227,53 @@ static uint32_t free_in(const struct table *t, uint32_t b)
 }
 
 /*
- * Make the last slot of the full bucket b say TABLE_NEXT. Its entry, if it
- * has one, is moved to `to`, a free slot of a later bucket of the chain.
+ * Move the entry in slot `last`, the last of its bucket, to the free slot
+ * `to` of a later one, and make it say TABLE_NEXT. False if the entry's own
+ * chain does not reach that far.
  */
-static void divert(struct table *t, uint32_t b, uint32_t to,
-                   void (*moved)(void *ctx, uint32_t id, uint32_t from,
-                                 uint32_t slot),
-                   void *ctx)
+static bool divert(struct table *t, uint32_t last, uint32_t to,
+                   const struct table_watch *w)
 {
-    uint32_t last = b * TABLE_WAYS + TABLE_WAYS - 1, id = table_id(t, last);
+    uint32_t id = table_id(t, last), home = bucket_of(t, table_key(t, last));
 
+    if (to / TABLE_WAYS - home >= t->chain) {
+        return false;
+    }
     put(t, to, table_key(t, last), id);
     __atomic_store_n(id_at(t, last), TABLE_NEXT, __ATOMIC_RELEASE);
-    if (moved) {
-        moved(ctx, id, last, to);
+    if (w) {
+        w->moved(w->ctx, id, last, to);
     }
+    return true;
+}
+
+/*
+ * A free slot in the `chain` buckets from b on that a lookup which begins at
+ * b comes to, or TABLE_NONE. Where it has to, it makes full buckets lead on.
+ */
+static uint32_t make_room(struct table *t, uint32_t b, uint32_t chain,
+                          const struct table_watch *w)
+{
+    uint32_t slot = free_in(t, b), last = b * TABLE_WAYS + TABLE_WAYS - 1;
+
+    if (slot != TABLE_NONE || chain == 1) {
+        return slot;
+    }
+    if (table_id(t, last) != TABLE_NEXT) {
+        /* One that waits may be seen by a lookup: it cannot lead on yet. */
+        slot = state(t, last) == USED ? make_room(t, b + 1, chain - 1, w)
+                                      : TABLE_NONE;
+        if (slot == TABLE_NONE || !divert(t, last, slot, w)) {
+            return TABLE_NONE;
+        }
+    }
+    return make_room(t, b + 1, chain - 1, w);
 }
 
 uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
-                   void (*moved)(void *ctx, uint32_t id, uint32_t from,
-                                 uint32_t to),
-                   void *ctx)
+                   const struct table_watch *watch)
 {
-    uint32_t b = bucket_of(t, key), slot = waiting_entry(t, key), last;
+    uint32_t slot = waiting_entry(t, key);
     uint8_t none[TABLE_KEY_MAX];
 
     filler(t, none);
@@ -254,30 +282,16 @@ uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
         return TABLE_NONE;
     }
     if (slot != TABLE_NONE) {
-        put(t, slot, key, id);
-        t->used++;
         t->waiting--;
-        return slot;
-    }
-    for (uint32_t n = 0; n < TABLE_CHAIN; n++, b++) {
-        slot = free_in(t, b);
-        if (slot != TABLE_NONE) {
-            put(t, slot, key, id);
-            t->used++;
-            return slot;
-        }
-        last = b * TABLE_WAYS + TABLE_WAYS - 1;
-        if (table_id(t, last) != TABLE_NEXT) {
-            /* Its last entry goes to the next bucket, which needs two free
-             * slots then; a waiting one cannot say TABLE_NEXT yet. */
-            slot = n + 1 < TABLE_CHAIN ? free_in(t, b + 1) : TABLE_NONE;
-            if (slot == TABLE_NONE || state(t, last) != USED) {
-                return TABLE_NONE;
-            }
-            divert(t, b, slot, moved, ctx);
+    } else {
+        slot = make_room(t, bucket_of(t, key), t->chain, watch);
+        if (slot == TABLE_NONE) {
+            return TABLE_NONE;
         }
     }
-    return TABLE_NONE;
+    put(t, slot, key, id);
+    t->used++;
+    return slot;
 }
 
 void table_remove(struct table *t, uint32_t slot, uint64_t version)
@@ -297,12 +311,17 @@ static void release(struct table *t, uint32_t generation)
     uint8_t none[TABLE_KEY_MAX];
 
     filler(t, none);
-    for (uint32_t i = 0; t->waiting && i < table_slots(t); i++) {
-        if (state(t, i) == generation) {
-            __builtin_memcpy(t->slots + (size_t)i * t->entry, none,
-                             table_key_bytes(t));
-            set_state(t, i, FREE);
-            t->waiting--;
+    for (uint32_t b = 0; t->waiting && b < table_slots(t) / TABLE_WAYS; b++) {
+        if (!(t->state[b] & ANY_WAITING)) {
+            continue;
+        }
+        for (uint32_t i = b * TABLE_WAYS; i < (b + 1) * TABLE_WAYS; i++) {
+            if (state(t, i) == generation) {
+                __builtin_memcpy(t->slots + (size_t)i * t->entry, none,
+                                 table_key_bytes(t));
+                set_state(t, i, FREE);
+                t->waiting--;
+            }
         }
     }
 }

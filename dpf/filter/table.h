@@ -13,7 +13,9 @@
  *
  * No two entries of a chain have one key: entries without a key hold a
  * random one that is in no use (if it comes into use the table is replaced),
- * and a key that was removed is bound again in its old entry.
+ * and a key that was removed is bound again in its old entry. Only an entry
+ * that says TABLE_NEXT keeps the key it had: the others of its bucket go
+ * before it.
  *
  * Concurrency. A key is written while its entry's id is DPF_NO_OWNER; the
  * store of the id publishes it. The entry of a removed key is not used again
@@ -25,7 +27,6 @@
 #include "dpf/filter/retire.h"
 
 #define TABLE_WAYS 4u
-#define TABLE_CHAIN 8u /* buckets that one key may be pushed along */
 #define TABLE_NEXT (DPF_NO_OWNER - 1u) /* ids are below */
 #define TABLE_NONE UINT32_MAX
 #define TABLE_WORDS_MAX 16u
@@ -37,6 +38,7 @@ struct table {
     uint8_t *state; /* writer's: per slot, 0 free, 1 used, 2 and 3 waiting */
     uint64_t seed[2];
     uint64_t buckets; /* that a key may hash to; those of chains follow */
+    uint32_t chain;   /* buckets that a key may lie in, from its own on */
     uint32_t entry;   /* bytes */
     uint32_t n8, n4;  /* words of the key */
     uint32_t room;    /* keys, used and waiting, before it is crowded */
@@ -55,8 +57,7 @@ bool table_crowded(const struct table *t);
 /* Slots, those behind the last bucket that keys hash to included. */
 static inline uint32_t table_slots(const struct table *t)
 {
-    return ((uint32_t)t->buckets + (t->n8 + t->n4 ? TABLE_CHAIN - 1 : 0)) *
-           TABLE_WAYS;
+    return ((uint32_t)t->buckets + t->chain - 1) * TABLE_WAYS;
 }
 
 static inline uint32_t table_key_bytes(const struct table *t)
@@ -80,14 +81,18 @@ static inline const uint8_t *table_key(const struct table *t, uint32_t slot)
 /* The id in `slot`, or DPF_NO_OWNER, or TABLE_NEXT. */
 uint32_t table_id(const struct table *t, uint32_t slot);
 
+/* Is told of each entry that changes its slot. */
+struct table_watch {
+    void (*moved)(void *ctx, uint32_t id, uint32_t from, uint32_t to);
+    void *ctx;
+};
+
 /*
- * Add a key that is not there. `moved` is told of each entry that changes
- * its slot. Returns the slot, or TABLE_NONE if the table must be replaced.
+ * Add a key that is not there; `watch` may be NULL. Returns the slot, or
+ * TABLE_NONE if the table must be replaced.
  */
 uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
-                   void (*moved)(void *ctx, uint32_t id, uint32_t from,
-                                 uint32_t to),
-                   void *ctx);
+                   const struct table_watch *watch);
 
 /* Remove; lookups of versions below `version` may still see it. */
 void table_remove(struct table *t, uint32_t slot, uint64_t version);

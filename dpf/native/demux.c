@@ -482,7 +482,8 @@ static void emit_compare(struct demux *dx, const struct shape *s)
     x64_mov_ri(x, RDX, DPF_NO_OWNER);
     x64_alu_mi(x, X_CMP, 4, x64_at(RAX, 3 * entry + id), (int32_t)TABLE_NEXT);
     x64_cmov_rm(x, CC_E, 4, RDX, x64_at(RAX, 3 * entry + id));
-    for (int32_t w = 0; w < (int32_t)TABLE_WAYS; w++) {
+    /* The last entry first: of one that leads on, the key is an old one. */
+    for (int32_t w = (int32_t)TABLE_WAYS - 1; w >= 0; w--) {
         int32_t at = w * entry;
 
         for (uint32_t i = 0; i < s->word_count; i++) {
