@@ -5,6 +5,7 @@ Python of a bare Debian; everything it needs was installed and built before."""
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ IN_NAMESPACE = "PAVISE_SERVE_NAMESPACE"
 FIRST_BYTE_PATIENCE = 60.0
 ASK_PATIENCE = 1.5  # user-mode networking is slow to ask a second time
 GDB_PORT = 1234
+MEM_MIN = 48 << 20  # the kernel, rings and connections; less serves nothing
+SUFFIXES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 class Failure(Exception):
@@ -53,12 +56,28 @@ def arguments():
                       "see scripts/serve --help")
     if not 1 <= a.smp <= 64:
         raise Failure(f"--smp {a.smp}: a number of processors from 1 to 64")
+    judge_memory(a.mem)
+    judge_pcap(a.pcap)
     if a.port is not None and not 0 < a.port < 65536:
         raise Failure(f"--port {a.port}: a port is 1 to 65535")
     if a.port is not None and a.tap:
         raise Failure("--port is for the forwarded port; with --tap the "
                       "server has an address of its own, port 80")
     return a
+
+
+def judge_memory(text):
+    m = re.fullmatch(r"(\d+)([KMG]?)", text.upper())
+    if not m or int(m.group(1)) * SUFFIXES[m.group(2)] < MEM_MIN:
+        raise Failure(f"--mem {text}: a size of at least {MEM_MIN >> 20}M, "
+                      "like 256M or 1G")
+
+
+def judge_pcap(path):
+    folder = os.path.dirname(os.path.abspath(path or "x"))
+    if path and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise Failure(f"--pcap {path}: {folder} is not a folder that can be "
+                      "written; choose another")
 
 
 # ------------------------------------------------------------------- the site
@@ -102,6 +121,12 @@ def forwarded_port(wanted):
                     raise Failure(f"port {port} of 127.0.0.1: {e.strerror}; "
                                   "choose another with --port") from e
     raise Failure("no free port on 127.0.0.1")
+
+
+def is_free(port):
+    with contextlib.closing(socket.socket()) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return s.connect_ex(("127.0.0.1", port)) != 0
 
 
 def ip(*words):
@@ -222,6 +247,9 @@ def machine(a, work):
         host = address[0] + ("" if address[1] == 80 else f":{address[1]}")
         extra = []
         if a.gdb:
+            if not is_free(GDB_PORT):
+                raise Failure(f"--gdb: port {GDB_PORT} of 127.0.0.1 is in use; "
+                              "end the other debugging session first")
             extra = ["-gdb", f"tcp:127.0.0.1:{GDB_PORT}", "-S"]
             say(f"waiting for a debugger; start it with\n"
                 f"         {vm.ROOT}/scripts/gdb {vm.KERNEL}")
@@ -244,6 +272,8 @@ def watch(a, m, address, url):
             say(f"serving      {url}")
             say(f"first byte   {first.seconds:.3f} s after QEMU started")
             say("Ctrl-C ends it")
+        if b"init: cheetah ended" in m.output and m.output.endswith(b"\n"):
+            raise Failure("the server ended; its last lines, above, say why")
         if not told and not a.gdb and \
                 time.monotonic() > m.started + FIRST_BYTE_PATIENCE:
             raise Failure(f"no answer within {FIRST_BYTE_PATIENCE:.0f} s; the "

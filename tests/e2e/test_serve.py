@@ -3,13 +3,17 @@
 """scripts/serve as a person uses it: it serves, says what it does, leaves
 nothing behind after Ctrl-C, and names cause and remedy when it cannot. Speaks
 TAP."""
+import contextlib
 import glob
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import e2e
 
@@ -23,32 +27,117 @@ def run(*args, timeout=60):
     return p.returncode, p.stdout + p.stderr
 
 
-def session(t, what, folder, *args):
-    """Start, fetch a file, Ctrl-C."""
-    tmp = tempfile.mkdtemp(prefix="pavise-serve-test-")
-    p = subprocess.Popen([sys.executable, SERVE, *args, folder], text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                         env={**os.environ, "TMPDIR": tmp},
-                         start_new_session=True)
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def until(p, words):
+    """What it prints up to the line with one of `words`."""
     text = ""
     for line in p.stdout:
         text += line
-        if "Ctrl-C ends it" in line:
+        if any(w in line for w in words):
             break
-    url = URL.search(text)
-    if t.ok(url is not None, f"{what}: it serves", text[-3000:]):
-        got = subprocess.run(["curl", "-sS", "--fail", "--max-time", "20",
-                              url.group(1) + "a.bin"], capture_output=True)
-        with open(os.path.join(folder, "a.bin"), "rb") as f:
-            t.ok(got.stdout == f.read(), f"{what}: the bytes are the same",
-                 got.stderr.decode())
-        for word in ("accelerator:", "network:", "first byte"):
-            t.ok(f"serve: {word}" in text, f"{what}: it says {word}")
-        os.killpg(p.pid, signal.SIGINT)
-    text += p.stdout.read()
-    t.ok(p.wait(20) == 0, f"{what}: Ctrl-C is a good end", text[-1000:])
-    t.ok(not glob.glob(tmp + "/*"), f"{what}: no file is left")
-    os.rmdir(tmp)
+    return text
+
+
+@contextlib.contextmanager
+def started(*args, before=()):
+    """scripts/serve, in a folder of its own for what it leaves."""
+    with tempfile.TemporaryDirectory(prefix="pavise-serve-test-") as tmp:
+        os.chmod(tmp, 0o777)
+        python = "python3" if before else sys.executable
+        p = subprocess.Popen([*before, python, SERVE, *args],
+                             text=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT,
+                             env={**os.environ, "TMPDIR": tmp},
+                             start_new_session=True)
+        try:
+            yield p, tmp
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+
+
+def session(t, what, folder, *args, before=(), reach=True):
+    """Start, fetch a file, Ctrl-C. reach: from here, not only from itself."""
+    with started(*args, before=before) as (p, tmp):
+        text = until(p, ["Ctrl-C ends it"])
+        url = URL.search(text)
+        if t.ok(url is not None, f"{what}: it serves", text[-3000:]):
+            if reach:
+                same_bytes(t, what, url.group(1), folder)
+            for word in ("accelerator:", "network:", "first byte"):
+                t.ok(f"serve: {word}" in text, f"{what}: it says {word}")
+            os.killpg(p.pid, signal.SIGINT)
+        text += p.stdout.read()
+        t.ok(p.wait(20) == 0, f"{what}: Ctrl-C is a good end", text[-1000:])
+        t.ok(not glob.glob(tmp + "/*"), f"{what}: no file is left")
+    return text
+
+
+def same_bytes(t, what, url, folder):
+    got = subprocess.run(["curl", "-sS", "--fail", "--max-time", "20",
+                          url + "a.bin"], capture_output=True)
+    with open(os.path.join(folder, "a.bin"), "rb") as f:
+        t.ok(got.stdout == f.read(), f"{what}: the bytes are the same",
+             got.stderr.decode())
+
+
+def options(t, folder):
+    """What a person may ask for beside a directory."""
+    pcap = os.path.join(e2e.WORK, "serve.pcap")
+    port = ("--port", str(e2e.vm.free_port()))
+    session(t, "--pcap", folder, *port, "--pcap", pcap, folder)
+    with open(pcap, "rb") as f:
+        data = f.read()
+    t.ok(data[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4") and
+         b"GET /a.bin" in data, "--pcap: the request is in the file")
+    image = e2e.mksite(folder, os.path.join(e2e.WORK, "serve.img"))
+    session(t, "--site-image, 4 processors", folder, *port, "--smp", "4",
+            "--site-image", image)
+    session(t, "--iso", folder, *port, "--iso", folder)
+    text = session(t, "--log", folder, *port, "--log", folder)
+    t.ok('"GET /a.bin HTTP/1.1" 200 100000' in text,
+         "--log: the request has its line", text[-1000:])
+
+
+def debugger(t, folder):
+    """--gdb prints a line that works: it stops in the kernel's C code."""
+    if not shutil.which("gdb"):
+        t.skip("--gdb", "gdb is not installed")
+        return
+    with started("--gdb", "--port", str(e2e.vm.free_port()), folder) as (p, _):
+        text = until(p, ["scripts/gdb", "in use"])
+        line = re.search(r"^ +(\S+/scripts/gdb \S+)$", text, re.M)
+        if not t.ok(line is not None, "--gdb prints how to attach", text):
+            return
+        until(p, ["network:"])
+        time.sleep(1)
+        g = subprocess.run([*line.group(1).split(), "-batch", "-ex",
+                            "continue", "-ex", "backtrace"], text=True,
+                           capture_output=True, timeout=60)
+        t.ok("#0  kern_main" in g.stdout, "--gdb: it stops in kern_main",
+             g.stdout + g.stderr)
+
+
+def unprivileged(t, folder):
+    """As a user without any right; the tap then lies in a namespace."""
+    may = os.geteuid() == 0 and shutil.which("setpriv") and subprocess.run(
+        [*NOBODY, "python3", "-c", f"open('{e2e.vm.KERNEL}')"],
+        capture_output=True).returncode == 0
+    if not may:
+        t.skip("as nobody", "needs root, and a tree that all may read")
+        return
+    session(t, "as nobody", folder, "--port", str(e2e.vm.free_port()), folder,
+            before=NOBODY)
+    namespace = subprocess.run([*NOBODY, "unshare", "-Urn", "test", "-w",
+                                "/dev/net/tun"], capture_output=True)
+    if namespace.returncode != 0:
+        t.skip("tap as nobody", "needs user namespaces and /dev/net/tun")
+        return
+    session(t, "tap as nobody", folder, "--tap", folder, before=NOBODY,
+            reach=False)
 
 
 def failures(t, folder):
@@ -59,10 +148,24 @@ def failures(t, folder):
             (("--site-image", "/nowhere.img"), "no such file"),
             (("--site-image", bad), "make it again"),
             (("--smp", "0", folder), "from 1 to 64"),
+            (("--mem", "1", folder), "at least 48M"),
+            (("--mem", "banana", folder), "like 256M"),
+            (("--pcap", "/nowhere/x.pcap", folder), "choose another"),
+            (("--append", "cheetah.mem=1M", folder), "the server ended"),
             ((), "directory")):
         status, text = run(*args)
         t.ok(status == 1 and want in text and "Traceback" not in text,
              f"serve {' '.join(args)}: refused with a remedy", text)
+
+
+def busy_port(t, folder):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = str(s.getsockname()[1])
+        status, text = run("--port", port, folder)
+        t.ok(status == 1 and "choose another with --port" in text,
+             "serve on a port in use: refused with a remedy", text)
 
 
 def taps():
@@ -75,14 +178,18 @@ def main():
     folder = e2e.fresh(os.path.join(e2e.WORK, "serve"))
     with open(os.path.join(folder, "a.bin"), "wb") as f:
         f.write(os.urandom(100_000))
-    session(t, "user mode", folder, "--port", str(e2e.vm.free_port()))
+    session(t, "user mode", folder, "--port", str(e2e.vm.free_port()), folder)
     if os.geteuid() == 0 and os.path.exists("/dev/net/tun"):
         before = taps()
-        session(t, "tap", folder, "--tap", "--smp", "2")
+        session(t, "tap", folder, "--tap", "--smp", "2", folder)
         t.ok(taps() == before, "the tap is removed")
     else:
         t.skip("tap", "needs root and /dev/net/tun")
+    unprivileged(t, folder)
+    options(t, folder)
+    debugger(t, folder)
     failures(t, folder)
+    busy_port(t, folder)
     return t.done()
 
 
