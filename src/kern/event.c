@@ -8,6 +8,7 @@
 #include "src/kern/event.h"
 #include "src/abi/err.h"
 #include "src/kern/code.h"
+#include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
@@ -71,9 +72,7 @@ static struct event_predicate *find(const struct env *e, uint32_t id)
 int64_t sys_event_wait(struct env *e, uint64_t mask, uint64_t deadline,
                        uint32_t predicate)
 {
-    if (predicate != 0 && find(e, predicate) == NULL) {
-        return -E_NONE;
-    }
+    REFUSE_IF(predicate != 0 && find(e, predicate) == NULL, E_NONE);
     atomic_store(&e->wait_mask, mask);
     atomic_store(&e->wait_deadline, deadline);
     atomic_store(&e->wait_predicate, predicate);
@@ -104,9 +103,8 @@ static int pin_regions(struct event_predicate *p, const struct event_args *a)
 {
     for (uint32_t i = 0; i < a->regions; i++) {
         const struct event_region *r = &a->region[i];
-        if (r->len > PAGE_SIZE || r->offset > PAGE_SIZE - r->len) {
-            return -E_RANGE;
-        }
+        REFUSE_IF(r->len > PAGE_SIZE || r->offset > PAGE_SIZE - r->len,
+                  E_RANGE);
         int pinned = page_pin(&p->pass, r->frame, 1);
         if (pinned < 0) {
             return pinned;
@@ -120,9 +118,7 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
                 struct event_predicate **out) REQUIRES(bind_lock)
 {
     struct event_predicate *p = code_alloc(sizeof(*p));
-    if (p == NULL) {
-        return -E_MEM;
-    }
+    REFUSE_IF(p == NULL, E_MEM);
     *p = (struct event_predicate){.bytes = code_cost(a->count)};
     page_pass_init(&p->pass, k, CAP_READ);
     int r = env_charge_bytes(e, p->bytes);
@@ -146,17 +142,14 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
 int64_t sys_event_bind(struct env *e, const struct cap *k,
                        const struct event_args *a)
 {
-    if (a->count == 0 || a->count > PREDICATE_INSNS_MAX ||
-        a->regions > EVENT_REGIONS_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(a->count == 0 || a->count > PREDICATE_INSNS_MAX ||
+                  a->regions > EVENT_REGIONS_MAX,
+              E_INVAL);
     uint32_t i = 0;
     while (i < ENV_PREDICATES && e->predicate[i] != NULL) {
         i++;
     }
-    if (i == ENV_PREDICATES) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(i == ENV_PREDICATES, E_LIMIT);
     int r = make(e, k, a, &e->predicate[i]);
     return r < 0 ? r : (int64_t)i + 1;
 }
@@ -164,9 +157,7 @@ int64_t sys_event_bind(struct env *e, const struct cap *k,
 int64_t sys_event_unbind(struct env *e, uint32_t predicate)
 {
     struct event_predicate *p = find(e, predicate);
-    if (p == NULL) {
-        return -E_NONE;
-    }
+    REFUSE_IF(p == NULL, E_NONE);
     e->predicate[predicate - 1] = NULL;
     destroy(e, p);
     return 0;

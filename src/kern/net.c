@@ -11,6 +11,7 @@
 #include "src/kern/net.h"
 #include "src/abi/err.h"
 #include "src/kern/code.h"
+#include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/sysinfo.h"
 #include "src/lib/string.h"
@@ -40,9 +41,7 @@ static int queue_init(struct net_queue *q, uint32_t depth)
 {
     uint64_t bytes = depth * sizeof(struct net_sent);
     uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    if (f == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
     q->sent = arch_frame_ptr(f);
     q->depth = depth;
     for (uint32_t i = 0; i < depth; i++) {
@@ -53,27 +52,20 @@ static int queue_init(struct net_queue *q, uint32_t depth)
 
 int net_attach(struct netdev *dev)
 {
-    if (net_count == NET_DEVICES_MAX || dev->tx_depth > UINT16_MAX) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(net_count == NET_DEVICES_MAX || dev->tx_depth > UINT16_MAX,
+              E_LIMIT);
     uint64_t bytes =
         sizeof(struct net) + dev->queues * sizeof(struct net_queue);
     uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    if (f == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
     struct net *n = arch_frame_ptr(f);
     n->dev = dev;
     n->queues = dev->queues;
     n->free_binding = NET_BINDINGS_MAX;
     for (uint32_t i = 0; i < dev->queues; i++) {
-        if (queue_init(&n->queue[i], dev->tx_depth) < 0) {
-            return -E_MEM;
-        }
+        REFUSE_IF(queue_init(&n->queue[i], dev->tx_depth) < 0, E_MEM);
     }
-    if (net_space_init(n) < 0) {
-        return -E_MEM;
-    }
+    REFUSE_IF(net_space_init(n) < 0, E_MEM);
     dev->index = net_count;
     n->info = &sysinfo()->net[net_count];
     memcpy(n->info->mac, dev->mac, sizeof(dev->mac));

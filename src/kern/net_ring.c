@@ -23,15 +23,13 @@ static uint64_t layout_bytes(enum net_ring_kind kind, uint64_t slots)
 
 static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
 {
-    if (net_at(a->device) == NULL) {
-        return -E_RANGE;
-    }
-    if (a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
-        a->slots > NET_RING_SLOTS_MAX || a->event >= 64 ||
-        a->frames > PAGE_RUN_MAX ||
-        (uint64_t)a->frames * PAGE_SIZE < layout_bytes(kind, a->slots)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(net_at(a->device) == NULL, E_RANGE);
+    REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
+                  a->slots > NET_RING_SLOTS_MAX || a->event >= 64 ||
+                  a->frames > PAGE_RUN_MAX ||
+                  (uint64_t)a->frames * PAGE_SIZE <
+                      layout_bytes(kind, a->slots),
+              E_INVAL);
     return 0;
 }
 
@@ -69,19 +67,11 @@ static void fill(struct net_ring *r, struct env *e,
 int64_t sys_net_rx_ring(struct env *e, const struct cap *k,
                         const struct net_ring_args *a)
 {
-    int r = args_check(a, NET_RING_RX);
-    if (r < 0) {
-        return r;
-    }
+    TRY(args_check(a, NET_RING_RX));
     struct net *n = net_at(a->device);
     struct net_ring *ring = find_free(n);
-    if (ring == NULL) {
-        return -E_LIMIT;
-    }
-    r = page_pin_once(k, a->frame, a->frames);
-    if (r < 0) {
-        return r;
-    }
+    REFUSE_IF(ring == NULL, E_LIMIT);
+    TRY(page_pin_once(k, a->frame, a->frames));
     lock_acquire(&ring->lock);
     fill(ring, e, a, NET_RING_RX);
     lock_release(&ring->lock);
@@ -91,28 +81,16 @@ int64_t sys_net_rx_ring(struct env *e, const struct cap *k,
 int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
                         const struct net_ring_args *a)
 {
-    int r = args_check(a, NET_RING_TX);
-    if (r < 0) {
-        return r;
-    }
+    TRY(args_check(a, NET_RING_TX));
     struct net *n = net_at(a->device);
     struct net_region *region = net_region_get(n, 1, a->region);
-    if (region == NULL) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, region->guard, CAP_WRITE)) {
-        return -E_CAP;
-    }
+    REFUSE_IF(region == NULL, E_NONE);
+    REFUSE_IF(!cap_dominates(k, region->guard, CAP_WRITE), E_CAP);
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
     struct net_ring *ring = find_free(n);
-    if (ring == NULL) {
-        return -E_LIMIT;
-    }
-    r = page_pin_once(memory, a->frame, a->frames);
-    if (r < 0) {
-        return r;
-    }
+    REFUSE_IF(ring == NULL, E_LIMIT);
+    TRY(page_pin_once(memory, a->frame, a->frames));
     uint32_t queue = arch_cpu() % n->queues;
     lock_acquire(&n->queue[queue].lock);
     ring->queue = queue;
@@ -157,21 +135,15 @@ static void free_tx(struct net *n, uint32_t id) REQUIRES(bind_lock)
 int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
 {
     struct net *n = net_at(device);
-    if (n == NULL || ring >= NET_RINGS_MAX) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];
-    if (r->kind == NET_RING_NONE || r->env != e) {
-        return -E_NONE;
-    }
+    REFUSE_IF(r->kind == NET_RING_NONE || r->env != e, E_NONE);
     if (r->kind == NET_RING_RX) {
         free_rx(n, ring);
         return 0;
     }
     /* Other processors only lower the count. */
-    if (__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0, E_BUSY);
     free_tx(n, ring);
     return 0;
 }

@@ -5,6 +5,7 @@
  * pinned and read in place. Rings share a queue in turn when it is full.
  */
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
 #include "src/lib/string.h"
@@ -227,14 +228,10 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
 int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
 {
     struct net *n = net_at(device);
-    if (n == NULL || ring >= NET_RINGS_MAX) {
-        return -E_RANGE;
-    }
+    REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];
     /* A ring of the caller cannot change hands while the caller is here. */
-    if (r->kind != NET_RING_TX || r->env != e) {
-        return -E_NONE;
-    }
+    REFUSE_IF(r->kind != NET_RING_TX || r->env != e, E_NONE);
     struct net_queue *q = &n->queue[r->queue];
     lock_acquire(&q->lock);
     uint64_t before = r->next;

@@ -9,6 +9,7 @@
  */
 #include "src/abi/err.h"
 #include "src/kern/code.h"
+#include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
 
@@ -21,9 +22,7 @@ static struct dpf_error why GUARDED_BY(bind_lock);
 int net_space_init(struct net *n)
 {
     for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
-        if (dpf_set_create(&code_mem, &n->set[d]) < 0) {
-            return -E_MEM;
-        }
+        REFUSE_IF(dpf_set_create(&code_mem, &n->set[d]) < 0, E_MEM);
         n->region[d][NET_REGION_ALL].used = true;
     }
     return 0;
@@ -83,12 +82,9 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
     unsigned direction = (a->flags & NET_OUT) != 0;
     struct dpf_program *program = NULL;
     uint64_t bytes = code_cost(a->count);
-    int r = env_charge_bytes(e, bytes);
-    if (r < 0) {
-        return r;
-    }
+    TRY(env_charge_bytes(e, bytes));
     uaddr insns = {a->insns};
-    r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
+    int r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
     if (r < 0) {
         goto no_program;
     }
@@ -122,25 +118,16 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
                        const struct net_region_args *a)
 {
     struct net *n = net_at(a->device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if ((a->flags & ~(NET_SHARED | NET_OUT)) != 0 || a->reserved != 0 ||
-        a->flags == (NET_SHARED | NET_OUT)) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(n == NULL, E_RANGE);
+    REFUSE_IF((a->flags & ~(NET_SHARED | NET_OUT)) != 0 || a->reserved != 0 ||
+                  a->flags == (NET_SHARED | NET_OUT),
+              E_INVAL);
     unsigned direction = (a->flags & NET_OUT) != 0;
     struct net_region *parent = net_region_get(n, direction, a->parent);
-    if (parent == NULL) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, parent->guard, CAP_CTL)) {
-        return -E_CAP;
-    }
+    REFUSE_IF(parent == NULL, E_NONE);
+    REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
     uint32_t id = region_free_id(n, direction);
-    if (id == NET_REGIONS_MAX) {
-        return -E_LIMIT;
-    }
+    REFUSE_IF(id == NET_REGIONS_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
     if (guard < 0) {
         return guard;
@@ -157,13 +144,8 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
     REQUIRES(bind_lock)
 {
     struct net_region *g = &n->region[direction][id];
-    if (id == NET_REGION_ALL || g->rings > 0) {
-        return -E_BUSY;
-    }
-    int r = code_error(dpf_set_region_remove(n->set[direction], id));
-    if (r < 0) {
-        return r;
-    }
+    REFUSE_IF(id == NET_REGION_ALL || g->rings > 0, E_BUSY);
+    TRY(code_error(dpf_set_region_remove(n->set[direction], id)));
     settle(n->set[direction]);
     dpf_program_destroy(g->program);
     guard_drop(g->guard);
@@ -179,17 +161,11 @@ int64_t sys_net_region_free(struct env *e, uint32_t k, uint32_t device,
                             uint32_t flags, uint32_t region)
 {
     struct net *n = net_at(device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if ((flags & ~NET_OUT) != 0) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(n == NULL, E_RANGE);
+    REFUSE_IF((flags & ~NET_OUT) != 0, E_INVAL);
     unsigned direction = (flags & NET_OUT) != 0;
     struct net_region *g = net_region_get(n, direction, region);
-    if (g == NULL) {
-        return -E_NONE;
-    }
+    REFUSE_IF(g == NULL, E_NONE);
     int r = cap_demand(e, k, g->guard, CAP_CTL);
     return r < 0 ? r : region_remove(n, direction, region);
 }
@@ -250,10 +226,7 @@ static int64_t binding_begin(struct env *e, struct net *n, uint32_t ring,
                              uint32_t region, uint64_t bytes)
     REQUIRES(bind_lock)
 {
-    int r = env_charge_bytes(e, bytes);
-    if (r < 0) {
-        return r;
-    }
+    TRY(env_charge_bytes(e, bytes));
     uint32_t id = binding_take(n);
     if (id == NET_BINDINGS_MAX) {
         env_refund_bytes(e, bytes);
@@ -303,20 +276,15 @@ int64_t sys_net_bind(struct env *e, const struct cap *k,
                      const struct net_bind_args *a)
 {
     struct net *n = net_at(a->device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if ((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(n == NULL, E_RANGE);
+    REFUSE_IF((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0,
+              E_INVAL);
     struct net_region *g = net_region_get(n, 0, a->region);
-    if (g == NULL || !is_receive_ring(n, e, a->ring)) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, g->guard, CAP_READ) ||
-        ((a->flags & NET_TAP) != 0 && !cap_dominates(k, GUARD_ROOT, CAP_CTL))) {
-        return -E_CAP;
-    }
+    REFUSE_IF(g == NULL || !is_receive_ring(n, e, a->ring), E_NONE);
+    REFUSE_IF(!cap_dominates(k, g->guard, CAP_READ) ||
+                  ((a->flags & NET_TAP) != 0 &&
+                   !cap_dominates(k, GUARD_ROOT, CAP_CTL)),
+              E_CAP);
     return refuse(e, a->refusal, bind(e, n, a));
 }
 
@@ -341,29 +309,19 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
 {
     struct dpf_const consts[CONSTS_MAX];
     struct net *n = net_at(a->device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if (a->count > CONSTS_MAX) {
-        return -E_INVAL;
-    }
+    REFUSE_IF(n == NULL, E_RANGE);
+    REFUSE_IF(a->count > CONSTS_MAX, E_INVAL);
     struct net_binding *like = binding_of(n, e, a->like);
-    if (like == NULL || !is_receive_ring(n, e, a->ring)) {
-        return -E_NONE;
-    }
-    if (!cap_dominates(k, n->region[0][like->region].guard, CAP_READ)) {
-        return -E_CAP;
-    }
-    int r = consts_read(e, a, consts);
-    if (r < 0) {
-        return r;
-    }
+    REFUSE_IF(like == NULL || !is_receive_ring(n, e, a->ring), E_NONE);
+    REFUSE_IF(!cap_dominates(k, n->region[0][like->region].guard, CAP_READ),
+              E_CAP);
+    TRY(consts_read(e, a, consts));
     int64_t id = binding_begin(e, n, a->ring, like->region, code_cost(0));
     if (id < 0) {
         return id;
     }
-    r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like, consts,
-                                       a->count, &why));
+    int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
+                                           consts, a->count, &why));
     return refuse(e, a->refusal, binding_end(e, n, id, r));
 }
 
@@ -380,12 +338,8 @@ static void unbind(struct net *n, uint32_t id) REQUIRES(bind_lock)
 int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
 {
     struct net *n = net_at(device);
-    if (n == NULL) {
-        return -E_RANGE;
-    }
-    if (binding_of(n, e, binding) == NULL) {
-        return -E_NONE;
-    }
+    REFUSE_IF(n == NULL, E_RANGE);
+    REFUSE_IF(binding_of(n, e, binding) == NULL, E_NONE);
     unbind(n, binding);
     return 0;
 }

@@ -16,6 +16,7 @@
  */
 #include "src/kern/quantum.h"
 #include "src/abi/err.h"
+#include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
 #include "src/kern/sysinfo.h"
@@ -398,17 +399,11 @@ int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
     uint32_t *vector = sysinfo_vector(cpu);
     if (slot == QUANTUM_ANY) {
         uint64_t free = ~atomic_load(&cpus[cpu].vector_used);
-        if (free == 0) {
-            return -E_BUSY;
-        }
+        REFUSE_IF(free == 0, E_BUSY);
         slot = (uint32_t)__builtin_ctzll(free);
     }
-    if (slot >= QUANTUM_SLOTS) {
-        return -E_RANGE;
-    }
-    if (vector[slot] != 0) {
-        return -E_BUSY;
-    }
+    REFUSE_IF(slot >= QUANTUM_SLOTS, E_RANGE);
+    REFUSE_IF(vector[slot] != 0, E_BUSY);
     __atomic_store_n(&vector[slot], e->id, __ATOMIC_RELAXED);
     atomic_fetch_or(&e->cpus, 1ull << cpu);
     atomic_fetch_or(&cpus[cpu].vector_used, 1ull << slot);
@@ -470,10 +465,7 @@ int64_t sys_quantum_alloc(struct env *e, uint32_t k, uint32_t cpu,
 {
     struct env *other = NULL;
     int r = env_demand(e, k, env, CAP_WRITE, &other);
-    r = r < 0 ? r : cap_demand(e, k, GUARD_ROOT, CAP_CTL);
-    if (r < 0) {
-        return r;
-    }
+    TRY(r < 0 ? r : cap_demand(e, k, GUARD_ROOT, CAP_CTL));
     return cpu >= arch_cpu_count() ? -E_RANGE : quantum_give(cpu, slot, other);
 }
 
@@ -481,24 +473,16 @@ int64_t sys_quantum_free(struct env *e, const struct cap *k, uint32_t cpu,
                          uint32_t slot)
 {
     (void)e;
-    if (!cap_dominates(k, GUARD_ROOT, CAP_CTL)) {
-        return -E_CAP;
-    }
-    if (cpu >= arch_cpu_count() || slot >= QUANTUM_SLOTS) {
-        return -E_RANGE;
-    }
-    if (sysinfo_vector(cpu)[slot] == 0) {
-        return -E_NONE;
-    }
+    REFUSE_IF(!cap_dominates(k, GUARD_ROOT, CAP_CTL), E_CAP);
+    REFUSE_IF(cpu >= arch_cpu_count() || slot >= QUANTUM_SLOTS, E_RANGE);
+    REFUSE_IF(sysinfo_vector(cpu)[slot] == 0, E_NONE);
     take_back(cpu, slot);
     return 0;
 }
 
 int64_t sys_quantum_yield(struct env *e, uint32_t env)
 {
-    if (env != 0 && env_find(env) == NULL) {
-        return -E_NONE;
-    }
+    REFUSE_IF(env != 0 && env_find(env) == NULL, E_NONE);
     struct cpu *c = cpu_this();
     assert(c->current == e);
     c->leave = LEAVE_YIELD;
