@@ -91,10 +91,8 @@ static unsigned nets_used;
 
 static void post_buffer(struct pair *p)
 {
-    uint16_t head;
-
     if (virtq_start(&p->rx, 1)) {
-        head = p->rx.head;
+        uint16_t head = p->rx.head;
         virtq_piece(&p->rx, p->rx_paddr + (uint64_t)head * RX_BUFFER, RX_BUFFER,
                     true);
         (void)virtq_finish(&p->rx);
@@ -107,7 +105,6 @@ static unsigned collect_sent(struct pair *p)
     uint16_t head;
     uint32_t len;
     int r;
-
     while ((r = virtq_take(&p->tx, &head, &len)) > 0) {
         n++;
         net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
@@ -122,7 +119,6 @@ static unsigned collect_sent(struct pair *p)
 static void abandon(struct pair *p)
 {
     uint16_t head;
-
     while (virtq_abandon(&p->tx, &head)) {
         net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
     }
@@ -132,7 +128,6 @@ static void abandon(struct pair *p)
 static struct header make_header(const struct netdev_tx *tx)
 {
     struct header h = {0};
-
     if ((tx->flags & NET_TX_CSUM) != 0) {
         h.flags = HEADER_NEEDS_CSUM;
         h.csum_start = tx->csum_start;
@@ -155,7 +150,6 @@ static int transmit(struct netdev *dev, unsigned queue,
     struct virtq *q = &p->tx;
     uint8_t *start = tx->header - sizeof(struct header);
     const struct header h = make_header(tx);
-
     if (!virtq_start(q, tx->pieces + 1u)) {
         (void)collect_sent(p);
         if (net->v.dead || !virtq_start(q, tx->pieces + 1u)) {
@@ -177,7 +171,6 @@ static int transmit(struct netdev *dev, unsigned queue,
 static uint16_t send_threshold(const struct pair *p)
 {
     uint16_t under_way = (uint16_t)(p->tx.added - p->tx.taken);
-
     return (uint16_t)(under_way - under_way / 4);
 }
 
@@ -185,7 +178,6 @@ static void kick(struct netdev *dev, unsigned queue)
 {
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
-
     if (net->v.dead) {
         return;
     }
@@ -201,7 +193,6 @@ static bool receive(struct pair *p, uint16_t head, uint32_t len)
     const uint8_t *buffer = p->rx_buffer + (size_t)head * RX_BUFFER;
     struct header h;
     uint32_t flags = 0;
-
     if (len < sizeof(h) || len > RX_BUFFER) {
         virtio_fail(&p->net->v, "received a frame longer than its buffer");
         return false;
@@ -223,7 +214,6 @@ static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
     uint16_t head;
     uint32_t len;
     int r = 1;
-
     (void)collect_sent(p);
     while (n < budget && (r = virtq_take(&p->rx, &head, &len)) > 0) {
         n++;
@@ -247,14 +237,12 @@ static bool interrupts(struct netdev *dev, unsigned queue, bool on)
 {
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
-    bool rx, sent;
-
     if (net->v.dead) {
         return false;
     }
     p->interrupts = on;
-    rx = virtq_interrupt(&p->rx, on ? 1 : 0);
-    sent = virtq_interrupt(&p->tx, on ? send_threshold(p) : 0);
+    bool rx = virtq_interrupt(&p->rx, on ? 1 : 0);
+    bool sent = virtq_interrupt(&p->tx, on ? send_threshold(p) : 0);
     return rx || sent;
 }
 
@@ -263,7 +251,6 @@ static const struct netdev_ops ops = {transmit, kick, poll, interrupts};
 static void interrupt(void *arg)
 {
     struct pair *p = arg;
-
     net_interrupt(&p->net->dev, p->index);
 }
 
@@ -271,7 +258,6 @@ static bool pair_init(struct virtio_net *net, unsigned index)
 {
     uint64_t paddr;
     struct pair *p = virtio_memory(sizeof(*p), &paddr);
-
     if (p == NULL) {
         return false;
     }
@@ -303,7 +289,6 @@ static unsigned choose_pairs(const struct virtio_net *net)
     unsigned want = arch_cpu_count();
     unsigned vectors = net->v.pci.msix_count;
     unsigned have = 1;
-
     if ((net->v.features & NET_MQ) != 0) {
         have = virtio_config16(&net->v, CONFIG_PAIRS);
     }
@@ -353,7 +338,6 @@ static void describe(struct virtio_net *net, unsigned pairs)
 {
     struct netdev *dev = &net->dev;
     uint64_t f = net->v.features;
-
     dev->ops = &ops;
     dev->driver = net;
     for (unsigned i = 0; i < 6; i++) {
@@ -378,7 +362,6 @@ static void describe(struct virtio_net *net, unsigned pairs)
 static bool start(struct virtio_net *net)
 {
     unsigned pairs = choose_pairs(net);
-
     for (unsigned i = 0; i < pairs; i++) {
         if (!pair_init(net, i)) {
             return false;
@@ -386,7 +369,6 @@ static bool start(struct virtio_net *net)
     }
     if (pairs > 1) {
         uint16_t last = virtio_config16(&net->v, CONFIG_PAIRS);
-
         if (!virtio_queue(&net->v, &net->control, (uint16_t)(2 * last), 16,
                           false, VIRTIO_NO_VECTOR)) {
             return false;
@@ -411,8 +393,6 @@ void virtio_net_found(const struct pci_device *pci)
     uint64_t wanted = NET_CSUM | NET_GUEST_CSUM | NET_MTU | NET_MAC |
                       NET_HOST_TSO4 | NET_HOST_TSO6 | NET_STATUS | NET_CTRL_VQ |
                       VIRTIO_INDIRECT | VIRTIO_EVENT_IDX;
-    const uint8_t *mac;
-
     if (nets_used == NETS_MAX) {
         log_line("virtio-net: more than %u cards", NETS_MAX);
         return;
@@ -434,7 +414,7 @@ void virtio_net_found(const struct pci_device *pci)
         return;
     }
     nets_used++;
-    mac = net->dev.mac;
+    const uint8_t *mac = net->dev.mac;
     log_line("%s: %02x:%02x:%02x:%02x:%02x:%02x mtu %u, %u queue pair%s%s",
              net->v.pci.name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
              net->dev.mtu, net->dev.queues, net->dev.queues == 1 ? "" : "s",

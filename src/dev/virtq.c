@@ -39,7 +39,6 @@ void virtq_init(struct virtq *q, void *memory, uint16_t size,
                 struct virtq_desc *tables, uint64_t tables_paddr)
 {
     uint8_t *m = memory;
-
     *q = (struct virtq){
         .desc = memory,
         .avail = (struct virtq_avail *)(void *)(m + avail_at(size)),
@@ -59,7 +58,6 @@ bool virtq_start(struct virtq *q, unsigned pieces)
     bool indirect = q->tables != NULL && pieces <= VIRTQ_TABLE &&
                     (pieces > VIRTQ_DIRECT_MAX || pieces > q->free);
     uint16_t need = (uint16_t)(indirect ? 1 : pieces);
-
     if (q->broken || pieces == 0 || pieces > q->size || need > q->free) {
         return false;
     }
@@ -70,7 +68,6 @@ bool virtq_start(struct virtq *q, unsigned pieces)
     q->build = NULL;
     if (indirect) {
         size_t table = (size_t)q->head * VIRTQ_TABLE;
-
         q->build = &q->tables[table];
         q->desc[q->head] = (struct virtq_desc){
             .paddr = q->tables_paddr + table * sizeof(struct virtq_desc),
@@ -88,7 +85,6 @@ void virtq_piece(struct virtq *q, uint64_t paddr, uint32_t len,
 {
     struct virtq_desc *table = q->build != NULL ? q->build : q->desc;
     uint16_t at = q->tail;
-
     q->tail = q->build != NULL ? (uint16_t)(at + 1) : q->next[at];
     q->build_left--;
     table[at] = (struct virtq_desc){
@@ -113,7 +109,6 @@ uint16_t virtq_finish(struct virtq *q)
 bool virtq_publish(struct virtq *q)
 {
     uint16_t old = q->told;
-
     if (old == q->added || q->broken) {
         return false;
     }
@@ -123,7 +118,6 @@ bool virtq_publish(struct virtq *q)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (q->event_idx) {
         uint16_t event = __atomic_load_n(avail_event(q), __ATOMIC_RELAXED);
-
         return (uint16_t)(q->told - event - 1) < (uint16_t)(q->told - old);
     }
     return (__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) & NO_NOTIFY) ==
@@ -134,7 +128,6 @@ bool virtq_publish(struct virtq *q)
 static void release(struct virtq *q, uint16_t head)
 {
     uint16_t n = q->under_way[head], last = head;
-
     for (uint16_t i = 1; i < n; i++) {
         last = q->next[last];
     }
@@ -148,7 +141,6 @@ int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
 {
     uint16_t at = q->taken & (uint16_t)(q->size - 1);
     uint32_t id;
-
     if (q->broken ||
         __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->taken) {
         return 0;

@@ -15,12 +15,10 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     uint8_t *d = to;
     const uint8_t *s = from;
-
     for (; n >= 32; n -= 32, d += 32, s += 32) {
         const struct word *w = (const struct word *)s;
         struct word *o = (struct word *)d;
         uint64_t a = w[0].v, b = w[1].v, c = w[2].v, e = w[3].v;
-
         o[0].v = a;
         o[1].v = b;
         o[2].v = c;
@@ -43,7 +41,6 @@ void *memmove(void *to, const void *from, size_t n)
 {
     uint8_t *d = to;
     const uint8_t *s = from;
-
     if ((uintptr_t)d - (uintptr_t)s >= n) { /* forward is safe, memcpy not */
         for (; n >= 8; n -= 8, d += 8, s += 8) {
             ((struct word *)d)->v = ((const struct word *)s)->v;
@@ -64,10 +61,8 @@ void *memset(void *to, int byte, size_t n)
 {
     uint8_t *d = to;
     uint64_t fill = (uint8_t)byte * 0x0101010101010101ull;
-
     for (; n >= 32; n -= 32, d += 32) {
         struct word *o = (struct word *)d;
-
         o[0].v = fill;
         o[1].v = fill;
         o[2].v = fill;
@@ -85,7 +80,6 @@ void *memset(void *to, int byte, size_t n)
 int memcmp(const void *a, const void *b, size_t n)
 {
     const uint8_t *x = a, *y = b;
-
     while (n >= 8 &&
            ((const struct word *)x)->v == ((const struct word *)y)->v) {
         x += 8;
@@ -103,7 +97,6 @@ int memcmp(const void *a, const void *b, size_t n)
 size_t str_len(const char *s)
 {
     size_t n = 0;
-
     while (s[n] != 0) {
         n++;
     }
@@ -113,26 +106,15 @@ size_t str_len(const char *s)
 size_t str_len_max(const char *s, size_t max)
 {
     size_t n = 0;
-
     while (n < max && s[n] != 0) {
         n++;
     }
     return n;
 }
 
-bool str_equal(const char *a, const char *b)
-{
-    while (*a != 0 && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 void str_copy(char *to, size_t size, const char *s)
 {
     size_t n = str_len_max(s, size - 1);
-
     memcpy(to, s, n);
     memset(to + n, 0, size - n);
 }

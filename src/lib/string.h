@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +31,6 @@ int memcmp(const void *a, const void *b, size_t n);
 size_t str_len(const char *s);
 /* Length of s, at most `max`; looks at no more than `max` bytes. */
 size_t str_len_max(const char *s, size_t max);
-bool str_equal(const char *a, const char *b);
 /*
  * Copy s, cut to what fits, and fill the rest of `to` with zeros.
  *

@@ -73,7 +73,6 @@ static void pic_off(void)
 void apic_init(void)
 {
     uint64_t base = rdmsr(MSR_APIC_BASE);
-
     pic_off();
     if (!cpu_has.x2apic && (base & BASE_X2) == 0) {
         registers = arch_device_map(base & PTE_FRAME, PAGE_SIZE);
@@ -86,7 +85,6 @@ void apic_init(void)
 void apic_enable(void)
 {
     uint64_t base = rdmsr(MSR_APIC_BASE) | BASE_ENABLE;
-
     wrmsr(MSR_APIC_BASE, base);
     if (registers == NULL) {
         wrmsr(MSR_APIC_BASE, base | BASE_X2);

@@ -15,6 +15,20 @@
  */
 #include "src/x86_64/asm.h"
 
+/* The lower part of struct frame, from `address` down, and back. */
+    .macro SAVE
+    push $0 /* address */
+    .irp r, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+    push %\r
+    .endr
+    .endm
+
+    .macro RESTORE
+    .irp r, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+    pop %\r
+    .endr
+    .endm
+
     .text
     .global entry_syscall
 entry_syscall:
@@ -28,22 +42,7 @@ entry_syscall:
     push %rcx /* rip */
     push $0
     push $VECTOR_SYSCALL
-    push $0
-    push %rax
-    push %rbx
-    push %rcx
-    push %rdx
-    push %rsi
-    push %rdi
-    push %rbp
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+    SAVE
     mov %rsp, %rdi
     xor %ebp, %ebp
     sub $8, %rsp
@@ -60,22 +59,7 @@ entry_trap:
     cmpb $0, cpu_has_smap(%rip)
     je 2f
     clac
-2:  push $0 /* address */
-    push %rax
-    push %rbx
-    push %rcx
-    push %rdx
-    push %rsi
-    push %rdi
-    push %rbp
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+2:  SAVE
     movzbl FRAME_VECTOR(%rsp), %eax
     mov %rax, FRAME_VECTOR(%rsp)
     mov %rsp, %rdi
@@ -95,49 +79,21 @@ entry_return:
     mov %rax, %rsp
     cmpq $VECTOR_SYSCALL, FRAME_VECTOR(%rsp)
     jne 1f
-    mov FRAME_RIP(%rsp), %rcx
-    mov %rcx, %rdx
+    mov FRAME_RIP(%rsp), %rdx
     shr $47, %rdx
     jnz 1f
-    mov FRAME_RFLAGS(%rsp), %r11
-    test $0x10100, %r11d /* RF, TF */
+    testl $0x10100, FRAME_RFLAGS(%rsp) /* RF, TF */
     jnz 1f
     cmpq $SEL_USER_CODE, FRAME_CS(%rsp)
     jne 1f
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    add $8, %rsp
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rbp
-    pop %rdi
-    pop %rsi
-    pop %rdx
-    add $8, %rsp
-    pop %rbx
-    pop %rax
+    RESTORE
+    mov FRAME_RIP - FRAME_ADDRESS(%rsp), %rcx
+    mov FRAME_RFLAGS - FRAME_ADDRESS(%rsp), %r11
     mov FRAME_RSP - FRAME_ADDRESS(%rsp), %rsp
     swapgs
     sysretq
 
-1:  pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %r11
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rbp
-    pop %rdi
-    pop %rsi
-    pop %rdx
-    pop %rcx
-    pop %rbx
-    pop %rax
+1:  RESTORE
     add $24, %rsp
     testb $3, 8(%rsp)
     jz 2f
@@ -150,22 +106,7 @@ entry_return:
  */
 entry_fatal:
     cld
-    push $0
-    push %rax
-    push %rbx
-    push %rcx
-    push %rdx
-    push %rsi
-    push %rdi
-    push %rbp
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+    SAVE
     movzbl FRAME_VECTOR(%rsp), %eax
     mov %rax, FRAME_VECTOR(%rsp)
     mov $MSR_GS_BASE, %ecx

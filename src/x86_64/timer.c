@@ -44,10 +44,8 @@ static uint32_t read_pm(void)
 /* Counter 2 counts down; the others belong to the old world. */
 static uint32_t read_pit(void)
 {
-    uint32_t lo;
-
     outb(0x43, 0x80); /* latch */
-    lo = inb(0x42);
+    uint32_t lo = inb(0x42);
     return ~(lo | (uint32_t)inb(0x42) << 8) & PIT_MASK;
 }
 
@@ -63,13 +61,11 @@ static struct sample take(const struct clock *clock)
 {
     struct sample best = {0};
     uint64_t tightest = UINT64_MAX;
-
     for (unsigned i = 0; i < SAMPLES; i++) {
         uint64_t before = rdtsc();
         uint32_t c = clock->read();
         uint32_t a = apic_timer_left();
         uint64_t after = rdtsc();
-
         if (after - before < tightest) {
             tightest = after - before;
             best = (struct sample){before + (after - before) / 2, c, a};
@@ -82,19 +78,17 @@ static void measure(const struct clock *clock)
 {
     uint32_t want =
         (uint32_t)((uint64_t)clock->hz * TIMER_MEASURE_US / 1000000);
-    uint64_t ticks, give_up;
-    struct sample a, b;
-
     apic_timer_set(UINT32_MAX);
-    a = take(clock);
-    give_up = rdtsc() + (1ull << 32); /* a second or so: the clock is dead */
+    const struct sample a = take(clock);
+    uint64_t give_up =
+        rdtsc() + (1ull << 32); /* a second or so: the clock is dead */
     while (((clock->read() - a.clock) & clock->mask) < want &&
            rdtsc() < give_up) {
         cpu_relax();
     }
-    b = take(clock);
+    const struct sample b = take(clock);
     apic_timer_set(0);
-    ticks = (b.clock - a.clock) & clock->mask;
+    uint64_t ticks = (b.clock - a.clock) & clock->mask;
     if (ticks < want) {
         panic("no clock to measure the timestamp counter with");
     }
@@ -107,7 +101,6 @@ static void ask_cpuid(void)
 {
     if (cpuid(0, 0).a >= 0x15) {
         struct cpuid r = cpuid(0x15, 0);
-
         if (r.a != 0 && r.b != 0 && r.c != 0) {
             tsc_khz = (uint64_t)r.c * r.b / r.a / 1000;
             apic_khz = r.c / 1000;
@@ -116,7 +109,6 @@ static void ask_cpuid(void)
     if ((cpuid(1, 0).c >> 31 & 1) != 0 &&
         cpuid(0x40000000, 0).a >= 0x40000010) {
         struct cpuid r = cpuid(0x40000010, 0);
-
         if (r.a != 0 && r.b != 0) {
             tsc_khz = r.a;
             apic_khz = r.b;
@@ -127,12 +119,10 @@ static void ask_cpuid(void)
 void timer_init(uint16_t pm_port)
 {
     const char *from = "CPUID";
-
     ask_cpuid();
     if (tsc_khz == 0) {
         static const struct clock pm = {read_pm, PM_MASK, PM_HZ},
                                   pit = {read_pit, PIT_MASK, PIT_HZ};
-
         pm_timer_port = pm_port;
         if (pm_port == 0) {
             start_pit();
@@ -152,7 +142,6 @@ void timer_enable(void)
 void timer_wait_us(uint64_t us)
 {
     uint64_t end = rdtsc() + us * tsc_khz / 1000;
-
     while (rdtsc() < end) {
         arch_pause();
     }
@@ -160,14 +149,12 @@ void timer_wait_us(uint64_t us)
 
 void arch_timer_arm(uint64_t tsc)
 {
-    uint64_t now, count;
-
     if (cpu_has.tsc_deadline) {
         wrmsr(MSR_TSC_DEADLINE, tsc == 0 ? 1 : tsc);
         return;
     }
-    now = rdtsc();
-    count = tsc > now ? tsc - now : 0;
+    uint64_t now = rdtsc();
+    uint64_t count = tsc > now ? tsc - now : 0;
     /* Beyond a minute it fires early; whoever armed it looks and arms again. */
     if (count > tsc_khz * 60000) {
         count = tsc_khz * 60000;

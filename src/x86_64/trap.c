@@ -85,7 +85,6 @@ void trap_init(void)
 void trap_load(void)
 {
     struct table_ptr idt = {sizeof(gates) - 1, (uint64_t)gates};
-
     lidt(&idt);
 }
 
@@ -132,7 +131,6 @@ void trap_fatal(struct frame *f)
     const char *name = f->vector < 32 && exception_name[f->vector] != NULL
                            ? exception_name[f->vector]
                            : "interrupt";
-
     if (f->vector == VECTOR_NMI && smp_stopping()) {
         for (;;) {
             hlt();
@@ -152,7 +150,6 @@ struct frame *trap_interrupt(struct frame *f)
 {
     uint32_t vector = (uint32_t)f->vector;
     bool user = (f->cs & 3) != 0;
-
     if (vector == VECTOR_FLUSH) {
         apic_end();
         mmu_flush_answer();

@@ -10,6 +10,15 @@
 #include "src/x86_64/smp.h"
 #include "tests/qemu/machine/machine.h"
 
+static bool str_equal(const char *a, const char *b)
+{
+    while (*a != 0 && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
 static unsigned tests_done, tests_failed;
 static const struct boot_info *boot;
 static uint64_t kalloc_next, kalloc_end;
