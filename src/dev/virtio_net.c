@@ -156,7 +156,7 @@ static int transmit(struct netdev *dev, unsigned queue,
             return -E_AGAIN;
         }
     }
-    memcpy(start, &h, sizeof(h));
+    __builtin_memcpy(start, &h, sizeof(h));
     p->tx_token[q->head] = tx->token;
     virtq_piece(q, arch_ptr_paddr(start), (uint32_t)sizeof(h) + tx->header_len,
                 false);
@@ -197,7 +197,7 @@ static bool receive(struct pair *p, uint16_t head, uint32_t len)
         virtio_fail(&p->net->v, "received a frame longer than its buffer");
         return false;
     }
-    memcpy(&h, buffer, sizeof(h));
+    __builtin_memcpy(&h, buffer, sizeof(h));
     if ((h.flags & (HEADER_NEEDS_CSUM | HEADER_DATA_VALID)) != 0) {
         flags |= NET_RX_CSUM_OK;
     }
