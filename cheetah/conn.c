@@ -46,22 +46,25 @@ static enum watch watch_of(const struct conn *c)
                                         : WATCH_IDLE;
 }
 
+static uint64_t limit_of(const struct server *s, enum watch w)
+{
+    const struct server_limits *l = &s->limits;
+    return w == WATCH_IDLE     ? l->idle_ns
+           : w == WATCH_HEAD   ? l->head_ns
+           : w == WATCH_LINGER ? l->linger_ns
+                               : l->send_ns;
+}
+
 /* Begin a new wait: `again` also when it is for the same thing. */
 static void watch(struct conn *c, bool again)
 {
     struct server *s = c->server;
-    const struct server_limits *l = &s->limits;
-    const uint64_t limit[] = {[WATCH_IDLE] = l->idle_ns,
-                              [WATCH_HEAD] = l->head_ns,
-                              [WATCH_DISK] = l->send_ns,
-                              [WATCH_SEND] = l->send_ns,
-                              [WATCH_LINGER] = l->linger_ns};
     enum watch w = watch_of(c);
     if (w == c->watch && !again) {
         return;
     }
     c->watch = (uint8_t)w;
-    c->deadline_ns = s->now_ns + limit[w];
+    c->deadline_ns = s->now_ns + limit_of(s, w);
     link_remove(&c->idle);
     if (w == WATCH_IDLE || w == WATCH_HEAD) {
         link_append(&s->idle, &c->idle);

@@ -9,15 +9,20 @@
  */
 #include "cheetah/http.h"
 
-#define TCHAR 1u  /* token, RFC 9110 s5.6.2 */
-#define TARGET 2u /* taken in a target; raw UTF-8 too, which clients send */
-#define VALUE 4u  /* field-vchar, SP, HTAB, obs-text */
-#define HOST 8u   /* uri-host [ ":" port ], RFC 3986 s3.2.2 */
+#define TCHAR 1u    /* token, RFC 9110 s5.6.2 */
+#define TARGET 2u   /* taken in a target; raw UTF-8 too, which clients send */
+#define VALUE 4u    /* field-vchar, SP, HTAB, obs-text */
+#define HOST 8u     /* reg-name and IPv4address, RFC 3986 s3.2.2 */
+#define PATH 16u    /* of TARGET, all before a query */
+#define PLAIN 32u   /* of PATH, all that stands for itself in any place */
+#define LITERAL 64u /* IP-literal between its brackets */
+#define DIGIT 128u
 
-#define TV (TARGET | VALUE)
-#define TVH (TARGET | VALUE | HOST)
-#define TVT (TARGET | VALUE | TCHAR)
-#define ALL (TCHAR | TARGET | VALUE | HOST)
+#define P (TARGET | PATH | VALUE)
+#define TV (P | PLAIN)
+#define TVH (TV | HOST | LITERAL)
+#define TVT (TV | TCHAR)
+#define ALL (TVH | TCHAR)
 
 static const uint8_t CLASS[256] = {
     ['\t'] = VALUE,
@@ -25,21 +30,27 @@ static const uint8_t CLASS[256] = {
     ['!'] = ALL,
     ['"'] = TV,
     ['#'] = VALUE | TCHAR,
-    ['$' ... '\''] = ALL,
+    ['$'] = ALL,
+    ['%'] = P | TCHAR | HOST | LITERAL,
+    ['&' ... '\''] = ALL,
     ['(' ... ')'] = TVH,
     ['*' ... '+'] = ALL,
     [','] = TVH,
-    ['-' ... '.'] = ALL,
-    ['/'] = TV,
-    ['0' ... '9'] = ALL,
-    [':' ... ';'] = TVH,
+    ['-'] = ALL,
+    ['.'] = P | TCHAR | HOST | LITERAL,
+    ['/'] = P,
+    ['0' ... '9'] = ALL | DIGIT,
+    [':'] = TV | LITERAL,
+    [';'] = TVH,
     ['<'] = TV,
     ['='] = TVH,
-    ['>' ... '@'] = TV,
+    ['>'] = TV,
+    ['?'] = TARGET | VALUE,
+    ['@'] = TV,
     ['A' ... 'Z'] = ALL,
-    ['['] = TVH,
+    ['['] = TV,
     ['\\'] = TV,
-    [']'] = TVH,
+    [']'] = TV,
     ['^'] = TVT,
     ['_'] = ALL,
     ['`'] = TVT,
@@ -76,9 +87,14 @@ bool http_same(const uint8_t *s, size_t len, const char *lower)
     return lower[len] == 0;
 }
 
-/* Bytes of class `bits` from p on. */
+/* Bytes of class `bits` from p on; four at a time, since most of a request is
+   read by this. */
 static const uint8_t *span(const uint8_t *p, const uint8_t *end, uint8_t bits)
 {
+    while (end - p >= 4 && (CLASS[p[0]] & CLASS[p[1]] & CLASS[p[2]] &
+                            CLASS[p[3]] & bits) != 0) {
+        p += 4;
+    }
     while (p < end && (CLASS[*p] & bits) != 0) {
         p++;
     }
@@ -141,6 +157,22 @@ static int method(struct parser *s)
     return 1;
 }
 
+/* Past uri-host [ ":" port ] at p (RFC 3986 section 3.2.2): only an IPv6
+   address, in brackets, has colons inside. NULL: a bracket is not closed. */
+static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
+{
+    if (p < end && *p == '[') {
+        p = span(p + 1, end, LITERAL);
+        if (p == end || *p != ']') {
+            return NULL;
+        }
+        p++;
+    } else {
+        p = span(p, end, HOST);
+    }
+    return p < end && *p == ':' ? span(p + 1, end, DIGIT) : p;
+}
+
 /* absolute-form: skip scheme and authority (RFC 9112 section 3.2.2). */
 static bool skip_authority(const uint8_t **p, const uint8_t *end)
 {
@@ -148,12 +180,14 @@ static bool skip_authority(const uint8_t **p, const uint8_t *end)
         return false;
     }
     const uint8_t *host = *p + 7;
-    *p = span(host, end, HOST);
-    return *p != host && (*p == end || **p == '/' || **p == '?');
+    *p = authority(host, end);
+    return *p != NULL && *p != host && (*p == end || **p == '/');
 }
 
-/* Reduce the target [t, end) to its path. */
-static int target_path(struct parser *s, const uint8_t *t, const uint8_t *end)
+/* Reduce the target [t, end), in which a query begins at `query` if not at its
+   end, to its path. */
+static int target_path(struct parser *s, const uint8_t *t, const uint8_t *query,
+                       const uint8_t *end)
 {
     static const uint8_t root[] = "/";
     struct http_request *r = s->r;
@@ -169,12 +203,8 @@ static int target_path(struct parser *s, const uint8_t *t, const uint8_t *end)
         r->star = true;
         return 1;
     }
-    if (*t != '/' && !skip_authority(&t, end)) {
+    if (*t != '/' && !skip_authority(&t, query)) {
         return -400;
-    }
-    const uint8_t *query = t;
-    while (query < end && *query != '?') {
-        query++;
     }
     r->path = query == t ? root : t;
     r->path_len = (uint16_t)(query == t ? 1 : query - t);
@@ -183,7 +213,8 @@ static int target_path(struct parser *s, const uint8_t *t, const uint8_t *end)
 
 static int target(struct parser *s)
 {
-    const uint8_t *start = s->p, *p = span(s->p, s->end, TARGET);
+    const uint8_t *start = s->p, *query = span(s->p, s->end, PATH);
+    const uint8_t *p = span(query, s->end, TARGET);
     if (p - start > (ptrdiff_t)HTTP_TARGET_MAX) {
         return -414;
     }
@@ -194,7 +225,7 @@ static int target(struct parser *s)
         return -400;
     }
     s->p = p + 1;
-    return target_path(s, start, p);
+    return target_path(s, start, query, p);
 }
 
 /* "HTTP/" DIGIT "." DIGIT CRLF */
@@ -251,35 +282,9 @@ static int content_length(struct parser *s, const uint8_t *v, size_t len)
     return 1;
 }
 
-/* uri-host [ ":" port ], RFC 3986 section 3.2.2. Only an IPv6 address, \
-in brackets, has colons or brackets inside. */
-static bool is_authority(const uint8_t *p, const uint8_t *end)
-{
-    if (p < end && *p == '[') {
-        do {
-            p++;
-        } while (p < end && (CLASS[*p] & HOST) != 0 && *p != '[' && *p != ']');
-        if (p == end || *p != ']') {
-            return false;
-        }
-        p++;
-    } else {
-        while (p < end && (CLASS[*p] & HOST) != 0 && *p != ':' && *p != '[' &&
-               *p != ']') {
-            p++;
-        }
-    }
-    if (p < end && *p == ':') {
-        do {
-            p++;
-        } while (p < end && *p >= '0' && *p <= '9');
-    }
-    return p == end;
-}
-
 static int host(struct parser *s, const uint8_t *v, size_t len)
 {
-    return ++s->hosts == 1 && is_authority(v, v + len) ? 1 : -400;
+    return ++s->hosts == 1 && authority(v, v + len) == v + len ? 1 : -400;
 }
 
 static void connection(struct parser *s, const uint8_t *v, size_t len)
@@ -429,6 +434,12 @@ static int more_or_too_long(const struct parser *s)
     return s->end - s->start >= (ptrdiff_t)HTTP_HEAD_MAX ? -431 : 0;
 }
 
+static void no_tags(struct http_tags *t)
+{
+    t->present = t->any = false;
+    t->count = t->weak = 0;
+}
+
 int http_parse(const uint8_t *buf, size_t len, int64_t now,
                struct http_request *out)
 {
@@ -437,7 +448,9 @@ int http_parse(const uint8_t *buf, size_t len, int64_t now,
                        .end = buf + (len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX),
                        .now = now,
                        .r = out};
-    __builtin_memset(out, 0, sizeof(*out));
+    __builtin_memset(out, 0, __builtin_offsetof(struct http_request, range));
+    no_tags(&out->if_match);
+    no_tags(&out->if_none_match);
     out->if_modified_since = -1;
     out->if_unmodified_since = -1;
     out->if_range_date = -1;
@@ -527,16 +540,16 @@ int http_path(const uint8_t *path, size_t len, uint8_t *out)
 
 bool http_path_plain(const uint8_t *path, size_t len)
 {
-    uint8_t last = 0;
-    if (len == 0 || len > SITE_PATH_MAX || path[0] != '/') {
+    const uint8_t *p = path, *end = path + len;
+    if (len == 0 || len > SITE_PATH_MAX || *p != '/') {
         return false;
     }
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = path[i];
-        if (c == '%' || (last == '/' && (c == '/' || c == '.'))) {
+    while (p < end) {
+        bool segment = *p == '/' && p + 1 < end;
+        if (*p == '%' || (segment && (p[1] == '/' || p[1] == '.'))) {
             return false;
         }
-        last = c;
+        p = span(p + 1, end, PLAIN);
     }
     return true;
 }

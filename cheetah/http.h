@@ -49,17 +49,17 @@ struct http_request {
     uint16_t path_len;
     const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
     uint64_t body_len;   /* of the request, follows its head */
-    struct http_tags if_match, if_none_match;
     int64_t if_modified_since;   /* seconds; -1: none */
     int64_t if_unmodified_since; /* the same */
     int64_t if_range_date;       /* the same */
     uint64_t if_range_tag;
     bool if_range; /* present */
     bool if_range_is_tag;
-    uint8_t ranges;
-    struct http_range range[HTTP_RANGES_MAX];
     bool negotiate;                   /* Accept-Encoding is present */
     uint16_t quality[SITE_ENCODINGS]; /* 0 to 1000 */
+    uint8_t ranges;
+    struct http_range range[HTTP_RANGES_MAX]; /* so many are set */
+    struct http_tags if_match, if_none_match;
 };
 
 /*
