@@ -231,6 +231,17 @@ void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
     dd_forget(d);
 }
 
+static bool unsure(const struct dd *d, const struct dd_edge *e, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (dd_is_term(e[i].child) ? e[i].child == DD_MAYBE
+                                   : d->nodes[e[i].child].unsure) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
                             uint32_t n)
 {
@@ -262,8 +273,12 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
         }
     }
     node = &d->nodes[d->node_count];
-    *node = (struct dd_node){var, d->edge_count, n,
-                             d->heads[hash & (d->head_cap - 1)], hash};
+    *node = (struct dd_node){var,
+                             d->edge_count,
+                             n,
+                             unsure(d, e, n),
+                             d->heads[hash & (d->head_cap - 1)],
+                             hash};
     d->heads[hash & (d->head_cap - 1)] = d->node_count;
     __builtin_memcpy(&d->edges[d->edge_count], e, n * sizeof(*e));
     d->edge_count += n;
@@ -401,7 +416,7 @@ static bool settle(struct dd *d, enum dd_op op, const uint32_t f[3],
         return true;
     case DD_MAY:
     case DD_MUST:
-        if (!dd_is_term(a)) {
+        if (!dd_is_term(a) && d->nodes[a].unsure) {
             return false;
         }
         *result = a != DD_MAYBE ? a : op == DD_MAY ? DD_YES : DD_NO;

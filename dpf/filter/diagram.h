@@ -73,8 +73,9 @@ struct dd_edge {
 struct dd_node {
     uint32_t var;
     uint32_t edges; /* index of the first */
-    uint32_t count;
-    uint32_t chain; /* next node with this hash, or UINT32_MAX */
+    uint32_t count : 31;
+    uint32_t unsure : 1; /* MAYBE can be reached */
+    uint32_t chain;      /* next node with this hash, or UINT32_MAX */
     uint32_t hash;
 };
 

@@ -204,7 +204,10 @@ static uint16_t intern(struct walk *w, const struct val *v)
     if (v->kind == VAL_UNKNOWN) {
         return ID_UNKNOWN;
     }
-    head = &w->val_heads[hash_words(v, sizeof(*v)) & 255];
+    /* The bits that it does not have are 0. */
+    head = &w->val_heads[hash_words(v, (uint32_t)offsetof(struct val, bits) +
+                                           v->count * sizeof(v->bits[0])) &
+                         255];
     for (uint32_t i = *head; i != NO_STATE; i = w->val_chain[i]) {
         if (!__builtin_memcmp(&w->vals[i], v, sizeof(*v))) {
             return (uint16_t)i;
@@ -245,7 +248,9 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     for (uint32_t i = 0; live >> 16 && i < CELLS; i++) {
         s.cell[i] = live >> (16 + i) & 1 ? w->now.cell[i] : ID_UNKNOWN;
     }
-    head = &w->heads[hash_words(&s, sizeof(s)) & 255];
+    head = &w->heads[hash_words(&s, live >> 16 ? (uint32_t)sizeof(s)
+                                               : offsetof(struct state, cell)) &
+                     255];
     for (uint32_t i = *head; i != NO_STATE; i = w->memos[i].chain) {
         if (!__builtin_memcmp(&w->states[i], &s, sizeof(s))) {
             return i;
@@ -510,13 +515,25 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
     return true;
 }
 
+/* Does r reject every packet shorter than len, as its first test? */
+static bool needs(const struct dd *d, uint32_t r, uint32_t len)
+{
+    const struct dd_edge *e;
+
+    if (dd_is_term(r) || d->nodes[r].var != DD_VAR_LEN(0)) {
+        return r == DD_NO;
+    }
+    e = &d->edges[d->nodes[r].edges];
+    return e->child == DD_NO && e->hi + 1 >= len;
+}
+
 static uint32_t guarded(struct dd *d, const struct frame *fr, uint32_t r)
 {
     if (fr->may_stop) {
         r = dd_apply(d, DD_JOIN, r, DD_NO, 0);
     }
     r = dd_ite(d, fr->guard, r, DD_NO);
-    if (fr->need) {
+    if (fr->need && !needs(d, r, fr->need)) {
         r = dd_ite(d, val_len_ge(d, 0, fr->need), r, DD_NO);
     }
     return r;
