@@ -496,10 +496,10 @@ static bool residual_cube(struct install *in)
     struct cube *c = &in->other;
     uint32_t n = 0;
 
-    if (in->flags & (DPF_TAP | DPF_SHARED) || dd_is_term(in->may) ||
-        cube_hull(&in->s->dd, in->may, c)) {
+    if (in->flags & (DPF_TAP | DPF_SHARED)) {
         return false;
     }
+    *c = in->cubes[0];
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->bytes[i].mask == 0xff) {
             c->bytes[n++] = c->bytes[i];
@@ -652,6 +652,7 @@ static int remove_diagram(struct dpf_set *s, struct binding *b,
         in->id = b->id;
         in->may = b->may;
         in->have_may = true;
+        in->rank = b->rank;
         r = inside ? judge_contained(in, inside) : -DPF_E_MEM;
         if (r) {
             goto out;

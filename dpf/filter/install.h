@@ -19,6 +19,7 @@ struct install {
     uint32_t cube_count; /* 0: a diagram */
     uint32_t rank;       /* of the hull, for a diagram */
     uint32_t depth;
+    /* The filter; of a diagram, one: the smallest that contains it. */
     struct cube cubes[CUBES_MAX + 1];
     struct cube other; /* scratch */
     struct witness witness;

@@ -226,9 +226,13 @@ static int judge(struct install *in, const struct rival *r)
         }
     }
     if (how == 3) {
+        struct dd_mark m;
+
+        install_may(in);
+        m = dd_mark(&in->s->dd);
         in->witness.len = 0;
         how = compare(in, r);
-        in->s->dd.err = 0;
+        dd_release(&in->s->dd, m);
     }
     if (how <= 0) {
         return how;
@@ -293,72 +297,42 @@ static bool key_fits(const struct install *in, const struct shape *sh,
     return true;
 }
 
-/* All keys of a shape that cube c may overlap; c NULL: the new diagram. */
-static int scan(struct install *in, const struct shape *sh,
-                const struct cube *c)
+/* All keys of a shape that fit in->key under in->mask. */
+static int scan(struct install *in, const struct shape *sh)
 {
     uint32_t slots = table_slots(sh->table);
     int r = 0;
 
     for (uint32_t slot = 0; slot < slots && !r; slot++) {
-        struct cube_walk found;
-
-        if (table_id(sh->table, slot) >= TABLE_NEXT) {
-            continue;
-        }
-        if (c) {
-            if (key_fits(in, sh, slot)) {
-                r = judge_slot(in, sh, slot);
-            }
-            continue;
-        }
-        shape_cube(sh, slot, &in->other);
-        if (cube_reach(&in->s->dd, install_may(in), &in->other, &found, NULL,
-                       NULL)) {
-            return -DPF_E_MEM;
-        }
-        if (found.other) {
+        if (table_id(sh->table, slot) < TABLE_NEXT && key_fits(in, sh, slot)) {
             r = judge_slot(in, sh, slot);
         }
     }
     return r;
 }
 
+/* How many of in->cubes contain all that the filter accepts. */
+static uint32_t reach(const struct install *in)
+{
+    return in->cube_count ? in->cube_count : 1;
+}
+
 static int judge_shape(struct install *in, const struct shape *sh)
 {
-    for (uint32_t i = 0; i < in->cube_count; i++) {
+    int r = 0;
+
+    for (uint32_t i = 0; i < reach(in) && !r; i++) {
         int how = shape_project(sh, &in->cubes[i], in->key, in->mask);
-        int r = 0;
 
         if (how == 1) {
             uint32_t slot = table_find(sh->table, in->key);
 
             r = slot == TABLE_NONE ? 0 : judge_slot(in, sh, slot);
         } else if (how == 2) {
-            r = scan(in, sh, &in->cubes[i]);
-        }
-        if (r) {
-            return r;
+            r = scan(in, sh);
         }
     }
-    if (!in->cube_count && !sh->residual) {
-        struct cube_walk found;
-
-        /* The shape's constants first: mostly they exclude all its keys. */
-        in->other = sh->cube;
-        in->other.count = 0;
-        for (uint32_t i = 0; i < sh->cube.count; i++) {
-            if (!sh->cube.bytes[i].varies) {
-                in->other.bytes[in->other.count++] = sh->cube.bytes[i];
-            }
-        }
-        if (cube_reach(&in->s->dd, install_may(in), &in->other, &found, NULL,
-                       NULL)) {
-            return -DPF_E_MEM;
-        }
-        return found.other ? scan(in, sh, NULL) : 0;
-    }
-    return 0;
+    return r;
 }
 
 static int judge_diagram(struct install *in, struct binding *b)
@@ -367,15 +341,12 @@ static int judge_diagram(struct install *in, struct binding *b)
     struct dd *d = &in->s->dd;
     struct cube_walk found = {0};
 
-    for (uint32_t i = 0; i < in->cube_count && !found.other; i++) {
+    for (uint32_t i = 0; i < reach(in) && !found.other; i++) {
         if (cube_reach(d, b->may, &in->cubes[i], &found, NULL, NULL)) {
             return -DPF_E_MEM;
         }
     }
-    if (!in->cube_count) {
-        found.other = dd_and(d, install_may(in), b->may) != DD_NO;
-    }
-    return d->err ? d->err : found.other ? judge(in, &r) : 0;
+    return found.other ? judge(in, &r) : 0;
 }
 
 /* Collects the numbers of bindings whose terminals a walk reaches. */
@@ -416,9 +387,9 @@ int judge_conflicts(struct install *in)
     if (!reached.seen) {
         return -DPF_E_MEM;
     }
-    __builtin_memset(reached.seen, in->cube_count == 0, s->binding_count);
+    __builtin_memset(reached.seen, 0, s->binding_count);
     for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
-        for (uint32_t i = 0; i < in->cube_count && !r; i++) {
+        for (uint32_t i = 0; i < reach(in) && !r; i++) {
             if (s->trees[t].users && !s->trees[t].copies) {
                 r = cube_reach(&s->dd, s->trees[t].root, &in->cubes[i], &found,
                                note, &reached);
@@ -440,6 +411,7 @@ int judge_conflicts(struct install *in)
 int judge_contained(struct install *in, uint8_t *inside)
 {
     struct dpf_set *s = in->s;
+    struct dd_mark m = dd_mark(&s->dd);
 
     for (uint32_t i = 0; i < s->binding_count; i++) {
         const struct binding *b = s->bindings[i];
@@ -447,13 +419,14 @@ int judge_contained(struct install *in, uint8_t *inside)
         int how;
 
         inside[i] = 0;
-        if (!b || b->cube_count || b->id == in->id ||
+        /* What is inside demands as much as what is around it. */
+        if (!b || b->cube_count || b->id == in->id || b->rank < in->rank ||
             b->flags & (DPF_TAP | DPF_SHARED)) {
             continue;
         }
         r = (struct rival){.id = b->id, .may = b->may};
         how = compare(in, &r);
-        s->dd.err = 0;
+        dd_release(&s->dd, m);
         if (how < 0) {
             return how;
         }

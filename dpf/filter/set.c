@@ -289,11 +289,13 @@ static int choose_form(struct install *in)
             in->cube_count = 0;
         }
     }
-    if (!in->cube_count && !dd_is_term(in->may)) {
-        if (cube_hull(&in->s->dd, in->may, &in->other)) {
+    if (!in->cube_count) {
+        in->cubes[0].count = in->cubes[0].len_count = 0;
+        if (!dd_is_term(in->may) &&
+            cube_hull(&in->s->dd, in->may, &in->cubes[0])) {
             return -DPF_E_MEM;
         }
-        in->rank = cube_rank(&in->other);
+        in->rank = cube_rank(&in->cubes[0]);
     }
     return 0;
 }
