@@ -58,6 +58,19 @@ static bool add_byte(struct cube *c, uint32_t var, uint8_t mask, uint8_t value)
     return true;
 }
 
+/* Do the values that lead to `child` make one masked equality? */
+static bool whole(const struct dd *d, uint32_t f, uint32_t child)
+{
+    uint64_t set[4];
+    uint8_t mask, value;
+
+    if (DD_VAR_IS_LEN(d->nodes[f].var)) {
+        return true;
+    }
+    values_to(d, f, child, set);
+    return cube_masked(set, &mask, &value);
+}
+
 /* A step of the enumeration: which edge of which node, and c before it. */
 struct step {
     uint32_t node;
@@ -105,6 +118,28 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
         }
     }
     return add_byte(c, n->var, mask, value) ? 1 : -1;
+}
+
+uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
+{
+    const struct dd_node *n = &d->nodes[f];
+    uint32_t child = DD_NO;
+    bool one = true;
+    struct step s = {.node = f};
+
+    for (uint32_t i = 0; i < n->count; i++) {
+        uint32_t to = d->edges[n->edges + i].child;
+
+        if (to != DD_NO) {
+            one = one && (child == DD_NO || child == to);
+            s.edge = child == DD_NO ? (uint16_t)i : s.edge;
+            child = to;
+        }
+    }
+    if (!one || !whole(d, f, child) || take(d, &s, c) != 1) {
+        return DD_NO;
+    }
+    return child;
 }
 
 uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,

@@ -41,6 +41,12 @@ bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value);
 uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
                     uint32_t max);
 
+/*
+ * If all that node f accepts has one test of f's variable, add it to the cube
+ * and return where it leads; else DD_NO.
+ */
+uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c);
+
 /* The diagram of a cube. */
 uint32_t cube_diagram(struct dd *d, const struct cube *c);
 

@@ -252,8 +252,9 @@ static struct image *fill(struct dpf_set *s, const struct plan *p)
         to.bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
         if (b) {
             to.bindings[i] = (struct image_binding){
-                b->id, b->rank, b->depth, b->residual ? b->tag : DPF_NO_OWNER,
-                b->program};
+                b->id,    b->rank,
+                b->depth, b->residual ? b->tag : DPF_NO_OWNER,
+                b->span,  b->program};
         }
     }
     fill_shapes(s, &to);
@@ -370,8 +371,8 @@ static const struct image_binding *deeper_one(const struct image_binding *a,
 }
 
 /*
- * The residual binding with this tag, if it accepts the packet. A tag that
- * the image does not know belongs to a newer version.
+ * The residual binding with this tag, if it accepts the packet, which is in
+ * its cube. A tag that the image does not know belongs to a newer version.
  */
 static const struct image_binding *residual(const struct image *im,
                                             uint32_t tag, const uint8_t *packet,
@@ -379,11 +380,14 @@ static const struct image_binding *residual(const struct image *im,
 {
     uint32_t n = tag & NUMBER_MASK;
     const struct image_binding *b = &im->bindings[n];
+    bool yes;
 
-    return n < im->binding_count && b->tag == tag &&
-                   dpf_filter_run(b->program, packet, len)
-               ? b
-               : NULL;
+    if (n >= im->binding_count || b->tag != tag) {
+        return NULL;
+    }
+    yes = b->span.bytes ? span_holds(&b->span, im->bases, packet, len)
+                        : dpf_filter_run(b->program, packet, len) != 0;
+    return yes ? b : NULL;
 }
 
 uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im)

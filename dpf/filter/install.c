@@ -479,7 +479,7 @@ static int keep_program(struct install *in, struct binding *b)
     const struct dpf_insn *insns;
     size_t count;
 
-    if (in->exact == in->may && !b->residual) {
+    if (b->span.bytes || (in->exact == in->may && !b->residual)) {
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
@@ -487,18 +487,43 @@ static int keep_program(struct install *in, struct binding *b)
                               DPF_COMPILE, &b->program, NULL);
 }
 
+/* Has another residual binding the same key? */
+static bool key_taken(struct install *in, const struct cube *c)
+{
+    for (uint32_t i = 0; i < in->s->shape_count; i++) {
+        const struct shape *sh = in->s->shapes[i];
+
+        if (sh && sh->residual && shape_same(&sh->cube, c) &&
+            shape_project(sh, c, in->key, in->mask) == 1 &&
+            table_find(sh->table, in->key) != TABLE_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
- * The part of the filter's hull that makes a key: whole bytes. in->other
- * receives it. False if there is none, or another binding has the same.
+ * A cube that contains the filter and makes a key: all but its range if it
+ * has one (*span), else the whole bytes of its hull. in->other receives it.
+ * False if there is none, or another binding has the same.
  */
-static bool residual_cube(struct install *in)
+static bool residual_cube(struct install *in, struct span *span)
 {
     struct cube *c = &in->other;
     uint32_t n = 0;
 
+    span->bytes = 0;
     if (in->flags & (DPF_TAP | DPF_SHARED)) {
         return false;
     }
+    if (in->exact == in->may && !dd_is_term(in->may) &&
+        span_read(&in->s->dd, in->may, c, span) && c->count && shape_fits(c)) {
+        if (!key_taken(in, c)) {
+            return true;
+        }
+    }
+    span->bytes = 0;
+    in->s->dd.err = 0;
     *c = in->cubes[0];
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->bytes[i].mask == 0xff) {
@@ -506,19 +531,7 @@ static bool residual_cube(struct install *in)
         }
     }
     c->count = n;
-    if (!n || !shape_fits(c)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < in->s->shape_count; i++) {
-        const struct shape *sh = in->s->shapes[i];
-
-        if (sh && sh->residual && shape_same(&sh->cube, c) &&
-            shape_project(sh, c, in->key, in->mask) == 1 &&
-            table_find(sh->table, in->key) != TABLE_NONE) {
-            return false;
-        }
-    }
-    return true;
+    return n && shape_fits(c) && !key_taken(in, c);
 }
 
 /* Put b into a residual shape by the cube in in->other. */
@@ -590,7 +603,7 @@ static int commit_diagram(struct install *in)
     b->exact = in->exact;
     b->rank = in->rank;
     b->depth = in->depth;
-    b->residual = residual_cube(in);
+    b->residual = residual_cube(in, &b->span);
     r = keep_program(in, b);
     if (r) {
         goto undo;

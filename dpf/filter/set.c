@@ -278,6 +278,7 @@ static int choose_form(struct install *in)
 {
     bool plain = in->exact == in->may &&
                  !(in->flags & (DPF_TAP | DPF_SHARED)) && in->may != DD_NO;
+    struct span range;
 
     in->cube_count = 0;
     if (plain && !in->cannot_order) {
@@ -288,6 +289,11 @@ static int choose_form(struct install *in)
         if (!shape_fits(&in->cubes[i])) {
             in->cube_count = 0;
         }
+    }
+    /* A range that is some cubes: one entry, and one shape with its like. */
+    if (in->cube_count > 1 &&
+        span_read(&in->s->dd, in->may, &in->other, &range)) {
+        in->cube_count = 0;
     }
     if (!in->cube_count) {
         in->cubes[0].count = in->cubes[0].len_count = 0;

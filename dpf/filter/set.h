@@ -13,6 +13,7 @@
 #include "dpf/filter/index.h"
 #include "dpf/filter/shape.h"
 #include "dpf/filter/space.h"
+#include "dpf/filter/span.h"
 
 #define TREES_MAX 8u
 #define NUMBER_MASK 0xfffffu /* of a tag; the rest is age */
@@ -37,6 +38,7 @@ struct binding {
         uint16_t shape;
         uint32_t slot;
     } cubes[CUBES_MAX];
+    struct span span;            /* residual: decides instead of a program */
     struct dpf_program *program; /* residual, or if `exact` has MAYBE */
 };
 
@@ -69,6 +71,7 @@ struct chains {
 
 struct image_binding {
     uint32_t id, rank, depth, tag;
+    struct span span; /* or program */
     const struct dpf_program *program;
 };
 

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A range in a diagram: the ways along the least and the greatest values
+ * say which range it could be; the diagram made from that is the same node
+ * exactly if it is.
+ */
+#include "dpf/filter/span.h"
+
+/* The least or the greatest value of node f's byte that is not refused. */
+static uint32_t extreme(const struct dd *d, uint32_t f, bool greatest,
+                        uint32_t *child)
+{
+    const struct dd_node *n = &d->nodes[f];
+    uint32_t lo = 0, at = 0;
+
+    *child = DD_NO;
+    for (uint32_t i = 0; i < n->count; i++) {
+        const struct dd_edge *e = &d->edges[n->edges + i];
+
+        if (e->child != DD_NO && (greatest || *child == DD_NO)) {
+            at = greatest ? e->hi : lo;
+            *child = e->child;
+        }
+        lo = e->hi + 1;
+    }
+    return at;
+}
+
+/* Bytes [i, bytes) at least lo's, at most hi's, as `least` says; then rest. */
+static uint32_t half(struct dd *d, const struct span *s, uint32_t i, bool least,
+                     uint32_t rest)
+{
+    uint32_t f = rest;
+
+    for (uint32_t k = s->bytes; k-- > i;) {
+        uint32_t x = (least ? s->lo : s->hi) >> 8 * (s->bytes - 1 - k) & 0xff;
+        struct dd_edge e[3];
+        uint32_t n = 0;
+
+        if (x) {
+            e[n++] = (struct dd_edge){x - 1, least ? DD_NO : rest};
+        }
+        e[n++] = (struct dd_edge){x, f};
+        if (x < 255) {
+            e[n++] = (struct dd_edge){255, least ? rest : DD_NO};
+        }
+        f = dd_node(d, s->var + k, e, n);
+    }
+    return f;
+}
+
+/* The diagram of a range whose ends differ in their first byte. */
+static uint32_t span_diagram(struct dd *d, const struct span *s, uint32_t rest)
+{
+    uint32_t shift = 8 * (s->bytes - 1), n = 0;
+    uint32_t lo = s->lo >> shift, hi = s->hi >> shift;
+    struct dd_edge e[5];
+
+    if (lo) {
+        e[n++] = (struct dd_edge){lo - 1, DD_NO};
+    }
+    e[n++] = (struct dd_edge){lo, half(d, s, 1, true, rest)};
+    if (hi > lo + 1) {
+        e[n++] = (struct dd_edge){hi - 1, rest};
+    }
+    e[n++] = (struct dd_edge){hi, half(d, s, 1, false, rest)};
+    if (hi < 255) {
+        e[n++] = (struct dd_edge){255, DD_NO};
+    }
+    return dd_node(d, s->var, e, n);
+}
+
+/* A range that begins at node f; *rest is where it leads. */
+static bool span_at(struct dd *d, uint32_t f, struct span *s, uint32_t *rest)
+{
+    uint32_t low = f, high = f;
+
+    *s = (struct span){.var = d->nodes[f].var};
+    while (s->bytes < SPAN_BYTES_MAX) {
+        uint32_t var = s->var + s->bytes, lo = 0, hi = 255;
+
+        if (dd_var(d, low) == var) {
+            lo = extreme(d, low, false, &low);
+        }
+        if (dd_var(d, high) == var) {
+            hi = extreme(d, high, true, &high);
+        }
+        s->lo = s->lo << 8 | lo;
+        s->hi = s->hi << 8 | hi;
+        s->bytes++;
+        if (low == high &&
+            s->lo >> 8 * (s->bytes - 1) < s->hi >> 8 * (s->bytes - 1) &&
+            span_diagram(d, s, low) == f && !d->err) {
+            *rest = low;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool covered(const struct cube *c, const struct span *s)
+{
+    for (uint32_t i = 0; i < c->len_count; i++) {
+        if (c->lens[i].base == DD_VAR_BASE(s->var)) {
+            return DD_VAR_OFF(s->var) + s->bytes <= c->lens[i].min;
+        }
+    }
+    return false;
+}
+
+bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
+{
+    out->bytes = 0;
+    cube->count = cube->len_count = 0;
+    while (!dd_is_term(f)) {
+        uint32_t next = cube_step(d, f, cube);
+
+        if (next == DD_NO && (out->bytes || DD_VAR_IS_LEN(d->nodes[f].var) ||
+                              !span_at(d, f, out, &next))) {
+            return false;
+        }
+        f = next;
+    }
+    return f == DD_YES && out->bytes && covered(cube, out);
+}
+
+bool span_holds(const struct span *s, const struct dd_base *bases,
+                const uint8_t *packet, size_t len)
+{
+    size_t at = dd_base_at(bases, DD_VAR_BASE(s->var), packet, len);
+    uint32_t x = 0;
+
+    for (uint32_t i = 0; i < s->bytes; i++) {
+        x = x << 8 | packet[at + DD_VAR_OFF(s->var) + i];
+    }
+    return x - s->lo <= s->hi - s->lo;
+}
