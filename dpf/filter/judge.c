@@ -36,15 +36,10 @@ uint32_t install_may(struct install *in)
 /* Does the new filter really accept the witness? */
 static bool new_accepts(struct install *in)
 {
-    struct dpf_run run = {0};
-
     if (!in->filter) {
         return true; /* a cube: the packet was made from it */
     }
-    run.regions[0].base = in->witness.packet;
-    run.regions[0].len = in->witness.len;
-    run.region_count = 1;
-    return dpf_program_interp(in->filter, &run).r0 != 0;
+    return dpf_filter_run(in->filter, in->witness.packet, in->witness.len) != 0;
 }
 
 static void show_witness(struct install *in)

@@ -206,7 +206,8 @@ int dpf_host_mem_init(struct dpf_mem *mem)
     *mem = (struct dpf_mem){.alloc = host_alloc,
                             .free = host_free,
                             .ctx = h,
-                            .random = host_random};
+                            .random = host_random,
+                            .engine = &dpf_engine_full};
     if (code_space(h)) {
         mem->code_alloc = code_alloc;
         mem->code_free = code_free;

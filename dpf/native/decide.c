@@ -11,7 +11,7 @@
 #include "dpf/native/decide.h"
 
 #include "dpf/native/fuse.h"
-#include "dpf/native/x86_64.h"
+#include "dpf/native/plain.h"
 
 #define INSNS_MAX 1500u
 #define WORDS 32u /* stack words below r10 that are followed */
@@ -261,42 +261,6 @@ static bool follow_one(struct walker *w, struct node *node, uint32_t pc,
     }
 }
 
-static uint8_t condition_code(uint32_t op)
-{
-    switch (op) {
-    case BPF_JEQ:
-        return CC_E;
-    case BPF_JGT:
-        return CC_A;
-    case BPF_JGE:
-        return CC_AE;
-    case BPF_JSGT:
-        return CC_G;
-    case BPF_JSGE:
-        return CC_GE;
-    case BPF_JLT:
-        return CC_B;
-    case BPF_JLE:
-        return CC_BE;
-    case BPF_JSLT:
-        return CC_L;
-    case BPF_JSLE:
-        return CC_LE;
-    default: /* BPF_JNE, BPF_JSET */
-        return CC_NE;
-    }
-}
-
-static cond_id cond_new(struct decision *d, struct cond c)
-{
-    if (d->cond_count == d->cond_cap) {
-        d->g.failed = true;
-        return 0;
-    }
-    d->conds[d->cond_count] = c;
-    return (cond_id)d->cond_count++;
-}
-
 /* Swaps meet the constant: swap(x) == k is x == swap(k). */
 static void unswap(struct decision *d, struct cond *c)
 {
@@ -321,7 +285,7 @@ static cond_id condition(struct decision *d, const struct dpf_insn *i,
                          expr_id a, expr_id b)
 {
     struct cond c = {.kind = BPF_OP(i->opcode) == BPF_JSET ? C_TEST : C_CMP,
-                     .cc = condition_code(BPF_OP(i->opcode)),
+                     .cc = (uint8_t)plain_condition(BPF_OP(i->opcode)),
                      .width = BPF_CLASS(i->opcode) == BPF_JMP ? 8 : 4,
                      .a = a,
                      .b = b};
@@ -366,6 +330,7 @@ static void follow_jump(struct walker *w, node_id n, uint32_t pc,
         return;
     }
     cond_id c = condition(d, i, a, b);
+    d->g.failed |= c == COND_NONE;
     node_id yes = node_at(w, taken, s), no = node_at(w, pc + 1, s);
     d->nodes[n].cond = yes == no ? COND_NONE : c;
     d->nodes[n].yes = yes;

@@ -90,5 +90,8 @@ struct decision {
 struct decision *decide(const struct dpf_program *p);
 void decide_free(struct decision *d);
 
+/* Condition c in the list; COND_NONE if there is no room. */
+cond_id cond_new(struct decision *d, struct cond c);
+
 /* The negation of condition c; COND_NONE if there is no room. */
 cond_id cond_not(struct decision *d, cond_id c);

@@ -55,11 +55,10 @@ struct shape_plan {
 };
 
 struct demux {
+    struct x64 x; /* first: the kernel's text is small */
     struct dpf_set *s;
     struct image *im;
-    struct x64 x;
-    uint32_t byte_count;       /* class tables; 0 if there is one shape alone */
-    uint32_t bytes[BYTES_MAX]; /* offsets in the packet */
+    uint32_t byte_count; /* class tables; 0 if there is one shape alone */
     uint64_t *data;
     uint32_t data_words;
     uint32_t tree_rank; /* highest rank of a binding in an exclusive tree */
@@ -67,6 +66,7 @@ struct demux {
     uint32_t copies_at; /* where that function begins in the code */
     bool has_classes;
     struct shape_plan *plans;
+    uint32_t bytes[BYTES_MAX]; /* offsets in the packet */
 };
 
 /* ------------------------------------------------------------------- plan */

@@ -22,7 +22,7 @@
 
 /* ----------------------------------------------------------- conditions */
 
-static cond_id cond_new(struct decision *d, struct cond c)
+cond_id cond_new(struct decision *d, struct cond c)
 {
     if (d->cond_count == d->cond_cap) {
         return COND_NONE;

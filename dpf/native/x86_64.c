@@ -133,48 +133,44 @@ bool x64_finish(struct x64 *x)
 /* ------------------------------------------------------ prefixes, ModRM */
 
 /*
- * Opcodes are written as numbers of up to three bytes, most significant
- * first: 0x0fb6 is 0f b6. A mandatory prefix stands above bit 24.
+ * A form in one word: the opcode's bytes, most significant first (0x0fb6 is
+ * 0f b6), and how its operands change the prefixes.
  */
-struct form {
-    uint32_t opcode;
-    uint32_t w;   /* operand width: 8 sets REX.W, 2 the 66 prefix */
-    bool byte_rm; /* the r/m operand is a byte register */
-    bool byte_reg;
-};
+#define W8 (1u << 24)       /* 8-byte operands: REX.W */
+#define W2 (1u << 25)       /* 2-byte operands: the 66 prefix */
+#define BYTE_RM (1u << 26)  /* the r/m operand is a byte register */
+#define BYTE_REG (1u << 27) /* so is the other */
+#define REPNE (1u << 28)    /* the f2 prefix is part of the opcode */
 
-OUT_OF_LINE static void prefix(struct x64 *x, const struct form *f,
-                               uint32_t reg, uint32_t base, uint32_t index)
+OUT_OF_LINE static void prefix(struct x64 *x, uint32_t form, uint32_t reg,
+                               uint32_t base, uint32_t index)
 {
-    uint32_t rex = 0x40;
-    rex |= f->w == 8 ? 8 : 0;
-    rex |= (reg >> 3 & 1) << 2;
-    rex |= (index >> 3 & 1) << 1;
-    rex |= base >> 3 & 1;
+    uint32_t rex = (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 |
+                   (base >> 3 & 1) | ((form & W8) != 0 ? 8u : 0);
     /* spl, bpl, sil and dil exist only under a REX prefix. */
-    bool need = (f->byte_reg && reg >= 4) || (f->byte_rm && base >= 4);
-    if (f->w == 2) {
+    bool need = ((form & BYTE_REG) != 0 && reg >= 4) ||
+                ((form & BYTE_RM) != 0 && base >= 4);
+    if ((form & W2) != 0) {
         put(x, 0x66);
     }
-    if (f->opcode >> 24 != 0) {
-        put(x, f->opcode >> 24);
+    if ((form & REPNE) != 0) {
+        put(x, 0xf2);
     }
-    if (rex != 0x40 || need) {
-        put(x, rex);
+    if (rex != 0 || need) {
+        put(x, 0x40 | rex);
     }
-    if ((f->opcode & 0xff0000) != 0) {
-        put(x, f->opcode >> 16 & 0xff);
+    for (uint32_t shift = 16; shift > 0; shift -= 8) {
+        if ((form & 0xffffff) >> shift != 0) {
+            put(x, form >> shift & 0xff);
+        }
     }
-    if ((f->opcode & 0xffff00) != 0) {
-        put(x, f->opcode >> 8 & 0xff);
-    }
-    put(x, f->opcode & 0xff);
+    put(x, form & 0xff);
 }
 
-OUT_OF_LINE static void reg_rm(struct x64 *x, const struct form *f,
-                               uint32_t reg, uint32_t rm)
+OUT_OF_LINE static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg,
+                               uint32_t rm)
 {
-    prefix(x, f, reg, rm, 0);
+    prefix(x, form, reg, rm, 0);
     put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
@@ -195,16 +191,14 @@ static uint32_t scale_bits(struct x64 *x, uint32_t scale)
     }
 }
 
-OUT_OF_LINE static void reg_mem(struct x64 *x, const struct form *f,
-                                uint32_t reg, struct x64_mem m)
+OUT_OF_LINE static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
+                                struct x64_mem m)
 {
     bool based = m.base != X64_NONE, indexed = m.index != X64_NONE;
-    struct form memory = *f;
-    memory.byte_rm = false;
     if (m.index == RSP) {
         x->error = true;
     }
-    prefix(x, &memory, reg, based ? m.base : 0, indexed ? m.index : 0);
+    prefix(x, form & ~BYTE_RM, reg, based ? m.base : 0, indexed ? m.index : 0);
     uint32_t r = (reg & 7) << 3;
     uint32_t base = based ? m.base & 7u : 5, mod = 0, bytes = 4;
     if (based) {
@@ -224,14 +218,22 @@ OUT_OF_LINE static void reg_mem(struct x64 *x, const struct form *f,
     put_imm(x, (uint32_t)m.disp, bytes);
 }
 
-/* A form whose byte variant is the opcode below it. */
-static struct form sized(uint32_t opcode, uint32_t w)
+/* The form for operands of w = 2, 4 or 8 bytes. */
+static uint32_t wide(uint32_t opcode, uint32_t w)
 {
-    bool byte = w == 1;
-    return (struct form){.opcode = byte ? opcode - 1 : opcode,
-                         .w = w,
-                         .byte_rm = byte,
-                         .byte_reg = byte};
+    return opcode | (w == 8 ? W8 : w == 2 ? W2 : 0);
+}
+
+/* The same where the byte variant is the opcode below. */
+OUT_OF_LINE static uint32_t sized(uint32_t opcode, uint32_t w)
+{
+    return w == 1 ? (opcode - 1) | BYTE_RM | BYTE_REG : wide(opcode, w);
+}
+
+/* The same with a register and an extension of the opcode as operands. */
+OUT_OF_LINE static uint32_t unary(uint32_t opcode, uint32_t w)
+{
+    return sized(opcode, w) & ~BYTE_REG;
 }
 
 /* ------------------------------------------------ arithmetic and logic */
@@ -239,22 +241,19 @@ static struct form sized(uint32_t opcode, uint32_t w)
 void x64_alu_rr(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
                 enum x64_reg s)
 {
-    struct form f = sized((uint32_t)op << 3 | 1, w);
-    reg_rm(x, &f, s, d);
+    reg_rm(x, sized((uint32_t)op << 3 | 1, w), s, d);
 }
 
 void x64_alu_rm(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
                 struct x64_mem m)
 {
-    struct form f = sized((uint32_t)op << 3 | 3, w);
-    reg_mem(x, &f, d, m);
+    reg_mem(x, sized((uint32_t)op << 3 | 3, w), d, m);
 }
 
 void x64_alu_mr(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
                 enum x64_reg s)
 {
-    struct form f = sized((uint32_t)op << 3 | 1, w);
-    reg_mem(x, &f, s, m);
+    reg_mem(x, sized((uint32_t)op << 3 | 1, w), s, m);
 }
 
 /* Bytes of an immediate operand of width w. */
@@ -267,15 +266,7 @@ void x64_alu_ri(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
                 int32_t imm)
 {
     bool small = w > 1 && imm == (int8_t)imm;
-    struct form f = sized(small ? 0x83 : 0x81, w);
-    if (!small && d == RAX) { /* one byte shorter */
-        f.opcode = (uint32_t)op << 3 | (w == 1 ? 4 : 5);
-        f.byte_rm = f.byte_reg = false;
-        prefix(x, &f, 0, 0, 0);
-    } else {
-        f.byte_reg = false;
-        reg_rm(x, &f, op, d);
-    }
+    reg_rm(x, unary(small ? 0x83 : 0x81, w), op, d);
     put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
@@ -283,46 +274,31 @@ void x64_alu_mi(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
                 int32_t imm)
 {
     bool small = w > 1 && imm == (int8_t)imm;
-    struct form f = sized(small ? 0x83 : 0x81, w);
-    f.byte_reg = false;
-    reg_mem(x, &f, op, m);
+    reg_mem(x, unary(small ? 0x83 : 0x81, w), op, m);
     put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
 void x64_test_rr(struct x64 *x, uint32_t w, enum x64_reg a, enum x64_reg b)
 {
-    struct form f = sized(0x85, w);
-    reg_rm(x, &f, b, a);
+    reg_rm(x, sized(0x85, w), b, a);
 }
 
 void x64_test_ri(struct x64 *x, uint32_t w, enum x64_reg a, int32_t imm)
 {
-    struct form f = sized(0xf7, w);
-    f.byte_reg = false;
-    if (a == RAX) {
-        f.opcode = w == 1 ? 0xa8 : 0xa9;
-        f.byte_rm = false;
-        prefix(x, &f, 0, 0, 0);
-    } else {
-        reg_rm(x, &f, 0, a);
-    }
+    reg_rm(x, unary(0xf7, w), 0, a);
     put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_test_mi(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
-    struct form f = sized(0xf7, w);
-    f.byte_reg = false;
-    reg_mem(x, &f, 0, m);
+    reg_mem(x, unary(0xf7, w), 0, m);
     put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
                  uint8_t count)
 {
-    struct form f = sized(count == 1 ? 0xd1 : 0xc1, w);
-    f.byte_reg = false;
-    reg_rm(x, &f, op, d);
+    reg_rm(x, unary(count == 1 ? 0xd1 : 0xc1, w), op, d);
     if (count != 1) {
         put(x, count);
     }
@@ -330,39 +306,35 @@ void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
 
 void x64_shift_cl(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d)
 {
-    struct form f = sized(0xd3, w);
-    f.byte_reg = false;
-    reg_rm(x, &f, op, d);
+    reg_rm(x, unary(0xd3, w), op, d);
 }
 
 void x64_unary(struct x64 *x, enum x64_unary op, uint32_t w, enum x64_reg d)
 {
-    struct form f = sized(0xf7, w);
-    f.byte_reg = false;
-    reg_rm(x, &f, op, d);
+    reg_rm(x, unary(0xf7, w), op, d);
 }
 
 void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 {
-    reg_rm(x, &(struct form){.opcode = 0x0faf, .w = w}, d, s);
+    reg_rm(x, wide(0x0faf, w), d, s);
 }
 
 void x64_imul_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0x0faf, .w = w}, d, m);
+    reg_mem(x, wide(0x0faf, w), d, m);
 }
 
 void x64_imul_rri(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s,
                   int32_t imm)
 {
     bool small = imm == (int8_t)imm;
-    reg_rm(x, &(struct form){.opcode = small ? 0x6b : 0x69, .w = w}, d, s);
+    reg_rm(x, wide(small ? 0x6b : 0x69, w), d, s);
     put_imm(x, (uint32_t)imm, small ? 1 : 4);
 }
 
 void x64_cdq(struct x64 *x, uint32_t w)
 {
-    prefix(x, &(struct form){.opcode = 0x99, .w = w}, 0, 0, 0);
+    prefix(x, wide(0x99, w), 0, 0, 0);
 }
 
 void x64_bswap(struct x64 *x, uint32_t w, enum x64_reg d)
@@ -371,73 +343,73 @@ void x64_bswap(struct x64 *x, uint32_t w, enum x64_reg d)
         x64_shift_i(x, X_ROL, 2, d, 8);
         return;
     }
-    prefix(x, &(struct form){.opcode = 0x0fc8 | (d & 7u), .w = w}, 0, d, 0);
+    prefix(x, wide(0x0fc8 | (d & 7u), w), 0, d, 0);
 }
 
 /* ---------------------------------------------------------------- moves */
 
 void x64_mov_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 {
-    struct form f = sized(0x89, w);
-    reg_rm(x, &f, s, d);
+    reg_rm(x, sized(0x89, w), s, d);
 }
 
 void x64_mov_ri(struct x64 *x, enum x64_reg d, uint64_t imm)
 {
     if (imm <= UINT32_MAX) {
-        prefix(x, &(struct form){.opcode = 0xb8 | (d & 7u), .w = 4}, 0, d, 0);
+        prefix(x, 0xb8 | (d & 7u), 0, d, 0);
         put_imm(x, imm, 4);
     } else if ((int64_t)imm == (int32_t)imm) {
-        reg_rm(x, &(struct form){.opcode = 0xc7, .w = 8}, 0, d);
+        reg_rm(x, 0xc7 | W8, 0, d);
         put_imm(x, imm, 4);
     } else {
-        prefix(x, &(struct form){.opcode = 0xb8 | (d & 7u), .w = 8}, 0, d, 0);
+        prefix(x, 0xb8 | (d & 7u) | W8, 0, d, 0);
         put_imm(x, imm, 8);
     }
 }
 
+/* movzx of w = 1 or 2 bytes. */
+static uint32_t zero_extending(uint32_t w)
+{
+    return w == 1 ? 0x0fb6 | BYTE_RM : 0x0fb7;
+}
+
+/* movsx of w = 1, 2 or 4 bytes into `to`. */
+static uint32_t sign_extending(uint32_t to, uint32_t w)
+{
+    return wide(w == 1 ? 0x0fbe | BYTE_RM : w == 2 ? 0x0fbf : 0x63, to);
+}
+
 void x64_load(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
 {
-    struct form f = {.opcode = w == 1   ? 0x0fb6
-                               : w == 2 ? 0x0fb7
-                                        : 0x8b,
-                     .w = w == 8 ? 8 : 4};
-    reg_mem(x, &f, d, m);
+    reg_mem(x, w < 4 ? zero_extending(w) : wide(0x8b, w), d, m);
 }
 
 void x64_load_signed(struct x64 *x, uint32_t w, enum x64_reg d,
                      struct x64_mem m)
 {
-    struct form f = {.opcode = w == 1   ? 0x0fbe
-                               : w == 2 ? 0x0fbf
-                                        : 0x63,
-                     .w = 8};
-    reg_mem(x, &f, d, m);
+    reg_mem(x, sign_extending(8, w), d, m);
 }
 
 void x64_store(struct x64 *x, uint32_t w, struct x64_mem m, enum x64_reg s)
 {
-    struct form f = sized(0x89, w);
-    reg_mem(x, &f, s, m);
+    reg_mem(x, sized(0x89, w), s, m);
 }
 
 void x64_store_imm(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
-    struct form f = sized(0xc7, w);
-    f.byte_reg = false;
-    reg_mem(x, &f, 0, m);
+    reg_mem(x, unary(0xc7, w), 0, m);
     put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_load_swapped(struct x64 *x, uint32_t w, enum x64_reg d,
                       struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0x0f38f0, .w = w}, d, m);
+    reg_mem(x, wide(0x0f38f0, w), d, m);
 }
 
 void x64_lea(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0x8d, .w = w}, d, m);
+    reg_mem(x, wide(0x8d, w), d, m);
 }
 
 void x64_zero_extend(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
@@ -446,84 +418,73 @@ void x64_zero_extend(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
         x64_mov_rr(x, 4, d, s);
         return;
     }
-    struct form f = {
-        .opcode = w == 1 ? 0x0fb6 : 0x0fb7, .w = 4, .byte_rm = w == 1};
-    reg_rm(x, &f, d, s);
+    reg_rm(x, zero_extending(w), d, s);
 }
 
 void x64_sign_extend(struct x64 *x, uint32_t to, uint32_t w, enum x64_reg d,
                      enum x64_reg s)
 {
-    struct form f = {.opcode = w == 1   ? 0x0fbe
-                               : w == 2 ? 0x0fbf
-                                        : 0x63,
-                     .w = to,
-                     .byte_rm = w == 1};
-    reg_rm(x, &f, d, s);
+    reg_rm(x, sign_extending(to, w), d, s);
 }
 
 void x64_cmov_rr(struct x64 *x, enum x64_cc cc, uint32_t w, enum x64_reg d,
                  enum x64_reg s)
 {
-    reg_rm(x, &(struct form){.opcode = 0x0f40 | cc, .w = w}, d, s);
+    reg_rm(x, wide(0x0f40 | cc, w), d, s);
 }
 
 void x64_cmov_rm(struct x64 *x, enum x64_cc cc, uint32_t w, enum x64_reg d,
                  struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0x0f40 | cc, .w = w}, d, m);
+    reg_mem(x, wide(0x0f40 | cc, w), d, m);
 }
 
 void x64_setcc(struct x64 *x, enum x64_cc cc, enum x64_reg d)
 {
-    reg_rm(x, &(struct form){.opcode = 0x0f90 | cc, .w = 4, .byte_rm = true}, 0,
-           d);
+    reg_rm(x, 0x0f90 | cc | BYTE_RM, 0, d);
 }
 
 void x64_bt_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 {
-    reg_rm(x, &(struct form){.opcode = 0x0fa3, .w = w}, s, d);
+    reg_rm(x, wide(0x0fa3, w), s, d);
 }
 
 void x64_bt_ri(struct x64 *x, uint32_t w, enum x64_reg d, uint8_t bit)
 {
-    reg_rm(x, &(struct form){.opcode = 0x0fba, .w = w}, 4, d);
+    reg_rm(x, wide(0x0fba, w), 4, d);
     put(x, bit);
 }
 
-static struct form crc32(uint32_t w)
+static uint32_t crc32(uint32_t w)
 {
-    return (struct form){
-        .opcode = 0xf20f38f1u - (w == 1 ? 1 : 0), .w = w, .byte_rm = w == 1};
+    return unary(0x0f38f1, w) | REPNE;
 }
 
 void x64_crc32_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 {
-    struct form f = crc32(w);
-    reg_rm(x, &f, d, s);
+    reg_rm(x, crc32(w), d, s);
 }
 
 void x64_crc32_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
 {
-    struct form f = crc32(w);
-    reg_mem(x, &f, d, m);
+    reg_mem(x, crc32(w), d, m);
 }
 
 void x64_prefetch(struct x64 *x, struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0x0f18, .w = 4}, 1, m);
+    reg_mem(x, 0x0f18, 1, m);
 }
 
 /* ----------------------------------------------------- control transfer */
 
 void x64_push(struct x64 *x, enum x64_reg r)
 {
-    prefix(x, &(struct form){.opcode = 0x50 | (r & 7u), .w = 4}, 0, r, 0);
+    prefix(x, 0x50 | (r & 7u), 0, r, 0);
 }
 
 void x64_pop(struct x64 *x, enum x64_reg r)
 {
-    prefix(x, &(struct form){.opcode = 0x58 | (r & 7u), .w = 4}, 0, r, 0);
+    prefix(x, 0x58 | (r & 7u), 0, r, 0);
 }
 
 void x64_ret(struct x64 *x)
@@ -599,29 +560,29 @@ void x64_jmp(struct x64 *x, x64_label l)
 
 void x64_lea_label(struct x64 *x, enum x64_reg d, x64_label l)
 {
-    prefix(x, &(struct form){.opcode = 0x8d, .w = 8}, d, 0, 0);
+    prefix(x, 0x8d | W8, d, 0, 0);
     put(x, (d & 7u) << 3 | 5); /* rip-relative */
     put_jump(x, l, 4);
 }
 
 void x64_jmp_r(struct x64 *x, enum x64_reg r)
 {
-    reg_rm(x, &(struct form){.opcode = 0xff, .w = 4}, 4, r);
+    reg_rm(x, 0xff, 4, r);
 }
 
 void x64_jmp_m(struct x64 *x, struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0xff, .w = 4}, 4, m);
+    reg_mem(x, 0xff, 4, m);
 }
 
 void x64_call_r(struct x64 *x, enum x64_reg r)
 {
-    reg_rm(x, &(struct form){.opcode = 0xff, .w = 4}, 2, r);
+    reg_rm(x, 0xff, 2, r);
 }
 
 void x64_call_m(struct x64 *x, struct x64_mem m)
 {
-    reg_mem(x, &(struct form){.opcode = 0xff, .w = 4}, 2, m);
+    reg_mem(x, 0xff, 2, m);
 }
 
 /* --------------------------------------------------------- blinding */
@@ -659,15 +620,4 @@ void x64_mov_chosen(struct x64 *x, enum x64_reg d, uint64_t imm)
     x64_shift_i(x, X_SHL, 8, d, 32);
     x64_alu_ri(x, X_ADD, 8, d, (int32_t)a);
     x64_alu_ri(x, X_ADD, 8, d, (int32_t)b);
-}
-
-void x64_alu_chosen(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
-                    int32_t imm, enum x64_reg tmp)
-{
-    if (x64_harmless(imm)) {
-        x64_alu_ri(x, op, w, d, imm);
-        return;
-    }
-    x64_mov_chosen(x, tmp, w == 8 ? (uint64_t)(int64_t)imm : (uint32_t)imm);
-    x64_alu_rr(x, op, w, d, tmp);
 }

@@ -215,6 +215,3 @@ void x64_call_m(struct x64 *x, struct x64_mem m);
 bool x64_harmless(int64_t imm);
 /* d = imm. May change the flags. */
 void x64_mov_chosen(struct x64 *x, enum x64_reg d, uint64_t imm);
-/* d op= imm for w = 4 or 8; `tmp` may be overwritten. */
-void x64_alu_chosen(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
-                    int32_t imm, enum x64_reg tmp);

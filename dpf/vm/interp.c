@@ -52,8 +52,17 @@ static uint64_t sign_extend(uint64_t v, int bits)
     }
 }
 
-static uint64_t alu64(const struct dpf_insn *i, uint64_t a, uint64_t b)
+/*
+ * Arithmetic over 64 bits, or over the low halves of a and b; then what is
+ * above the result's low half means nothing.
+ */
+static uint64_t alu(const struct dpf_insn *i, bool wide, uint64_t a, uint64_t b)
 {
+    uint32_t shift = b & (wide ? 63 : 31);
+    int64_t sa = wide ? (int64_t)a : (int32_t)a;
+    int64_t sb = wide ? (int64_t)b : (int32_t)b;
+    a = wide ? a : (uint32_t)a;
+    b = wide ? b : (uint32_t)b;
     switch (BPF_OP(i->opcode)) {
     case BPF_ADD:
         return a + b;
@@ -62,49 +71,25 @@ static uint64_t alu64(const struct dpf_insn *i, uint64_t a, uint64_t b)
     case BPF_MUL:
         return a * b;
     case BPF_DIV:
-        return i->off == 0 ? divide(a, b)
-                           : (uint64_t)divide_signed((int64_t)a, (int64_t)b);
+        return i->off == 0 ? divide(a, b) : (uint64_t)divide_signed(sa, sb);
     case BPF_OR:
         return a | b;
     case BPF_AND:
         return a & b;
     case BPF_LSH:
-        return a << (b & 63);
+        return a << shift;
     case BPF_RSH:
-        return a >> (b & 63);
+        return a >> shift;
     case BPF_NEG:
         return 0 - a;
     case BPF_MOD:
-        return i->off == 0 ? modulo(a, b)
-                           : (uint64_t)modulo_signed((int64_t)a, (int64_t)b);
+        return i->off == 0 ? modulo(a, b) : (uint64_t)modulo_signed(sa, sb);
     case BPF_XOR:
         return a ^ b;
     case BPF_MOV:
         return sign_extend(b, i->off);
     default: /* BPF_ARSH */
-        return (uint64_t)((int64_t)a >> (b & 63));
-    }
-}
-
-/* The low halves are used and the result's high half is zero. */
-static uint64_t alu32(const struct dpf_insn *i, uint32_t a, uint32_t b)
-{
-    int32_t sa = (int32_t)a, sb = (int32_t)b;
-    switch (BPF_OP(i->opcode)) {
-    case BPF_DIV:
-        return i->off == 0 ? (uint32_t)divide(a, b)
-                           : (uint32_t)divide_signed(sa, sb);
-    case BPF_LSH:
-        return a << (b & 31);
-    case BPF_RSH:
-        return a >> (b & 31);
-    case BPF_MOD:
-        return i->off == 0 ? (uint32_t)modulo(a, b)
-                           : (uint32_t)modulo_signed(sa, sb);
-    case BPF_ARSH:
-        return (uint32_t)(sa >> (b & 31));
-    default: /* the low half of the result depends on low halves only */
-        return (uint32_t)alu64(i, a, b);
+        return (uint64_t)(sa >> shift);
     }
 }
 
@@ -128,10 +113,9 @@ uint64_t insn_alu(const struct dpf_insn *i, uint64_t dst, uint64_t src)
     if (BPF_OP(i->opcode) == BPF_END) {
         return byte_swap(i, dst);
     }
-    if (BPF_CLASS(i->opcode) == BPF_ALU64) {
-        return alu64(i, dst, src);
-    }
-    return alu32(i, (uint32_t)dst, (uint32_t)src);
+    bool wide = BPF_CLASS(i->opcode) == BPF_ALU64;
+    uint64_t result = alu(i, wide, dst, src);
+    return wide ? result : (uint32_t)result;
 }
 
 /* ---------------------------------------------------------------- jumps */

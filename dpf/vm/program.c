@@ -57,7 +57,8 @@ int dpf_program_create(const struct dpf_mem *mem, enum dpf_type type,
         __builtin_memcpy(p->insns, insns, count * sizeof(*insns));
     }
     int rc = verify(mem, p, err);
-    if (rc == 0 && (flags & DPF_COMPILE) != 0) {
+    bool interp = mem->engine->interp != NULL;
+    if (rc == 0 && ((flags & DPF_COMPILE) != 0 || !interp)) {
         rc = native_compile(p);
     }
     if (rc != 0) {
@@ -107,7 +108,7 @@ struct dpf_result dpf_program_run(const struct dpf_program *p,
                                   struct dpf_run *run)
 {
     if (p->code == NULL) {
-        return dpf_program_interp(p, run);
+        return p->mem->engine->interp(p, run);
     }
     if (p->type != DPF_FILTER) {
         /* Native code does not look at the count: unbound means empty. */
@@ -137,5 +138,5 @@ uint64_t dpf_filter_run(const struct dpf_program *p, const void *packet,
         .regions = {{.base = (void *)(uintptr_t)packet, .len = (uint32_t)len}},
         .region_count = 1,
     };
-    return dpf_program_interp(p, &run).r0;
+    return p->mem->engine->interp(p, &run).r0;
 }

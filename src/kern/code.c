@@ -225,6 +225,7 @@ const struct dpf_mem code_mem = {
     .code_free = mem_code_free,
     .code_open = mem_code_open,
     .code_seal = mem_code_seal,
+    .engine = &dpf_engine_native,
 };
 
 /* ---------------------------------------------------------------- loading */

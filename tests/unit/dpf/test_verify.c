@@ -365,6 +365,7 @@ static int create_failing(const struct dpf_insn *code, size_t count, int n,
 {
     struct dpf_mem failing = {.alloc = failing_alloc,
                               .free = plain_free,
+                              .engine = &dpf_engine_full,
                               .code_alloc = failing_code_alloc,
                               .code_free = plain_free,
                               .code_open = failing_open,

@@ -27,7 +27,8 @@ static void host_free(void *ctx, void *p, size_t size)
     free(p);
 }
 
-static const struct dpf_mem mem = {.alloc = host_alloc, .free = host_free};
+static const struct dpf_mem mem = {
+    .alloc = host_alloc, .free = host_free, .engine = &dpf_engine_full};
 
 static bool accepts(size_t len)
 {
