@@ -14,12 +14,19 @@ void text_init(struct text *t, char *buf, size_t cap)
     buf[0] = '\0';
 }
 
+void text_char(struct text *t, char c)
+{
+    if (t->len + 1 < t->cap) {
+        t->buf[t->len++] = c;
+        t->buf[t->len] = '\0';
+    }
+}
+
 void text_str(struct text *t, const char *s)
 {
-    while (*s != '\0' && t->len + 1 < t->cap) {
-        t->buf[t->len++] = *s++;
+    while (*s != '\0') {
+        text_char(t, *s++);
     }
-    t->buf[t->len] = '\0';
 }
 
 static void put_digits(struct text *t, uint64_t v, uint32_t radix)
@@ -38,7 +45,7 @@ void text_dec(struct text *t, int64_t v)
 {
     uint64_t magnitude = (uint64_t)v;
     if (v < 0) {
-        text_str(t, "-");
+        text_char(t, '-');
         magnitude = 0 - magnitude;
     }
     put_digits(t, magnitude, 10);

@@ -16,6 +16,7 @@ struct text {
 
 /* Start an empty text in `cap` bytes at `buf`; cap is at least 1. */
 void text_init(struct text *t, char *buf, size_t cap);
+void text_char(struct text *t, char c);
 void text_str(struct text *t, const char *s);
 void text_dec(struct text *t, int64_t v);
 /* "0x" and the digits of `v`, without leading zeros. */
