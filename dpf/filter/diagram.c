@@ -24,34 +24,6 @@ struct dd_cached {
     uint32_t key; /* operation and age */
 };
 
-int heap_grow(struct heap *h, void **array, uint32_t *cap, size_t elem,
-              uint32_t used, uint32_t need)
-{
-    uint32_t n = *cap ? *cap : 16;
-    void *p;
-
-    if (need <= *cap) {
-        return 0;
-    }
-    while (n < need) {
-        if (n > UINT32_MAX / 2) {
-            return -DPF_E_MEM;
-        }
-        n *= 2;
-    }
-    p = heap_alloc(h, n * elem);
-    if (!p) {
-        return -DPF_E_MEM;
-    }
-    if (used) {
-        __builtin_memcpy(p, *array, used * elem);
-    }
-    heap_free(h, *array, *cap * elem);
-    *array = p;
-    *cap = n;
-    return 0;
-}
-
 static bool grow(struct dd *d, void **array, uint32_t *cap, size_t elem,
                  uint32_t used, uint32_t need)
 {

@@ -15,23 +15,8 @@ struct heap {
     uint64_t bytes; /* in use now */
 };
 
-static inline void *heap_alloc(struct heap *h, size_t size)
-{
-    void *p = h->mem->alloc(h->mem->ctx, size);
-
-    if (p) {
-        h->bytes += size;
-    }
-    return p;
-}
-
-static inline void heap_free(struct heap *h, void *p, size_t size)
-{
-    if (p) {
-        h->bytes -= size;
-        h->mem->free(h->mem->ctx, p, size);
-    }
-}
+void *heap_alloc(struct heap *h, size_t size);
+void heap_free(struct heap *h, void *p, size_t size);
 
 /*
  * An array of `*cap` elements of `elem` bytes, of which `used` count, made

@@ -58,12 +58,12 @@ struct walk {
     uint32_t state_count, state_cap, memo_cap;
     struct frame *frames;
     uint32_t frame_cap;
-    uint32_t heads[256]; /* of states by hash */
-    uint32_t val_heads[256];
     uint32_t *val_chain;
     uint32_t chain_cap;
-    struct state now; /* the run in progress */
     int err;
+    struct state now;    /* the run in progress */
+    uint32_t heads[256]; /* of states by hash */
+    uint32_t val_heads[256];
 };
 
 /* ---------------------------------------------------------------- liveness */

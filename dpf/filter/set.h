@@ -90,7 +90,6 @@ struct image {
     uint32_t shape_count, tree_count;
     uint32_t exclusive_trees; /* the first ones; the others are copies */
     struct shape **shapes;    /* by descending rank */
-    uint32_t roots[TREES_MAX];
     const struct dd_node *nodes;
     const struct dd_edge *edges;
     const struct dd_base *bases;
@@ -105,15 +104,15 @@ struct image {
     size_t data_bytes;
     uint32_t node_count, binding_count;
     struct dpf_set *set;
+    uint32_t roots[TREES_MAX];
 };
 
 /* Terminals of trees. */
 #define CHAIN_FIRST (DD_TERM + 16u)
 
+/* What is small comes first: the code that reads it is smaller then. */
 struct dpf_set {
-    struct dpf_mem mem;
     struct heap heap;
-    struct dd dd;
     struct image *image; /* published with one store */
     uint64_t version;
     struct retired *retired;
@@ -124,13 +123,15 @@ struct dpf_set {
     uint32_t binding_count, binding_cap;
     struct region *regions; /* id DPF_NO_OWNER: a free slot; slot 0 is all */
     uint32_t region_count, region_cap;
-    struct tree trees[TREES_MAX];
-    struct chains chains;
     uint32_t edges_after_sweep;
     uint32_t root_before; /* of the tree last changed, to undo it */
     uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
     uint32_t age;         /* of the youngest binding */
     uint64_t code_bytes, compiles, table_inserts;
+    struct dpf_mem mem;
+    struct tree trees[TREES_MAX];
+    struct dd dd;
+    struct chains chains;
 };
 
 /* ------------------------------------------------------------------ merge.c */
