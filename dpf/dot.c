@@ -210,7 +210,7 @@ static void branch(struct picture *p, uint32_t f)
 static void draw(struct picture *p, uint32_t f)
 {
     char text[4096] = "";
-    uint32_t end = atlas_stretch(p->a, f, joins, p, "\\l", text, sizeof(text));
+    uint32_t end = atlas_stretch(p->a, f, joins, p, text, sizeof(text));
     if (*text == '\0') {
         branch(p, f);
         return;

@@ -277,7 +277,7 @@ static void packet_load(struct code *c, const struct dpf_cbpf *i, int dst)
     if (far) {
         code_k(c, BPF_ALU64 | BPF_ADD, RADDR, (int32_t)i->k);
     }
-    code_load_be(c, dst, base, far ? 0 : (int16_t)i->k, width);
+    code_load_be(c, dst, base, (int16_t)(far ? 0 : i->k), width);
 }
 
 static void load(struct code *c, const struct dpf_cbpf *i)

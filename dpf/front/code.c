@@ -22,6 +22,12 @@ int front_fail(struct dpf_error *err, int code, size_t position,
         va_start(ap, format);
         vsnprintf(err->text, sizeof(err->text), format, ap);
         va_end(ap);
+        /* Quotes of the input may hold anything; the message is a line. */
+        for (char *p = err->text; *p != '\0'; p++) {
+            if (*p > 0 && *p < ' ') {
+                *p = ' ';
+            }
+        }
     }
     return code;
 }
@@ -229,6 +235,25 @@ static void relax(const struct code *c, bool *far, uint32_t *place)
     }
 }
 
+/* Make the jump `to` go `d`; a far one gets a wide jump of its own. */
+static void set_distance(struct dpf_insn *to, int32_t d, bool far)
+{
+    if (is_wide(to)) {
+        to->imm = d;
+        return;
+    }
+    if (!far) {
+        to->off = (int16_t)d;
+        return;
+    }
+    if (is_conditional(to)) {
+        to->off = 1;
+        *++to = (struct dpf_insn){.opcode = BPF_JMP | BPF_JA, .off = 1};
+        ++to;
+    }
+    *to = (struct dpf_insn){.opcode = BPF_JMP32 | BPF_JA, .imm = d};
+}
+
 static void write_out(const struct code *c, const bool *far,
                       const uint32_t *place, struct dpf_code *out)
 {
@@ -236,20 +261,7 @@ static void write_out(const struct code *c, const bool *far,
         struct dpf_insn *to = out->insns + place[i];
         *to = c->insns[i];
         if (c->label_of[i] != CODE_NO_LABEL) {
-            int32_t d = (int32_t)distance(c, place, i);
-            if (is_wide(to)) {
-                to->imm = d;
-            } else if (!far[i]) {
-                to->off = (int16_t)d;
-            } else {
-                if (is_conditional(to)) {
-                    to->off = 1;
-                    *++to =
-                        (struct dpf_insn){.opcode = BPF_JMP | BPF_JA, .off = 1};
-                    ++to;
-                }
-                *to = (struct dpf_insn){.opcode = BPF_JMP32 | BPF_JA, .imm = d};
-            }
+            set_distance(to, (int32_t)distance(c, place, i), far[i]);
         }
         for (uint32_t k = place[i]; out->lines && k < place[i + 1]; k++) {
             out->lines[k] = c->at[i];

@@ -22,8 +22,14 @@
 
 #define OPTIMISE_MAX 1024u
 #define SNAPLEN 262144
-#define WORDS_MAX 4096u
 #define EXPR_MAX (1u << 20) /* bytes of expression accepted */
+/*
+ * Words of an expression. libpcap's plain compiler takes time that grows with
+ * the square of them and more: 5 s for 2,000 words, 80 s for 5,000; few of
+ * those fit DPF_INSNS_MAX anyway.
+ */
+#define WORDS_MAX 2500u
+#define WORDS_EXPLAIN 500u /* words in which the wrong one is searched */
 
 _Static_assert(sizeof(struct dpf_cbpf) == sizeof(struct bpf_insn),
                "the layout of libpcap's instruction");
@@ -97,16 +103,22 @@ static bool viable(pcap_t *p, const char *prefix, size_t len)
     return found;
 }
 
-/* Starts and ends of words; brackets and operators are words. */
-static size_t split(const char *s, size_t *start, size_t *end)
+/* The words of an expression; brackets and operators are words. */
+struct words {
+    size_t count;
+    size_t start[WORDS_MAX + 1], end[WORDS_MAX + 1];
+};
+
+/* At most WORDS_MAX + 1 words are found. */
+static void split(const char *s, struct words *w)
 {
     size_t n = 0;
-    for (size_t i = 0; s[i] != '\0' && n < WORDS_MAX;) {
+    for (size_t i = 0; s[i] != '\0' && n <= WORDS_MAX;) {
         if (isspace((unsigned char)s[i])) {
             i++;
             continue;
         }
-        start[n] = i;
+        w->start[n] = i;
         if (isalnum((unsigned char)s[i]) || strchr("_.:-/\\", s[i]) != NULL) {
             while (s[i] != '\0' && (isalnum((unsigned char)s[i]) ||
                                     strchr("_.:-/\\", s[i]) != NULL)) {
@@ -119,31 +131,25 @@ static size_t split(const char *s, size_t *start, size_t *end)
                 i++;
             }
         }
-        end[n++] = i;
+        w->end[n++] = i;
     }
-    return n;
+    w->count = n;
 }
 
 /* Byte offset of the first word that cannot stand where it stands. */
-static size_t find_error(pcap_t *p, const char *expr)
+static size_t find_error(pcap_t *p, const char *expr, const struct words *w)
 {
-    size_t *start = malloc(WORDS_MAX * 2 * sizeof(*start));
-    if (start == NULL) {
-        return 0;
-    }
-    size_t *end = start + WORDS_MAX, n = split(expr, start, end);
+    size_t n = w->count;
     size_t good = 0, bad = n + 1; /* words: good are viable, bad are not */
     while (bad - good > 1) {
         size_t middle = good + (bad - good) / 2;
-        if (middle <= n && viable(p, expr, end[middle - 1])) {
+        if (middle <= n && viable(p, expr, w->end[middle - 1])) {
             good = middle;
         } else {
             bad = middle;
         }
     }
-    size_t at = bad <= n ? start[bad - 1] : strlen(expr);
-    free(start);
-    return at;
+    return bad <= n ? w->start[bad - 1] : strlen(expr);
 }
 
 /* Advice for mistakes that people make. */
@@ -169,16 +175,22 @@ static const char *hint(const char *expr, const char *at, const char *why)
     return "; see pcap-filter(7)";
 }
 
-static int explain(pcap_t *p, const char *expr, const char *why,
-                   struct dpf_error *err)
+static int explain(pcap_t *p, const char *expr, const struct words *w,
+                   const char *why, struct dpf_error *err)
 {
     bool syntax = strstr(why, "syntax error") != NULL ||
                   strstr(why, "illegal token") != NULL ||
                   strstr(why, "illegal char") != NULL;
     size_t at = 0;
     const char *quote = strchr(why, '\'');
+    if (syntax && w->count > WORDS_EXPLAIN) {
+        return front_fail(err, -DPF_E_SYNTAX, 0,
+                          "%s somewhere in these %zu words; pass a part of "
+                          "them to learn where",
+                          why, w->count);
+    }
     if (syntax) {
-        at = find_error(p, expr);
+        at = find_error(p, expr, w);
     } else if (quote != NULL && strchr(quote + 1, '\'') != NULL) {
         /* libpcap quotes the word it stumbled over */
         char word[128];
@@ -204,55 +216,100 @@ static int explain(pcap_t *p, const char *expr, const char *why,
                       hint(expr, expr + at, why));
 }
 
+/* Is it short enough for libpcap to compile in bearable time? */
+static int measure(const char *expr, struct words *w, struct dpf_error *err)
+{
+    static const char hint_atoms[] =
+        "a list of addresses or ports fits atoms text better";
+    size_t len = strlen(expr);
+    if (len > EXPR_MAX) {
+        return front_fail(err, -DPF_E_TOO_BIG, EXPR_MAX,
+                          "an expression has at most %u bytes; %s", EXPR_MAX,
+                          hint_atoms);
+    }
+    split(expr, w);
+    if (w->count > WORDS_MAX) {
+        return front_fail(err, -DPF_E_TOO_BIG, w->start[WORDS_MAX],
+                          "an expression has at most %u words; %s", WORDS_MAX,
+                          hint_atoms);
+    }
+    return 0;
+}
+
+static int compile_best(pcap_t *p, const char *expr, unsigned flags,
+                        const struct words *w, struct bpf_program *prog,
+                        struct dpf_error *err)
+{
+    char why[PCAP_ERRBUF_SIZE] = "";
+    struct bpf_program better;
+    if (!compile(p, expr, 0, prog, why, sizeof(why))) {
+        return explain(p, expr, w, why, err);
+    }
+    if ((flags & DPF_EXPR_PLAIN) || prog->bf_len > OPTIMISE_MAX) {
+        return 0;
+    }
+    if (compile(p, expr, 1, &better, why, sizeof(why))) {
+        pcap_freecode(prog);
+        *prog = better;
+    } else if (strstr(why, "rejects all") != NULL) {
+        pcap_freecode(prog);
+        return front_fail(err, -DPF_E_SYNTAX, 0, "%s; no packet can match it",
+                          why);
+    }
+    return 0;
+}
+
+/* Compile, and copy what libpcap made. */
+static int translate(pcap_t *p, const char *expr, unsigned flags,
+                     const struct words *w, struct bpf_program *prog,
+                     struct dpf_error *err)
+{
+    struct bpf_program made = {0};
+    int result = compile_best(p, expr, flags, w, &made, err);
+    if (result != 0) {
+        return result;
+    }
+    prog->bf_len = made.bf_len;
+    prog->bf_insns = malloc((made.bf_len + 1) * sizeof(*made.bf_insns));
+    if (prog->bf_insns == NULL) {
+        result = front_fail(err, -DPF_E_MEM, 0, "out of memory");
+    } else {
+        memcpy(prog->bf_insns, made.bf_insns,
+               made.bf_len * sizeof(*made.bf_insns));
+    }
+    pcap_freecode(&made);
+    return result;
+}
+
 int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,
                   struct dpf_cbpf **out, size_t *count, struct dpf_error *err)
 {
-    struct bpf_program prog = {0}, better;
-    char why[PCAP_ERRBUF_SIZE] = "";
-    int result = 0;
-    if (strlen(expr) > EXPR_MAX) {
-        return front_fail(err, -DPF_E_TOO_BIG, EXPR_MAX,
-                          "an expression has at most %u bytes; a list of "
-                          "addresses fits atoms text better",
-                          EXPR_MAX);
-    }
-    pcap_t *p = pcap_open_dead(dlt, SNAPLEN);
-    if (p == NULL) {
+    struct bpf_program prog = {0};
+    struct words *w = malloc(sizeof(*w));
+    if (w == NULL) {
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
-    if (!compile(p, expr, 0, &prog, why, sizeof(why))) {
-        result = explain(p, expr, why, err);
+    int result = measure(expr, w, err);
+    pcap_t *p = result == 0 ? pcap_open_dead(dlt, SNAPLEN) : NULL;
+    if (p != NULL) {
+        result = translate(p, expr, flags, w, &prog, err);
         pcap_close(p);
-        return result;
+    } else if (result == 0) {
+        result = front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
-    if (!(flags & DPF_EXPR_PLAIN) && prog.bf_len <= OPTIMISE_MAX) {
-        if (compile(p, expr, 1, &better, why, sizeof(why))) {
-            pcap_freecode(&prog);
-            prog = better;
-        } else if (strstr(why, "rejects all") != NULL) {
-            result = front_fail(err, -DPF_E_SYNTAX, 0,
-                                "%s; no packet can match it", why);
-        }
-    }
-    if (!result) {
+    free(w);
+    if (result == 0) {
+        *out = (struct dpf_cbpf *)(void *)prog.bf_insns; /* same layout */
         *count = prog.bf_len;
-        *out = malloc((prog.bf_len + 1) * sizeof(**out));
-        if (*out == NULL) {
-            result = front_fail(err, -DPF_E_MEM, 0, "out of memory");
-        } else {
-            memcpy(*out, prog.bf_insns, prog.bf_len * sizeof(**out));
-        }
     }
-    pcap_freecode(&prog);
-    pcap_close(p);
     return result;
 }
 
 int dpf_from_expr(const char *expr, int dlt, unsigned flags,
                   struct dpf_code *out, struct dpf_error *err)
 {
-    struct dpf_cbpf *prog;
-    size_t count;
+    struct dpf_cbpf *prog = NULL;
+    size_t count = 0;
     int result = dpf_expr_cbpf(expr, dlt, flags, &prog, &count, err);
     if (!result) {
         result = dpf_from_cbpf(prog, count, out, err);

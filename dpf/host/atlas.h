@@ -52,9 +52,9 @@ void atlas_value(uint32_t var, uint32_t width, uint64_t v, char *out,
 
 /*
  * A stretch of tests that all have one way on: from node `f`, the conditions
- * as lines of text, up to the node or terminal that branches. `stop` is
- * asked whether a node must begin a stretch of its own.
+ * as lines of a label in DOT, up to the node or terminal that branches. `stop`
+ * is asked whether a node must begin a stretch of its own.
  */
 uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
                        bool (*stop)(void *ctx, uint32_t f), void *ctx,
-                       const char *newline, char *out, size_t size);
+                       char *out, size_t size);

@@ -137,7 +137,7 @@ static void condition(uint32_t var, uint32_t width, uint64_t lo, uint64_t hi,
 
 uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
                        bool (*stop)(void *ctx, uint32_t f), void *ctx,
-                       const char *newline, char *out, size_t size)
+                       char *out, size_t size)
 {
     uint32_t child, lo, hi;
     size_t used = 0;
@@ -163,8 +163,7 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
         }
         condition(var, width, from, to, text, sizeof(text));
         if (used < size) {
-            used += (size_t)snprintf(out + used, size - used, "%s%s", text,
-                                     newline);
+            used += (size_t)snprintf(out + used, size - used, "%s\\l", text);
         }
         f = child;
     }

@@ -254,6 +254,7 @@ static struct dpf_insn random_memory(struct rng *r, uint8_t dst)
     static const uint8_t sizes[] = {BPF_B, BPF_H, BPF_W, BPF_DW};
     uint8_t size = sizes[rng_below(r, 4)];
     struct dpf_insn i = {0};
+    int distance;
     switch (rng_below(r, 4)) {
     case 0: /* to the stack */
         i.opcode = (uint8_t)(BPF_STX | BPF_MEM | size);
@@ -271,8 +272,8 @@ static struct dpf_insn random_memory(struct rng *r, uint8_t dst)
                       (size != BPF_DW && rng_below(r, 4) == 0 ? BPF_MEMSX
                                                               : BPF_MEM));
         i.regs = (uint8_t)(dst | (rng_below(r, 2) ? 1 : 5) << 4);
-        i.off = (int16_t)rng_below(r, rng_below(r, 8) ? 40 : 300);
-        i.off = rng_below(r, 20) ? i.off : (int16_t)-i.off;
+        distance = (int)rng_below(r, rng_below(r, 8) ? 40 : 300);
+        i.off = (int16_t)(rng_below(r, 20) ? distance : -distance);
         return i;
     }
 }

@@ -47,7 +47,6 @@ __asm__(".text\n"
 
 void compare_init(void)
 {
-
     for (int side = 0; side < 2; side++) {
         for (uint32_t n = 0; n < DPF_REGIONS_MAX; n++) {
             uint8_t *at = mmap(NULL, ARENA_SIZE + 4096, PROT_READ | PROT_WRITE,
@@ -124,6 +123,7 @@ bool compare_run(const struct dpf_program *p, const uint8_t *bytes,
     bool same = want.r0 == got.r0 && heard == heard_first && damage == 0 &&
                 (loose || want.end == got.end);
     for (uint32_t n = 0; n < a.region_count && same; n++) {
+        assert(a.regions[n].base != NULL && b.regions[n].base != NULL);
         same =
             a.regions[n].len == 0 ||
             memcmp(a.regions[n].base, b.regions[n].base, a.regions[n].len) == 0;
