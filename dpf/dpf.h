@@ -381,3 +381,8 @@ struct dpf_set_stats {
     uint64_t table_inserts; /* times a table insert was enough */
 };
 void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out);
+/*
+ * The newest version's native code, to be shown or named, and its size in
+ * bytes; NULL if it has none. Valid until the next change of the set.
+ */
+const void *dpf_set_code(const struct dpf_set *s, size_t *size);

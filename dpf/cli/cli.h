@@ -38,6 +38,7 @@ int cli_flush(int status);
 /* ------------------------------------------------------------------ files */
 
 #define CLI_FILE_MAX (64u << 20) /* bytes of a text or object */
+#define CLI_FILTERS_MAX 100000u  /* filters of one command */
 
 /* A whole file ("-" is standard input), NUL-terminated; false said why. */
 bool cli_read(const char *path, char **out, size_t *len);

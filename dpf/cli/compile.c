@@ -60,35 +60,48 @@ static bool is_identifier(const char *s)
     return *s != '\0';
 }
 
-static int print(FILE *f, const char *format, const char *name,
-                 const struct filter *one)
+enum form { FORM_ASM, FORM_HEX, FORM_RAW, FORM_C, FORM_NONE };
+
+static enum form form_named(const char *name)
+{
+    static const char *const names[] = {"asm", "hex", "raw", "c"};
+    int form = FORM_ASM;
+    while (form < FORM_NONE && strcmp(name, names[form]) != 0) {
+        form++;
+    }
+    if (form == FORM_NONE) {
+        cli_say("--format: '%s' is none of asm, hex, raw, c", name);
+    }
+    return (enum form)form;
+}
+
+static void print(FILE *f, enum form form, const char *name,
+                  const struct filter *one)
 {
     size_t count = one->code.count;
     const struct dpf_insn *insns = one->program
                                        ? dpf_program_insns(one->program, &count)
                                        : one->code.insns;
-    if (strcmp(format, "asm") == 0) {
+    if (form == FORM_ASM) {
         dpf_dump_insns(f, insns, count);
-    } else if (strcmp(format, "hex") == 0) {
+    } else if (form == FORM_HEX) {
         print_hex(f, insns, count);
-    } else if (strcmp(format, "raw") == 0) {
+    } else if (form == FORM_RAW) {
         fwrite(insns, sizeof(*insns), count, f);
-    } else if (strcmp(format, "c") == 0) {
-        print_c(f, one, name, insns, count);
     } else {
-        return cli_usage("--format: '%s' is none of asm, hex, raw, c", format);
+        print_c(f, one, name, insns, count);
     }
-    return CLI_OK;
 }
 
-static int write_out(const char *path, const char *format, const char *name,
+static int write_out(const char *path, enum form form, const char *name,
                      const struct filter *one)
 {
     FILE *f = path ? fopen(path, "wb") : stdout;
+    int status = CLI_OK;
     if (f == NULL) {
         return cli_usage("%s: %s", path, strerror(errno));
     }
-    int status = print(f, format, name, one);
+    print(f, form, name, one);
     if (f != stdout && fclose(f) != 0) {
         status = cli_usage("%s: %s", path, strerror(errno));
     }
@@ -105,7 +118,8 @@ static int run(int argc, char **argv)
         {NULL, 0, NULL, 0}};
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
-    const char *format = "asm", *name = "filter", *path = NULL;
+    const char *name = "filter", *path = NULL;
+    enum form form = FORM_ASM;
     bool verify = true;
     int c;
     while ((c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
@@ -117,7 +131,10 @@ static int run(int argc, char **argv)
             path = optarg;
             break;
         case OPT_FORMAT:
-            format = optarg;
+            form = form_named(optarg);
+            if (form == FORM_NONE) {
+                return CLI_USAGE;
+            }
             break;
         case OPT_NAME:
             name = optarg;
@@ -145,7 +162,7 @@ static int run(int argc, char **argv)
         status = filters_verify(&f, &o, 0);
     }
     if (status == CLI_OK) {
-        status = write_out(path, format, name, &f.all[0]);
+        status = write_out(path, form, name, &f.all[0]);
     }
     filters_finish(&f);
     return status;

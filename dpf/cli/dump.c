@@ -46,62 +46,123 @@ static int dump_native(const struct filter *one)
     return dpf_dump_native(stdout, code, size) == 0 ? CLI_OK : CLI_USAGE;
 }
 
+/* Bind all filters, each the owner of its packets. */
+static int bind_all(struct dpf_set *s, const struct filters *f)
+{
+    struct dpf_error err = {0};
+    for (size_t i = 0; i < f->count; i++) {
+        int result = dpf_set_insert(s, (uint32_t)i, 0, f->all[i].program,
+                                    DPF_REFINE, &err);
+        if (result == -DPF_E_CONFLICT) {
+            cli_say("filters %s and %s could claim one packet; 'dpf conflicts' "
+                    "shows it",
+                    f->all[err.other].name, f->all[i].name);
+            return CLI_NO;
+        }
+        if (result != 0) {
+            cli_say("filter %s cannot be merged: %s", f->all[i].name,
+                    err.text[0] ? err.text : dpf_strerror(result));
+            return CLI_NO;
+        }
+    }
+    return CLI_OK;
+}
+
+/* What finds a packet's owner among all the filters. */
+static int dump_merged(const struct filters *f)
+{
+    struct dpf_set *s = NULL;
+    size_t size = 0;
+    if (dpf_set_create(cli_mem(), &s) != 0) {
+        return cli_usage("out of memory");
+    }
+    int status = bind_all(s, f);
+    const void *code = dpf_set_code(s, &size);
+    if (status == CLI_OK && code == NULL) {
+        cli_say("these filters have no native code together; they are looked "
+                "up without");
+        status = CLI_NO;
+    }
+    if (status == CLI_OK) {
+        printf("; %zu filters, %zu bytes\n", f->count, size);
+        status = dpf_dump_native(stdout, code, size) ? CLI_USAGE : CLI_OK;
+    }
+    dpf_set_destroy(s);
+    return status;
+}
+
+enum what { BYTECODE, SOURCE, NATIVE, DIAGRAM, MERGED };
+
+static int dump_one(const struct filter *one, enum what what)
+{
+    size_t count;
+    switch (what) {
+    case SOURCE:
+        dump_source(one);
+        return CLI_OK;
+    case DIAGRAM:
+        return dump_diagram(one);
+    case NATIVE:
+        return dump_native(one);
+    default:
+        dpf_dump_insns(stdout, dpf_program_insns(one->program, &count), count);
+        return CLI_OK;
+    }
+}
+
+static int dump(const struct filters *f, enum what what)
+{
+    int status = CLI_OK;
+    if (what == MERGED) {
+        return dump_merged(f);
+    }
+    for (size_t i = 0; i < f->count && status == CLI_OK; i++) {
+        if (f->count > 1) {
+            printf("; %s: %s\n", f->all[i].name, f->all[i].text);
+        }
+        status = dump_one(&f->all[i], what);
+    }
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
-    enum { OPT_SOURCE = OPT_VERB, OPT_NATIVE, OPT_DIAGRAM };
+    enum { OPT_WHAT = OPT_VERB };
     static const struct option longs[] = {
         FILTER_LONG_OPTIONS,
-        {"source", no_argument, NULL, OPT_SOURCE},
-        {"diagram", no_argument, NULL, OPT_DIAGRAM},
-        {"native", no_argument, NULL, OPT_NATIVE},
+        {"source", no_argument, NULL, OPT_WHAT + SOURCE},
+        {"diagram", no_argument, NULL, OPT_WHAT + DIAGRAM},
+        {"native", no_argument, NULL, OPT_WHAT + NATIVE},
+        {"merged", no_argument, NULL, OPT_WHAT + MERGED},
         {NULL, 0, NULL, 0}};
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
-    bool source = false, native = false, diagram = false;
+    enum what what = BYTECODE;
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (filter_option(&o, c, optarg)) {
             continue;
         }
-        switch (c) {
-        case OPT_SOURCE:
-            source = true;
-            break;
-        case OPT_DIAGRAM:
-            diagram = true;
-            break;
-        case OPT_NATIVE:
-            native = true;
-            break;
-        case OPT_HELP:
-            return cli_help(&verb_dump);
-        default:
-            return CLI_USAGE;
+        if (c < OPT_WHAT) {
+            return c == OPT_HELP ? cli_help(&verb_dump) : CLI_USAGE;
         }
+        /* --merged is native, too: the two together are no contradiction. */
+        enum what next = (enum what)(c - OPT_WHAT);
+        enum what both = what > next ? what : next;
+        if (what != BYTECODE && what != next &&
+            (both != MERGED || (what != NATIVE && next != NATIVE))) {
+            return cli_usage("pass one of --source, --diagram, --native, "
+                             "--merged");
+        }
+        what = both;
     }
     int status = o.status ? o.status
                           : filters_read(&f, &o, DLT_EN10MB, argc - optind,
                                          argv + optind);
-    if (status == CLI_OK && !source) {
-        status = filters_verify(&f, &o, native ? DPF_COMPILE : 0);
+    if (status == CLI_OK && what != SOURCE) {
+        status = filters_verify(&f, &o, what == NATIVE ? DPF_COMPILE : 0);
     }
-    for (size_t i = 0; i < f.count && status == CLI_OK; i++) {
-        if (f.count > 1) {
-            printf("; %s: %s\n", f.all[i].name, f.all[i].text);
-        }
-        if (source) {
-            dump_source(&f.all[i]);
-        } else if (diagram) {
-            status = dump_diagram(&f.all[i]);
-        } else if (native) {
-            status = dump_native(&f.all[i]);
-        } else {
-            size_t count;
-            const struct dpf_insn *insns =
-                dpf_program_insns(f.all[i].program, &count);
-            dpf_dump_insns(stdout, insns, count);
-        }
-    }
+    status = status ? status : dump(&f, what);
     filters_finish(&f);
     return status;
 }
@@ -111,6 +172,8 @@ const struct verb verb_dump = {
     "[OPTION...] FILTER...",
     "  --diagram       the decision diagram, node by node\n"
     "  --native        x86-64 code, disassembled by Capstone\n"
+    "  --merged        the same of one lookup for all filters, each the owner\n"
+    "                  of its packets\n"
     "  --source        as the front end made it, numbered, with the lines it\n"
     "                  came from; nothing is verified\n\n",
     run};

@@ -194,11 +194,18 @@ static int from_c(const struct filter_options *o, const char *path,
     return result;
 }
 
+/* What was read, and from where. */
+struct input {
+    const char *kind, *file, *text;
+    size_t len;
+};
+
 /* One file, whose kind is not C. */
-static int from_text(const struct filter_options *o, const char *kind, int dlt,
-                     const char *file, const char *text, size_t len,
-                     struct dpf_code *out)
+static int from_text(const struct filter_options *o, int dlt,
+                     const struct input *in, struct dpf_code *out)
 {
+    const char *kind = in->kind, *text = in->text;
+    size_t len = in->len;
     struct dpf_error err = {0};
     bool binary = false;
     int result;
@@ -228,7 +235,7 @@ static int from_text(const struct filter_options *o, const char *kind, int dlt,
                          "asm, hex, raw",
                          kind);
     }
-    return result ? report(file, binary ? NULL : text, len, &err) : CLI_OK;
+    return result ? report(in->file, binary ? NULL : text, len, &err) : CLI_OK;
 }
 
 static int read_one(const struct filter_options *o, int dlt, struct filter *f)
@@ -236,8 +243,8 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
     char *text = NULL;
     size_t len = 0;
     if (f->expr) {
-        return from_text(o, "expr", dlt, "expression", f->text, strlen(f->text),
-                         &f->code);
+        struct input in = {"expr", "expression", f->text, strlen(f->text)};
+        return from_text(o, dlt, &in, &f->code);
     }
     const char *kind = kind_of(o, f->text);
     if (strcmp(kind, "c") == 0) {
@@ -246,7 +253,8 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
     if (!cli_read(f->text, &text, &len)) {
         return CLI_USAGE;
     }
-    int status = from_text(o, kind, dlt, f->text, text, len, &f->code);
+    struct input in = {kind, f->text, text, len};
+    int status = from_text(o, dlt, &in, &f->code);
     free(text);
     return status;
 }
@@ -256,8 +264,14 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
 static struct filter *add(struct filters *f, const char *name, size_t name_len,
                           const char *text, bool expr)
 {
-    struct filter *bigger = realloc(f->all, (f->count + 1) * sizeof(*f->all));
+    struct filter *bigger = NULL;
     char number[24];
+    if (f->count == CLI_FILTERS_MAX) {
+        cli_say("more than %u filters; this is no list of them",
+                CLI_FILTERS_MAX);
+        return NULL;
+    }
+    bigger = realloc(f->all, (f->count + 1) * sizeof(*f->all));
     if (bigger == NULL) {
         cli_say("out of memory");
         return NULL;

@@ -13,29 +13,32 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_compile, &verb_verify, &verb_dump,      &verb_explain, &verb_graph,
-    &verb_run,     &verb_diff,   &verb_conflicts, &verb_bench,   &verb_plugin,
+    &verb_compile, &verb_verify, &verb_dump, &verb_explain,
+    &verb_graph,   &verb_run,    &verb_diff, &verb_conflicts,
+    &verb_bench,   &verb_plugin, NULL,
 };
-#define VERBS (sizeof(verbs) / sizeof(*verbs))
+
+static void say(const char *format, va_list ap)
+{
+    fputs("dpf: ", stderr);
+    vfprintf(stderr, format, ap);
+    fputc('\n', stderr);
+}
 
 void cli_say(const char *format, ...)
 {
     va_list ap;
-    fputs("dpf: ", stderr);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    say(format, ap);
     va_end(ap);
-    fputc('\n', stderr);
 }
 
 int cli_usage(const char *format, ...)
 {
     va_list ap;
-    fputs("dpf: ", stderr);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    say(format, ap);
     va_end(ap);
-    fputc('\n', stderr);
     return CLI_USAGE;
 }
 
@@ -90,7 +93,7 @@ static int overview(FILE *to, int status)
     fputs("usage: dpf VERB [ARGUMENT...]\n\n"
           "Compile, check and run packet filters. The verbs:\n\n",
           to);
-    for (size_t i = 0; i < VERBS; i++) {
+    for (size_t i = 0; verbs[i] != NULL; i++) {
         fprintf(to, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     }
     fputs("\n'dpf VERB --help' tells more; dpf(1) tells all.\n", to);
@@ -107,7 +110,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         return overview(stdout, CLI_OK);
     }
-    for (size_t i = 0; i < VERBS; i++) {
+    for (size_t i = 0; verbs[i] != NULL; i++) {
         if (strcmp(argv[1], verbs[i]->name) == 0) {
             argv[1] = name; /* what getopt calls us in its messages */
             return cli_flush(verbs[i]->run(argc - 1, argv + 1));

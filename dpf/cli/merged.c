@@ -17,7 +17,7 @@ static int add_set(struct merged *m)
                                           {.opcode = 0x95}};
     struct dpf_program *every = NULL;
     struct dpf_set **bigger =
-        realloc(m->sets, (m->set_count + 1) * sizeof(*bigger));
+        realloc(m->sets, (m->set_count + 1) * sizeof(struct dpf_set *));
     if (bigger == NULL) {
         return -DPF_E_MEM;
     }

@@ -68,6 +68,14 @@ static void take(struct job *j, const struct pcap_pkthdr *h,
 
 static void name_code(const struct job *j)
 {
+    for (size_t i = 0; i < j->merged.set_count; i++) {
+        size_t size = 0;
+        const void *code = dpf_set_code(j->merged.sets[i], &size);
+        if (code != NULL && dpf_symbols_add(DPF_SYMBOLS_PERF | DPF_SYMBOLS_GDB,
+                                            "merged", code, size) != 0) {
+            cli_say("the merged code could not be named");
+        }
+    }
     for (size_t i = 0; i < j->filters.count; i++) {
         size_t size = 0;
         const void *code = dpf_program_code(j->filters.all[i].program, &size);

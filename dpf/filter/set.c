@@ -533,3 +533,9 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
     out->compiles = s->compiles;
     out->table_inserts = s->table_inserts;
 }
+
+const void *dpf_set_code(const struct dpf_set *s, size_t *size)
+{
+    *size = s->image->code_bytes;
+    return s->image->code;
+}
