@@ -25,13 +25,13 @@ int disk_open(struct disk_queue *q, uint32_t disk, uint32_t k, uint32_t range,
 {
     struct disk_ring_args args;
     int64_t id;
-    int err;
+    int err, event = env_event_alloc();
 
-    *q = (struct disk_queue){.disk = disk, .slots = slots};
-    q->event = env_event_alloc();
-    if (q->event < 0) {
-        return q->event;
+    *q = (struct disk_queue){0};
+    if (event < 0) {
+        return event;
     }
+    *q = (struct disk_queue){.disk = disk, .slots = slots, .event = event};
     err = mem_run_alloc(&q->run, (uint64_t)slots * sizeof(struct disk_slot), 0);
     if (err) {
         goto no_memory;

@@ -49,13 +49,13 @@ int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t slots)
                             (uint64_t)slots * sizeof(struct net_rx_slot));
     struct net_ring_args args;
     int64_t id;
-    int err;
+    int err, event = env_event_alloc();
 
-    *r = (struct rx_ring){.device = device, .slots = slots};
-    r->event = env_event_alloc();
-    if (r->event < 0) {
-        return r->event;
+    *r = (struct rx_ring){0};
+    if (event < 0) {
+        return event;
     }
+    *r = (struct rx_ring){.device = device, .slots = slots, .event = event};
     err = mem_run_alloc(&r->run, head + (uint64_t)slots * NET_RX_BUFFER, 0);
     if (err) {
         goto no_memory;
@@ -102,7 +102,7 @@ bool rx_ring_peek(struct rx_ring *r, struct rx_packet *p)
         return false;
     }
     p->data = r->buffer + (uint64_t)i * NET_RX_BUFFER;
-    p->len = s->len;
+    p->len = s->len < NET_RX_BUFFER ? s->len : NET_RX_BUFFER;
     p->flags = s->flags;
     p->binding = s->binding;
     p->tsc = s->tsc;
@@ -138,13 +138,13 @@ int tx_ring_open(struct tx_ring *r, uint32_t device, uint32_t k,
 {
     struct net_ring_args args;
     int64_t id;
-    int err = -E_MEM;
+    int err = -E_MEM, event = env_event_alloc();
 
-    *r = (struct tx_ring){.device = device, .slots = slots};
-    r->event = env_event_alloc();
-    if (r->event < 0) {
-        return r->event;
+    *r = (struct tx_ring){0};
+    if (event < 0) {
+        return event;
     }
+    *r = (struct tx_ring){.device = device, .slots = slots, .event = event};
     r->pin = mem_alloc(slots * sizeof(struct net_pin *));
     if (!r->pin) {
         goto no_pins;
