@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Documents tell the truth: every name in ARCHITECTURE.md that looks like a
-function, constant or file is in the sources, and every path in README.md is
-in the tree. Speaks TAP. usage: run.py ROOT"""
+function, constant or file is in the sources, every path in README.md is in the
+tree, its commands answer. Speaks TAP. usage: run.py ROOT"""
 import os
 import re
 import shutil
@@ -59,12 +59,21 @@ def known(root, word, names):
     return os.path.exists(os.path.join(root, word))
 
 
+def commands(root):
+    """The commands of README.md that do not answer to --help."""
+    with open(os.path.join(root, "README.md"), encoding="utf-8") as f:
+        lines = re.findall(r"^    (scripts/\S+)", f.read(), re.M)
+    return lines, [c for c in lines if subprocess.run(
+        [os.path.join(root, c), "--help"], stdin=subprocess.DEVNULL,
+        capture_output=True).returncode != 0]
+
+
 def main(root):
     if not shutil.which("ctags"):
         print("1..0 # SKIP ctags is not installed; run scripts/setup test")
         return 0
     names, n, bad = tags(root), 0, 0
-    plain = {"iretq"}
+    plain = {"iretq", "sysret"}
     for doc in ("ARCHITECTURE.md", "README.md"):
         unknown = [w for w in words(os.path.join(root, doc))
                    if w not in plain and not known(root, w, names)]
@@ -74,6 +83,13 @@ def main(root):
               "the sources")
         for w in unknown:
             print(f"# unknown: {w}")
+    lines, silent = commands(root)
+    n += 1
+    bad += not lines or bool(silent)
+    print(f"{'not ok' if silent or not lines else 'ok'} {n} - README.md: its "
+          f"{len(lines)} commands answer --help")
+    for c in silent:
+        print(f"# not: {c}")
     print(f"1..{n}")
     return 1 if bad else 0
 

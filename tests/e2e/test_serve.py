@@ -84,6 +84,34 @@ def same_bytes(t, what, url, folder):
              got.stderr.decode())
 
 
+def first_command(t):
+    """README's first: scripts/serve /usr/share/doc, by its own name."""
+    doc, name = "/usr/share/doc", "qemu-system-x86/copyright"
+    if not os.access(os.path.join(doc, name), os.R_OK):
+        t.skip("scripts/serve /usr/share/doc", f"no {name} to fetch")
+        return
+    p = subprocess.Popen([os.path.join(e2e.vm.ROOT, "scripts", "serve"), doc],
+                         text=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        text = until(p, ["Ctrl-C ends it"])
+        url = URL.search(text)
+        if t.ok(url is not None, f"scripts/serve {doc}: it serves",
+                text[-3000:]):
+            got = subprocess.run(["curl", "-sS", "--fail", "--max-time", "20",
+                                  url.group(1) + name], capture_output=True)
+            with open(os.path.join(doc, name), "rb") as f:
+                t.ok(got.stdout == f.read(), "curl gets identical bytes",
+                     got.stderr.decode())
+        os.killpg(p.pid, signal.SIGINT)
+        p.stdout.read()
+        t.ok(p.wait(20) == 0, "Ctrl-C is a good end")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+
+
 def options(t, folder):
     """What a person may ask for beside a directory."""
     pcap = os.path.join(e2e.WORK, "serve.pcap")
@@ -185,6 +213,7 @@ def main():
         t.ok(taps() == before, "the tap is removed")
     else:
         t.skip("tap", "needs root and /dev/net/tun")
+    first_command(t)
     unprivileged(t, folder)
     options(t, folder)
     debugger(t, folder)
