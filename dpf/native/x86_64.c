@@ -319,6 +319,11 @@ void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
     reg_rm(x, wide(0x0faf, w), d, s);
 }
 
+void x64_bsf_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+{
+    reg_rm(x, wide(0x0fbc, w), d, s);
+}
+
 void x64_imul_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m)
 {
     reg_mem(x, wide(0x0faf, w), d, m);
