@@ -358,8 +358,13 @@ static int run(int argc, char **argv)
 }
 
 const struct verb verb_bench = {
-    "bench", "Measure filters beside their peers", "[OPTION...] single",
-    "single   one filter over mixed, hot and real packets\n\n"
+    "bench", "Measure filters beside their peers",
+    "[OPTION...] {single | demux | install}",
+    "single    one filter over mixed, hot and real packets\n"
+    "demux     whose packet is it: 10 to 10,000 connections, and as many\n"
+    "          filters of ten shapes\n"
+    "install   binding one more filter, memory for each, 1,000 hosts from\n"
+    "          text to native code\n\n"
     "Peers that are not there are named and skipped. Answers are checked\n"
     "before anything is timed; the medians of interleaved rounds are shown,\n"
     "without the cost of an empty call. Cycles are those of the time-stamp\n"

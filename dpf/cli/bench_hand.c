@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bucket is one cache line of four entries; all four are compared and the
- * answer is selected by masks. The check of the packet's shape is folded into
- * the same selection. The table grows until no bucket overflows.
+ * A bucket is one cache line of four entries; all four are compared, and the
+ * answer is selected by conditional moves, written out because clang makes
+ * branches of them. The table grows until no bucket overflows, so that there
+ * is never a second probe. Like the filters, it follows the IP header's
+ * length to the ports.
  */
 #include "dpf/cli/bench_hand.h"
 
@@ -10,18 +12,20 @@
 #include <string.h>
 
 #define WAYS 4u
-#define HEADERS 54u
+#define ETHERNET 14u
 
+struct entry {
+    uint64_t hosts;
+    uint32_t ports, owner; /* NO_OWNER: free */
+};
 struct bucket {
-    uint64_t hosts[WAYS];
-    uint32_t ports[WAYS];
-    uint32_t owner[WAYS];
+    struct entry ways[WAYS];
 };
 _Static_assert(sizeof(struct bucket) == 64, "one cache line");
 
 struct hand {
     struct bucket *buckets;
-    unsigned shift; /* 64 - log2 of their number */
+    uint64_t mask; /* buckets - 1 */
 };
 
 static inline uint64_t load64(const uint8_t *p)
@@ -38,31 +42,40 @@ static inline uint32_t load32(const uint8_t *p)
     return v;
 }
 
+/* One multiplication, both halves of which are used. */
 static inline uint64_t spread(uint64_t hosts, uint32_t ports)
 {
-    uint64_t h = (hosts ^ (uint64_t)ports << 17) * 0x9e3779b97f4a7c15u;
-    return (h ^ ports) * 0xd6e8feb86659fd93u;
+    unsigned __int128 m = (unsigned __int128)(hosts ^ 0x9e3779b97f4a7c15u) *
+                          (ports ^ 0xd6e8feb86659fd93u);
+    return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
 static __attribute__((noinline)) uint32_t find(const struct hand *h,
                                                const uint8_t *p, uint32_t len)
 {
-    if (__builtin_expect(len < HEADERS, 0)) {
+    if (__builtin_expect(len < ETHERNET + 20, 0)) {
+        return NO_OWNER;
+    }
+    uint32_t at = ETHERNET + 4u * (p[ETHERNET] & 15);
+    if (__builtin_expect(at + 4 > len, 0)) {
         return NO_OWNER;
     }
     uint64_t hosts = load64(p + 26);
-    uint32_t ports = load32(p + 34);
-    /* type 0800, version and length 45; no fragment, protocol 6 */
-    uint64_t wrong = ((load64(p + 12) & 0xffffff) ^ 0x450008) |
+    uint32_t ports = load32(p + at);
+    /* Ethernet type 0800; no fragment, protocol 6 */
+    uint32_t wrong = ((load32(p + 12) & 0xffff) ^ 0x0008) |
                      ((load32(p + 20) & 0xff00ff1f) ^ 0x06000000);
-    const struct bucket *b = &h->buckets[spread(hosts, ports) >> h->shift];
-    uint32_t owner = 0;
+    const struct bucket *b = &h->buckets[spread(hosts, ports) & h->mask];
+    uint32_t owner = NO_OWNER;
     for (unsigned i = 0; i < WAYS; i++) {
-        uint64_t differs =
-            (b->hosts[i] ^ hosts) | (b->ports[i] ^ ports) | wrong;
-        owner |= differs == 0 ? b->owner[i] + 1 : 0;
+        const struct entry *e = &b->ways[i];
+        uint64_t differs = (e->hosts ^ hosts) | (e->ports ^ ports);
+        __asm__("test %1, %1\n\tcmove %2, %0"
+                : "+r"(owner)
+                : "r"(differs), "r"(e->owner)
+                : "cc");
     }
-    return owner - 1; /* nobody: 0 - 1 */
+    return wrong ? NO_OWNER : owner;
 }
 
 static bool fill(struct hand *h, const struct connection *c, uint32_t count)
@@ -70,17 +83,15 @@ static bool fill(struct hand *h, const struct connection *c, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         uint64_t hosts = load64(c[i].source);
         uint32_t ports = load32(c[i].source_port);
-        struct bucket *b = &h->buckets[spread(hosts, ports) >> h->shift];
+        struct entry *e = h->buckets[spread(hosts, ports) & h->mask].ways;
         unsigned way = 0;
-        while (way < WAYS && b->owner[way] != NO_OWNER) {
+        while (way < WAYS && e[way].owner != NO_OWNER) {
             way++;
         }
         if (way == WAYS) {
             return false;
         }
-        b->hosts[way] = hosts;
-        b->ports[way] = ports;
-        b->owner[way] = i;
+        e[way] = (struct entry){hosts, ports, i};
     }
     return true;
 }
@@ -88,21 +99,18 @@ static bool fill(struct hand *h, const struct connection *c, uint32_t count)
 struct hand *hand_make(const struct connection *c, uint32_t count)
 {
     struct hand *h = calloc(1, sizeof(*h));
-    unsigned bits = 2;
+    unsigned bits = 3;
     while ((1u << bits) < count / 2) {
         bits++;
     }
     for (; h != NULL && bits < 24; bits++) {
         size_t size = sizeof(struct bucket) << bits;
         h->buckets = aligned_alloc(64, size);
-        h->shift = 64 - bits;
+        h->mask = ((uint64_t)1 << bits) - 1;
         if (h->buckets == NULL) {
             break;
         }
-        memset(h->buckets, 0, size);
-        for (size_t i = 0; i < (size_t)1 << bits; i++) {
-            memset(h->buckets[i].owner, 0xff, sizeof(h->buckets[i].owner));
-        }
+        memset(h->buckets, 0xff, size); /* NO_OWNER everywhere */
         if (fill(h, c, count)) {
             return h;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The peer "hand": what an expert writes in C for one job only, the owner of
- * a TCP connection over IPv4 without options. No branch depends on the
- * packet.
+ * a TCP connection over IPv4. No branch depends on the packet but its two
+ * checks of length.
  */
 #pragma once
 

@@ -37,6 +37,13 @@ static void report(struct bench *b, const char *workload, const char *engine,
     bench_row(b, workload, engine, n, us, bytes);
 }
 
+static double set_code_bytes(const struct dpf_set *s)
+{
+    struct dpf_set_stats stats;
+    dpf_set_stats(s, &stats);
+    return (double)stats.code_bytes;
+}
+
 static double set_bytes(const struct dpf_set *s)
 {
     struct dpf_set_stats stats;
@@ -112,6 +119,9 @@ static int one(struct bench *b, uint32_t n)
     report(b, "install/bytecode", "pavise", n, &insert, bytes);
     report(b, "install/like", "pavise", n, &like, bytes);
     report(b, "install/remove", "pavise", n, &removal, bytes);
+    /* all of it: it grows with shapes, not with filters */
+    bench_row(b, "install/code in total", "pavise", n, (double[3]){0},
+              set_code_bytes(s));
     dpf_set_destroy(s);
     dpf_set_destroy(empty);
     return CLI_OK;

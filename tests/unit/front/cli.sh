@@ -112,6 +112,18 @@ check 'graph' 0 '^digraph' d graph 'tcp port 80' 'udp port 53'
 check 'conflict' 1 'overlap.*: [0-9a-f]+' d conflicts ip 'tcp port 80'
 check 'no conflict' 0 'no two' d conflicts 'ip' 'arp'
 
+# Every table of the benchmark, in the fields that others read.
+for what in single demux install; do
+    check "bench $what" 0 '^[1-9][0-9]* rows of correct engines$' bash -c "'$dpf' bench $what --rounds 3 --json 2>/dev/null | python3 -c '
+import json, sys
+rows = json.load(sys.stdin)
+need = \"workload engine n ns ns_min ns_q75 cycles correct\".split()
+need += [\"us\", \"bytes\"] if \"$what\" == \"install\" else []
+assert all(k in r for r in rows for k in need)
+assert all(r[\"correct\"] for r in rows)
+print(len(rows), \"rows of correct engines\")'"
+done
+
 # The conformance suite's convention.
 add='b7 00 00 00 05 00 00 00 07 00 00 00 03 00 00 00 95 00 00 00 00 00 00 00'
 check 'plugin' 0 '^8$' bash -c "echo '$add' | '$dpf' plugin '' --engine interp"
