@@ -238,7 +238,7 @@ static int version(struct parser *s)
             return 0;
         }
         bool digit = p[i] >= '0' && p[i] <= '9';
-        if (i < 5 ? p[i] != want[i] : i == 6 ? p[i] != '.' : !digit) {
+        if (i < 5 ? p[i] != (uint8_t)want[i] : i == 6 ? p[i] != '.' : !digit) {
             return -400;
         }
     }

@@ -52,19 +52,14 @@ struct place *group_order(struct site *s, size_t *count)
     struct order o = {
         .place = must_alloc(NULL, s->count * SITE_ENCODINGS * sizeof(*o.place)),
     };
-    struct doc **member = NULL;
-    size_t room = 0;
-    /* Pages first, then whatever no page claimed. */
+    struct doc **member = must_alloc(NULL, s->count * sizeof(struct doc *));
+    /* A document is a member once. Pages first, then whatever no page claimed. */
     for (int pages = 1; pages >= 0; pages--) {
         for (size_t i = 0; i < s->count; i++) {
             struct doc *d = &s->docs[i];
             if (d->placed || d->alias != NULL ||
                 (pages && d->refs_count == 0)) {
                 continue;
-            }
-            if (room < d->refs_count + 1) {
-                room = d->refs_count + 1;
-                member = must_alloc(member, room * sizeof(*member));
             }
             place_group(&o, member, collect(s, d, member));
         }

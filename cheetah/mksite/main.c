@@ -2,6 +2,7 @@
 /* mksite: lay a directory out as a site image; check or list one. */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,9 +118,10 @@ static int make(const char *dir, const char *out, const struct options *o)
     layout(&s, order, count, &l);
     image_write(&s, order, count, &l, out, o);
     if (!o->quiet) {
-        printf("%s: %zu paths, %zu extents, %.1f MB, %llu left out\n", out,
-               s.count, count, (double)l.super.blocks * SITE_BLOCK / 1e6,
-               (unsigned long long)(s.skipped + s.oddities));
+        uint64_t left_out = s.skipped + s.oddities;
+        printf("%s: %zu paths, %zu extents, %.1f MB, %" PRIu64 " left out\n",
+               out, s.count, count, (double)l.super.blocks * SITE_BLOCK / 1e6,
+               left_out);
     }
     free(order);
     free(l.index);

@@ -107,23 +107,24 @@ bool env_become(struct env *e, enum env_state from, enum env_state to)
 /* A free slot's structure, made if the slot is used for the first time. */
 static int slot_find(struct env **out) REQUIRES(bind_lock)
 {
-    for (uint32_t i = 1; i < ENVS_MAX; i++) {
-        struct env *e = env_at(i);
-        if (e != NULL && env_state(e) != ENV_FREE) {
-            continue;
-        }
-        if (e == NULL) {
-            uint64_t f = page_kalloc(1);
-            REFUSE_IF(f == FRAME_NONE, E_MEM);
-            e = arch_frame_ptr(f);
-            e->index = i;
-            e->info = sysinfo_env(i);
-            atomic_store_explicit(&slot[i], e, memory_order_release);
-        }
-        *out = e;
+    uint32_t i = 1;
+    while (i < ENVS_MAX && env_at(i) != NULL &&
+           env_state(env_at(i)) != ENV_FREE) {
+        i++;
+    }
+    REFUSE_IF(i == ENVS_MAX, E_LIMIT);
+    *out = env_at(i);
+    if (*out != NULL) {
         return 0;
     }
-    return -E_LIMIT;
+    uint64_t f = page_kalloc(1);
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
+    struct env *e = arch_frame_ptr(f);
+    e->index = i;
+    e->info = sysinfo_env(i);
+    atomic_store_explicit(&slot[i], e, memory_order_release);
+    *out = e;
+    return 0;
 }
 
 static int uarea_make(struct env *e) REQUIRES(bind_lock)

@@ -305,10 +305,11 @@ int page_demand(const struct cap *k, uint32_t rights, uint64_t frame,
     for (uint64_t i = 0; i < count; i++) {
         uint64_t w = load(frame + i);
         REFUSE_IF((w & PAGE_OWNED) == 0, E_NONE);
-        if ((w & GUARD_MASK) != good) {
-            good = w & GUARD_MASK;
-            REFUSE_IF(!cap_dominates(k, (uint32_t)good, rights), E_CAP);
+        if ((w & GUARD_MASK) == good) {
+            continue;
         }
+        good = w & GUARD_MASK;
+        REFUSE_IF(!cap_dominates(k, (uint32_t)good, rights), E_CAP);
     }
     return 0;
 }

@@ -109,6 +109,7 @@ static void leave(struct cpu *c, struct env *e, const struct frame *f)
         return;
     }
     charge_overrun(c, e, now);
+    assert(f != NULL); /* only who ran nobody has no frame */
     if (f != &e->frame) {
         e->frame = *f;
     }

@@ -66,6 +66,9 @@ static void check_code(void)
               (mmu_entry((uint64_t)direct + 4096) & PTE_W) == 0 &&
               (mmu_entry((uint64_t)direct + 8192) & PTE_W) != 0,
           "its frames, and no others, are read-only in the direct map");
+    if (rx == NULL) {
+        return;
+    }
     rw = arch_code_open(rx + 4090, sizeof(code));
     __builtin_memcpy(rw, code, sizeof(code));
     arch_code_seal(rx + 4090, rw, sizeof(code));

@@ -208,9 +208,12 @@ int main(int argc, char **argv)
         (void)CALL(SYS_QUANTUM_ALLOC, 0, i, QUANTUM_ANY, (uint64_t)id);
     }
     fake_idle_hook = idle;
-    pthread_t thread[CPUS_MAX];
+    pthread_t thread[CPUS_MAX] = {0};
     for (uintptr_t i = 1; i < cpus; i++) {
-        pthread_create(&thread[i], NULL, processor, (void *)i);
+        if (pthread_create(&thread[i], NULL, processor, (void *)i) != 0) {
+            printf("Bail out! no thread for processor %lu\n", (unsigned long)i);
+            return 1;
+        }
     }
     (void)processor(NULL);
     for (unsigned i = 1; i < cpus; i++) {

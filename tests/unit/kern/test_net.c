@@ -622,7 +622,7 @@ START_TEST(stealing_is_refused_and_shown)
     fake_nic_arrive(p, 64);
     fake_trap(ARCH_VECTOR_KICK);
     ck_assert_uint_eq(rx(2)->binding, (uint32_t)ten);
-    consts = PUT(other);
+    (void)PUT(other);
     uint64_t again = PUT(like);
     REFUSED(E_CONFLICT, SYS_NET_BIND_LIKE, 0, again);
     /* Freeing the ring unbinds all. */

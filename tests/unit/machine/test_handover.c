@@ -277,8 +277,8 @@ START_TEST(test_layout_refuses)
     ck_assert_ptr_nonnull(handover_layout(&h, &kernel, &info));
     h.module[0].at = (struct boot_range){8 * MIB, 9 * MIB};
     ck_assert_ptr_null(handover_layout(&h, &kernel, &info));
-    ck_assert(handover_module(&h, (struct boot_range){9 * MIB - 1, 10 * MIB},
-                              "", 0));
+    ck_assert(
+        handover_module(&h, (struct boot_range){9 * MIB - 1, 10 * MIB}, "", 0));
     ck_assert_ptr_nonnull(handover_layout(&h, &kernel, &info));
     ck_assert(!handover_module(&h, (struct boot_range){9, 9}, "", 0));
     ck_assert(!handover_module(&h, (struct boot_range){9, 8}, "", 0));
@@ -398,11 +398,9 @@ START_TEST(test_ustar)
     /* cut anywhere: the end, or damage, but never beyond */
     for (size_t n = 0; n < len; n++) {
         uint8_t *cut = malloc(n + !n);
-        int r;
-
         memcpy(cut, archive, n);
         at = 0;
-        while ((r = ustar_next(cut, n, &at, &m)) > 0) {
+        while (ustar_next(cut, n, &at, &m) > 0) {
             ck_assert(m.data + m.bytes <= cut + n);
         }
         free(cut);
