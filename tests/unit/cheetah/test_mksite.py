@@ -121,6 +121,36 @@ def whole_tree(d):
     assert b'href="./a%20b%25c%3Fd%23e%26f%3Cg%3E%22%27"' in body
 
 
+def borders(image, fields):
+    """(where the 200 head ends, body_off) of one extent."""
+    with open(image, "rb") as f:
+        f.seek(int(fields[4]) * BLOCK)
+        data = f.read(BLOCK)
+    off, length = struct.unpack_from("<HH", data, 48)
+    return off + length, struct.unpack_from("<I", data, 36)[0]
+
+
+@test
+def head_beside_body(d):
+    """The head of 200 ends where the body begins, while one block holds both;
+    around the size from which it cannot, everything stays readable."""
+    sizes = [0, 1, 1000, 4096, 100000]
+    # So many bytes that the sums alone leave less and less of the block.
+    sizes += range(512 * 1350, 512 * 1750, 512 * 25 + 1)
+    for n in sizes:
+        write(d + "/t/%d" % n, random.Random(n).randbytes(n))
+    run("-q", d + "/t", d + "/s.img")
+    run("--check", d + "/s.img")
+    have = listing(d + "/s.img")
+    beside = []
+    for n in sizes:
+        end, body = borders(d + "/s.img", have[b"/%d" % n, "identity"])
+        assert end <= BLOCK and end <= body, (n, end, body)
+        assert (end == body) == (body < BLOCK), (n, end, body)
+        beside.append(end == body)
+    assert beside[:5] == [True] * 5 and not beside[-1], beside
+
+
 @test
 def types(d):
     tree(d + "/t")
