@@ -51,8 +51,8 @@
  * heap       set by dpf_mem_start; else NULL
  *
  * The four code members may all be NULL: then dpf_engine_full compiles nothing
- * and interprets every run. Calls that make or destroy objects of one dpf_mem must not
- * overlap.
+ * and interprets every run. Calls that make or destroy objects of one dpf_mem
+ * must not overlap.
  */
 struct dpf_mem {
     void *(*alloc)(void *ctx, size_t size);

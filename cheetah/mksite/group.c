@@ -53,7 +53,8 @@ struct place *group_order(struct site *s, size_t *count)
         .place = must_alloc(NULL, s->count * SITE_ENCODINGS * sizeof(*o.place)),
     };
     struct doc **member = must_alloc(NULL, s->count * sizeof(struct doc *));
-    /* A document is a member once. Pages first, then whatever no page claimed. */
+    /* A document is a member once. Pages first, then whatever no page claimed.
+     */
     for (int pages = 1; pages >= 0; pages--) {
         for (size_t i = 0; i < s->count; i++) {
             struct doc *d = &s->docs[i];

@@ -274,7 +274,7 @@ void virtio_fail(struct virtio *v, const char *why)
 #define CONFIG_FIELD(bits)                                                     \
     uint##bits##_t virtio_config##bits(const struct virtio *v, uint32_t at)    \
     {                                                                          \
-        if (at + (bits) / 8 > v->config_len) {                                   \
+        if (at + (bits) / 8 > v->config_len) {                                 \
             return 0;                                                          \
         }                                                                      \
         return *(volatile uint##bits##_t *)(volatile void *)(v->config + at);  \
