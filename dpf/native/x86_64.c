@@ -1,134 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * x86-64 encodings. Every emit is bounds-checked through put(); everything
- * else is the tables of SDM 2A chapter 2 (prefixes, ModRM, SIB) written down.
+ * x86-64 encodings: the tables of SDM 2A chapter 2 (prefixes, ModRM, SIB)
+ * written down.
  */
 #include "dpf/native/x86_64.h"
 
-/* -------------------------------------------------------------- buffers */
-
-void x64_open(struct x64 *x, const struct dpf_mem *mem)
-{
-    uint64_t key = mem->random != NULL
-                       ? mem->random(mem->ctx)
-                       : __builtin_ia32_rdtsc() * UINT64_C(0x9e3779b97f4a7c15);
-    /* No half of the key may be short: it must not pass as harmless. */
-    *x = (struct x64){.mem = mem,
-                      .key = (uint32_t)(key >> 32) | UINT32_C(0x20080100)};
-}
-
-static void release(const struct dpf_mem *mem, void *p, size_t size)
-{
-    if (p != NULL) {
-        mem->free(mem->ctx, p, size);
-    }
-}
-
-void x64_close(struct x64 *x)
-{
-    release(x->mem, x->buf, x->cap);
-    release(x->mem, x->labels, x->label_cap * sizeof(x->labels[0]));
-    release(x->mem, x->jumps, x->jump_cap * sizeof(x->jumps[0]));
-    *x = (struct x64){.mem = x->mem};
-}
-
-/*
- * The array at `p` of `*cap` elements of `size` bytes, made twice as large;
- * NULL and x->error if that cannot be.
- */
-static void *grow(struct x64 *x, void *p, uint32_t *cap, uint32_t size,
-                  uint32_t first)
-{
-    uint32_t more = *cap == 0 ? first : *cap * 2;
-    void *to = more > (UINT32_C(1) << 26)
-                   ? NULL
-                   : x->mem->alloc(x->mem->ctx, (size_t)more * size);
-    if (to == NULL) {
-        x->error = true;
-        return NULL;
-    }
-    if (p != NULL) {
-        __builtin_memcpy(to, p, (size_t)*cap * size);
-        x->mem->free(x->mem->ctx, p, (size_t)*cap * size);
-    }
-    *cap = more;
-    return to;
-}
+#include "dpf/native/assemble.h"
 
 /* Called everywhere: kept out of line, for the kernel's text is small. */
 #define OUT_OF_LINE __attribute__((noinline))
-
-OUT_OF_LINE static void put(struct x64 *x, uint32_t byte)
-{
-    if (x->error) {
-        return;
-    }
-    if (x->len == x->cap) {
-        uint8_t *to = grow(x, x->buf, &x->cap, 1, 1024);
-        if (to == NULL) {
-            return;
-        }
-        x->buf = to;
-    }
-    x->buf[x->len++] = (uint8_t)byte;
-}
-
-OUT_OF_LINE static void put_imm(struct x64 *x, uint64_t imm, uint32_t bytes)
-{
-    for (uint32_t n = 0; n < bytes; n++) {
-        put(x, (uint32_t)(imm >> (8 * n)) & 0xff);
-    }
-}
-
-void x64_begin(struct x64 *x)
-{
-    if (x->len != 0) {
-        x->pass++;
-    }
-    x->len = 0;
-    x->label_count = 0;
-    x->jump_count = 0;
-}
-
-x64_label x64_label_new(struct x64 *x)
-{
-    if (!x->error && x->label_count == x->label_cap) {
-        uint32_t *to = grow(x, x->labels, &x->label_cap, sizeof(*to), 64);
-        x->labels = to != NULL ? to : x->labels;
-    }
-    if (x->error) {
-        return 0;
-    }
-    if (x->pass == 0) {
-        x->labels[x->label_count] = UINT32_MAX;
-    }
-    return x->label_count++;
-}
-
-void x64_place(struct x64 *x, x64_label l)
-{
-    if (!x->error) {
-        x->labels[l] = x->len;
-    }
-}
-
-bool x64_finish(struct x64 *x)
-{
-    for (uint32_t n = 0; n < x->jump_count && !x->error; n++) {
-        const struct x64_jump *j = &x->jumps[n];
-        uint32_t to = x->labels[j->label];
-        int64_t distance = (int64_t)to - j->end;
-        bool fits = j->size == 4 || distance == (int8_t)distance;
-        if (to > x->len || !fits) {
-            x->error = true;
-            break;
-        }
-        for (uint32_t b = 0; b < j->size; b++) {
-            x->buf[j->end - j->size + b] = (uint8_t)(distance >> (8 * b));
-        }
-    }
-    return !x->error;
-}
 
 /* ------------------------------------------------------ prefixes, ModRM */
 
@@ -151,27 +31,27 @@ OUT_OF_LINE static void prefix(struct x64 *x, uint32_t form, uint32_t reg,
     bool need = ((form & BYTE_REG) != 0 && reg >= 4) ||
                 ((form & BYTE_RM) != 0 && base >= 4);
     if ((form & W2) != 0) {
-        put(x, 0x66);
+        x64_put(x, 0x66);
     }
     if ((form & REPNE) != 0) {
-        put(x, 0xf2);
+        x64_put(x, 0xf2);
     }
     if (rex != 0 || need) {
-        put(x, 0x40 | rex);
+        x64_put(x, 0x40 | rex);
     }
     for (uint32_t shift = 16; shift > 0; shift -= 8) {
         if ((form & 0xffffff) >> shift != 0) {
-            put(x, form >> shift & 0xff);
+            x64_put(x, form >> shift & 0xff);
         }
     }
-    put(x, form & 0xff);
+    x64_put(x, form & 0xff);
 }
 
 OUT_OF_LINE static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg,
                                uint32_t rm)
 {
     prefix(x, form, reg, rm, 0);
-    put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    x64_put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
 static uint32_t scale_bits(struct x64 *x, uint32_t scale)
@@ -210,12 +90,12 @@ OUT_OF_LINE static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
     }
     if (indexed || !based || base == 4) {
         uint32_t index = indexed ? m.index & 7u : 4;
-        put(x, mod | r | 4);
-        put(x, scale_bits(x, m.scale) << 6 | index << 3 | base);
+        x64_put(x, mod | r | 4);
+        x64_put(x, scale_bits(x, m.scale) << 6 | index << 3 | base);
     } else {
-        put(x, mod | r | base);
+        x64_put(x, mod | r | base);
     }
-    put_imm(x, (uint32_t)m.disp, bytes);
+    x64_put_imm(x, (uint32_t)m.disp, bytes);
 }
 
 /* The form for operands of w = 2, 4 or 8 bytes. */
@@ -267,7 +147,7 @@ void x64_alu_ri(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
 {
     bool small = w > 1 && imm == (int8_t)imm;
     reg_rm(x, unary(small ? 0x83 : 0x81, w), op, d);
-    put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
+    x64_put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
 void x64_alu_mi(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
@@ -275,7 +155,7 @@ void x64_alu_mi(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
 {
     bool small = w > 1 && imm == (int8_t)imm;
     reg_mem(x, unary(small ? 0x83 : 0x81, w), op, m);
-    put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
+    x64_put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
 void x64_test_rr(struct x64 *x, uint32_t w, enum x64_reg a, enum x64_reg b)
@@ -286,13 +166,13 @@ void x64_test_rr(struct x64 *x, uint32_t w, enum x64_reg a, enum x64_reg b)
 void x64_test_ri(struct x64 *x, uint32_t w, enum x64_reg a, int32_t imm)
 {
     reg_rm(x, unary(0xf7, w), 0, a);
-    put_imm(x, (uint32_t)imm, imm_bytes(w));
+    x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_test_mi(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
     reg_mem(x, unary(0xf7, w), 0, m);
-    put_imm(x, (uint32_t)imm, imm_bytes(w));
+    x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
@@ -300,7 +180,7 @@ void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
 {
     reg_rm(x, unary(count == 1 ? 0xd1 : 0xc1, w), op, d);
     if (count != 1) {
-        put(x, count);
+        x64_put(x, count);
     }
 }
 
@@ -334,7 +214,7 @@ void x64_imul_rri(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s,
 {
     bool small = imm == (int8_t)imm;
     reg_rm(x, wide(small ? 0x6b : 0x69, w), d, s);
-    put_imm(x, (uint32_t)imm, small ? 1 : 4);
+    x64_put_imm(x, (uint32_t)imm, small ? 1 : 4);
 }
 
 void x64_cdq(struct x64 *x, uint32_t w)
@@ -362,13 +242,13 @@ void x64_mov_ri(struct x64 *x, enum x64_reg d, uint64_t imm)
 {
     if (imm <= UINT32_MAX) {
         prefix(x, 0xb8 | (d & 7u), 0, d, 0);
-        put_imm(x, imm, 4);
+        x64_put_imm(x, imm, 4);
     } else if ((int64_t)imm == (int32_t)imm) {
         reg_rm(x, 0xc7 | W8, 0, d);
-        put_imm(x, imm, 4);
+        x64_put_imm(x, imm, 4);
     } else {
         prefix(x, 0xb8 | (d & 7u) | W8, 0, d, 0);
-        put_imm(x, imm, 8);
+        x64_put_imm(x, imm, 8);
     }
 }
 
@@ -403,7 +283,7 @@ void x64_store(struct x64 *x, uint32_t w, struct x64_mem m, enum x64_reg s)
 void x64_store_imm(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
     reg_mem(x, unary(0xc7, w), 0, m);
-    put_imm(x, (uint32_t)imm, imm_bytes(w));
+    x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_load_swapped(struct x64 *x, uint32_t w, enum x64_reg d,
@@ -457,7 +337,7 @@ void x64_bt_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 void x64_bt_ri(struct x64 *x, uint32_t w, enum x64_reg d, uint8_t bit)
 {
     reg_rm(x, wide(0x0fba, w), 4, d);
-    put(x, bit);
+    x64_put(x, bit);
 }
 
 static uint32_t crc32(uint32_t w)
@@ -494,45 +374,17 @@ void x64_pop(struct x64 *x, enum x64_reg r)
 
 void x64_ret(struct x64 *x)
 {
-    put(x, 0xc3);
+    x64_put(x, 0xc3);
 }
 
 void x64_trap(struct x64 *x)
 {
-    put(x, 0xcc);
+    x64_put(x, 0xcc);
 }
 
 void x64_data(struct x64 *x, uint32_t v)
 {
-    put_imm(x, v, 4);
-}
-
-/*
- * Will a jump from here fit one byte? Backward: the label is placed in this
- * pass. Forward: as far as in the last pass, or nearer.
- */
-static bool is_near(const struct x64 *x, x64_label l)
-{
-    if (x->pass == 0) {
-        return x->labels[l] != UINT32_MAX &&
-               x->labels[l] + 126 >= x->len + 0u && x->labels[l] <= x->len;
-    }
-    const struct x64_jump *old = &x->jumps[x->jump_count];
-    int64_t distance = (int64_t)x->labels[l] - old->end;
-    return distance == (int8_t)distance;
-}
-
-OUT_OF_LINE static void put_jump(struct x64 *x, x64_label l, uint32_t size)
-{
-    if (!x->error && x->jump_count == x->jump_cap) {
-        struct x64_jump *to = grow(x, x->jumps, &x->jump_cap, sizeof(*to), 64);
-        x->jumps = to != NULL ? to : x->jumps;
-    }
-    put_imm(x, 0, size);
-    if (!x->error) {
-        x->jumps[x->jump_count++] =
-            (struct x64_jump){.end = x->len, .label = l, .size = size};
-    }
+    x64_put_imm(x, v, 4);
 }
 
 OUT_OF_LINE static void jump(struct x64 *x, x64_label l, uint32_t near_op,
@@ -541,16 +393,16 @@ OUT_OF_LINE static void jump(struct x64 *x, x64_label l, uint32_t near_op,
     if (x->error) {
         return;
     }
-    if (is_near(x, l)) {
-        put(x, near_op);
-        put_jump(x, l, 1);
+    if (x64_is_near(x, l)) {
+        x64_put(x, near_op);
+        x64_put_jump(x, l, 1);
         return;
     }
     if (far_op > 0xff) {
-        put(x, far_op >> 8);
+        x64_put(x, far_op >> 8);
     }
-    put(x, far_op & 0xff);
-    put_jump(x, l, 4);
+    x64_put(x, far_op & 0xff);
+    x64_put_jump(x, l, 4);
 }
 
 void x64_jcc(struct x64 *x, enum x64_cc cc, x64_label l)
@@ -566,8 +418,8 @@ void x64_jmp(struct x64 *x, x64_label l)
 void x64_lea_label(struct x64 *x, enum x64_reg d, x64_label l)
 {
     prefix(x, 0x8d | W8, d, 0, 0);
-    put(x, (d & 7u) << 3 | 5); /* rip-relative */
-    put_jump(x, l, 4);
+    x64_put(x, (d & 7u) << 3 | 5); /* rip-relative */
+    x64_put_jump(x, l, 4);
 }
 
 void x64_jmp_r(struct x64 *x, enum x64_reg r)
