@@ -9,6 +9,7 @@
 #include "src/lib/log.h"
 #include "src/lib/string.h"
 #include "src/x86_64/apic.h"
+#include "src/x86_64/asm.h"
 #include "src/x86_64/cpu.h"
 #include "src/x86_64/handover.h"
 #include "src/x86_64/insn.h"
@@ -179,6 +180,20 @@ static void report(void)
     }
 }
 
+/* They wake in a page of low memory, which must be there to be written. */
+static void start_others(void)
+{
+    const struct boot_range page = {TRAMPOLINE_PADDR,
+                                    TRAMPOLINE_PADDR + PAGE_SIZE};
+    if (handover_usable(&handover, page)) {
+        smp_start();
+    } else {
+        log_line("processors: 1; others would wake at %x, which the loader "
+                 "does not call free memory",
+                 TRAMPOLINE_PADDR);
+    }
+}
+
 /* On the boot processor's own stack, in the final address space. */
 static void machine_start(void *unused)
 {
@@ -187,7 +202,7 @@ static void machine_start(void *unused)
     apic_enable();
     timer_init(pm_port);
     timer_enable();
-    smp_start();
+    start_others();
     report();
     mmu_frames_from(page_kalloc);
     kern_main(&info);

@@ -135,14 +135,25 @@ static struct boot_range whole_pages_within(struct boot_range r)
     return r;
 }
 
-static bool inside(const struct boot_info *info, struct boot_range a)
+/* Does one of the ranges hold all of `a`? */
+static bool inside(const struct boot_range *r, uint32_t n, struct boot_range a)
 {
-    for (uint32_t i = 0; i < info->rams; i++) {
-        if (a.start >= info->ram[i].start && a.end <= info->ram[i].end) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (a.start >= r[i].start && a.end <= r[i].end) {
             return true;
         }
     }
     return false;
+}
+
+bool handover_usable(const struct handover *h, struct boot_range at)
+{
+    for (uint32_t i = 0; i < h->holes; i++) {
+        if (at.start < h->hole[i].end && h->hole[i].start < at.end) {
+            return false;
+        }
+    }
+    return inside(h->ram, h->rams, at);
 }
 
 static const struct boot_range low_memory = {0, LOW_MEMORY};
@@ -166,7 +177,7 @@ const char *handover_layout(const struct handover *h,
     ranges_remove(out->ram, &out->rams, whole_pages_around(*kernel));
     for (uint32_t i = 0; i < h->modules; i++) {
         struct boot_range at = whole_pages_around(h->module[i].at);
-        if (!inside(out, at)) {
+        if (!inside(out->ram, out->rams, at)) {
             return "a boot module overlaps the kernel or another module, or "
                    "lies outside usable memory";
         }

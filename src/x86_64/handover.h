@@ -44,6 +44,9 @@ const char *handover_layout(const struct handover *h,
                             const struct boot_range *kernel,
                             struct boot_info *out);
 
+/* Does the loader say that all of `at` is memory, and none of it reserved? */
+bool handover_usable(const struct handover *h, struct boot_range at);
+
 /* Modules have been copied: where the loader put them is free memory now. */
 void handover_modules_free(const struct handover *h, struct boot_info *out);
 

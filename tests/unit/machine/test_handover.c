@@ -288,6 +288,21 @@ START_TEST(test_layout_refuses)
 }
 END_TEST
 
+START_TEST(test_usable)
+{
+    const struct boot_range page = {0x8000, 0x9000};
+    ck_assert(!handover_usable(&h, page));
+    handover_memory(&h, 0x1000, 0x9ec00, true);
+    ck_assert(handover_usable(&h, page));
+    ck_assert(!handover_usable(&h, (struct boot_range){0, 0x9000}));
+    ck_assert(!handover_usable(&h, (struct boot_range){0x9f000, 0xa0000}));
+    handover_memory(&h, 0x8fff, 1, false); /* its last byte is reserved */
+    ck_assert(!handover_usable(&h, page));
+    ck_assert(handover_usable(&h, (struct boot_range){0x7000, 0x8000}));
+    ck_assert(handover_usable(&h, (struct boot_range){0x9000, 0xa000}));
+}
+END_TEST
+
 START_TEST(test_layout_many)
 {
     /* More ranges than fit: the least memory is forgotten, nothing invented */
@@ -519,6 +534,7 @@ int main(void)
     tcase_add_test(t, test_pvh);
     tcase_add_test(t, test_pvh_lies);
     tcase_add_test(t, test_layout_refuses);
+    tcase_add_test(t, test_usable);
     tcase_add_test(t, test_layout_many);
     tcase_add_test(t, test_layout_too_many);
     tcase_add_test(t, test_ranges_against_bitmap);
