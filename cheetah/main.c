@@ -251,6 +251,32 @@ static bool open_network(const struct start_info *start)
 /* ---------------------------------------------------------------------- server
  */
 
+/* What the server cannot see from where it is; sysinfo is the kernel's. */
+static void observe(struct server *s)
+{
+    const struct sysinfo *i = env_sysinfo();
+    const struct sysinfo_cpu *cpu =
+        (const void *)((const char *)i + i->cpu_offset);
+    s->link.rx_dropped = nif.rx.head->dropped;
+    s->link.tx_refused = nif.tx.refused;
+    s->link.log_lost = access_log.lost;
+    s->machine = (struct machine_stats){
+        .cpus = i->cpus,
+        .tsc_khz = i->tsc_khz,
+        .up_ticks = time_tsc() - i->boot_tsc,
+        .demux_ticks = i->net[nif.rx.device].demux_ticks,
+        .frames_free = i->frames_free,
+        .rx_unowned = i->net[nif.rx.device].rx_unowned,
+    };
+    for (uint32_t n = 0; n < i->cpus; n++) {
+        s->machine.idle_ticks += cpu[n].idle_ticks;
+        s->machine.slices += cpu[n].slices;
+        s->machine.syscalls += cpu[n].syscalls;
+        s->machine.faults += cpu[n].faults;
+        s->machine.interrupts += cpu[n].interrupts;
+    }
+}
+
 static void damaged(struct server *s, uint32_t block)
 {
     if (s->stats.damaged <= COMPLAINTS_MAX) {
@@ -297,19 +323,13 @@ static bool open_server(const struct start_info *start,
     server_init(&server, &cache, nif.stack, site, &m);
     server.more_conns = more_conns;
     server.damaged = damaged;
+    server.observe = observe;
     server.now_ns = time_ns();
     if (server_listen(&server, (uint16_t)start->port) != 0) {
         console_printf("cheetah: port %u cannot be listened on\n", start->port);
         return false;
     }
     return open_log(start);
-}
-
-static void copy_link_stats(void)
-{
-    server.link.rx_dropped = nif.rx.head->dropped;
-    server.link.tx_refused = nif.tx.refused;
-    server.link.log_lost = access_log.lost;
 }
 
 static void turn(void)
@@ -321,7 +341,6 @@ static void turn(void)
     while (disk_reap(&queue, &cookie, &status)) {
         cache_done(&cache, cookie, status);
     }
-    copy_link_stats();
     server_turn(&server);
     uint32_t taken = netif_turn(&nif, TURN_BUDGET);
     cache_kick(&cache);

@@ -53,8 +53,8 @@ struct server_stats {
 #undef SERVER_STAT_FIELD
 };
 
-/* What the owner alone knows, copied here each turn; of the link below the
-   stack, and of the console behind the log. */
+/* What the owner alone knows: of the link below the stack, of the console
+   behind the log, and of the machine. Filled by server.observe. */
 #define LINK_STATS(X)                                                          \
     X(rx_dropped, "frames lost to a full receive ring")                        \
     X(tx_refused, "frames the kernel did not let out")                         \
@@ -64,6 +64,25 @@ struct link_stats {
 #define LINK_STAT_FIELD(name, text) uint64_t name;
     LINK_STATS(LINK_STAT_FIELD)
 #undef LINK_STAT_FIELD
+};
+
+#define MACHINE_STATS(X)                                                       \
+    X(cpus, "processors")                                                      \
+    X(tsc_khz, "ticks of the timestamp counter in a millisecond")              \
+    X(up_ticks, "ticks since the kernel was entered")                          \
+    X(idle_ticks, "ticks with nothing to run, of all processors")              \
+    X(demux_ticks, "ticks spent to find whose packet it is")                   \
+    X(slices, "slices given to environments")                                  \
+    X(syscalls, "system calls")                                                \
+    X(faults, "faults of environments")                                        \
+    X(interrupts, "interrupts")                                                \
+    X(frames_free, "page frames that are free")                                \
+    X(rx_unowned, "packets that nobody wanted")
+
+struct machine_stats {
+#define MACHINE_STAT_FIELD(name, text) uint64_t name;
+    MACHINE_STATS(MACHINE_STAT_FIELD)
+#undef MACHINE_STAT_FIELD
 };
 
 /* Time limits on what a client controls, nanoseconds. */
@@ -198,7 +217,9 @@ struct server {
     bool device_waits;      /* somebody waits for frames to leave; set here,
                                cleared by the owner when it watches for that */
     struct access_log *log; /* or NULL */
-    struct link_stats link; /* set by the owner */
+    struct link_stats link;
+    struct machine_stats machine;
+    void (*observe)(struct server *s); /* fills both; NULL: nothing does */
     uint8_t path[SITE_PATH_MAX]; /* scratch: of the request being looked up */
     struct server_stats stats;
 };

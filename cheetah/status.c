@@ -22,6 +22,8 @@ static const struct counter CACHE[] = {CACHE_STATS(CACHE_ROW)};
 static const struct counter NET[] = {NET_STATS(NET_ROW)};
 #define LINK_ROW(n, t) {#n, t, __builtin_offsetof(struct link_stats, n)},
 static const struct counter LINK[] = {LINK_STATS(LINK_ROW)};
+#define MACHINE_ROW(n, t) {#n, t, __builtin_offsetof(struct machine_stats, n)},
+static const struct counter MACHINE[] = {MACHINE_STATS(MACHINE_ROW)};
 
 /* A set of counters and where they live. */
 struct set {
@@ -59,7 +61,11 @@ static void json(struct server *s, struct out *o)
         {"cache", CACHE, sizeof(CACHE) / sizeof(CACHE[0]), &s->cache->stats},
         {"net", NET, sizeof(NET) / sizeof(NET[0]), net_stats(s->stack)},
         {"link", LINK, sizeof(LINK) / sizeof(LINK[0]), &s->link},
+        {"machine", MACHINE, sizeof(MACHINE) / sizeof(MACHINE[0]), &s->machine},
     };
+    if (s->observe != NULL) {
+        s->observe(s);
+    }
     put_text(o, "{\"version\":1,\"unix_time\":");
     put_number(o, (uint64_t)s->now_unix);
     put_text(o, ",\"uptime_ms\":");

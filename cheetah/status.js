@@ -56,7 +56,7 @@ let before = null;
 function step(now) {
   if (before && now.uptime_ms > before.uptime_ms) {
     const s = (now.uptime_ms - before.uptime_ms) / 1000, d = {};
-    for (const set of ["server", "cache", "net", "link"]) {
+    for (const set of ["server", "cache", "net", "link", "machine"]) {
       d[set] = {};
       for (const name in now[set])
         d[set][name] = now[set][name] - before[set][name];

@@ -99,6 +99,11 @@ def counters(t, s, files, size):
     t.ok(served["connections"] < files / 20,
          f"connections are kept: {served['connections']} for "
          f"{served['requests']} requests", text)
+    m = c["machine"]
+    t.ok(0 < m["idle_ticks"] < m["up_ticks"] * m["cpus"] and
+         m["up_ticks"] / m["tsc_khz"] >= c["uptime_ms"] and
+         0 < m["demux_ticks"] < m["up_ticks"] and m["syscalls"] > 0,
+         "the machine's counters agree with each other", text)
 
 
 def main():

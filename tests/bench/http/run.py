@@ -11,6 +11,9 @@ Each guest gets the same QEMU, the same kind of tap and one virtual processor
 pinned to processor 0; the load runs on processor 1. Rounds are interleaved
 (pavise nginx reflect pavise ...) and the medians are compared. Everything runs
 in a network namespace of its own, which ends with this script.
+
+Under emulation time is the emulator's, so at the end the guest instructions
+that Cheetah's machine executes for a request are counted too.
 """
 import argparse
 import contextlib
@@ -165,6 +168,32 @@ def load_reflect(args):
     return float(out.split()[0])
 
 
+def count_instructions(command, args, work):
+    """Guest instructions per request. With -icount the timestamp counter
+    counts instructions, so what is not idle time is what was executed."""
+    def look():
+        url = f"http://{GUEST}/.pavise/counters"
+        with urllib.request.urlopen(url, timeout=5) as r:
+            c = json.load(r)
+        m = c["machine"]
+        return m["up_ticks"] - m["idle_ticks"], c["server"]["requests"]
+
+    with tap(), open(f"{work}/icount.serial", "wb") as serial:
+        proc = subprocess.Popen([*command, "-icount", "shift=0,sleep=off",
+                                 "-serial", "stdio"],
+                                stdin=subprocess.DEVNULL, stdout=serial,
+                                stderr=serial)
+        try:
+            wait_served(proc, 60)
+            busy, requests = look()
+            load_http(args)
+            busy_end, requests_end = look()
+            return (busy_end - busy) / (requests_end - requests)
+        finally:
+            proc.send_signal(signal.SIGTERM)
+            proc.wait(10)
+
+
 def measure(name, command, args, work):
     """One round: boot, check, load, end. Returns operations per second."""
     with tap(), open(f"{work}/{name}.serial", "wb") as serial:
@@ -229,6 +258,9 @@ def main():
             rates[name].append(measure(name, command, args, work))
             say(f"round {i + 1}/{args.rounds} {name}: {rates[name][-1]:.0f}/s")
     report(args, rates)
+    if "pavise" in table and args.accel == "tcg":
+        n = count_instructions(table["pavise"], args, work)
+        say(f"pavise executes {n:.0f} guest instructions for a request")
 
 
 if __name__ == "__main__":
