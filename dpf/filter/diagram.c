@@ -203,15 +203,20 @@ void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
     dd_forget(d);
 }
 
-static bool unsure(const struct dd *d, const struct dd_edge *e, uint32_t n)
+/* What a node knows of those below it. */
+static void inherit(const struct dd *d, struct dd_node *node)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (dd_is_term(e[i].child) ? e[i].child == DD_MAYBE
-                                   : d->nodes[e[i].child].unsure) {
-            return true;
+    const struct dd_edge *e = &d->edges[node->edges];
+
+    node->bases = UINT64_C(1) << DD_VAR_BASE(node->var);
+    for (uint32_t i = 0; i < node->count; i++) {
+        if (!dd_is_term(e[i].child)) {
+            node->unsure |= d->nodes[e[i].child].unsure;
+            node->bases |= d->nodes[e[i].child].bases;
+        } else if (e[i].child == DD_MAYBE) {
+            node->unsure = 1;
         }
     }
-    return false;
 }
 
 static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
@@ -245,14 +250,14 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
         }
     }
     node = &d->nodes[d->node_count];
-    *node = (struct dd_node){var,
-                             d->edge_count,
-                             n,
-                             unsure(d, e, n),
-                             d->heads[hash & (d->head_cap - 1)],
-                             hash};
-    d->heads[hash & (d->head_cap - 1)] = d->node_count;
+    *node = (struct dd_node){.var = var,
+                             .edges = d->edge_count,
+                             .count = n & 0x7fffffff,
+                             .hash = hash};
     __builtin_memcpy(&d->edges[d->edge_count], e, n * sizeof(*e));
+    inherit(d, node);
+    node->chain = d->heads[hash & (d->head_cap - 1)];
+    d->heads[hash & (d->head_cap - 1)] = d->node_count;
     d->edge_count += n;
     return d->node_count++;
 }
@@ -652,52 +657,9 @@ uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen)
     return n;
 }
 
-static uint8_t *reach_alloc(struct dd *d, uint32_t f, uint32_t *n)
+uint64_t dd_bases(const struct dd *d, uint32_t f)
 {
-    uint8_t *seen = heap_alloc(d->heap, f + 1);
-
-    if (!seen) {
-        d->err = -DPF_E_MEM;
-        return NULL;
-    }
-    __builtin_memset(seen, 0, f + 1);
-    *n = dd_reach(d, f, seen);
-    return seen;
-}
-
-uint64_t dd_bases(struct dd *d, uint32_t f)
-{
-    uint64_t mask = 1;
-    uint32_t n;
-    uint8_t *seen;
-
-    if (dd_is_term(f)) {
-        return mask;
-    }
-    seen = reach_alloc(d, f, &n);
-    if (!seen) {
-        return mask;
-    }
-    for (uint32_t i = 0; i <= f; i++) {
-        if (seen[i]) {
-            mask |= UINT64_C(1) << DD_VAR_BASE(d->nodes[i].var);
-        }
-    }
-    heap_free(d->heap, seen, f + 1);
-    return base_closure(d, mask);
-}
-
-uint32_t dd_size(struct dd *d, uint32_t f)
-{
-    uint32_t n = 0;
-    uint8_t *seen;
-
-    if (dd_is_term(f)) {
-        return 0;
-    }
-    seen = reach_alloc(d, f, &n);
-    heap_free(d->heap, seen, f + 1);
-    return n;
+    return base_closure(d, 1 | (dd_is_term(f) ? 0 : d->nodes[f].bases));
 }
 
 size_t dd_base_at(const struct dd_base *bases, uint32_t base,

@@ -77,6 +77,7 @@ struct dd_node {
     uint32_t unsure : 1; /* MAYBE can be reached */
     uint32_t chain;      /* next node with this hash, or UINT32_MAX */
     uint32_t hash;
+    uint64_t bases; /* those that it or a node below it counts from, as bits */
 };
 
 enum dd_op {
@@ -205,16 +206,13 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count);
 void dd_bases_keep(struct dd *d, uint64_t mask);
 
 /* The base numbers, as bits, that diagram `f` tests or depends on. */
-uint64_t dd_bases(struct dd *d, uint32_t f);
+uint64_t dd_bases(const struct dd *d, uint32_t f);
 
 /*
  * Mark the nodes below `root` in `seen`, one byte each for at least
  * root + 1 nodes, which the caller has cleared. Returns their number.
  */
 uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen);
-
-/* Nodes below `f`, counted once each; 0 if out of memory. */
-uint32_t dd_size(struct dd *d, uint32_t f);
 
 /* Where a packet's base lies; SIZE_MAX if a byte it needs is missing. */
 size_t dd_base_at(const struct dd_base *bases, uint32_t base,

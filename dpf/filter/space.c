@@ -144,11 +144,12 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
     } else if (!shift_bases(d, t, v, dd_bases(d, f), s)) {
         d->err = -DPF_E_TOO_BIG;
     } else {
-        f = shifted(d, f, s);
+        /* Before the move: most values are not in f, and the rest is small. */
         f = dd_and(d, f, dd_byte_eq(d, t.var, mask, v << t.src, DD_YES));
         f = dd_and(d, f,
                    dd_range(d, DD_VAR_LEN(0), DD_VAR_OFF(t.var) + 1, DD_LEN_MAX,
                             DD_YES, DD_NO));
+        f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     }
     heap_free(d->heap, s, sizeof(*s));
     return d->err ? DD_NO : f;
@@ -190,7 +191,7 @@ static bool tests_var(const struct dd *d, uint32_t f, uint32_t var)
 }
 
 /* Bits of base 0 that decide where a base of `f` lies. */
-static bool deciding_bits(struct dd *d, uint32_t f, struct dd_bits *t)
+static bool deciding_bits(const struct dd *d, uint32_t f, struct dd_bits *t)
 {
     uint64_t used = dd_bases(d, f) & ~UINT64_C(1);
 
