@@ -4,6 +4,7 @@
  */
 #include "dpf/filter/cube.h"
 
+#include "dpf/compact.h"
 bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value)
 {
     uint32_t first = 256, varies = 0, count = 0;
@@ -40,7 +41,7 @@ static void values_to(const struct dd *d, uint32_t f, uint32_t child,
     }
 }
 
-static bool add_len(struct cube *c, uint32_t base, uint32_t min)
+OUT_OF_LINE static bool add_len(struct cube *c, uint32_t base, uint32_t min)
 {
     if (c->len_count == CUBE_LENS_MAX) {
         return false;

@@ -6,6 +6,7 @@
  */
 #include "dpf/filter/diagram.h"
 
+#include "dpf/compact.h"
 #define NONE UINT32_MAX
 #define EDGE_LIMIT_DEFAULT (1u << 19)
 #define TABLE_FIRST 256u /* chains, and cached results, to begin with */
@@ -478,7 +479,8 @@ static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
 }
 
 /* Take the child for this interval. Returns true when it was the last. */
-static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
+OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
+                                uint32_t child)
 {
     uint32_t n = d->scratch_count;
 

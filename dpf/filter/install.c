@@ -7,6 +7,7 @@
  */
 #include "dpf/filter/install.h"
 
+#include "dpf/compact.h"
 #define SHAPES_MAX 1024u
 #define BINDINGS_MAX (NUMBER_MASK + 1u)
 #define MOVED 0x80000000u /* slot numbers already updated; see repoint */
@@ -182,7 +183,8 @@ fail:
     return -DPF_E_MEM;
 }
 
-static int shape_new(struct dpf_set *s, const struct cube *c, uint16_t *n)
+OUT_OF_LINE static int shape_new(struct dpf_set *s, const struct cube *c,
+                                 uint16_t *n)
 {
     uint32_t i = 0;
     struct cube plain = *c;
@@ -211,26 +213,78 @@ static int shape_new(struct dpf_set *s, const struct cube *c, uint16_t *n)
     return 0;
 }
 
+#define SIBLINGS_MAX 4u /* shapes of the same tests, by other constants */
+#define SHORT_RUN 2u    /* bytes: a protocol, a VLAN */
+
+/*
+ * Is it short runs alone that make the key of `sh` longer than narrow if all
+ * that is marked is in it?
+ */
+OUT_OF_LINE static bool short_runs_widen(const struct shape *sh,
+                                         const struct cube *marked)
+{
+    struct cube rest = *marked;
+
+    if (!shape_is_narrow(sh) || shape_stays_narrow(marked)) {
+        return false;
+    }
+    for (uint32_t i = 0, j; i < rest.count; i = j) {
+        for (j = i + 1;
+             j < rest.count && rest.bytes[j].var == rest.bytes[j - 1].var + 1;
+             j++) {
+        }
+        for (uint32_t k = i; j - i <= SHORT_RUN && k < j; k++) {
+            rest.bytes[k].varies = sh->cube.bytes[k].varies;
+        }
+    }
+    return shape_stays_narrow(&rest);
+}
+
+/*
+ * The shape whose key cube c is to be in, with what it must have in its key in
+ * `marked`, or shape_count. Filters of the same tests are kept in a few shapes
+ * if a protocol or the like made a key for all of them long: lookups of short
+ * ones share code (native/demux.h).
+ */
+static uint32_t shape_choose(const struct dpf_set *s, const struct cube *c,
+                             bool residual, struct cube *marked, bool *differs)
+{
+    for (uint32_t n = 0; n < 2 * SIBLINGS_MAX; n += SIBLINGS_MAX) {
+        uint32_t siblings = n;
+
+        for (uint32_t i = 0; i < s->shape_count; i++) {
+            const struct shape *sh = s->shapes[i];
+
+            if (!sh || sh->residual != residual || !shape_same(&sh->cube, c)) {
+                continue;
+            }
+            *differs = shape_differs(sh, c, marked);
+            /* First any that has it; then one that may, or the last. */
+            if (!*differs || (n && (!short_runs_widen(sh, marked) ||
+                                    ++siblings == 2 * SIBLINGS_MAX))) {
+                return i;
+            }
+        }
+    }
+    return s->shape_count;
+}
+
 /* The shape of cube c with a free place in its table; *fresh if new. */
 static int shape_ready(struct dpf_set *s, const struct cube *c, bool residual,
                        uint16_t *n, bool *fresh)
 {
     struct cube marked;
-    uint32_t i = 0;
-    int r;
+    bool differs = false;
+    uint32_t i = shape_choose(s, c, residual, &marked, &differs);
 
-    while (i < s->shape_count &&
-           !(s->shapes[i] && s->shapes[i]->residual == residual &&
-             shape_same(&s->shapes[i]->cube, c))) {
-        i++;
-    }
     if (i == s->shape_count) {
         *fresh = true;
         return shape_new(s, c, n);
     }
     *n = (uint16_t)i;
-    if (shape_differs(s->shapes[i], c, &marked)) {
-        r = shape_widen(s, *n, &marked);
+    if (differs) {
+        int r = shape_widen(s, *n, &marked);
+
         if (r) {
             return r;
         }
@@ -346,7 +400,7 @@ static struct binding *binding_new(struct dpf_set *s, uint32_t *number)
     return b;
 }
 
-static void binding_add(struct dpf_set *s, struct binding *b)
+OUT_OF_LINE static void binding_add(struct dpf_set *s, struct binding *b)
 {
     s->bindings[b->number] = b;
     if (b->number == s->binding_count) {
@@ -562,7 +616,7 @@ static int residual_add(struct install *in, struct binding *b)
     return r;
 }
 
-static void diagram_out(struct dpf_set *s, const struct binding *b)
+OUT_OF_LINE static void diagram_out(struct dpf_set *s, const struct binding *b)
 {
     if (b->residual) {
         table_remove(s->shapes[b->cubes[0].shape]->table, b->cubes[0].slot,
@@ -653,8 +707,8 @@ static int residual_remove(struct dpf_set *s, struct binding *b,
     return 0;
 }
 
-static int remove_diagram(struct dpf_set *s, struct binding *b,
-                          struct install *in)
+OUT_OF_LINE static int remove_diagram(struct dpf_set *s, struct binding *b,
+                                      struct install *in)
 {
     uint32_t count = s->binding_count;
     uint8_t *inside = NULL;

@@ -10,6 +10,7 @@
  */
 #include "dpf/filter/lift.h"
 
+#include "dpf/compact.h"
 #include "dpf/filter/value.h"
 #include "dpf/vm/program.h"
 
@@ -127,7 +128,7 @@ static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
     }
 }
 
-static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
+OUT_OF_LINE static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
 {
     return (uint32_t)(pc + 1 + insn_jump(&insns[pc]));
 }
@@ -272,7 +273,7 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     return w->state_count++;
 }
 
-static uint16_t reg_id(const struct walk *w, uint32_t r)
+OUT_OF_LINE static uint16_t reg_id(const struct walk *w, uint32_t r)
 {
     return r == BPF_REG_FP ? ID_FP : w->now.reg[r];
 }
@@ -290,14 +291,15 @@ static void forget_cells(struct walk *w)
 }
 
 /* The cell at frame pointer + k, or CELLS if it is not followed. */
-static uint32_t cell_of(int64_t k)
+OUT_OF_LINE static uint32_t cell_of(int64_t k)
 {
     int64_t at = k + 4 * CELLS;
 
     return at >= 0 && at < 4 * CELLS && at % 4 == 0 ? (uint32_t)at / 4 : CELLS;
 }
 
-static uint16_t cell_load(const struct walk *w, int64_t k, uint32_t size)
+OUT_OF_LINE static uint16_t cell_load(const struct walk *w, int64_t k,
+                                      uint32_t size)
 {
     uint32_t c = cell_of(k);
     bool paired = c + 1 < CELLS && w->now.cell[c + 1] == ID_CONT;
@@ -341,7 +343,8 @@ static void cell_store(struct walk *w, int64_t k, uint32_t size,
 }
 
 /* A load; false if it certainly stops the program. */
-static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
+OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
+                             const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_SRC(in));
     uint32_t size = insn_width(in);
@@ -453,7 +456,7 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
  * Run from the frame's state to the next branch, or to the end. Returns
  * UNSEEN and sets the successors, or the result.
  */
-static uint32_t run_block(struct walk *w, struct frame *fr)
+OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
 {
     uint32_t pc = w->states[fr->state].pc;
 
@@ -540,7 +543,7 @@ static uint32_t guarded(struct dd *d, const struct frame *fr, uint32_t r)
 }
 
 /* The frame's result if all it depends on is known, else UNSEEN. */
-static uint32_t combine(struct walk *w, struct frame *fr)
+OUT_OF_LINE static uint32_t combine(struct walk *w, struct frame *fr)
 {
     while (fr->done < 2) {
         uint32_t s = fr->next[fr->done];

@@ -7,6 +7,7 @@
  */
 #include "dpf/filter/set.h"
 
+#include "dpf/compact.h"
 #define CHAIN_MAX 4096u    /* bindings that meet in one packet */
 #define GROWTH 4u          /* edges of a tree per edge of its filters */
 #define GROWTH_FLOOR 4096u /* edges any tree may have */
@@ -282,7 +283,8 @@ static void compact_chains(struct dpf_set *s, const uint8_t *keep,
     c->item_count = items;
 }
 
-static void renumber(uint32_t *f, const uint32_t *now, const uint32_t *terms)
+OUT_OF_LINE static void renumber(uint32_t *f, const uint32_t *now,
+                                 const uint32_t *terms)
 {
     if (!dd_is_term(*f)) {
         *f = now[*f];

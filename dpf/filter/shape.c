@@ -72,6 +72,54 @@ static bool make_words(struct shape *s)
     return true;
 }
 
+/*
+ * Make a key that fits of one word of eight and one of four. The one of
+ * eight lies in base 0 if it can.
+ */
+static void pad_words(struct shape *s)
+{
+    struct shape_word to[2] = {{0, SHAPE_NOWHERE, 8, 0},
+                               {0, SHAPE_NOWHERE, 4, 0}};
+    uint32_t least = least_len(&s->cube, 0);
+
+    for (uint32_t i = 0; i < s->word_count; i++) {
+        struct shape_word w = s->words[i];
+        bool widen = w.width == 4 && w.base == 0 && least >= 8 &&
+                     to[0].off == SHAPE_NOWHERE;
+        uint32_t at = w.width == 8 || widen ? 0 : 1;
+
+        if (to[at].off != SHAPE_NOWHERE) {
+            return; /* it does not fit */
+        }
+        if (widen) {
+            w.width = 8;
+            w.off = w.off < least - 8 ? w.off : least - 8;
+        }
+        to[at] = w;
+    }
+    __builtin_memcpy(s->words, to, sizeof(to));
+    s->word_count = 2;
+}
+
+bool shape_is_narrow(const struct shape *s)
+{
+    return s->word_count == 2 && s->words[0].width == 8 &&
+           s->words[1].width == 4;
+}
+
+bool shape_stays_narrow(const struct cube *c)
+{
+    struct shape s;
+
+    s.word_count = 0;
+    s.cube = *c;
+    if (!make_words(&s)) {
+        return false;
+    }
+    pad_words(&s);
+    return shape_is_narrow(&s);
+}
+
 bool shape_fits(const struct cube *c)
 {
     struct shape s; /* all bytes varying: the most words it may ever need */
@@ -84,27 +132,35 @@ bool shape_fits(const struct cube *c)
     return make_words(&s);
 }
 
-/* The word that byte i of the cube is part of, and its place there. */
+/* The word that byte i of the cube is part of, or word_count; its place. */
 static uint32_t word_of(const struct shape *s, uint32_t i, uint32_t *shift)
 {
     const struct cube_byte *b = &s->cube.bytes[i];
     uint32_t off = DD_VAR_OFF(b->var), w = 0;
 
-    while (s->words[w].base != DD_VAR_BASE(b->var) || off < s->words[w].off ||
-           off >= s->words[w].off + s->words[w].width) {
+    while (w < s->word_count &&
+           (s->words[w].base != DD_VAR_BASE(b->var) || off < s->words[w].off ||
+            off >= s->words[w].off + s->words[w].width)) {
         w++;
     }
-    *shift = 8 * (off - s->words[w].off);
+    *shift = w < s->word_count ? 8 * (off - s->words[w].off) : 0;
     return w;
 }
 
+bool shape_covers(const struct shape *s, uint32_t i)
+{
+    uint32_t shift;
+
+    return word_of(s, i, &shift) < s->word_count;
+}
+
+/* Constants that a word happens to load are compared with the key. */
 static void set_masks(struct shape *s)
 {
     for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t shift, w;
+        uint32_t shift, w = word_of(s, i, &shift);
 
-        if (s->cube.bytes[i].varies) {
-            w = word_of(s, i, &shift);
+        if (w < s->word_count) {
             s->words[w].mask |= (uint64_t)s->cube.bytes[i].mask << shift;
         }
     }
@@ -132,6 +188,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
         *err = -DPF_E_TOO_BIG;
         goto fail;
     }
+    pad_words(s);
     set_masks(s);
     while (n8 < s->word_count && s->words[n8].width == 8) {
         n8++;
@@ -159,24 +216,12 @@ bool shape_differs(const struct shape *s, const struct cube *c,
                    struct cube *out)
 {
     bool any = false;
-    uint32_t n = s->cube.count;
 
     *out = s->cube;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t lo = i, hi = i;
-
-        if (out->bytes[i].varies || out->bytes[i].value == c->bytes[i].value) {
-            continue;
-        }
-        any = true;
-        while (lo && out->bytes[lo - 1].var + 1 == out->bytes[lo].var) {
-            lo--;
-        }
-        while (hi + 1 < n && out->bytes[hi + 1].var == out->bytes[hi].var + 1) {
-            hi++;
-        }
-        for (; lo <= hi; lo++) {
-            out->bytes[lo].varies = 1;
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (!out->bytes[i].varies && out->bytes[i].value != c->bytes[i].value) {
+            out->bytes[i].varies = 1;
+            any = true;
         }
     }
     return any;
@@ -196,11 +241,9 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
 {
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t shift;
+        uint32_t shift, w = word_of(s, i, &shift);
 
-        if (s->cube.bytes[i].varies) {
-            uint32_t w = word_of(s, i, &shift);
-
+        if (w < s->word_count) {
             key[word_at(s, w) + shift / 8] = c->bytes[i].value;
         }
     }
@@ -216,7 +259,7 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
     for (uint32_t i = 0, j = 0; i < s->cube.count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
         uint8_t both, value;
-        uint32_t shift, at;
+        uint32_t shift, at, w;
 
         while (j < c->count && c->bytes[j].var < b->var) {
             j++;
@@ -224,16 +267,16 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
         both = j < c->count && c->bytes[j].var == b->var ? c->bytes[j].mask : 0;
         both &= b->mask;
         value = both ? c->bytes[j].value & both : 0;
-        if (!b->varies) {
-            if ((b->value & both) != value) {
-                return 0;
-            }
-            continue;
+        if (!b->varies && (b->value & both) != value) {
+            return 0;
         }
-        at = word_at(s, word_of(s, i, &shift)) + shift / 8;
-        key[at] = value;
-        mask[at] = both;
-        result = both == b->mask ? result : 2;
+        w = word_of(s, i, &shift);
+        if (w < s->word_count) {
+            at = word_at(s, w) + shift / 8;
+            key[at] = b->varies ? value : b->value;
+            mask[at] = b->varies ? both : b->mask;
+        }
+        result = !b->varies || both == b->mask ? result : 2;
     }
     return result;
 }
@@ -283,9 +326,11 @@ uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
         const struct shape_word *w = &s->words[i];
         uint64_t v = 0;
 
-        at = dd_base_at(bases, w->base, packet, len);
-        __builtin_memcpy(&v, packet + at + w->off, w->width);
-        v &= w->mask;
+        if (w->off != SHAPE_NOWHERE) {
+            at = dd_base_at(bases, w->base, packet, len);
+            __builtin_memcpy(&v, packet + at + w->off, w->width);
+            v &= w->mask;
+        }
         __builtin_memcpy(key + n, &v, w->width);
         n += w->width;
     }

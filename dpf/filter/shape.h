@@ -11,7 +11,15 @@
 #include "dpf/filter/cube.h"
 #include "dpf/filter/table.h"
 
-/* One load of the key: `width` bytes at base + off, under `mask`. */
+#define SHAPE_NOWHERE UINT32_MAX
+
+/*
+ * One load of the key: `width` bytes at base + off, under `mask`. A key of
+ * few bytes is always a word of eight and one of four, so that one piece of
+ * code looks many shapes up; a word that it has no bytes for is 0, at
+ * SHAPE_NOWHERE, its mask 0. What is loaded besides the bytes that vary is
+ * compared too, so that it need not be checked.
+ */
 struct shape_word {
     uint32_t base, off;
     uint32_t width; /* 8 or 4; the 8s come first */
@@ -40,6 +48,14 @@ bool shape_same(const struct cube *a, const struct cube *b);
 /* Can every byte that a cube tests be loaded in words of a key? */
 bool shape_fits(const struct cube *c);
 
+/* Is byte i of its cube loaded with the key? */
+bool shape_covers(const struct shape *s, uint32_t i);
+
+/* Is its key a word of eight and one of four? */
+bool shape_is_narrow(const struct shape *s);
+/* Would it be, of a shape for cubes like `c`? */
+bool shape_stays_narrow(const struct cube *c);
+
 /*
  * A shape for cubes like `c`, without keys yet; bytes marked in c->bytes[]
  * vary. Returns NULL and sets *err to -DPF_E_MEM, or to -DPF_E_TOO_BIG if its
@@ -49,7 +65,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err);
 void shape_destroy(struct heap *h, struct shape *s);
 
 /*
- * Mark in `out`, a copy of the shape's cube, the runs in which `c` differs
+ * Mark in `out`, a copy of the shape's cube, the bytes in which `c` differs
  * from the shape's constants. Returns whether there are any.
  */
 bool shape_differs(const struct shape *s, const struct cube *c,

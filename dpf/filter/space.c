@@ -4,6 +4,7 @@
  */
 #include "dpf/filter/space.h"
 
+#include "dpf/compact.h"
 #include "dpf/filter/cube.h"
 
 #define LEVELS_MAX 8u
@@ -17,7 +18,8 @@ struct shift {
     uint32_t by[DD_BASES_MAX];
 };
 
-static bool same_bits(const struct dd_bits *a, const struct dd_bits *b)
+OUT_OF_LINE static bool same_bits(const struct dd_bits *a,
+                                  const struct dd_bits *b)
 {
     return a->var == b->var && a->src == b->src && a->len == b->len;
 }

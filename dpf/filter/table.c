@@ -6,6 +6,7 @@
  */
 #include "dpf/filter/table.h"
 
+#include "dpf/compact.h"
 #define LINE 64u
 #define SPARSE 1024u /* keys; up to here memory is spent on speed */
 #define CHAIN_SPARSE 4u
@@ -43,10 +44,10 @@ static uint32_t bucket_of(const struct table *t, const uint8_t *key)
         h = mix(h ^ word(t, key, i),
                 t->seed[1] ^ (i + 1 < n ? word(t, key, i + 1) : 0));
     }
-    return (uint32_t)((h & UINT32_MAX) * t->buckets >> 32);
+    return (uint32_t)((unsigned __int128)h * t->buckets >> 64);
 }
 
-static size_t table_bytes(const struct table *t)
+OUT_OF_LINE static size_t table_bytes(const struct table *t)
 {
     /* The state takes 2 bits for each slot. */
     return sizeof(*t) + LINE + (size_t)table_slots(t) * t->entry +
@@ -87,10 +88,8 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
      * 4 entries in 9 are in use when `room` keys are in: one bucket in thirty
      * overflows. While small, tables are emptier: one in three hundred does.
      */
-    shape.buckets = !(n8 + n4)      ? 1
-                    : room < SPARSE ? room + 1
-                                    : (room / 16) * 9 + SPARSE / 2;
-    shape.chain = !(n8 + n4) ? 1 : room < SPARSE ? CHAIN_SPARSE : CHAIN_DENSE;
+    shape.buckets = room < SPARSE ? room + 1 : (room / 16) * 9 + SPARSE / 2;
+    shape.chain = room < SPARSE ? CHAIN_SPARSE : CHAIN_DENSE;
     t = heap_alloc(h, table_bytes(&shape));
     if (!t) {
         return NULL;
@@ -116,12 +115,12 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
 }
 
 /* A slot holds a key, waits, or gave way to the next bucket. */
-static uint32_t state(const struct table *t, uint32_t slot)
+OUT_OF_LINE static uint32_t state(const struct table *t, uint32_t slot)
 {
     return t->state[slot / 4] >> 2 * (slot % 4) & 3;
 }
 
-static void set_state(struct table *t, uint32_t slot, uint32_t s)
+OUT_OF_LINE static void set_state(struct table *t, uint32_t slot, uint32_t s)
 {
     uint8_t *b = &t->state[slot / 4];
 
@@ -140,9 +139,6 @@ uint32_t table_id(const struct table *t, uint32_t slot)
 
 bool table_crowded(const struct table *t)
 {
-    if (!(t->n8 + t->n4)) {
-        return false;
-    }
     return t->used + t->waiting >= t->room;
 }
 
@@ -277,8 +273,7 @@ uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
     uint8_t none[TABLE_KEY_MAX];
 
     filler(t, none);
-    if (table_key_bytes(t) &&
-        !__builtin_memcmp(key, none, table_key_bytes(t))) {
+    if (!__builtin_memcmp(key, none, table_key_bytes(t))) {
         return TABLE_NONE;
     }
     if (slot != TABLE_NONE) {
@@ -306,7 +301,7 @@ void table_remove(struct table *t, uint32_t slot, uint64_t version)
     t->waiting++;
 }
 
-static void release(struct table *t, uint32_t generation)
+OUT_OF_LINE static void release(struct table *t, uint32_t generation)
 {
     uint8_t none[TABLE_KEY_MAX];
 

@@ -46,7 +46,10 @@ struct table {
     uint64_t waits[2]; /* version after which states 2 and 3 are free */
 };
 
-/* A table that holds `room` keys before it must be replaced. NULL: memory. */
+/*
+ * A table that holds `room` keys of one word at least before it must be
+ * replaced. NULL: memory.
+ */
 struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
                            uint32_t room);
 void table_destroy(struct heap *h, struct table *t);

@@ -6,6 +6,7 @@
  */
 #include "dpf/filter/value.h"
 
+#include "dpf/compact.h"
 #include "dpf/vm/program.h"
 
 #define LOW32 UINT64_C(0xffffffff)
@@ -15,7 +16,7 @@ static uint64_t ones_below(uint32_t n)
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
 }
 
-static void unknown(struct val *v)
+OUT_OF_LINE static void unknown(struct val *v)
 {
     __builtin_memset(v, 0, sizeof(*v));
 }
@@ -165,7 +166,7 @@ static bool to_sum(struct dd *d, struct val *v)
     return true;
 }
 
-static uint32_t base_add(struct dd *d, uint32_t a, uint32_t b)
+OUT_OF_LINE static uint32_t base_add(struct dd *d, uint32_t a, uint32_t b)
 {
     struct dd_bits terms[2 * DD_TERMS_MAX];
     uint32_t n = 0;
@@ -179,7 +180,8 @@ static uint32_t base_add(struct dd *d, uint32_t a, uint32_t b)
     return dd_base_of(d, terms, n);
 }
 
-static void add_sums(struct dd *d, struct val *a, const struct val *b)
+OUT_OF_LINE static void add_sums(struct dd *d, struct val *a,
+                                 const struct val *b)
 {
     struct val x = *b;
     uint8_t kind = a->kind;
@@ -744,7 +746,7 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
 }
 
 /* The jump on (b, a) that is taken when `op` on (a, b) is. */
-static uint8_t mirrored(uint8_t op)
+OUT_OF_LINE static uint8_t mirrored(uint8_t op)
 {
     static const uint8_t to[4][2] = {{BPF_JGT, BPF_JLT},
                                      {BPF_JGE, BPF_JLE},

@@ -7,37 +7,37 @@
  *   1. Classes. For each of a few bytes that tell shapes apart, a table gives
  *      the set of shapes (a 64-bit word) that its value allows. The words are
  *      anded, without a branch: what remains are the shapes that may have the
- *      packet, mostly one. The first of them is jumped to.
+ *      packet, mostly one. The code of the first of them is jumped to.
  *   2. There: is the packet long enough, do the other constants hold (masked
  *      compares of eight bytes); load the key, hash, compare the four entries
  *      of a bucket, select the id. Overfull buckets go on in the next one.
- *      Nothing found: on to the next shape that remains.
+ *      Nothing found: on to the next shape that remains, if one does.
  *   3. Packets shorter than the bytes of step 1, those that a merged diagram
  *      may accept before a shape does, and those of shapes for which no slot
  *      was left go to the plain lookup.
  *
- * Data that decides an address (a header's length) is forced to 0 where its
- * check fails, before the check's branch: no load leaves the packet, not
- * even one that the processor starts too early. The slot jumped to is always
- * one of the image's: the last is in every class word.
+ * Which shape a packet is of cannot be predicted where shapes mix, and a jump
+ * that is mispredicted costs more than a lookup. So shapes with few bytes of
+ * key share one piece of code: it reads the offsets and masks too from the
+ * shape's descriptor, and the jump to it is always the same.
  *
- * Registers: rdi packet, rsi length, r8 class set, r9 base, then table;
- * words of the key in key_reg[]; rax, rcx, rdx anything.
+ * No byte of the packet decides where the packet is read: a header's length
+ * is taken for what it mostly is, and checked (demux.h). The slot jumped to is
+ * always one of the image's: the last is in every class word.
+ *
+ * Registers: rdi packet, rsi length, r8 class set, rcx data or descriptor, r9
+ * table, rdx bucket, eax id; words of the key in key_reg[]; rax, rcx, rdx, r9
+ * anything in between.
  */
 #include "dpf/native/demux.h"
 
+#include "dpf/compact.h"
 #include "dpf/native/codeheap.h"
 
 static const uint8_t key_reg[DEMUX_WORDS_MAX] = {R10, R11, RBX, RBP,
                                                  R12, R13, R14, R15};
 
 /* ------------------------------------------------------------------- code */
-
-static struct x64_mem packet_at(uint32_t base, uint32_t off)
-{
-    return base ? x64_index(RDI, R9, 1, (int32_t)off)
-                : x64_at(RDI, (int32_t)off);
-}
 
 static struct x64_mem data_at(uint32_t word)
 {
@@ -73,62 +73,60 @@ static void emit_classes(struct demux *dx, x64_label shorter)
     }
 }
 
-/* r9 = where the shape's base lies; skip if the packet ends before it. */
-static void emit_base(struct demux *dx, const struct demux_shape *p,
-                      x64_label skip)
+/*
+ * Load from the packet; of a narrow shape the descriptor's word `desc` says
+ * where.
+ */
+static void emit_load(struct demux *dx, const struct demux_shape *p,
+                      uint32_t width, enum x64_reg r, uint32_t off,
+                      uint32_t desc)
 {
-    const struct dd_base *def = &dx->im->bases[p->base];
-    struct x64 *x = &dx->x;
+    struct x64_mem m = x64_at(RDI, (int32_t)off);
 
-    for (uint32_t i = 0; i < def->count; i++) {
-        const struct dd_bits *t = &def->terms[i];
-        enum x64_reg r = i ? RAX : R9;
-        uint32_t mask = (1u << t->len) - 1u;
-
-        x64_load(x, 1, r, x64_at(RDI, (int32_t)DD_VAR_OFF(t->var)));
-        if (t->src) {
-            x64_shift_i(x, X_SHR, 4, r, t->src);
-        }
-        if (t->src + t->len < 8) {
-            x64_alu_ri(x, X_AND, 4, r, (int32_t)mask);
-        }
-        if (t->dst) {
-            x64_shift_i(x, X_SHL, 4, r, t->dst);
-        }
-        if (i) {
-            x64_alu_rr(x, X_ADD, 4, R9, RAX);
-        }
+    if (p->narrow) {
+        x64_load(&dx->x, 8, r, data_at(desc));
+        m = x64_index(RDI, r, 1, 0);
     }
-    x64_lea(x, 8, RAX,
-            x64_at(R9, (int32_t)demux_least_len(&p->shape->cube, p->base)));
-    x64_mov_ri(x, RDX, 0);
-    x64_alu_rr(x, X_CMP, 8, RAX, RSI);
-    x64_cmov_rr(x, CC_A, 8, R9, RDX);
-    x64_jcc(x, CC_A, skip);
+    x64_load(&dx->x, width, r, m);
+}
+
+/* r is 0 if check i holds, whose data are the i-th. */
+static void emit_check(struct demux *dx, const struct demux_shape *p,
+                       enum x64_reg r, uint32_t i)
+{
+    uint32_t at = (p->narrow ? DESC_CHECK : p->check_at) + 2 * i;
+
+    emit_load(dx, p, p->narrow ? 8 : p->checks[i].width, r, p->checks[i].off,
+              DESC_CHECK_OFF + i);
+    x64_alu_rm(&dx->x, X_AND, 8, r, data_at(at));
+    x64_alu_rm(&dx->x, X_XOR, 8, r, data_at(at + 1));
 }
 
 static void emit_checks(struct demux *dx, const struct demux_shape *p,
-                        x64_label skip)
+                        x64_label miss)
 {
+    uint32_t n = p->narrow ? dx->narrow_checks : p->check_count;
     struct x64 *x = &dx->x;
 
-    for (uint32_t i = 0; i < p->check_count; i++) {
-        const struct demux_check *k = &p->checks[i];
-        enum x64_reg r = i ? RDX : RAX;
-
-        x64_load(x, k->width, r, packet_at(k->base, k->off));
-        x64_alu_rm(x, X_AND, 8, r, data_at(p->check_at + 2 * i));
-        x64_alu_rm(x, X_XOR, 8, r, data_at(p->check_at + 2 * i + 1));
+    for (uint32_t i = 0; i < n; i++) {
+        emit_check(dx, p, i ? RDX : RAX, i);
         if (i) {
             x64_alu_rr(x, X_OR, 8, RAX, RDX);
         }
     }
-    if (p->check_count == 1) {
+    if (n) {
         x64_test_rr(x, 8, RAX, RAX);
+        x64_jcc(x, CC_NE, miss);
     }
-    if (p->check_count) {
-        x64_jcc(x, CC_NE, skip);
-    }
+}
+
+/* A check failed: is the base another, so that nothing is known? */
+OUT_OF_LINE static void emit_miss(struct demux *dx, const struct demux_shape *p)
+{
+    emit_check(dx, p, RAX, p->narrow ? DESC_CHECKS : p->check_count);
+    x64_test_rr(&dx->x, 8, RAX, RAX);
+    x64_jcc(&dx->x, CC_NE, dx->ask);
+    x64_jmp(&dx->x, dx->again);
 }
 
 static uint64_t whole_mask(uint32_t width)
@@ -144,25 +142,29 @@ static void emit_key(struct demux *dx, const struct demux_shape *p)
         const struct shape_word *w = &p->shape->words[i];
         enum x64_reg r = (enum x64_reg)key_reg[i];
 
-        x64_load(x, w->width, r, packet_at(w->base, w->off));
-        if (w->mask != whole_mask(w->width)) {
-            x64_alu_rm(x, X_AND, w->width, r, data_at(p->mask_at + i));
+        if (!p->narrow && w->off == SHAPE_NOWHERE) {
+            x64_mov_ri(x, r, 0);
+            continue;
+        }
+        emit_load(dx, p, w->width, r, w->off + (w->base ? p->usual : 0),
+                  DESC_WORD_OFF + i);
+        if (p->narrow || w->mask != whole_mask(w->width)) {
+            x64_alu_rm(x, X_AND, w->width, r,
+                       data_at((p->narrow ? DESC_MASK : p->mask_at) + i));
         }
     }
 }
 
 #define TABLE_AT(field) x64_at(R9, (int32_t)offsetof(struct table, field))
 
-/* rax = the address of the key's bucket; as bucket_of in table.c. */
+/* rdx = the address of the key's bucket; as bucket_of in table.c. */
 static void emit_bucket(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
     uint32_t n = p->shape->word_count, entry = p->shape->table->entry;
 
-    x64_load(x, 8, R9, data_at(p->table_at));
-    if (n) {
-        x64_load(x, 8, RAX, TABLE_AT(seed[0]));
-    }
+    x64_load(x, 8, R9, data_at(p->narrow ? DESC_TABLE : p->table_at));
+    x64_load(x, 8, RAX, TABLE_AT(seed[0]));
     for (uint32_t i = 0; i < n; i += 2) {
         x64_alu_rr(x, X_XOR, 8, RAX, (enum x64_reg)key_reg[i]);
         x64_load(x, 8, RDX, TABLE_AT(seed[1]));
@@ -172,30 +174,25 @@ static void emit_bucket(struct demux *dx, const struct demux_shape *p)
         x64_unary(x, X_MUL, 8, RDX);
         x64_alu_rr(x, X_XOR, 8, RAX, RDX);
     }
-    if (n) {
-        x64_mov_rr(x, 4, RAX, RAX);
-        x64_imul_rm(x, 8, RAX, TABLE_AT(buckets));
-        x64_shift_i(x, X_SHR, 8, RAX, 32);
-        if (entry * TABLE_WAYS == 64) {
-            x64_shift_i(x, X_SHL, 8, RAX, 6);
-        } else {
-            x64_imul_rri(x, 8, RAX, RAX, (int32_t)(entry * TABLE_WAYS));
-        }
-        x64_alu_rm(x, X_ADD, 8, RAX, TABLE_AT(slots));
+    x64_load(x, 8, RDX, TABLE_AT(buckets));
+    x64_unary(x, X_MUL, 8, RDX);
+    if (entry * TABLE_WAYS == 64) {
+        x64_shift_i(x, X_SHL, 8, RDX, 6);
     } else {
-        x64_load(x, 8, RAX, TABLE_AT(slots));
+        x64_imul_rri(x, 8, RDX, RDX, (int32_t)(entry * TABLE_WAYS));
     }
+    x64_alu_rm(x, X_ADD, 8, RDX, TABLE_AT(slots));
 }
 
-/* edx = the id of the key in the bucket at rax, DPF_NO_OWNER or TABLE_NEXT. */
+/* eax = the id of the key in the bucket at rdx, DPF_NO_OWNER or TABLE_NEXT. */
 static void emit_compare(struct demux *dx, const struct shape *s)
 {
     struct x64 *x = &dx->x;
     int32_t entry = (int32_t)s->table->entry, id = entry - 4;
 
-    x64_mov_ri(x, RDX, DPF_NO_OWNER);
-    x64_alu_mi(x, X_CMP, 4, x64_at(RAX, 3 * entry + id), (int32_t)TABLE_NEXT);
-    x64_cmov_rm(x, CC_E, 4, RDX, x64_at(RAX, 3 * entry + id));
+    x64_mov_ri(x, RAX, DPF_NO_OWNER);
+    x64_alu_mi(x, X_CMP, 4, x64_at(RDX, 3 * entry + id), (int32_t)TABLE_NEXT);
+    x64_cmov_rm(x, CC_E, 4, RAX, x64_at(RDX, 3 * entry + id));
     /* The last entry first: of one that leads on, the key is an old one. */
     for (int32_t w = (int32_t)TABLE_WAYS - 1; w >= 0; w--) {
         int32_t at = w * entry;
@@ -204,92 +201,114 @@ static void emit_compare(struct demux *dx, const struct shape *s)
             uint32_t width = s->words[i].width;
             enum x64_reg r = i ? R9 : RCX;
 
-            x64_load(x, width, r, x64_at(RAX, at));
+            x64_load(x, width, r, x64_at(RDX, at));
             x64_alu_rr(x, X_XOR, 8, r, (enum x64_reg)key_reg[i]);
             if (i) {
                 x64_alu_rr(x, X_OR, 8, RCX, R9);
             }
             at += (int32_t)width;
         }
-        if (s->word_count == 0) { /* one binding, in some entry */
-            x64_alu_rm(x, X_CMP, 4, RDX, x64_at(RAX, at));
-            x64_cmov_rm(x, CC_A, 4, RDX, x64_at(RAX, at));
-            continue;
-        }
-        x64_cmov_rm(x, CC_E, 4, RDX, x64_at(RAX, at));
+        x64_cmov_rm(x, CC_E, 4, RAX, x64_at(RDX, at));
     }
 }
 
-/* Leave with what edx holds, or go to the next shape if that is nothing. */
-static void emit_leave(struct demux *dx, const struct demux_shape *p,
-                       x64_label skip)
+/*
+ * Leave with what eax holds, or go to the next shape if that is nothing. That
+ * another shape may have the packet is more easily predicted than whether
+ * this one does, so it is asked first.
+ */
+OUT_OF_LINE static void emit_leave(struct demux *dx,
+                                   const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
 
-    if (!dx->has_classes && !p->shape->residual) {
-        x64_mov_rr(x, 4, RAX, RDX);
+    if (p->kind == DEMUX_OWNER && !dx->has_classes) {
         x64_ret(x);
         return;
     }
-    x64_alu_ri(x, X_CMP, 4, RDX, -1);
-    if (!p->shape->residual) {
-        x64_jcc(x, CC_NE, dx->found);
-    } else {
-        x64_jcc(x, CC_NE, p->unsure ? dx->ask : dx->residual);
+    if (p->kind == DEMUX_OWNER) {
+        x64_lea(x, 8, RDX, x64_at(R8, -1));
+        x64_alu_rr(x, X_AND, 8, RDX, R8);
+        x64_lea(x, 8, RCX, x64_at(RDX, -1));
+        x64_test_rr(x, 8, RCX, RDX);
+        x64_jcc(x, CC_E, dx->found);
     }
-    x64_jmp(x, skip);
+    x64_alu_ri(x, X_CMP, 4, RAX, -1);
+    x64_jcc(x, CC_NE,
+            p->kind == DEMUX_OWNER      ? dx->found
+            : p->kind == DEMUX_RESIDUAL ? dx->residual
+                                        : dx->ask);
+    x64_jmp(x, dx->again);
 }
 
-/* Look the key up; leaves with edx if it is there, else goes to `skip`. */
+/* Look the key up; leaves with eax if it is there, else goes on. */
 static void emit_probe(struct demux *dx, const struct demux_shape *p,
-                       uint32_t saved, x64_label skip)
+                       uint32_t saved)
 {
-    const struct shape *s = p->shape;
     struct x64 *x = &dx->x;
     x64_label again = x64_label_new(x), next = x64_label_new(x);
 
     emit_bucket(dx, p);
     x64_place(x, again);
-    emit_compare(dx, s);
-    if (s->word_count) {
-        x64_alu_ri(x, X_CMP, 4, RDX, (int32_t)TABLE_NEXT);
-        x64_jcc(x, CC_E, next);
-    }
+    emit_compare(dx, p->shape);
+    x64_alu_ri(x, X_CMP, 4, RAX, (int32_t)TABLE_NEXT);
+    x64_jcc(x, CC_E, next);
     for (uint32_t i = saved; i-- > 0;) {
         x64_pop(x, (enum x64_reg)key_reg[2 + i]);
     }
-    emit_leave(dx, p, skip);
+    emit_leave(dx, p);
     x64_place(x, next); /* table.c: a chain never leaves the table */
-    if (s->word_count) {
-        x64_alu_ri(x, X_ADD, 8, RAX, (int32_t)(s->table->entry * TABLE_WAYS));
-        x64_jmp(x, again);
-    }
+    x64_alu_ri(x, X_ADD, 8, RDX,
+               (int32_t)(p->shape->table->entry * TABLE_WAYS));
+    x64_jmp(x, again);
 }
 
-static void emit_shape(struct demux *dx, const struct demux_shape *p)
+/* The lookup in a shape's table; with classes, to be jumped to. */
+OUT_OF_LINE static void emit_lookup(struct demux *dx,
+                                    const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
     uint32_t words = p->shape->word_count, saved = words > 2 ? words - 2 : 0;
+    bool based = p->base || p->narrow;
+    x64_label miss = based ? x64_label_new(x) : dx->again;
 
-    if (dx->has_classes) {
-        x64_place(x, dx->slots[p->slot]);
+    if (p->narrow) {
+        x64_alu_rm(x, X_CMP, 8, RSI, data_at(DESC_LEAST));
+    } else {
+        x64_alu_ri(x, X_CMP, 8, RSI, (int32_t)p->least);
+        emit_data_base(dx);
     }
-    if (p->plain) {
-        x64_jmp(x, dx->ask);
-        return;
-    }
-    x64_alu_ri(x, X_CMP, 8, RSI, (int32_t)demux_least_len(&p->shape->cube, 0));
-    x64_jcc(x, CC_B, dx->again);
-    if (p->base) {
-        emit_base(dx, p, dx->again);
-    }
-    emit_data_base(dx);
-    emit_checks(dx, p, dx->again);
+    x64_jcc(x, CC_B, based ? dx->ask : dx->again);
+    emit_checks(dx, p, miss);
     for (uint32_t k = 0; k < saved; k++) {
         x64_push(x, (enum x64_reg)key_reg[2 + k]);
     }
     emit_key(dx, p);
-    emit_probe(dx, p, saved, dx->again);
+    emit_probe(dx, p, saved);
+    if (based) {
+        x64_place(x, miss);
+        emit_miss(dx, p);
+    }
+}
+
+/* The code of a shape by itself, or of all narrow ones of its kind, once. */
+OUT_OF_LINE static void emit_shape(struct demux *dx,
+                                   const struct demux_shape *p)
+{
+    x64_label own = x64_label_new(&dx->x);
+
+    if (!p->plain && !(p->narrow && dx->narrow[p->kind])) {
+        dx->narrow[p->kind] = p->narrow ? own : dx->narrow[p->kind];
+        x64_place(&dx->x, own);
+        emit_lookup(dx, p);
+    }
+    if (dx->has_classes) {
+        dx->slots[p->slot] = p->plain    ? dx->ask
+                             : p->narrow ? dx->narrow[p->kind]
+                                         : own;
+    } else if (p->plain) {
+        x64_jmp(&dx->x, dx->ask);
+    }
 }
 
 /* Go to the code of the first slot in r8; the last slot is always in it. */
@@ -297,11 +316,13 @@ static void emit_dispatch(struct demux *dx)
 {
     struct x64 *x = &dx->x;
 
-    x64_bsf_rr(x, 8, RAX, R8);
-    x64_jmp_m(x, x64_index(RCX, RAX, 8, (int32_t)(8 * dx->dispatch_at)));
+    x64_tzcnt_rr(x, 8, RAX, R8);
+    x64_shift_i(x, X_SHL, 4, RAX, DESC_SHIFT);
+    x64_lea(x, 8, RCX, x64_index(RCX, RAX, 1, (int32_t)(8 * dx->slots_at)));
+    x64_jmp_m(x, data_at(DESC_CODE));
 }
 
-/* The next slot. */
+/* The next slot; the last is nobody. */
 static void emit_again(struct demux *dx)
 {
     struct x64 *x = &dx->x;
@@ -314,31 +335,22 @@ static void emit_again(struct demux *dx)
         emit_dispatch(dx);
         x64_place(x, dx->slots[dx->slot_count - 1]);
     }
-    x64_mov_ri(x, RDX, DPF_NO_OWNER);
+    x64_mov_ri(x, RAX, DPF_NO_OWNER);
     x64_place(x, dx->found);
-    x64_mov_rr(x, 4, RAX, RDX);
     x64_ret(x);
 }
 
-/* Tail calls of the plain lookup. */
+/* Leave to the plain lookup: all of it, or that of the tag in eax first. */
 static void emit_exits(struct demux *dx)
 {
     struct x64 *x = &dx->x;
 
+    x64_place(x, dx->ask);
+    x64_mov_ri(x, RAX, DPF_NO_OWNER); /* nobody's tag */
     x64_place(x, dx->residual);
-    x64_mov_rr(x, 4, RCX, RDX);
+    x64_mov_rr(x, 4, RCX, RAX);
     x64_mov_ri(x, RDX, (uint64_t)(uintptr_t)dx->im);
     x64_mov_ri(x, RAX, (uint64_t)(uintptr_t)image_residual);
-    x64_jmp_r(x, RAX);
-    x64_place(x, dx->ask);
-    if (dx->tree_slot != DEMUX_NO_SLOT) {
-        x64_place(x, dx->slots[dx->tree_slot]);
-    }
-    if (dx->rest_slot != DEMUX_NO_SLOT) {
-        x64_place(x, dx->slots[dx->rest_slot]);
-    }
-    x64_mov_ri(x, RDX, (uint64_t)(uintptr_t)dx->im);
-    x64_mov_ri(x, RAX, (uint64_t)(uintptr_t)image_owner);
     x64_jmp_r(x, RAX);
 }
 
@@ -350,10 +362,15 @@ static void emit_owner(struct demux *dx)
     dx->again = x64_label_new(x);
     dx->found = x64_label_new(x);
     dx->residual = x64_label_new(x);
-    for (uint32_t i = 0; i < dx->slot_count; i++) {
-        dx->slots[i] = x64_label_new(x);
-    }
+    __builtin_memset(dx->narrow, 0, sizeof(dx->narrow));
     if (dx->has_classes) {
+        dx->slots[dx->slot_count - 1] = x64_label_new(x);
+        if (dx->tree_slot != DEMUX_NO_SLOT) {
+            dx->slots[dx->tree_slot] = dx->ask;
+        }
+        if (dx->rest_slot != DEMUX_NO_SLOT) {
+            dx->slots[dx->rest_slot] = dx->ask;
+        }
         emit_classes(dx, dx->ask);
         emit_dispatch(dx);
     }
@@ -379,7 +396,7 @@ static void emit_copies(struct demux *dx)
 }
 
 /* One pass over all of it. */
-static void emit(struct demux *dx)
+OUT_OF_LINE static void emit(struct demux *dx)
 {
     x64_begin(&dx->x);
     emit_owner(dx);
@@ -400,7 +417,8 @@ static void link(struct demux *dx)
         im->may_copy = (demux_copies *)(code + dx->copies_at);
     }
     for (uint32_t i = 0; i < dx->slot_count; i++) {
-        dx->data[dx->dispatch_at + i] = code + dx->x.labels[dx->slots[i]];
+        dx->data[dx->slots_at + i * DESC_WORDS + DESC_CODE] =
+            code + dx->x.labels[dx->slots[i]];
     }
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         im->shapes[i]->code_table = &dx->data[dx->shapes[i].table_at];
@@ -435,7 +453,7 @@ static int generate(struct demux *dx)
     return dx->im->code ? 0 : -DPF_E_MEM;
 }
 
-static int compile(struct demux *dx)
+OUT_OF_LINE static int compile(struct demux *dx)
 {
     struct image *im = dx->im;
     int r = demux_plan(dx);

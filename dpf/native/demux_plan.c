@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What native lookup asks of a packet: which bytes tell shapes apart, what
- * is checked for each shape besides, and the data in which the code finds
- * all that environments chose.
+ * What native lookup asks of a packet: which bytes tell shapes apart, and what
+ * is checked for each shape besides.
  */
 #include "dpf/native/demux.h"
 
 #define CLASS_OFF_MAX 128u /* bytes behind are checked per shape */
 #define TREE_OFF_MAX 24u
-
-/* ------------------------------------------------------------------- plan */
 
 uint32_t demux_least_len(const struct cube *c, uint32_t base)
 {
@@ -38,86 +35,124 @@ static void want_byte(struct demux *dx, uint32_t off)
     }
 }
 
-/* The constants that no class table decides, as masked compares. */
-static void plan_checks(const struct demux *dx, struct demux_shape *p)
+/* Can its one base be a field that its length covers? */
+static bool plan_base(const struct demux *dx, struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
-
-    for (uint32_t i = 0; i < c->count && !p->plain; i++) {
-        const struct cube_byte *b = &c->bytes[i];
-        uint32_t base = DD_VAR_BASE(b->var), off = DD_VAR_OFF(b->var);
-        struct demux_check *k = p->checks, *end = k + p->check_count;
-
-        if (b->varies || classed(dx, b->var)) {
-            continue;
-        }
-        while (k < end &&
-               (k->base != base || off < k->off || off >= k->off + k->width)) {
-            k++;
-        }
-        if (k == end) {
-            uint32_t len = demux_least_len(c, base), width = len < 8 ? 4 : 8;
-
-            if (p->check_count == DEMUX_CHECKS_MAX || len < width) {
-                p->plain = true;
-                return;
-            }
-            *k = (struct demux_check){
-                base, off < len - width ? off : len - width, width, 0, 0};
-            p->check_count++;
-        }
-        k->mask |= (uint64_t)b->mask << 8 * (off - k->off);
-        k->value |= (uint64_t)b->value << 8 * (off - k->off);
-    }
-}
-
-/* Can its one base be computed from bytes that its length covers? */
-static void plan_base(const struct demux *dx, struct demux_shape *p)
-{
-    const struct cube *c = &p->shape->cube;
+    uint32_t least = demux_least_len(c, 0);
 
     for (uint32_t i = 0; i < c->len_count; i++) {
         uint32_t base = c->lens[i].base;
-        const struct dd_base *def = &dx->im->bases[base];
+        const struct dd_bits *t = &dx->im->bases[base].terms[0];
 
         if (!base) {
             continue;
         }
-        if (p->base || c->lens[i].min > demux_least_len(c, 0)) {
-            p->plain = true;
+        if (p->base || dx->im->bases[base].count > 1 || DD_VAR_BASE(t->var) ||
+            DD_VAR_OFF(t->var) >= least) {
+            return false;
         }
         p->base = base;
-        for (uint32_t t = 0; t < def->count; t++) {
-            if (DD_VAR_BASE(def->terms[t].var) ||
-                DD_VAR_OFF(def->terms[t].var) >= demux_least_len(c, 0)) {
-                p->plain = true;
-            }
+        /* An IPv4 header has five words more often than not. */
+        p->usual = (t->len == 4 ? 5u : 0u) << t->dst;
+        p->least = p->usual + c->lens[i].min;
+    }
+    p->least = p->least > least ? p->least : least;
+    return p->least && p->shape->word_count <= DEMUX_WORDS_MAX;
+}
+
+/* The compare of one byte, within a load that no packet is too short for. */
+static struct demux_check check_of(const struct demux_shape *p, uint32_t off,
+                                   uint8_t mask, uint8_t value)
+{
+    uint32_t width = p->least < 8 ? 4 : 8;
+    uint32_t at = off < p->least - width ? off : p->least - width;
+    uint32_t shift = 8 * (off - at);
+
+    return (struct demux_check){at, width, (uint64_t)mask << shift,
+                                (uint64_t)value << shift};
+}
+
+/* One more byte to compare. False: it cannot be. */
+static bool add_check(struct demux_shape *p, uint32_t off, uint8_t mask,
+                      uint8_t value)
+{
+    struct demux_check *k = p->checks, *end = k + p->check_count, more;
+
+    while (k < end && (off < k->off || off >= k->off + k->width)) {
+        k++;
+    }
+    if (k == DEMUX_CHECKS_MAX + p->checks || p->least < 4) {
+        return false;
+    }
+    more = check_of(p, off, mask, value);
+    if (k == end) {
+        p->check_count++;
+        *k = (struct demux_check){more.off, more.width, 0, 0};
+    }
+    more.mask = (uint64_t)mask << 8 * (off - k->off);
+    more.value = (uint64_t)value << 8 * (off - k->off);
+    if ((k->value ^ more.value) & k->mask & more.mask) {
+        return false; /* its base is never the usual */
+    }
+    k->mask |= more.mask;
+    k->value |= more.value;
+    return true;
+}
+
+/*
+ * The constants that no class table and no key decides, as masked compares;
+ * with them, and again by itself behind them, what the base is taken to be.
+ */
+static bool plan_checks(const struct demux *dx, struct demux_shape *p)
+{
+    const struct cube *c = &p->shape->cube;
+    const struct dd_bits *t = &dx->im->bases[p->base].terms[0];
+    uint8_t mask = (uint8_t)(((1u << t->len) - 1u) << t->src);
+    uint8_t value = (uint8_t)(p->usual >> t->dst << t->src);
+
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct cube_byte *b = &c->bytes[i];
+        uint32_t off = DD_VAR_OFF(b->var);
+
+        off += DD_VAR_BASE(b->var) ? p->usual : 0;
+        if (!shape_covers(p->shape, i) && !classed(dx, b->var) &&
+            !add_check(p, off, b->mask, b->value)) {
+            return false;
         }
     }
-    if (!demux_least_len(c, 0) || p->shape->word_count > DEMUX_WORDS_MAX) {
-        p->plain = true;
+    if (p->base && !add_check(p, DD_VAR_OFF(t->var), mask, value)) {
+        return false;
     }
+    if (p->base) {
+        p->checks[p->check_count] =
+            check_of(p, DD_VAR_OFF(t->var), mask, value);
+    }
+    return true;
 }
 
 /* The constants of all shapes, by offset: masks (0: none) and values. */
 struct constants {
-    uint64_t any; /* shapes that have one */
+    uint64_t any;    /* shapes that have one */
+    uint64_t checks; /* of these, whose key does not cover it */
     uint8_t mask[DEMUX_SHAPES_MAX], value[DEMUX_SHAPES_MAX];
 };
 
 static void collect(const struct demux *dx, struct constants *at)
 {
     for (uint32_t i = 0; i < dx->shape_count; i++) {
-        const struct cube *c = &dx->shapes[i].shape->cube;
+        const struct shape *s = dx->shapes[i].shape;
 
-        for (uint32_t k = 0; k < c->count; k++) {
-            uint32_t off = DD_VAR_OFF(c->bytes[k].var);
+        for (uint32_t k = 0; k < s->cube.count; k++) {
+            const struct cube_byte *b = &s->cube.bytes[k];
 
-            if (!c->bytes[k].varies && DD_VAR_BASE(c->bytes[k].var) == 0 &&
-                off < CLASS_OFF_MAX) {
-                at[off].any |= UINT64_C(1) << i;
-                at[off].mask[i] = c->bytes[k].mask;
-                at[off].value[i] = c->bytes[k].value;
+            if (!b->varies && b->var < DD_VAR_BYTE(0, CLASS_OFF_MAX)) {
+                struct constants *c = &at[DD_VAR_OFF(b->var)];
+
+                c->any |= UINT64_C(1) << i;
+                c->checks |= (uint64_t)!shape_covers(s, k) << i;
+                c->mask[i] = b->mask;
+                c->value[i] = b->value;
             }
         }
     }
@@ -156,15 +191,16 @@ static uint32_t gain(const struct constants *c, uint64_t *same, bool take)
 
 /*
  * Take the bytes that tell shapes apart, the one that tells the most first,
- * until no byte tells more, and one at least. What is constant besides is
- * checked for each shape.
+ * until no byte tells more, and one at least. A class table costs two
+ * instructions and a check five, so a few bytes more are taken that several
+ * shapes would check.
  */
 static int choose_bytes(struct demux *dx)
 {
     size_t size = CLASS_OFF_MAX * sizeof(struct constants);
     struct constants *at = heap_alloc(&dx->s->heap, size);
     uint64_t same[DEMUX_SHAPES_MAX]; /* [i]: those not yet told from shape i */
-    uint32_t most = 1;
+    uint32_t best;
 
     if (!at) {
         return -DPF_E_MEM;
@@ -172,24 +208,28 @@ static int choose_bytes(struct demux *dx)
     __builtin_memset(at, 0, size);
     __builtin_memset(same, 0xff, sizeof(same));
     collect(dx, at);
-    while (most && dx->byte_count < DEMUX_BYTES_MAX) {
-        uint32_t best = CLASS_OFF_MAX;
+    do {
+        uint32_t most = 1;
 
-        most = 0;
+        best = CLASS_OFF_MAX;
         for (uint32_t off = 0; off < CLASS_OFF_MAX; off++) {
-            uint32_t n = gain(&at[off], same, false);
+            uint32_t n = DEMUX_SHAPES_MAX * gain(&at[off], same, false);
 
-            if (n > most ||
-                (!dx->byte_count && best == CLASS_OFF_MAX && at[off].any)) {
+            n += dx->byte_count < DEMUX_BYTES_CHECK
+                     ? (uint32_t)__builtin_popcountll(at[off].checks)
+                     : 0;
+            n += !dx->byte_count && at[off].any ? 2 : 0;
+            if (n > most) {
                 most = n;
                 best = off;
             }
         }
         if (best < CLASS_OFF_MAX) {
             gain(&at[best], same, true);
+            at[best].checks = 0;
             want_byte(dx, best);
         }
-    }
+    } while (best < CLASS_OFF_MAX && dx->byte_count < DEMUX_BYTES_MAX);
     heap_free(&dx->s->heap, at, size);
     return 0;
 }
@@ -227,18 +267,18 @@ static bool meet(const struct shape *a, const struct shape *b)
     return true;
 }
 
-/* May another shape's owner go before or after this residual shape's? */
-static bool is_unsure(const struct image *im, const struct shape *s)
+/* Unsure: another shape's owner may go before or after this residual one's. */
+static enum demux_kind kind_of(const struct image *im, const struct shape *s)
 {
     for (uint32_t k = 0; s->residual && k < im->shape_count; k++) {
         const struct shape *o = im->shapes[k];
 
         if (o != s && o->rank <= s->rank_high && o->rank_high > s->rank &&
             meet(s, o)) {
-            return true;
+            return DEMUX_UNSURE;
         }
     }
-    return false;
+    return s->residual ? DEMUX_RESIDUAL : DEMUX_OWNER;
 }
 
 /* The highest rank of an owner in a merged tree. */
@@ -279,6 +319,30 @@ static void number_slots(struct demux *dx)
     dx->slot_count = n + 1;
 }
 
+/* Where the data of a shape lies; the first word behind them. */
+static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
+                          uint32_t words)
+{
+    uint32_t desc = dx->slots_at + p->slot * DESC_WORDS;
+
+    p->narrow = dx->has_classes && !p->plain && shape_is_narrow(p->shape) &&
+                p->least >= 8 && p->check_count <= DESC_CHECKS;
+    if (p->narrow) {
+        p->checks[DESC_CHECKS] = p->checks[p->check_count];
+        p->check_at = desc + DESC_CHECK;
+        p->mask_at = desc + DESC_MASK;
+        p->table_at = desc + DESC_TABLE;
+        dx->narrow_checks = p->check_count > dx->narrow_checks
+                                ? p->check_count
+                                : dx->narrow_checks;
+        return words;
+    }
+    p->check_at = words;
+    p->mask_at = p->check_at + 2 * (p->check_count + 1);
+    p->table_at = p->mask_at + p->shape->word_count;
+    return p->table_at + 1;
+}
+
 int demux_plan(struct demux *dx)
 {
     const struct image *im = dx->im;
@@ -287,7 +351,7 @@ int demux_plan(struct demux *dx)
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         __builtin_memset(&dx->shapes[i], 0, sizeof(dx->shapes[i]));
         dx->shapes[i].shape = im->shapes[i];
-        dx->shapes[i].unsure = is_unsure(im, im->shapes[i]);
+        dx->shapes[i].kind = kind_of(im, im->shapes[i]);
     }
     dx->has_classes = im->shape_count != 1 || im->tree_count;
     if (dx->has_classes) {
@@ -300,136 +364,15 @@ int demux_plan(struct demux *dx)
         number_slots(dx);
     }
     words = dx->byte_count * 256;
-    dx->dispatch_at = words;
-    words += dx->slot_count;
+    dx->slots_at = words;
+    words += dx->slot_count * DESC_WORDS;
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         struct demux_shape *p = &dx->shapes[i];
 
-        plan_base(dx, p);
-        plan_checks(dx, p);
-        p->check_at = words;
-        words += 2 * p->check_count;
-        p->mask_at = words;
-        words += p->shape->word_count;
-        p->table_at = words++;
+        p->plain = !plan_base(dx, p) || !plan_checks(dx, p);
+        words = plan_data(dx, p, words);
     }
     dx->data_words = words + 1;
     dx->data = heap_alloc(&dx->s->heap, dx->data_words * sizeof(*dx->data));
     return dx->data ? 0 : -DPF_E_MEM;
-}
-
-/* ------------------------------------------------------------------- data */
-
-/*
- * Values of byte `var` with which the tree can reach a chain, in set[]: all
- * if it can do so without testing var. `open` has a byte for each node.
- */
-static void tree_values(const struct image *im, uint32_t root, uint32_t var,
-                        uint8_t *open, uint64_t set[4])
-{
-    bool all = dd_is_term(root) && root != DD_NO;
-
-    set[0] = set[1] = set[2] = set[3] = 0;
-    for (uint32_t i = 0; !dd_is_term(root) && i <= root; i++) {
-        const struct dd_node *n = &im->nodes[i];
-        uint32_t lo = 0;
-
-        open[i] = 0;
-        for (uint32_t k = 0; k < n->count; k++) {
-            const struct dd_edge *e = &im->edges[n->edges + k];
-
-            if (e->child == DD_NO) {
-            } else if (n->var != var) {
-                open[i] |= dd_is_term(e->child) || open[e->child];
-            } else {
-                for (uint32_t x = lo; x <= e->hi; x++) {
-                    set[x / 64] |= UINT64_C(1) << x % 64;
-                }
-            }
-            lo = e->hi + 1;
-        }
-        all = open[root] && i == root;
-    }
-    if (all) {
-        set[0] = set[1] = set[2] = set[3] = UINT64_MAX;
-    }
-}
-
-static int fill_tree_classes(struct demux *dx)
-{
-    const struct image *im = dx->im;
-    uint8_t *open = heap_alloc(&dx->s->heap, im->node_count + 1);
-
-    if (!open) {
-        return -DPF_E_MEM;
-    }
-    for (uint32_t t = 0; t < im->tree_count; t++) {
-        uint64_t bit = UINT64_C(1)
-                       << (t < im->exclusive_trees ? dx->tree_slot
-                                                   : DEMUX_COPIES_BIT);
-
-        for (uint32_t b = 0; b < dx->byte_count; b++) {
-            uint64_t set[4];
-
-            tree_values(im, im->roots[t], DD_VAR_BYTE(0, dx->bytes[b]), open,
-                        set);
-            for (uint32_t x = 0; x < 256; x++) {
-                dx->data[256 * b + x] |= set[x / 64] >> x % 64 & 1 ? bit : 0;
-            }
-        }
-    }
-    heap_free(&dx->s->heap, open, im->node_count + 1);
-    return 0;
-}
-
-/* The values that the shape allows to each byte, as `bit` in its table. */
-static void fill_classes(struct demux *dx, const struct shape *s, uint64_t bit)
-{
-    for (uint32_t b = 0; b < dx->byte_count; b++) {
-        uint8_t mask = 0, value = 0;
-
-        for (uint32_t k = 0; k < s->cube.count; k++) {
-            const struct cube_byte *c = &s->cube.bytes[k];
-
-            if (c->var == DD_VAR_BYTE(0, dx->bytes[b]) && !c->varies) {
-                mask = c->mask;
-                value = c->value;
-            }
-        }
-        for (uint32_t x = 0; x < 256; x++) {
-            dx->data[256 * b + x] |= (x & mask) == value ? bit : 0;
-        }
-    }
-}
-
-static void fill_shape(struct demux *dx, const struct demux_shape *p)
-{
-    for (uint32_t k = 0; k < p->check_count; k++) {
-        dx->data[p->check_at + 2 * k] = p->checks[k].mask;
-        dx->data[p->check_at + 2 * k + 1] = p->checks[k].value;
-    }
-    dx->data[p->table_at] = (uint64_t)(uintptr_t)p->shape->table;
-    for (uint32_t k = 0; k < p->shape->word_count; k++) {
-        dx->data[p->mask_at + k] = p->shape->words[k].mask;
-    }
-}
-
-int demux_fill(struct demux *dx)
-{
-    const struct image *im = dx->im;
-
-    __builtin_memset(dx->data, 0, dx->data_words * sizeof(*dx->data));
-    for (uint32_t i = 0; i < im->shape_count; i++) {
-        uint32_t slot = dx->rest_slot;
-
-        if (i < dx->shape_count) {
-            fill_shape(dx, &dx->shapes[i]);
-            slot = dx->shapes[i].slot;
-        }
-        fill_classes(dx, im->shapes[i], UINT64_C(1) << slot);
-    }
-    for (uint32_t i = 0; i < 256 * dx->byte_count; i++) {
-        dx->data[i] |= UINT64_C(1) << (dx->slot_count - 1);
-    }
-    return dx->byte_count && im->tree_count ? fill_tree_classes(dx) : 0;
 }

@@ -12,6 +12,7 @@
  */
 #include "dpf/native/plain.h"
 
+#include "dpf/compact.h"
 #define FRAME_FUEL 0
 #define FRAME_RUN 8
 #define FRAME_ARGS 16
@@ -134,7 +135,8 @@ static void emit_store(struct compiler *c, const struct dpf_insn *i)
 
 /* ----------------------------------------------------- control transfer */
 
-static void emit_compare(struct compiler *c, const struct dpf_insn *i)
+OUT_OF_LINE static void emit_compare(struct compiler *c,
+                                     const struct dpf_insn *i)
 {
     struct x64 *x = &c->x;
     uint32_t w = plain_width(i);

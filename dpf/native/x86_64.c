@@ -5,10 +5,8 @@
  */
 #include "dpf/native/x86_64.h"
 
+#include "dpf/compact.h"
 #include "dpf/native/assemble.h"
-
-/* Called everywhere: kept out of line, for the kernel's text is small. */
-#define OUT_OF_LINE __attribute__((noinline))
 
 /* ------------------------------------------------------ prefixes, ModRM */
 
@@ -199,8 +197,9 @@ void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
     reg_rm(x, wide(0x0faf, w), d, s);
 }
 
-void x64_bsf_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
+void x64_tzcnt_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 {
+    x64_put(x, 0xf3);
     reg_rm(x, wide(0x0fbc, w), d, s);
 }
 

@@ -172,8 +172,11 @@ void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s);
 void x64_imul_rm(struct x64 *x, uint32_t w, enum x64_reg d, struct x64_mem m);
 void x64_imul_rri(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s,
                   int32_t imm);
-/* d = the number of the lowest bit in s, which is not 0. w = 4 or 8. */
-void x64_bsf_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s);
+/*
+ * d = the number of the lowest bit in s, which is not 0: processors without
+ * BMI1 run it as bsf, to the same end; others run it several times as fast.
+ */
+void x64_tzcnt_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s);
 /* Sign of rax into rdx (eax into edx). */
 void x64_cdq(struct x64 *x, uint32_t w);
 /* w = 4 or 8; 2 is a rotate by 8, w = 2 leaves the upper bits alone. */

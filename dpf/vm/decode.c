@@ -6,6 +6,7 @@
  */
 #include "dpf/vm/verifier.h"
 
+#include "dpf/compact.h"
 static bool check_end(struct verifier *v, const struct dpf_insn *i)
 {
     if (BPF_CLASS(i->opcode) == BPF_ALU64 && BPF_SRC(i->opcode) == BPF_X) {
@@ -35,7 +36,7 @@ static bool alu_off_ok(const struct dpf_insn *i)
     return false;
 }
 
-static bool check_alu(struct verifier *v, const struct dpf_insn *i)
+OUT_OF_LINE static bool check_alu(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     if (op > BPF_END) {
@@ -88,7 +89,7 @@ static bool check_call(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-static bool check_jump(struct verifier *v, const struct dpf_insn *i)
+OUT_OF_LINE static bool check_jump(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     bool wide = BPF_CLASS(i->opcode) == BPF_JMP;
@@ -161,7 +162,7 @@ static bool check_memory(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-static bool check_one(struct verifier *v)
+OUT_OF_LINE static bool check_one(struct verifier *v)
 {
     const struct dpf_insn *i = &v->p->insns[v->at];
     if (DPF_INSN_DST(i) >= BPF_REG_COUNT || DPF_INSN_SRC(i) >= BPF_REG_COUNT) {

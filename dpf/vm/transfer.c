@@ -4,6 +4,7 @@
  */
 #include "dpf/vm/verifier.h"
 
+#include "dpf/compact.h"
 /* `value` moved by `delta` bytes. */
 static struct value moved(struct value value, int64_t delta)
 {
@@ -38,7 +39,8 @@ static bool scalar_read(struct verifier *v, uint32_t reg, enum why why)
 
 /* ----------------------------------------------------------- arithmetic */
 
-static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
+OUT_OF_LINE static bool step_add_sub(struct verifier *v,
+                                     const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
     bool add = BPF_OP(i->opcode) == BPF_ADD;
@@ -70,7 +72,7 @@ static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-static bool step_alu(struct verifier *v, const struct dpf_insn *i)
+OUT_OF_LINE static bool step_alu(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
     uint32_t op = BPF_OP(i->opcode);

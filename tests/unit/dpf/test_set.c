@@ -13,6 +13,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct dpf_mem mem;
 static struct dpf_set *set;
@@ -404,6 +405,125 @@ START_TEST(test_short)
 }
 END_TEST
 
+/*
+ * Filters of many shapes: with one header length and any, base-relative
+ * constants and none, ranges and programs that decide, keys of no byte and of
+ * many; of the same tests with other protocols, more than are kept apart.
+ */
+static const char *const mixed[] = {
+    "ip and tcp and src host 10.1.0.1 and dst host 10.0.0.1 and src port 7 "
+    "and dst port 80",
+    "ip and tcp and src host 10.1.3.2 and dst host 10.0.0.1 and src port 9 "
+    "and dst port 80",
+    "ip and udp and src host 10.1.3.2 and dst host 10.0.0.1 and src port 9 "
+    "and dst port 80",
+    "ip proto 132 and src host 10.1.3.2 and dst host 10.0.9.1 and src port 9 "
+    "and dst port 80",
+    "ip and tcp and dst host 10.0.0.2 and dst port 80",
+    "ip and tcp and dst host 10.7.1.2 and dst port 80",
+    "ip and tcp and dst host 10.0.0.3 and dst portrange 79-81",
+    "ip and tcp and dst host 10.0.7.3 and dst portrange 79-81",
+    "ip and udp and dst host 10.0.0.4 and ip[2:2] = ip[4:2]",
+    "vlan 5 and ip and tcp and dst host 10.0.0.1 and dst port 80",
+    "vlan 6 and ip and tcp and dst host 10.0.0.9 and dst port 80",
+    "icmp and src host 10.1.0.1",
+    "icmp and src host 10.1.0.2",
+    "arp",
+    "ip6 and tcp and dst host 2001:db8::1 and dst port 80",
+    "ip6 and tcp and dst host 2001:db8::2:1 and dst port 80",
+    "ip6 and tcp and dst host fe80:1:2:3:4:5:6:7 and dst port 80",
+    "ip proto 50 and ether[50] = 3",
+};
+#define MIXED (sizeof(mixed) / sizeof(mixed[0]))
+
+/* Something that filter f accepts, or nearly. */
+static size_t near(uint8_t *p, uint32_t f, uint8_t ihl, uint32_t variant)
+{
+    static const uint8_t proto[MIXED] = {6, 6, 17, 132, 6, 6, 6, 6, 17,
+                                         6, 6, 1,  1,   0, 6, 6, 6, 50};
+    static const uint32_t dst[MIXED] = {
+        0x0a000001, 0x0a000001, 0x0a000001, 0x0a000901, 0x0a000002, 0x0a070102,
+        0x0a000003, 0x0a000703, 0x0a000004, 0x0a000001, 0x0a000009, 0x0a000001};
+    size_t len = frame(p, proto[f], dst[f], 80, ihl), l4 = 14 + 4u * ihl;
+
+    p[l4] = 0;
+    p[l4 + 1] = f == 0 ? 7 : 9;
+    p[27] = 1;
+    p[28] = f && f < 4 ? 3 : 0;
+    p[29] = f == 0 || f == 11 ? 1 : 2;
+    if (f == 17) {
+        p[50] = 3;
+    } else if (f == 9 || f == 10) {
+        memmove(p + 16, p + 12, 108);
+        memcpy(p + 12, (uint8_t[]){0x81, 0, 0, (uint8_t)(f - 4)}, 4);
+        len += 4;
+    } else if (f == 13) {
+        p[13] = 6;
+    } else if (f >= 14) {
+        static const uint8_t to[3][16] = {
+            {0x20, 1, 0xd, 0xb8, [15] = 1},
+            {0x20, 1, 0xd, 0xb8, [13] = 2, [15] = 1},
+            {0xfe, 0x80, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7}};
+        memcpy(p + 12, (uint8_t[]){0x86, 0xdd, 0x60}, 3);
+        p[20] = 6;
+        memcpy(p + 38, to[f - 14], 16);
+        memcpy(p + 54, (uint8_t[]){0, 9, 0, 80}, 4);
+    }
+    if (variant) { /* one bit of the first 64 bytes is another */
+        p[variant / 8 % 64] ^= (uint8_t)(1u << variant % 8);
+    }
+    return len;
+}
+
+/* All of them at once, on packets of each length that end at a wall. */
+START_TEST(test_mixed)
+{
+    const size_t page = 4096;
+    uint8_t *room = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct dpf_program *each[MIXED];
+    uint32_t found = 0, n = 0;
+
+    ck_assert_ptr_ne(room, MAP_FAILED);
+    ck_assert_int_eq(mprotect(room + page, page, PROT_NONE), 0);
+    for (uint32_t k = 0; k < MIXED; k++) {
+        uint32_t f = _i ? (uint32_t)MIXED - 1 - k : k;
+
+        each[f] = make(mixed[f]);
+        ck_assert_msg(bind(f, mixed[f], 0) == 0, "%s: %s", mixed[f], err.text);
+    }
+    for (uint32_t f = 0; f < MIXED; f++) {
+        for (uint32_t v = 0; v < 512 + 16 * 130; v++) {
+            /* First each bit; then each header length at each length. */
+            bool bits = v < 512;
+            uint8_t p[192];
+            size_t full =
+                near(p, f, bits ? 5 : (uint8_t)((v - 512) / 130), bits ? v : 0);
+            size_t len = bits ? full : (v - 512) % 130;
+            uint32_t want = DPF_NO_OWNER, got;
+            uint8_t *at = room + page - (len < full ? len : full);
+
+            len = len < full ? len : full;
+            memcpy(at, p, len);
+            for (uint32_t i = 0; i < MIXED; i++) {
+                want = dpf_filter_run(each[i], at, len) ? i : want;
+            }
+            got = dpf_set_match(set, at, len, NULL, 0, NULL);
+            ck_assert_msg(got == want, "%s, variant %u: %u, not %u", mixed[f],
+                          v, got, want);
+            found += want == f;
+            n++;
+        }
+        ck_assert_msg(found > 100 * (f + 1), "%s: hit %u of %u", mixed[f],
+                      found, n);
+    }
+    for (uint32_t f = 0; f < MIXED; f++) {
+        dpf_program_destroy(each[f]);
+    }
+    munmap(room, 2 * page);
+}
+END_TEST
+
 static int countdown;
 static void *(*real_alloc)(void *ctx, size_t size);
 
@@ -477,6 +597,7 @@ int main(void)
     tcase_add_test(c, test_like);
     tcase_add_test(c, test_churn);
     tcase_add_test(c, test_short);
+    tcase_add_loop_test(c, test_mixed, 0, 2);
     tcase_add_loop_test(c, test_memory, 0, 6);
     suite_add_tcase(s, c);
     r = srunner_create(s);

@@ -296,8 +296,8 @@ START_TEST(test_register_moves)
             expect("cmov%s %s, %s", cc_names[cc], reg(w, d), reg(w, s));
             x64_imul_rr(&x, w, d, s);
             expect("imul %s, %s", reg(w, d), reg(w, s));
-            x64_bsf_rr(&x, w, d, s);
-            expect("bsf %s, %s", reg(w, d), reg(w, s));
+            x64_tzcnt_rr(&x, w, d, s);
+            expect("tzcnt %s, %s", reg(w, d), reg(w, s));
             x64_bt_rr(&x, w, d, s);
             expect("bt %s, %s", reg(w, d), reg(w, s));
         }
