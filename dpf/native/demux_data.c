@@ -10,8 +10,9 @@
  * Values of byte `var` with which the tree can reach a chain, in set[]: all
  * if it can do so without testing var. `open` has a byte for each node.
  */
-OUT_OF_LINE static void tree_values(const struct image *im, uint32_t root, uint32_t var,
-                        uint8_t *open, uint64_t set[4])
+OUT_OF_LINE static void tree_values(const struct image *im, uint32_t root,
+                                    uint32_t var, uint8_t *open,
+                                    uint64_t set[4])
 {
     bool all = dd_is_term(root) && root != DD_NO;
 
@@ -99,7 +100,8 @@ static void fill_check(struct demux *dx, const struct demux_shape *p,
     }
 }
 
-OUT_OF_LINE static void fill_shape(struct demux *dx, const struct demux_shape *p)
+OUT_OF_LINE static void fill_shape(struct demux *dx,
+                                   const struct demux_shape *p)
 {
     uint64_t *desc = &dx->data[dx->slots_at + p->slot * DESC_WORDS];
     uint32_t base_at = p->narrow ? DESC_CHECKS : p->check_count;
