@@ -16,6 +16,7 @@ struct dd_frame {
     uint32_t f[3];  /* operands */
     uint32_t at[3]; /* cursor: index of the current edge, if it has var */
     uint32_t var, hi;
+    uint32_t has;     /* which operands have var, as bits */
     uint32_t scratch; /* its first edge there */
 };
 
@@ -452,12 +453,15 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
     }
     fr = &d->stack[depth];
     fr->var = DD_VAR_TERM;
-    for (int i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         uint32_t v = dd_var(d, f[i]);
 
         fr->f[i] = f[i];
-        fr->at[i] = v == DD_VAR_TERM ? 0 : d->nodes[f[i]].edges;
-        fr->var = v < fr->var ? v : fr->var;
+        if (v != DD_VAR_TERM && v <= fr->var) {
+            fr->has = v < fr->var ? 1u << i : fr->has | 1u << i;
+            fr->var = v;
+            fr->at[i] = d->nodes[f[i]].edges;
+        }
     }
     fr->scratch = d->scratch_count;
     return true;
@@ -467,9 +471,9 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
 static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
 {
     fr->hi = dd_var_max(fr->var);
-    for (int i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         child[i] = fr->f[i];
-        if (dd_var(d, fr->f[i]) == fr->var) {
+        if (fr->has >> i & 1) {
             const struct dd_edge *e = &d->edges[fr->at[i]];
 
             child[i] = e->child;
@@ -479,8 +483,7 @@ static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
 }
 
 /* Take the child for this interval. Returns true when it was the last. */
-OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
-                                uint32_t child)
+static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
 {
     uint32_t n = d->scratch_count;
 
@@ -496,11 +499,8 @@ OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
     if (fr->hi == dd_var_max(fr->var)) {
         return true;
     }
-    for (int i = 0; i < 3; i++) {
-        if (dd_var(d, fr->f[i]) == fr->var &&
-            d->edges[fr->at[i]].hi == fr->hi) {
-            fr->at[i]++;
-        }
+    for (uint32_t i = 0; i < 3; i++) {
+        fr->at[i] += fr->has >> i & 1 && d->edges[fr->at[i]].hi == fr->hi;
     }
     return false;
 }

@@ -423,7 +423,7 @@ static void alu(struct walk *w, const struct dpf_insn *in)
 /* What exit with the current r0 means. */
 static uint32_t verdict(struct walk *w)
 {
-    static const struct dpf_insn nonzero = {BPF_JMP | BPF_JNE | BPF_K, 0, 0, 0};
+    static const struct dpf_insn nonzero = {BPF_JMP | BPF_JGT | BPF_K, 0, 0, 0};
     struct val zero;
     uint32_t r;
 
@@ -438,17 +438,22 @@ static uint32_t verdict(struct walk *w)
  */
 static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
 {
-    const struct dpf_insn *in = &w->insns[pc];
-    uint32_t to = target(w->insns, pc);
+    struct dpf_insn in = w->insns[pc];
+    uint32_t to[2] = {target(w->insns, pc), pc + 1};
     struct val b;
+    /* Of a value, all others are as many nodes again: ask for the value. */
+    bool no = BPF_OP(in.opcode) == BPF_JNE;
 
-    operand(w, in, &b);
-    fr->cond = val_test(w->d, in, reg_val(w, DPF_INSN_DST(in)), &b);
-    if (fr->cond == DD_YES || fr->cond == DD_NO) {
-        return fr->cond == DD_YES ? to : pc + 1;
+    if (no) {
+        in.opcode ^= BPF_JNE ^ BPF_JEQ;
     }
-    fr->next[0] = state_at(w, to);
-    fr->next[1] = state_at(w, pc + 1);
+    operand(w, &in, &b);
+    fr->cond = val_test(w->d, &in, reg_val(w, DPF_INSN_DST(&in)), &b);
+    if (fr->cond == DD_YES || fr->cond == DD_NO) {
+        return to[(fr->cond == DD_NO) != no];
+    }
+    fr->next[no] = state_at(w, to[0]);
+    fr->next[!no] = state_at(w, to[1]);
     return UINT32_MAX;
 }
 

@@ -720,8 +720,6 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
     switch (op) {
     case BPF_JEQ:
         return in_range(d, v, k, k);
-    case BPF_JNE:
-        return dd_not(d, in_range(d, v, k, k));
     case BPF_JGT:
         return k == max ? DD_NO : in_range(d, v, k + 1, max);
     case BPF_JGE:
