@@ -285,7 +285,7 @@ static const struct val *reg_val(const struct walk *w, uint32_t r)
 
 /* --------------------------------------------------------------- one block */
 
-static void forget_cells(struct walk *w)
+OUT_OF_LINE static void forget_cells(struct walk *w)
 {
     __builtin_memset(w->now.cell, 0, sizeof(w->now.cell));
 }
@@ -379,7 +379,8 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
     return true;
 }
 
-static void store(struct walk *w, struct frame *fr, const struct dpf_insn *in)
+OUT_OF_LINE static void store(struct walk *w, struct frame *fr,
+                              const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_DST(in));
     struct val v;

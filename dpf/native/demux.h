@@ -11,7 +11,8 @@
 #define DEMUX_BYTES_MAX 16u  /* class tables */
 #define DEMUX_BYTES_CHECK 6u /* as many may be there to save checks alone */
 #define DEMUX_SHAPES_MAX 56u /* looked up natively; the others plainly */
-#define DEMUX_COPIES_BIT 63u
+#define DEMUX_COPIES_BIT 60u /* of class words, and all above */
+#define DEMUX_COPIES_BITS 4u
 #define DEMUX_WORDS_MAX 8u
 #define DEMUX_CHECKS_MAX 12u
 #define DEMUX_NO_SLOT UINT32_MAX

@@ -6,28 +6,36 @@
 #include "dpf/native/demux.h"
 
 #include "dpf/compact.h"
+/* A diagram whose nodes are the image's, or the set's own. */
+struct part {
+    const struct dd_node *nodes;
+    const struct dd_edge *edges;
+    uint32_t root;
+    uint8_t *below; /* a byte for each node: is it below the root? */
+    uint8_t *open;  /* the same: see values_of */
+};
+
 /*
- * Values of byte `var` with which the tree can reach a chain, in set[]: all
- * if it can do so without testing var. `open` has a byte for each node.
+ * Values of byte `var` with which the diagram can reach a terminal but NO, in
+ * set[]: all if it can do so without testing var.
  */
-OUT_OF_LINE static void tree_values(const struct image *im, uint32_t root,
-                                    uint32_t var, uint8_t *open,
-                                    uint64_t set[4])
+OUT_OF_LINE static void values_of(const struct part *p, uint32_t var,
+                                  uint64_t set[4])
 {
-    bool all = dd_is_term(root) && root != DD_NO;
+    bool all = dd_is_term(p->root) && p->root != DD_NO;
 
     set[0] = set[1] = set[2] = set[3] = 0;
-    for (uint32_t i = 0; !dd_is_term(root) && i <= root; i++) {
-        const struct dd_node *n = &im->nodes[i];
+    for (uint32_t i = 0; !dd_is_term(p->root) && i <= p->root; i++) {
+        const struct dd_node *n = &p->nodes[i];
         uint32_t lo = 0;
 
-        open[i] = 0;
-        for (uint32_t k = 0; k < n->count; k++) {
-            const struct dd_edge *e = &im->edges[n->edges + k];
+        p->open[i] = 0;
+        for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
+            const struct dd_edge *e = &p->edges[n->edges + k];
 
             if (e->child == DD_NO) {
             } else if (n->var != var) {
-                open[i] |= dd_is_term(e->child) || open[e->child];
+                p->open[i] |= dd_is_term(e->child) || p->open[e->child];
             } else {
                 for (uint32_t x = lo; x <= e->hi; x++) {
                     set[x / 64] |= UINT64_C(1) << x % 64;
@@ -35,37 +43,97 @@ OUT_OF_LINE static void tree_values(const struct image *im, uint32_t root,
             }
             lo = e->hi + 1;
         }
-        all = open[root] && i == root;
+        all = p->open[p->root] && i == p->root;
     }
     if (all) {
         set[0] = set[1] = set[2] = set[3] = UINT64_MAX;
     }
 }
 
-static int fill_tree_classes(struct demux *dx)
+/* Set bit number `bit` for what a diagram allows. */
+static void fill_diagram(struct demux *dx, const struct part *p, uint32_t bit)
 {
-    const struct image *im = dx->im;
-    uint8_t *open = heap_alloc(&dx->s->heap, im->node_count + 1);
-
-    if (!open) {
-        return -DPF_E_MEM;
+    for (uint32_t i = 0; !dd_is_term(p->root) && i <= p->root; i++) {
+        p->below[i] = i == p->root;
     }
-    for (uint32_t t = 0; t < im->tree_count; t++) {
-        uint64_t bit = UINT64_C(1)
-                       << (t < im->exclusive_trees ? dx->tree_slot
-                                                   : DEMUX_COPIES_BIT);
+    for (uint32_t i = p->root + 1; !dd_is_term(p->root) && i-- > 0;) {
+        const struct dd_node *n = &p->nodes[i];
 
-        for (uint32_t b = 0; b < dx->byte_count; b++) {
-            uint64_t set[4];
+        for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
+            uint32_t child = p->edges[n->edges + k].child;
 
-            tree_values(im, im->roots[t], DD_VAR_BYTE(0, dx->bytes[b]), open,
-                        set);
-            for (uint32_t x = 0; x < 256; x++) {
-                dx->data[256 * b + x] |= set[x / 64] >> x % 64 & 1 ? bit : 0;
+            if (!dd_is_term(child)) {
+                p->below[child] = 1;
             }
         }
     }
-    heap_free(&dx->s->heap, open, im->node_count + 1);
+    for (uint32_t b = 0; b < dx->byte_count; b++) {
+        uint64_t set[4];
+
+        values_of(p, DD_VAR_BYTE(0, dx->bytes[b]), set);
+        for (uint32_t x = 0; x < 256; x++) {
+            dx->data[256 * b + x] |= (set[x / 64] >> x % 64 & 1) << bit;
+        }
+    }
+}
+
+/* The different diagrams that are copied, as far as there are bits for them. */
+static uint32_t copied(const struct dpf_set *s, uint32_t may[DEMUX_COPIES_BITS])
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        const struct binding *b = s->bindings[i];
+        uint32_t k = 0;
+
+        if (!b || !(b->flags & (DPF_TAP | DPF_SHARED))) {
+            continue;
+        }
+        while (k < n && may[k] != b->may) {
+            k++;
+        }
+        if (k == DEMUX_COPIES_BITS) {
+            return k + 1;
+        }
+        may[k] = b->may;
+        n = k == n ? n + 1 : n;
+    }
+    return n;
+}
+
+/*
+ * A tree allows each byte what any of its filters does: ARP and ICMP together
+ * all of IPv4. So where filters that are copied are few, each has a bit of
+ * its own.
+ */
+static int fill_tree_classes(struct demux *dx)
+{
+    const struct image *im = dx->im;
+    const struct dd *d = &dx->s->dd;
+    uint32_t size = im->node_count + d->node_count + 1;
+    uint32_t may[DEMUX_COPIES_BITS], n = copied(dx->s, may);
+    struct part p = {.nodes = im->nodes, .edges = im->edges};
+
+    p.below = heap_alloc(&dx->s->heap, 2 * (size_t)size);
+    if (!p.below) {
+        return -DPF_E_MEM;
+    }
+    p.open = p.below + size;
+    for (uint32_t t = 0; t < im->tree_count; t++) {
+        bool copies = t >= im->exclusive_trees;
+
+        if (!copies || n > DEMUX_COPIES_BITS) {
+            p.root = im->roots[t];
+            fill_diagram(dx, &p, copies ? DEMUX_COPIES_BIT : dx->tree_slot);
+        }
+    }
+    p.nodes = d->nodes;
+    p.edges = d->edges;
+    for (uint32_t k = 0; n <= DEMUX_COPIES_BITS && k < n; k++) {
+        p.root = may[k];
+        fill_diagram(dx, &p, DEMUX_COPIES_BIT + k);
+    }
+    heap_free(&dx->s->heap, p.below, 2 * (size_t)size);
     return 0;
 }
 
