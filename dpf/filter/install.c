@@ -249,9 +249,10 @@ OUT_OF_LINE static bool short_runs_widen(const struct shape *sh,
 static uint32_t shape_choose(const struct dpf_set *s, const struct cube *c,
                              bool residual, struct cube *marked, bool *differs)
 {
-    for (uint32_t n = 0; n < 2 * SIBLINGS_MAX; n += SIBLINGS_MAX) {
-        uint32_t siblings = n;
+    uint32_t siblings = 0;
 
+    /* First any that has it; then one that may, or the last there can be. */
+    for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < s->shape_count; i++) {
             const struct shape *sh = s->shapes[i];
 
@@ -259,9 +260,8 @@ static uint32_t shape_choose(const struct dpf_set *s, const struct cube *c,
                 continue;
             }
             *differs = shape_differs(sh, c, marked);
-            /* First any that has it; then one that may, or the last. */
-            if (!*differs || (n && (!short_runs_widen(sh, marked) ||
-                                    ++siblings == 2 * SIBLINGS_MAX))) {
+            if (!*differs || (pass && (!short_runs_widen(sh, marked) ||
+                                       ++siblings == SIBLINGS_MAX))) {
                 return i;
             }
         }

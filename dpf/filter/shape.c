@@ -217,9 +217,13 @@ bool shape_differs(const struct shape *s, const struct cube *c,
 {
     bool any = false;
 
-    *out = s->cube;
-    for (uint32_t i = 0; i < out->count; i++) {
-        if (!out->bytes[i].varies && out->bytes[i].value != c->bytes[i].value) {
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct cube_byte *b = &s->cube.bytes[i];
+
+        if (!b->varies && b->value != c->bytes[i].value) {
+            if (!any) {
+                *out = s->cube;
+            }
             out->bytes[i].varies = 1;
             any = true;
         }

@@ -65,8 +65,8 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err);
 void shape_destroy(struct heap *h, struct shape *s);
 
 /*
- * Mark in `out`, a copy of the shape's cube, the bytes in which `c` differs
- * from the shape's constants. Returns whether there are any.
+ * Does `c`, of this shape, differ from its constants? Then `out` is the shape's
+ * cube with those bytes marked.
  */
 bool shape_differs(const struct shape *s, const struct cube *c,
                    struct cube *out);
