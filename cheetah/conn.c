@@ -103,7 +103,12 @@ static void expired(struct conn *c)
         return;
     }
     c->server->stats.timeouts++;
-    if (c->watch == WATCH_HEAD && slot_free(c)) {
+    if (c->watch == WATCH_HEAD && in_body(c)) {
+        /* Its request has been answered: a 408 would be taken for the answer
+           to the next. */
+        finish(c);
+        watch(c, true);
+    } else if (c->watch == WATCH_HEAD && slot_free(c)) {
         refuse(c, 408);
         watch(c, true);
     } else {

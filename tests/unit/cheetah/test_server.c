@@ -462,6 +462,22 @@ START_TEST(time_limits)
     k.chunk = 1;
     closes_within(&k, slow, 1 * S, 12 * S);
     client_free(&k);
+    /* Its body never comes: it was answered, and once is enough. */
+    static const char *const bodies[] = {
+        "Content-Length: 9\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nab"};
+    for (int i = 0; i < 2; i++) {
+        char text[200];
+        snprintf(text, sizeof(text), "POST / HTTP/1.1\r\nHost: t\r\n%s",
+                 bodies[i]);
+        k.chunk = 0;
+        closes_within(&k, text, 9 * S, 12 * S);
+        at = 0;
+        EXPECT(answer_read(&k, &at, false, &a));
+        ck_assert_int_eq(a.status, 405);
+        ck_assert_uint_eq(at, k.len);
+        client_free(&k);
+    }
     /* Keeps quiet after an answer. */
     closes_within(&k, request_for(file_named("/small"), ""), 14 * S, 17 * S);
     at = 0;
