@@ -298,6 +298,18 @@ static void connection(struct parser *s, const uint8_t *v, size_t len)
     }
 }
 
+/* A list like others (RFC 9110 section 10.1.1), so an empty one asks for
+   nothing. */
+static void expect(struct parser *s, const uint8_t *v, size_t len)
+{
+    const uint8_t *end = v + len, *item;
+    while (http_list_next(&v, end, &item, &len)) {
+        bool known = http_same(item, len, "100-continue");
+        s->r->expect |= known;
+        s->bad_expect |= !known;
+    }
+}
+
 static void range(struct parser *s, const uint8_t *v, size_t len)
 {
     if (++s->range_fields == 1) {
@@ -322,8 +334,7 @@ static int field(struct parser *s, const uint8_t *n, size_t n_len,
         return 1;
     case 6:
         if (http_same(n, 6, "expect")) {
-            r->expect = http_same(v, len, "100-continue");
-            s->bad_expect |= !r->expect;
+            expect(s, v, len);
         }
         return 1;
     case 8:

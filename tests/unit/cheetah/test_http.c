@@ -146,6 +146,9 @@ static const struct {
     {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\n" H "Expect: 100-Continue\r\n\r\n", 0},
     {"GET / HTTP/1.1\r\n" H "Expect: miracles\r\n\r\n", 417},
+    {"GET / HTTP/1.1\r\n" H "Expect:\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Expect: ,100-continue ,\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\n" H "Expect: 100-continue, miracles\r\n\r\n", 417},
 };
 
 START_TEST(table)
