@@ -191,14 +191,6 @@ static void hold(struct tcp_conn *c, uint32_t seq, const uint8_t *data,
     }
 }
 
-static void note_recent(struct tcp_conn *c, uint32_t seq)
-{
-    for (uint32_t i = 3; i > 0; i--) {
-        c->ooo_recent[i] = c->ooo_recent[i - 1];
-    }
-    c->ooo_recent[0] = seq;
-}
-
 /* The block of held data around `seq`; empty when there is none. */
 static struct tcp_range block_at(const struct tcp_conn *c, uint32_t seq)
 {
@@ -218,6 +210,30 @@ static struct tcp_range block_at(const struct tcp_conn *c, uint32_t seq)
         return (struct tcp_range){0, 0};
     }
     return r;
+}
+
+/*
+ * Put the block around `seq` first of those to be reported. Each block stands
+ * once, so that one which grows segment by segment pushes no other out.
+ */
+static void note_recent(struct tcp_conn *c, uint32_t seq)
+{
+    uint32_t begin[4], n = 0;
+
+    for (uint32_t i = 0; i < 5 && n < 4; i++) {
+        struct tcp_range r = block_at(c, i ? c->ooo_recent[i - 1] : seq);
+        bool again = r.begin == r.end;
+
+        for (uint32_t k = 0; k < n; k++) {
+            again |= begin[k] == r.begin;
+        }
+        if (!again) {
+            begin[n++] = r.begin;
+        }
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        c->ooo_recent[i] = i < n ? begin[i] : c->rcv_nxt; /* in no block */
+    }
 }
 
 /*

@@ -202,6 +202,39 @@ START_TEST(out_of_order_is_held_and_reported)
 }
 END_TEST
 
+/* RFC 2018 s4: the blocks that were reported last are repeated, however many
+   segments one of them grows by. */
+START_TEST(old_blocks_are_reported_again)
+{
+    struct out *o = NULL;
+
+    open_sack();
+    say(A, 1000, 0, 100);
+    sent();
+    say(A, 3000, 0, 100);
+    sent();
+    for (uint32_t i = 0; i < 6; i++) {
+        say(A, 5000 + 100 * (i % 5), 0, 100); /* the last one is had already */
+        o = sent();
+    }
+    ck_assert_uint_eq(o->sacks, 3);
+    ck_assert_uint_eq(o->sack[0].begin - PEER_ISN - 1, 5000);
+    ck_assert_uint_eq(o->sack[0].end - PEER_ISN - 1, 5500);
+    ck_assert_uint_eq(o->sack[1].begin - PEER_ISN - 1, 3000);
+    ck_assert_uint_eq(o->sack[2].begin - PEER_ISN - 1, 1000);
+    /* What there is no room to keep pushes nothing out. */
+    for (uint32_t i = 0; i < 6; i++) {
+        say(A, 8000 + 1000 * i, 0, 10);
+        o = sent();
+    }
+    ck_assert_uint_eq(o->sacks, 4);
+    ck_assert_uint_eq(o->sack[0].begin - PEER_ISN - 1, 8000);
+    ck_assert_uint_eq(o->sack[1].begin - PEER_ISN - 1, 5000);
+    ck_assert_uint_eq(o->sack[2].begin - PEER_ISN - 1, 3000);
+    ck_assert_uint_eq(o->sack[3].begin - PEER_ISN - 1, 1000);
+}
+END_TEST
+
 START_TEST(out_of_order_is_bounded)
 {
     open_plain();
@@ -350,6 +383,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, ack_rides_on_data_and_fin_on_the_last);
     tcase_add_test(c, cork_and_nagle);
     tcase_add_test(c, out_of_order_is_held_and_reported);
+    tcase_add_test(c, old_blocks_are_reported_again);
     tcase_add_test(c, out_of_order_is_bounded);
     tcase_add_test(c, overlaps_are_delivered_once);
     tcase_add_test(c, fin_waits_for_what_is_before_it);
