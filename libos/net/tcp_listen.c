@@ -388,6 +388,9 @@ bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
     }
     if (g->flags & TH_SYN) {
         if (g->seq == h->irs && !(g->flags & TH_ACK)) {
+            if (h->has_ts && g->has_ts && seq_lt(h->ts_recent, g->tsval)) {
+                h->ts_recent = g->tsval; /* RFC 7323 s4.3 */
+            }
             say_syn_ack(s, h, s->now_ms + h->ts_offset);
         } else {
             half_ack(s, h);

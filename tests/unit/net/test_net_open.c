@@ -54,6 +54,25 @@ START_TEST(syn_ack_is_repeated_then_given_up)
 }
 END_TEST
 
+/* RFC 7323 s4.3: or the peer measures a round trip from its first, lost SYN. */
+START_TEST(a_repeated_syn_has_its_own_timestamp_echoed)
+{
+    struct in syn = {.seq = 5, .flags = TH_SYN, .ts = true, .tsval = 100};
+
+    inject(syn);
+    ck_assert_uint_eq(sent()->tsecr, 100);
+    syn.tsval = 1100;
+    inject(syn);
+    ck_assert_uint_eq(sent()->tsecr, 1100);
+    syn.tsval = 600; /* overtaken on its way */
+    inject(syn);
+    ck_assert_uint_eq(sent()->tsecr, 1100);
+    syn.ts = false;
+    inject(syn);
+    ck_assert_uint_eq(sent()->tsecr, 1100);
+}
+END_TEST
+
 START_TEST(listen_rules)
 {
     struct out *o;
@@ -293,6 +312,7 @@ static void add_all(TCase *c)
 {
     tcase_add_test(c, syn_options_are_answered);
     tcase_add_test(c, syn_ack_is_repeated_then_given_up);
+    tcase_add_test(c, a_repeated_syn_has_its_own_timestamp_echoed);
     tcase_add_test(c, listen_rules);
     tcase_add_test(c, half_open_rules);
     tcase_add_test(c, no_memory_lets_the_peer_try_again);
