@@ -367,6 +367,18 @@ static int prefix_of(uint32_t mask, uint32_t addr)
     return host & (host + 1) ? -1 : host ? __builtin_clz(host) : 32;
 }
 
+/* Whether `ip` can be a station's in a network of this prefix: neither the
+   network's own nor its broadcast address (RFC 1122 s3.2.1.3), which one of
+   two stations does not have (RFC 3021). */
+static bool is_station(uint32_t ip, uint32_t prefix)
+{
+    uint32_t host = prefix < 31 ? 0xffffffffu >> prefix : 0;
+    uint32_t part = to_be32(ip) & host, first = ip & 0xff;
+
+    return first != 0 && first != 127 && first < 0xe0 &&
+           (!host || (part != 0 && part != host));
+}
+
 /* Whether an offer or acknowledgement can be lived with; fills what servers
    leave out. */
 static bool complete(struct answer *a)
@@ -375,11 +387,15 @@ static bool complete(struct answer *a)
     uint32_t ip = l->addr.word[3];
     int prefix = prefix_of(a->mask, ip);
 
-    if (!ip || (ip & 0xff) == 127 || (ip & 0xe0) == 0xe0 || prefix < 1 ||
-        !a->has_lease || !l->server.word[3]) {
+    if (prefix < 1 || !is_station(ip, (uint32_t)prefix) || !a->has_lease ||
+        !l->server.word[3]) {
         return false;
     }
     l->prefix = (uint32_t)prefix;
+    if (l->gateway.word[3] == ip ||
+        !is_station(l->gateway.word[3], l->prefix)) {
+        l->gateway = (struct net_addr){0};
+    }
     if (l->lease_s < LEASE_MIN_S) {
         l->lease_s = LEASE_MIN_S;
     }

@@ -22,7 +22,7 @@ static struct {
     uint32_t silent;  /* answer nothing this often */
     uint32_t naks;    /* refuse requests this often */
     uint32_t lease_s;
-    struct net_addr offer;
+    struct net_addr offer, mask, router;
     uint8_t last[300];
     uint32_t changes;
     bool garble;
@@ -53,8 +53,8 @@ static void answer(const uint8_t *q, uint8_t type)
     *p++ = type;
     p = opt32(p, 54, net_v4(10, 0, 0, 2).word[3]);
     if (type != 6) {
-        p = opt32(p, 1, net_v4(255, 255, 255, 0).word[3]);
-        p = opt32(p, 3, net_v4(10, 0, 0, 2).word[3]);
+        p = opt32(p, 1, server.mask.word[3]);
+        p = opt32(p, 3, server.router.word[3]);
         p = opt32(p, 6, net_v4(10, 0, 0, 3).word[3]);
         p = opt32(p, 51, to_be32(server.lease_s));
     }
@@ -111,6 +111,8 @@ static void setup(void)
     memset(&server, 0, sizeof server);
     server.lease_s = 3600;
     server.offer = net_v4(10, 0, 0, 50);
+    server.mask = net_v4(255, 255, 255, 0);
+    server.router = net_v4(10, 0, 0, 2);
     server_port = (struct udp_port){.received = serve, .port = 67};
     ck_assert_int_eq(udp_bind(b.stack, &server_port), 0);
     client = (struct dhcp_client){.changed = changed, .check_ms = 200};
@@ -222,6 +224,47 @@ START_TEST(lease_is_renewed_rebound_and_lost)
 }
 END_TEST
 
+START_TEST(no_host_has_such_an_address)
+{
+    const struct net_addr bad[] = {
+        net_v4(10, 0, 0, 255),     net_v4(10, 0, 0, 0),  net_v4(0, 0, 0, 5),
+        net_v4(127, 0, 0, 1),      net_v4(224, 0, 0, 1), net_v4(240, 0, 0, 1),
+        net_v4(255, 255, 255, 255)};
+
+    ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        server.offer = bad[i];
+        run(100 * S);
+        ck_assert_int_eq(client.state, DHCP_SELECTING);
+        ck_assert(has((struct net_addr){0}));
+    }
+    ck_assert_uint_eq(server.seen[3], 0);
+    /* In a network of two both are hosts (RFC 3021). */
+    server.mask = net_v4(255, 255, 255, 254);
+    server.offer = net_v4(10, 0, 0, 255);
+    run(100 * S);
+    ck_assert(has(net_v4(10, 0, 0, 255)));
+}
+END_TEST
+
+/* A router that cannot be one is left out; the link is there all the same. */
+START_TEST(no_router_has_such_an_address)
+{
+    const struct net_addr bad[] = {net_v4(10, 0, 0, 50), net_v4(10, 0, 0, 255),
+                                   net_v4(127, 0, 0, 1), net_v4(224, 0, 0, 1),
+                                   net_v4(255, 255, 255, 255)};
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        server.router = bad[i];
+        ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+        run(10 * S);
+        ck_assert(has(net_v4(10, 0, 0, 50)));
+        ck_assert_uint_eq(client.lease.gateway.word[3], 0);
+        dhcp_stop(&client);
+    }
+}
+END_TEST
+
 START_TEST(nonsense_is_survived)
 {
     server.garble = true;
@@ -251,6 +294,8 @@ int main(void)
     tcase_add_test(c, refusal_begins_anew);
     tcase_add_test(c, taken_address_is_declined);
     tcase_add_test(c, lease_is_renewed_rebound_and_lost);
+    tcase_add_test(c, no_host_has_such_an_address);
+    tcase_add_test(c, no_router_has_such_an_address);
     tcase_add_test(c, nonsense_is_survived);
     suite_add_tcase(s, c);
     r = srunner_create(s);
