@@ -166,7 +166,9 @@ int ip_send(struct net_stack *s, struct net_frame *f, uint8_t *hdr,
     ip[IP_VIHL] = 0x45;
     ip[1] = 0;
     put16(ip + IP_TOTAL, (uint16_t)(f->hdr_len - ETH_LEN + f->body_len));
-    put16(ip + IP_ID, s->ip_id++);
+    /* What may not be cut needs no identification (RFC 6864 s4.1), and one
+       that counts would tell strangers what we send to others. */
+    put16(ip + IP_ID, proto == IPPROTO_TCP ? 0 : s->ip_id++);
     put16(ip + IP_FRAG, proto == IPPROTO_TCP ? IP_DF : 0);
     ip[IP_TTL] = TTL;
     ip[IP_PROTO] = (uint8_t)proto;

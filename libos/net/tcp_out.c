@@ -104,6 +104,16 @@ static void patch(struct tcp_conn *c, const struct tcp_frame *t, uint8_t *h)
     }
 }
 
+/* An identification for what routers may cut (RFC 6864 s4.3); the template has
+   none. A device that cuts the frame counts on from it. In network order. */
+static uint16_t identify(struct net_stack *s, const struct net_frame *f)
+{
+    uint16_t id = s->ip_id;
+
+    s->ip_id += f->gso_size ? (uint16_t)(f->body_len / f->gso_size + 1) : 1;
+    return to_be16(id);
+}
+
 static void checksums(struct tcp_conn *c, struct tcp_frame *t, uint8_t *h)
 {
     struct net_frame *f = &t->f;
@@ -111,9 +121,16 @@ static void checksums(struct tcp_conn *c, struct tcp_frame *t, uint8_t *h)
     uint32_t len = f->hdr_len - TCP_AT + f->body_len;
     uint16_t total = to_be16((uint16_t)(len + IP_LEN));
     uint16_t pseudo = net_sum_add(c->tmpl_tcp_sum, to_be16((uint16_t)len));
+    uint16_t sum = net_sum_add(c->tmpl_ip_sum, total);
 
+    if (unlikely(c->flags & CF_NO_DF)) {
+        uint16_t id = identify(c->stack, f);
+
+        put_be16(ip + IP_ID, id);
+        sum = net_sum_add(sum, id);
+    }
     put_be16(ip + IP_TOTAL, total);
-    put_be16(ip + IP_SUM, (uint16_t)~net_sum_add(c->tmpl_ip_sum, total));
+    put_be16(ip + IP_SUM, (uint16_t)~sum);
     if (c->stack->link->caps & NET_CAP_CSUM) {
         put_be16(tcp + TCP_SUM, pseudo);
         f->csum_start = TCP_AT;

@@ -78,6 +78,8 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
                                   IPPROTO_TCP, len - 34)),
         0xffff);
     hlen = (tcp[12] >> 4) * 4u;
+    o->id = get16(f + 18);
+    o->df = (get16(f + 20) & IP_DF) != 0;
     o->seq = get32(tcp + 4);
     o->ack = get32(tcp + 8);
     o->flags = tcp[13];

@@ -25,8 +25,9 @@
 struct out {
     uint32_t seq, ack, wnd, len, flags, up;
     uint32_t mss, tsval, tsecr, sacks;
-    int scale; /* -1: not offered */
-    bool sack_ok, has_ts, icmp;
+    int scale;   /* -1: not offered */
+    uint16_t id; /* of IPv4, whose don't-fragment is df */
+    bool sack_ok, has_ts, icmp, df;
     struct tcp_range sack[4];
     uint8_t data[2000];
 };

@@ -284,6 +284,38 @@ START_TEST(path_mtu_is_taken_from_credible_routers)
 }
 END_TEST
 
+/* Below 576 routers cut our segments, so each needs an identification of its
+   own (RFC 6864 s4.3); one that nobody may cut needs none, and a number that
+   counted would tell strangers how much we send. */
+START_TEST(segments_that_may_be_cut_are_told_apart)
+{
+    struct out *o;
+    uint16_t id[3];
+
+    open_with((struct in){.mss = 1460});
+    tcp_send_limit(&u.c, 3000);
+    run(0);
+    o = sent();
+    ck_assert(o->df && o->id == 0);
+    forget();
+    icmp(4, 400, iss + 1, PORT);
+    run(0);
+    for (int i = 0; i < 3; i++) {
+        o = sent();
+        ck_assert(!o->df);
+        ck_assert_uint_eq(o->len, 536);
+        id[i] = o->id;
+    }
+    ck_assert(id[0] != id[1] && id[1] != id[2] && id[0] != id[2]);
+    forget();
+    /* What belongs to no connection. */
+    inject((struct in){.seq = 5, .flags = TH_SYN, .port = 81});
+    o = sent();
+    ck_assert_uint_eq(o->flags, TH_RST | TH_ACK);
+    ck_assert(o->df && o->id == 0);
+}
+END_TEST
+
 START_TEST(hard_errors_are_soft_once_open)
 {
     open_plain();
@@ -357,6 +389,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, fin_wait_2_does_not_last);
     tcase_add_test(c, keepalive_probes_and_gives_up);
     tcase_add_test(c, path_mtu_is_taken_from_credible_routers);
+    tcase_add_test(c, segments_that_may_be_cut_are_told_apart);
     tcase_add_test(c, hard_errors_are_soft_once_open);
     tcase_add_test(c, hard_errors_end_a_call);
     tcase_add_test(c, quiet_stacks_are_quiet);
