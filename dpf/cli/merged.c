@@ -51,6 +51,13 @@ static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
     return result;
 }
 
+/* Nobody looks up yet: older versions are of no use. */
+static void reclaim(struct merged *m)
+{
+    struct dpf_set *s = m->sets[m->set_count - 1];
+    dpf_set_reclaim(s, dpf_set_version(s));
+}
+
 int merged_make(struct merged *m, const struct filters *f)
 {
     struct dpf_error err = {0};
@@ -63,6 +70,8 @@ int merged_make(struct merged *m, const struct filters *f)
         if (result != 0) {
             cli_say("filter %s cannot be merged: %s", f->all[i].name,
                     err.text[0] ? err.text : dpf_strerror(result));
+        } else {
+            reclaim(m);
         }
     }
     if (result != 0) {

@@ -138,6 +138,13 @@ load='71 10 02 00 00 00 00 00 95 00 00 00 00 00 00 00'
 check 'plugin memory' 0 '^3c$' bash -c "echo '$load' | '$dpf' plugin 'aa bb 3c'"
 check 'plugin outside' 1 'outside its memory' bash -c "echo '$load' | '$dpf' plugin 'aa'"
 
+# Connections by the thousand.
+for i in {1..1500}; do
+    echo "src host 10.0.$((i / 250)).$((i % 250 + 1)) and tcp src port $i and dst port 80"
+done >"$work/many"
+check 'many filters, little memory' 1 '= +400  packets' bash -c \
+    "ulimit -v 300000; '$dpf' run -r '$capture' --list '$work/many'"
+
 # Hostile input of any length.
 for kind in expr ddd asm atoms hex raw object; do
     check "zeros as $kind" 2 '^dpf: ' bash -c "head -c 100000000 /dev/zero | '$dpf' verify --from $kind @-"
