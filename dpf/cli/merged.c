@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Filters as one decision: each is bound in a shared region, so that every
- * one that accepts a packet gets a copy, and one lookup tells them all.
+ * Filters as one decision. One set owns its packets: what is disjoint goes
+ * there, where a known shape costs a table insert. What meets another filter
+ * is bound in a shared region of a further set, so that every one that accepts
+ * a packet gets a copy; those sets grow with each, and may be several.
  */
 #include "dpf/cli/cli.h"
 
@@ -10,9 +12,10 @@
 
 enum { REGION_ALL = 1 };
 
-/* One more set, with the region that takes everything. */
+/* One more set, with the region that takes everything; the first one owns. */
 static int add_set(struct merged *m)
 {
+    uint32_t flags = m->set_count == 0 ? 0 : DPF_SHARED;
     static const struct dpf_insn all[] = {{.opcode = 0xb7, .imm = 1},
                                           {.opcode = 0x95}};
     struct dpf_program *every = NULL;
@@ -30,32 +33,37 @@ static int add_set(struct merged *m)
     if (result == 0) {
         m->set_count++;
         result = dpf_set_region_insert(m->sets[m->set_count - 1], REGION_ALL, 0,
-                                       every, DPF_SHARED, NULL);
+                                       every, flags, NULL);
     }
     dpf_program_destroy(every);
+    return result;
+}
+
+static int insert(struct merged *m, size_t set, uint32_t i,
+                  const struct dpf_program *p, struct dpf_error *err)
+{
+    int result = set < m->set_count ? 0 : add_set(m);
+    result = result ? result
+                    : dpf_set_insert(m->sets[set], i, REGION_ALL, p, 0, err);
+    if (result == 0) {
+        /* Nobody looks up yet: older versions are of no use. */
+        dpf_set_reclaim(m->sets[set], dpf_set_version(m->sets[set]));
+    }
     return result;
 }
 
 static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
                       struct dpf_error *err)
 {
-    int result = m->set_count == 0 ? -DPF_E_TOO_BIG
-                                   : dpf_set_insert(m->sets[m->set_count - 1],
-                                                    i, REGION_ALL, p, 0, err);
-    if (result == -DPF_E_TOO_BIG) {
-        result = add_set(m);
-        result = result ? result
-                        : dpf_set_insert(m->sets[m->set_count - 1], i,
-                                         REGION_ALL, p, 0, err);
+    int result = insert(m, 0, i, p, err);
+    if (result == -DPF_E_CONFLICT || result == -DPF_E_TOO_BIG) {
+        size_t last = m->set_count > 1 ? m->set_count - 1 : 1;
+        result = insert(m, last, i, p, err);
+        if (result == -DPF_E_TOO_BIG) {
+            result = insert(m, last + 1, i, p, err);
+        }
     }
     return result;
-}
-
-/* Nobody looks up yet: older versions are of no use. */
-static void reclaim(struct merged *m)
-{
-    struct dpf_set *s = m->sets[m->set_count - 1];
-    dpf_set_reclaim(s, dpf_set_version(s));
 }
 
 int merged_make(struct merged *m, const struct filters *f)
@@ -70,8 +78,6 @@ int merged_make(struct merged *m, const struct filters *f)
         if (result != 0) {
             cli_say("filter %s cannot be merged: %s", f->all[i].name,
                     err.text[0] ? err.text : dpf_strerror(result));
-        } else {
-            reclaim(m);
         }
     }
     if (result != 0) {
@@ -85,7 +91,11 @@ const uint8_t *merged_run(struct merged *m, const void *packet, size_t len)
     memset(m->hit, 0, m->count);
     for (size_t k = 0; k < m->set_count; k++) {
         size_t n = 0;
-        dpf_set_match(m->sets[k], packet, len, m->ids, m->count, &n);
+        uint32_t owner =
+            dpf_set_match(m->sets[k], packet, len, m->ids, m->count, &n);
+        if (owner != DPF_NO_OWNER) {
+            m->hit[owner] = 1;
+        }
         for (size_t i = 0; i < n; i++) {
             m->hit[m->ids[i]] = 1;
         }

@@ -145,6 +145,16 @@ done >"$work/many"
 check 'many filters, little memory' 1 '= +400  packets' bash -c \
     "ulimit -v 300000; '$dpf' run -r '$capture' --list '$work/many'"
 
+for i in {1..20000}; do
+    echo "ip src host 10.$((i >> 16)).$((i >> 8 & 255)).$((i & 255)) and tcp dst port 80"
+done >"$work/more"
+check 'disjoint filters cost little each' 1 '= +400  packets' bash -c \
+    "timeout 15 '$dpf' run -r '$capture' --list '$work/more'"
+check 'disjoint and overlapping together' 0 '^$' bash -c "
+    for e in merged native; do
+        '$dpf' run --each --engine \$e -r '$capture' udp tcp ip 'tcp port 80' arp > '$work'/\$e
+    done; cmp '$work/merged' '$work/native'"
+
 # Hostile input of any length.
 for kind in expr ddd asm atoms hex raw object; do
     check "zeros as $kind" 2 '^dpf: ' bash -c "head -c 100000000 /dev/zero | '$dpf' verify --from $kind @-"
