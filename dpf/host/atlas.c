@@ -12,7 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROOM_MAX (1u << 19) /* edges that one filter or question may add */
 #define GROWTH_MAX 4000u /* edges that one more filter may add to a picture */
+
+/* The bound of a diagram's growth counts all edges that there are: move it, or
+   one filter more would be read less far for there being others. */
+static void give_room(struct dpf_atlas *a)
+{
+    uint32_t left = UINT32_MAX - a->dd.edge_count;
+    a->dd.edge_limit = a->dd.edge_count + (left < ROOM_MAX ? left : ROOM_MAX);
+}
 
 int dpf_atlas_create(const struct dpf_mem *mem, struct dpf_atlas **out)
 {
@@ -58,6 +67,7 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     a->filters = bigger;
     struct atlas_filter f = {.name = strdup(name), .program = filter};
     const struct dpf_insn *insns = dpf_program_insns(filter, &count);
+    give_room(a);
     int result = f.name ? dd_lift(&a->dd, insns, count, &f.root) : -DPF_E_MEM;
     if (result != 0) {
         free(f.name);
@@ -98,6 +108,7 @@ static uint32_t must(struct dpf_atlas *a, size_t i)
 int dpf_atlas_overlap(struct dpf_atlas *a, size_t i, size_t k,
                       struct dpf_error *err)
 {
+    give_room(a);
     struct dd_mark m = dd_mark(&a->dd);
     int result = find(a, dd_and(&a->dd, may(a, i), may(a, k)), err);
     dd_release(&a->dd, m);
@@ -107,6 +118,7 @@ int dpf_atlas_overlap(struct dpf_atlas *a, size_t i, size_t k,
 int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
                       struct dpf_error *err)
 {
+    give_room(a);
     struct dd_mark m = dd_mark(&a->dd);
     uint32_t out = dd_not(&a->dd, must(a, k));
     int result = find(a, dd_and(&a->dd, may(a, i), out), err);
@@ -116,6 +128,7 @@ int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
 
 bool dpf_atlas_opaque(struct dpf_atlas *a, size_t i)
 {
+    give_room(a);
     struct dd_mark m = dd_mark(&a->dd);
     bool opaque = may(a, i) != must(a, i);
     dd_release(&a->dd, m);

@@ -131,6 +131,41 @@ START_TEST(what_is_denied_never_happens)
 }
 END_TEST
 
+/* A filter is read as far beside thousands of others as alone. */
+START_TEST(thousands_are_told_apart)
+{
+    enum { MANY = 4500 };
+    static struct dpf_program *many[MANY];
+    struct dpf_code code;
+    struct dpf_error err;
+    ck_assert_int_eq(dpf_from_expr("src host 10.9.8.7 and ip dst host 1.1.1.1 "
+                                   "and tcp src port 77 and tcp dst port 80",
+                                   1, 0, &code, &err),
+                     0);
+    size_t host = 0, port = 0;
+    for (size_t i = 0; i < code.count; i++) {
+        host = code.insns[i].imm == 0x0a090807 ? i : host;
+        port = code.insns[i].imm == 77 ? i : port;
+    }
+    ck_assert(host != 0 && port != 0);
+    for (size_t i = 0; i < MANY; i++) {
+        code.insns[host].imm = 0x0a000000 + (int32_t)i;
+        code.insns[port].imm = (int32_t)i;
+        ck_assert_int_eq(dpf_program_create(&mem, DPF_FILTER, code.insns,
+                                            code.count, 0, &many[i], &err),
+                         0);
+        ck_assert_int_eq(dpf_atlas_add(atlas, "one of many", many[i]), 0);
+    }
+    ck_assert(!dpf_atlas_opaque(atlas, FILTERS + MANY - 1));
+    ck_assert_int_eq(
+        dpf_atlas_overlap(atlas, FILTERS, FILTERS + MANY - 1, NULL), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        dpf_program_destroy(many[i]);
+    }
+    dpf_code_finish(&code);
+}
+END_TEST
+
 START_TEST(explanations_end_with_the_answer)
 {
     struct rng r = {9};
@@ -180,6 +215,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, witnesses_show_what_they_should);
     tcase_add_test(t, what_is_denied_never_happens);
+    tcase_add_test(t, thousands_are_told_apart);
     tcase_add_test(t, explanations_end_with_the_answer);
     tcase_add_test(t, pictures_name_every_filter);
     SRunner *r = srunner_create(s);
