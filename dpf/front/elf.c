@@ -25,6 +25,7 @@
 #define ELF_SECTION 64u
 #define ELF_SYMBOL 24u
 #define BTF_MAGIC 0xeb9fu
+#define STRING_MAX 4096u /* bytes of a name that is taken for one */
 
 struct bytes {
     const uint8_t *p;
@@ -71,10 +72,15 @@ static struct bytes slice(struct bytes b, uint64_t at, uint64_t len)
     return (struct bytes){b.p + at, len};
 }
 
-/* The string at `at`, or "" if it does not end inside the bytes. */
+/*
+ * The string at `at`, or "" if it does not end inside the bytes or is longer
+ * than any name: else each of many sections could make us read the whole file.
+ */
 static const char *string(struct bytes b, uint64_t at)
 {
-    if (at >= b.len || memchr(b.p + at, 0, b.len - at) == NULL) {
+    uint64_t left = at < b.len ? b.len - at : 0;
+    left = left < STRING_MAX ? left : STRING_MAX;
+    if (left == 0 || memchr(b.p + at, 0, left) == NULL) {
         return "";
     }
     return (const char *)b.p + at;

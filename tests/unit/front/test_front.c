@@ -397,6 +397,40 @@ START_TEST(damaged_objects_are_safe)
 }
 END_TEST
 
+static void put(uint8_t *p, uint64_t v, int width)
+{
+    for (int i = 0; i < width; i++) {
+        p[i] = (uint8_t)(v >> 8 * i);
+    }
+}
+
+/* Every section's name is all that follows: read once for each it takes
+   minutes. The case's time limit is the test. */
+START_TEST(long_names_cost_no_time)
+{
+    enum { SECTIONS = 65000, NAMES = 16 << 20, AT = 64 * (SECTIONS + 1) };
+    struct dpf_code code = {0};
+    struct dpf_error err = {0};
+    uint8_t *o = calloc(1, AT + NAMES);
+    ck_assert_ptr_nonnull(o);
+    memcpy(o,
+           "\x7f"
+           "ELF\2\1\1",
+           7);
+    put(o + 18, 247, 2);
+    put(o + 40, 64, 8);
+    put(o + 58, 64, 2);
+    put(o + 60, SECTIONS, 2);
+    put(o + 62, 1, 2);
+    put(o + 64 + 64 + 24, AT, 8);
+    put(o + 64 + 64 + 32, NAMES, 8);
+    memset(o + AT, 'a', NAMES - 1);
+    ck_assert_int_eq(dpf_from_object(o, AT + NAMES, "x", &code, &err),
+                     -DPF_E_SYNTAX);
+    free(o);
+}
+END_TEST
+
 START_TEST(relocations_are_refused_by_name)
 {
     struct dpf_code code = {0};
@@ -447,6 +481,7 @@ int main(void)
     tcase_add_loop_test(t, sets_decide_every_value, 0, 40);
     LOOP(t, atoms_mistakes_have_their_place, bad_atoms);
     tcase_add_test(t, hex_and_raw);
+    tcase_add_test(t, long_names_cost_no_time);
     if (getenv("DPF_TEST_OBJECT") != NULL) {
         tcase_add_test(t, object_has_program_and_lines);
         tcase_add_test(t, damaged_objects_are_safe);
