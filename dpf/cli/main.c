@@ -7,6 +7,7 @@
 #include "dpf/host/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -100,9 +101,27 @@ static int overview(FILE *to, int status)
     return to == stdout ? cli_flush(status) : status;
 }
 
+/*
+ * A standard stream that is closed is opened so that its use fails: else the
+ * first file of ours would take its number, and what is printed would go there.
+ */
+static bool fill_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static char name[] = "dpf";
+    if (!fill_streams()) {
+        return CLI_USAGE;
+    }
     signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the tool quietly */
     if (argc < 2) {
         return overview(stderr, CLI_USAGE);

@@ -42,6 +42,10 @@ check 'column and hint' 2 'dpf: expression:1:10: .=. cannot stand here; capture'
     d compile 'tcp port = 80'
 check 'full disk' 2 'standard output' bash -c "'$dpf' compile ip > /dev/full"
 
+check 'closed standard output' 2 'standard output: Bad' bash -c "'$dpf' compile ip >&-"
+check 'nothing lands in a file of ours' 0 '^$' bash -c \
+    "'$dpf' run -r '$capture' -w '$work/w.pcap' ip >&- 2>&-; '$dpf' run -r '$capture' -w - ip 2>/dev/null | cmp - '$work/w.pcap'"
+
 # Every form in, every form out, the same program.
 d compile 'tcp port 80' >"$work/a.s"
 d compile --format hex @"$work/a.s" >"$work/a.hex"
