@@ -10,8 +10,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* What a C source may cost; it can ask for anything by what it includes. */
+#define SOURCE_MAX (1u << 20)         /* bytes */
+#define CLANG_MEMORY_MAX (4ull << 30) /* bytes of address space */
+#define CLANG_SECONDS_MAX 10u         /* of processor time */
 
 const char filter_help[] =
     "A FILTER is a pcap-filter expression, or @FILE (@- is standard input).\n"
@@ -148,8 +155,58 @@ static const char *kind_of(const struct filter_options *o, const char *path)
     return "expr";
 }
 
-/* Run clang on a C file; the object's path is in `object`. */
-static bool run_clang(const char *path, char *object)
+/*
+ * What clang is to read: *in stays NULL for a file, which clang opens itself
+ * since it may include its neighbours. All else (a pipe, a device) is read
+ * here and becomes clang's standard input. False said why.
+ */
+static bool open_source(const char *path, FILE **in)
+{
+    struct stat st;
+    char *text = NULL;
+    size_t len = 0;
+    bool good = true;
+    if (strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        len = (size_t)st.st_size;
+    } else if (!cli_read(path, &text, &len)) {
+        return false;
+    }
+    if (len > SOURCE_MAX) {
+        cli_say("%s: longer than %u MiB; this is no filter in C", path,
+                SOURCE_MAX >> 20);
+        good = false;
+    } else if (text != NULL) {
+        *in = tmpfile();
+        good = *in != NULL && fwrite(text, 1, len, *in) == len &&
+               fseek(*in, 0, SEEK_SET) == 0;
+        if (!good) {
+            cli_say("%s: no temporary file: %s", path, strerror(errno));
+        }
+    }
+    free(text);
+    if (!good && *in != NULL) {
+        fclose(*in);
+    }
+    return good;
+}
+
+/* In the child; does not return. */
+static void become_clang(const char *path, FILE *in, const char *object)
+{
+    struct rlimit memory = {CLANG_MEMORY_MAX, CLANG_MEMORY_MAX};
+    struct rlimit seconds = {CLANG_SECONDS_MAX, CLANG_SECONDS_MAX};
+    setrlimit(RLIMIT_AS, &memory);
+    setrlimit(RLIMIT_CPU, &seconds);
+    if (in == NULL || dup2(fileno(in), STDIN_FILENO) >= 0) {
+        execlp("clang", "clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3",
+               "-Wall", "-x", "c", "-c", in ? "-" : path, "-o", object,
+               (char *)NULL);
+    }
+    _exit(127);
+}
+
+/* Run clang on a C source; the object's path is in `object`. */
+static bool run_clang(const char *path, FILE *in, char *object)
 {
     int fd = mkstemp(object), status = 0;
     if (fd < 0) {
@@ -159,12 +216,16 @@ static bool run_clang(const char *path, char *object)
     close(fd);
     pid_t pid = fork();
     if (pid == 0) {
-        execlp("clang", "clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3",
-               "-Wall", "-x", "c", "-c", path, "-o", object, (char *)NULL);
-        _exit(127);
+        become_clang(path, in, object);
     }
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status)) {
+    if (pid < 0 || waitpid(pid, &status, 0) < 0) {
         cli_say("%s: clang could not be run", path);
+        return false;
+    }
+    if (!WIFEXITED(status)) {
+        cli_say("%s: clang was stopped; the source asks for more than %u "
+                "seconds or %llu GiB",
+                path, CLANG_SECONDS_MAX, CLANG_MEMORY_MAX >> 30);
         return false;
     }
     if (WEXITSTATUS(status) == 127) {
@@ -182,14 +243,21 @@ static int from_c(const struct filter_options *o, const char *path,
     char object[] = "/tmp/dpf-XXXXXX", *bytes = NULL;
     struct dpf_error err = {0};
     size_t len = 0;
+    FILE *in = NULL;
     int result = CLI_USAGE;
-    if (run_clang(path, object) && cli_read(object, &bytes, &len)) {
+    if (!open_source(path, &in)) {
+        return result;
+    }
+    if (run_clang(path, in, object) && cli_read(object, &bytes, &len)) {
         result = dpf_from_object(bytes, len, o->section, out, &err);
         if (result != 0) {
             result = report(path, NULL, 0, &err);
         }
     }
     free(bytes);
+    if (in != NULL) {
+        fclose(in);
+    }
     unlink(object);
     return result;
 }

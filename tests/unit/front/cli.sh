@@ -164,6 +164,9 @@ for kind in expr ddd asm atoms hex raw object; do
     check "zeros as $kind" 2 '^dpf: ' bash -c "head -c 100000000 /dev/zero | '$dpf' verify --from $kind @-"
     check "noise as $kind" 2 '^dpf: ' bash -c "head -c 300001 '$dpf' | '$dpf' verify --from $kind @-"
 done
+check 'C by pipe' 0 'verified' bash -c "'$dpf' verify --from c @- < '$source'"
+check 'endless C' 2 'dpf: -: longer than' bash -c "yes 'int i;' | '$dpf' verify --from c @-"
+check 'much C' 2 'longer than 1 MiB' bash -c "yes 'int i;' | head -c 2000000 | '$dpf' verify --from c @-"
 check 'endless text' 2 'longer than' bash -c "yes 'r0 = 1' | '$dpf' verify --from asm @-"
 check 'endless list' 2 'more than 100000 filters|longer than' bash -c "yes ip | '$dpf' verify -q --list -"
 check 'endless words' 2 'at most' bash -c "yes 'or ip' | head -c 1000000 | '$dpf' verify @-"
