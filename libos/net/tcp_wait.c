@@ -131,6 +131,17 @@ static void acknowledge(struct net_stack *s, const struct tcp_wait *w)
     (void)tcp_say(s, &m);
 }
 
+/* The same where it was provoked, at a limited rate (RFC 5961 s7). */
+static void challenge(struct net_stack *s, const struct tcp_wait *w)
+{
+    if (limiter_take(&s->tcp.resets, s->now_ns)) {
+        s->stats.tcp_challenges++;
+        acknowledge(s, w);
+    } else {
+        s->stats.tcp_limited++;
+    }
+}
+
 bool tcp_wait_input(struct net_stack *s, struct tcp_seg *g)
 {
     struct tcp_wait *w = find(s, &g->key);
@@ -150,12 +161,14 @@ bool tcp_wait_input(struct net_stack *s, struct tcp_seg *g)
         return false;
     }
     old = w->has_ts && g->has_ts && seq_lt(g->tsval, w->ts_recent);
-    if (g->flags & TH_FIN && !old && g->seq + g->len + 1 == w->rcv_nxt) {
-        leave_queue(s, w); /* the peer lost our ACK: wait anew */
-        enter_queue(s, w);
-    }
-    if (g->flags & (TH_FIN | TH_SYN) || g->len || g->seq != w->rcv_nxt) {
+    if (g->flags & TH_FIN && g->seq + g->len + 1 == w->rcv_nxt) {
+        if (!old) {
+            leave_queue(s, w); /* the peer lost our ACK: wait anew */
+            enter_queue(s, w);
+        }
         acknowledge(s, w);
+    } else if (g->flags & (TH_FIN | TH_SYN) || g->len || g->seq != w->rcv_nxt) {
+        challenge(s, w);
     }
     return true;
 }

@@ -103,6 +103,24 @@ START_TEST(time_wait_rules)
 }
 END_TEST
 
+/* RFC 5961 s7, and no loop of ACKs with a peer that thinks otherwise; but a
+   FIN that is repeated must be answered (s3.10.7.4). */
+START_TEST(time_wait_is_no_mirror)
+{
+    open_plain();
+    close_first();
+    forget();
+    for (int i = 0; i < 240; i++) {
+        say(i & 1 ? A : TH_SYN, (uint32_t)-50, 1, 0);
+    }
+    ck_assert_uint_eq(out_count, 200);
+    ck_assert_uint_eq(stats->tcp_limited, 40);
+    forget();
+    say(AF, 0, 1, 0);
+    is(A, 1, 1, 0);
+}
+END_TEST
+
 START_TEST(time_wait_ends)
 {
     open_plain();
@@ -381,6 +399,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, paws_drops_old_segments);
     tcase_add_test(c, paws_forgets_after_24_days);
     tcase_add_test(c, time_wait_rules);
+    tcase_add_test(c, time_wait_is_no_mirror);
     tcase_add_test(c, time_wait_ends);
     tcase_add_test(c, a_repeated_fin_restarts_time_wait);
     tcase_add_test(c, both_close_at_once);
