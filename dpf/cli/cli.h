@@ -134,6 +134,9 @@ int merged_make(struct merged *m, const struct filters *f);
 /* m->hit, filled for one packet. */
 const uint8_t *merged_run(struct merged *m, const void *packet, size_t len);
 void merged_finish(struct merged *m);
+/* Certainly no two accept the same packet; false: some may, or it could not be
+   found out this way. Its time does not grow with the number of pairs. */
+bool filters_disjoint(const struct filters *f);
 
 /* The host's memory, for every object of dpf. */
 const struct dpf_mem *cli_mem(void);

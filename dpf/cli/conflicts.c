@@ -42,15 +42,31 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
     return true;
 }
 
+/* Every pair; how many meet, or -DPF_E_*. */
+static int64_t pairs(const struct filters *f)
+{
+    struct dpf_atlas *a = NULL;
+    int64_t found = 0;
+    int result = dpf_atlas_create(cli_mem(), &a);
+    for (size_t i = 0; i < f->count && result == 0; i++) {
+        result = dpf_atlas_add(a, f->all[i].name, f->all[i].program);
+    }
+    for (size_t i = 0; i < f->count && result == 0; i++) {
+        for (size_t k = i + 1; k < f->count; k++) {
+            found += pair(a, f, i, k);
+        }
+    }
+    dpf_atlas_destroy(a);
+    return result ? result : found;
+}
+
 static int run(int argc, char **argv)
 {
     static const struct option longs[] = {FILTER_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
-    struct dpf_atlas *a = NULL;
-    size_t found = 0;
-    int c, result = 0;
+    int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (filter_option(&o, c, optarg)) {
             continue;
@@ -62,23 +78,14 @@ static int run(int argc, char **argv)
                                          argv + optind);
     status = status ? status : filters_verify(&f, &o, 0);
     if (status == CLI_OK) {
-        result = dpf_atlas_create(cli_mem(), &a);
-        for (size_t i = 0; i < f.count && result == 0; i++) {
-            result = dpf_atlas_add(a, f.all[i].name, f.all[i].program);
-        }
-        for (size_t i = 0; i < f.count && result == 0; i++) {
-            for (size_t k = i + 1; k < f.count; k++) {
-                found += pair(a, &f, i, k);
-            }
-        }
-        status = result  ? cli_usage("%s", dpf_strerror(result))
-                 : found ? CLI_NO
-                         : CLI_OK;
-        if (result == 0 && found == 0) {
+        int64_t found = filters_disjoint(&f) ? 0 : pairs(&f);
+        status = found < 0   ? cli_usage("%s", dpf_strerror((int)found))
+                 : found > 0 ? CLI_NO
+                             : CLI_OK;
+        if (found == 0) {
             printf("no two of %zu filters accept the same packet\n", f.count);
         }
     }
-    dpf_atlas_destroy(a);
     filters_finish(&f);
     return status;
 }

@@ -66,6 +66,18 @@ static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
     return result;
 }
 
+bool filters_disjoint(const struct filters *f)
+{
+    struct merged m = {0};
+    struct dpf_error err = {0};
+    int result = 0;
+    for (size_t i = 0; i < f->count && result == 0; i++) {
+        result = insert(&m, 0, (uint32_t)i, f->all[i].program, &err);
+    }
+    merged_finish(&m);
+    return result == 0;
+}
+
 int merged_make(struct merged *m, const struct filters *f)
 {
     struct dpf_error err = {0};

@@ -154,6 +154,9 @@ for i in {1..20000}; do
 done >"$work/more"
 check 'disjoint filters cost little each' 1 '= +400  packets' bash -c \
     "timeout 15 '$dpf' run -r '$capture' --list '$work/more'"
+check 'disjoint filters are soon told apart' 0 'no two of 20000 filters' bash -c \
+    "timeout 15 '$dpf' conflicts --list '$work/more'"
+check 'one that meets them is found' 1 '2 and 3 overlap' d conflicts arp 'tcp port 80' 'tcp port 443'
 check 'disjoint and overlapping together' 0 '^$' bash -c "
     for e in merged native; do
         '$dpf' run --each --engine \$e -r '$capture' udp tcp ip 'tcp port 80' arp > '$work'/\$e
