@@ -66,33 +66,41 @@ static uint64_t bits_max(const struct val *v)
     return m;
 }
 
+/* Append those bits of `b` that `mask` has, moved up by `by`. */
+static bool append_masked(struct val *v, struct dd_bits b, uint64_t mask,
+                          uint32_t by)
+{
+    uint64_t left = mask >> b.dst & ones_below(b.len);
+
+    while (left) { /* its lowest run of ones */
+        uint32_t at = (uint32_t)__builtin_ctzll(left);
+        uint32_t n = (uint32_t)__builtin_ctzll(~(left >> at));
+
+        if (!append(v, (struct dd_bits){b.var, (uint8_t)(b.dst + at + by),
+                                        (uint8_t)(b.src + at), (uint8_t)n,
+                                        b.inverted})) {
+            unknown(v);
+            return false;
+        }
+        left &= left + (UINT64_C(1) << at);
+    }
+    return true;
+}
+
 /* Bits of v under `mask`; a value without bits left is a constant. */
 static void keep(struct val *v, uint64_t mask)
 {
     struct val in = *v;
 
+    if (v->count && !(bits_max(v) & ~mask)) {
+        return;
+    }
     v->count = 0;
     v->ones &= mask;
     __builtin_memset(v->bits, 0, sizeof(v->bits));
     for (uint32_t i = 0; i < in.count; i++) {
-        struct dd_bits b = in.bits[i];
-
-        for (uint32_t at = 0; at < b.len;) {
-            uint32_t n = 0;
-
-            while (at < b.len && !(mask >> (b.dst + at) & 1)) {
-                at++;
-            }
-            while (at + n < b.len && mask >> (b.dst + at + n) & 1) {
-                n++;
-            }
-            if (n && !append(v, (struct dd_bits){b.var, (uint8_t)(b.dst + at),
-                                                 (uint8_t)(b.src + at),
-                                                 (uint8_t)n, b.inverted})) {
-                unknown(v);
-                return;
-            }
-            at += n;
+        if (!append_masked(v, in.bits[i], mask, 0)) {
+            return;
         }
     }
     if (!v->count && !v->k) {
@@ -512,15 +520,9 @@ void val_end(const struct dpf_insn *in, struct val *a)
     __builtin_memset(a->bits, 0, sizeof(a->bits));
     a->ones = __builtin_bswap64(from.ones) >> (64 - bytes * 8);
     for (uint32_t i = bytes; i-- > 0;) {
-        struct val byte = from;
-
-        byte.ones = 0;
-        keep(&byte, UINT64_C(0xff) << (8 * i));
-        for (uint32_t j = 0; byte.kind == VAL_BITS && j < byte.count; j++) {
-            byte.bits[j].dst =
-                (uint8_t)(byte.bits[j].dst - 8 * i + 8 * (bytes - 1 - i));
-            if (!append(a, byte.bits[j])) {
-                unknown(a);
+        for (uint32_t j = 0; j < from.count; j++) {
+            if (!append_masked(a, from.bits[j], UINT64_C(0xff) << (8 * i),
+                               8 * (bytes - 1) - 16 * i)) {
                 return;
             }
         }
