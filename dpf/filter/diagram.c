@@ -209,16 +209,19 @@ void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
 static void inherit(const struct dd *d, struct dd_node *node)
 {
     const struct dd_edge *e = &d->edges[node->edges];
+    uint64_t bases = UINT64_C(1) << DD_VAR_BASE(node->var);
+    uint32_t unsure = 0;
 
-    node->bases = UINT64_C(1) << DD_VAR_BASE(node->var);
     for (uint32_t i = 0; i < node->count; i++) {
         if (!dd_is_term(e[i].child)) {
-            node->unsure |= d->nodes[e[i].child].unsure;
-            node->bases |= d->nodes[e[i].child].bases;
+            unsure |= d->nodes[e[i].child].unsure;
+            bases |= d->nodes[e[i].child].bases;
         } else if (e[i].child == DD_MAYBE) {
-            node->unsure = 1;
+            unsure = 1;
         }
     }
+    node->bases = bases;
+    node->unsure = unsure & 1;
 }
 
 static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
@@ -264,86 +267,94 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
     return d->node_count++;
 }
 
+/*
+ * A node under construction is the end of the scratch edges, those `from` on.
+ * Values after the last edge, up to `hi`, lead to `child`.
+ */
+static void emit(struct dd *d, uint32_t from, uint32_t hi, uint32_t child)
+{
+    uint32_t n = d->scratch_count;
+
+    if (n > from && d->scratch[n - 1].child == child) {
+        d->scratch[n - 1].hi = hi;
+    } else if (grow(d, (void **)&d->scratch, &d->scratch_cap,
+                    sizeof(*d->scratch), n, n + 1)) {
+        d->scratch[d->scratch_count++] = (struct dd_edge){hi, child};
+    }
+}
+
+OUT_OF_LINE static uint32_t finish(struct dd *d, uint32_t var, uint32_t from)
+{
+    uint32_t n = d->scratch_count - from;
+    const struct dd_edge *e = &d->scratch[from];
+
+    d->scratch_count = from;
+    return d->err ? DD_NO : n == 1 ? e->child : find_or_add(d, var, e, n);
+}
+
 uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
                  uint32_t count)
 {
-    uint32_t from = d->scratch_count, n;
-    uint32_t result;
+    uint32_t from = d->scratch_count;
 
-    if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*edges), from,
-              from + count)) {
-        return DD_NO;
-    }
     for (uint32_t i = 0; i < count; i++) {
-        n = d->scratch_count;
-        if (n > from && d->scratch[n - 1].child == edges[i].child) {
-            d->scratch[n - 1].hi = edges[i].hi;
-        } else {
-            d->scratch[d->scratch_count++] = edges[i];
-        }
+        emit(d, from, edges[i].hi, edges[i].child);
     }
-    n = d->scratch_count - from;
-    result = n == 1 ? d->scratch[from].child
-                    : find_or_add(d, var, &d->scratch[from], n);
-    d->scratch_count = from;
-    return result;
+    return finish(d, var, from);
 }
 
 uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
                   uint32_t in, uint32_t out)
 {
-    struct dd_edge e[3];
-    uint32_t n = 0, max = dd_var_max(var);
+    uint32_t from = d->scratch_count, max = dd_var_max(var);
 
     if (lo > hi || lo > max) {
         return out;
     }
     if (lo) {
-        e[n++] = (struct dd_edge){lo - 1, out};
+        emit(d, from, lo - 1, out);
     }
-    e[n++] = (struct dd_edge){hi < max ? hi : max, in};
+    emit(d, from, hi < max ? hi : max, in);
     if (hi < max) {
-        e[n++] = (struct dd_edge){max, out};
+        emit(d, from, max, out);
     }
-    return dd_node(d, var, e, n);
+    return finish(d, var, from);
 }
 
 uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
                     const uint32_t *out)
 {
-    uint32_t from = d->scratch_count, n = from, result;
+    uint32_t from = d->scratch_count;
 
-    if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*d->scratch),
-              from, from + 256)) {
-        return DD_NO;
-    }
     for (uint32_t x = 0; x < 256; x++) {
-        uint32_t child = out[cls[x]];
-
-        if (n > from && d->scratch[n - 1].child == child) {
-            d->scratch[n - 1].hi = x;
-        } else {
-            d->scratch[n++] = (struct dd_edge){x, child};
+        if (x == 255 || cls[x] != cls[x + 1]) {
+            emit(d, from, x, out[cls[x]]);
         }
     }
-    result = n == from + 1 ? d->scratch[from].child
-                           : find_or_add(d, var, &d->scratch[from], n - from);
-    return result;
+    return finish(d, var, from);
 }
 
 uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
                     uint32_t rest)
 {
-    uint32_t out[2] = {DD_NO, rest};
-    uint8_t equal[256];
+    uint32_t from = d->scratch_count, run = mask & -mask;
+    uint32_t free = ~mask & (256 - run), other = 0, end;
 
-    if (mask == 0xff) {
-        return dd_range(d, var, want, want, rest, DD_NO);
+    /* A run of values for each setting of the free bits above its own. */
+    do {
+        uint32_t x = want | other;
+
+        end = x + run - 1;
+        if (x) {
+            emit(d, from, x - 1, DD_NO);
+        }
+        emit(d, from, end, rest);
+        other = (other - free) & free;
+    } while (other);
+    if (end < 255) {
+        emit(d, from, 255, DD_NO);
     }
-    for (uint32_t x = 0; x < 256; x++) {
-        equal[x] = (x & mask) == want;
-    }
-    return dd_classes(d, var, equal, out);
+    return finish(d, var, from);
 }
 
 uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
@@ -485,17 +496,7 @@ static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
 /* Take the child for this interval. Returns true when it was the last. */
 static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
 {
-    uint32_t n = d->scratch_count;
-
-    if (n > fr->scratch && d->scratch[n - 1].child == child) {
-        d->scratch[n - 1].hi = fr->hi;
-    } else {
-        if (!grow(d, (void **)&d->scratch, &d->scratch_cap, sizeof(*d->scratch),
-                  n, n + 1)) {
-            return true;
-        }
-        d->scratch[d->scratch_count++] = (struct dd_edge){fr->hi, child};
-    }
+    emit(d, fr->scratch, fr->hi, child);
     if (fr->hi == dd_var_max(fr->var)) {
         return true;
     }
@@ -532,14 +533,8 @@ uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
         }
         /* A child is known: take it, and finish every node it ends. */
         while (depth && advance(d, &d->stack[depth - 1], result)) {
-            uint32_t n;
-
             fr = &d->stack[--depth];
-            n = d->scratch_count - fr->scratch;
-            result = n == 1
-                         ? d->scratch[fr->scratch].child
-                         : find_or_add(d, fr->var, &d->scratch[fr->scratch], n);
-            d->scratch_count = fr->scratch;
+            result = finish(d, fr->var, fr->scratch);
             if (d->err) {
                 break;
             }

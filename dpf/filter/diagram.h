@@ -174,7 +174,7 @@ uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
 uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
                     const uint32_t *out);
 
-/* `rest` where byte & mask == want at `var`, NO elsewhere. */
+/* `rest` where byte & mask == want at `var`, NO elsewhere; mask is not 0. */
 uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
                     uint32_t rest);
 
