@@ -29,8 +29,18 @@ struct state {
     uint16_t cell[CELLS];
 };
 
+/*
+ * What a state leads to, for packets of at least `need` bytes; shorter ones
+ * are rejected. Kept apart, since most runs read at constant offsets: the
+ * length is tested once, not in the diagram of each state on the way.
+ */
+struct result {
+    uint32_t f; /* diagram */
+    uint32_t need;
+};
+
 struct memo {
-    uint32_t result;
+    struct result result;
     uint32_t chain;
 };
 
@@ -43,7 +53,7 @@ struct frame {
     bool may_stop;    /* an access was not understood */
     uint8_t done;     /* successors whose result is known */
     uint32_t next[2]; /* taken, not taken */
-    uint32_t result[2];
+    struct result result[2];
 };
 
 struct walk {
@@ -268,7 +278,7 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
         return NO_STATE;
     }
     w->states[w->state_count] = s;
-    w->memos[w->state_count] = (struct memo){UNSEEN, *head};
+    w->memos[w->state_count] = (struct memo){{UNSEEN, 0}, *head};
     *head = w->state_count;
     return w->state_count++;
 }
@@ -350,7 +360,7 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
     uint32_t size = insn_width(in);
     uint64_t at = p->k + (uint64_t)(int64_t)in->off;
     uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
-    uint32_t base = p->base;
+    uint32_t base = p->base, end;
     struct val v;
 
     if (p->kind == VAL_STACK && BPF_MODE(in->opcode) == BPF_MEM) {
@@ -365,12 +375,9 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
         *dst = ID_UNKNOWN;
         return true;
     }
-    if (base == 0) {
-        fr->need = at + size > fr->need ? (uint32_t)at + size : fr->need;
-    } else {
-        fr->guard = dd_and(w->d, fr->guard,
-                           val_len_ge(w->d, base, (uint32_t)at + size));
-    }
+    end = (uint32_t)at + size;
+    fr->need = end > fr->need ? end : fr->need;
+    fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, base, end));
     val_load(&v, base, (uint32_t)at, size);
     if (BPF_MODE(in->opcode) != BPF_MEM) {
         __builtin_memset(&v, 0, sizeof(v)); /* sign-extending */
@@ -520,52 +527,45 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
     }
     w->frames[depth] = (struct frame){
         .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
-    w->memos[state].result = BUSY;
+    w->memos[state].result.f = BUSY;
     return true;
 }
 
-/* Does r reject every packet shorter than len, as its first test? */
-static bool needs(const struct dd *d, uint32_t r, uint32_t len)
+/* The diagram of a result. */
+OUT_OF_LINE static uint32_t settled(struct dd *d, const struct result *r)
 {
-    const struct dd_edge *e;
-
-    if (dd_is_term(r) || d->nodes[r].var != DD_VAR_LEN(0)) {
-        return r == DD_NO;
-    }
-    e = &d->edges[d->nodes[r].edges];
-    return e->child == DD_NO && e->hi + 1 >= len;
-}
-
-static uint32_t guarded(struct dd *d, const struct frame *fr, uint32_t r)
-{
-    if (fr->may_stop) {
-        r = dd_apply(d, DD_JOIN, r, DD_NO, 0);
-    }
-    r = dd_ite(d, fr->guard, r, DD_NO);
-    if (fr->need && !needs(d, r, fr->need)) {
-        r = dd_ite(d, val_len_ge(d, 0, fr->need), r, DD_NO);
-    }
-    return r;
+    return r->need ? dd_and(d, val_len_ge(d, 0, r->need), r->f) : r->f;
 }
 
 /* The frame's result if all it depends on is known, else UNSEEN. */
-OUT_OF_LINE static uint32_t combine(struct walk *w, struct frame *fr)
+OUT_OF_LINE static struct result combine(struct walk *w, struct frame *fr)
 {
+    struct result *a = &fr->result[0], *b = &fr->result[1], r;
+
     while (fr->done < 2) {
         uint32_t s = fr->next[fr->done];
-        uint32_t r = s == NO_STATE ? DD_MAYBE : w->memos[s].result;
 
-        if (r == UNSEEN) {
-            return UNSEEN;
+        r = s == NO_STATE ? (struct result){DD_MAYBE, 0} : w->memos[s].result;
+        if (r.f == UNSEEN) {
+            return r;
         }
         /* Back at a state that is still being explored: a loop. How often
          * it turns is not followed. */
-        fr->result[fr->done++] = r == BUSY ? DD_MAYBE : r;
+        if (r.f == BUSY) {
+            r.f = DD_MAYBE;
+        }
+        fr->result[fr->done++] = r;
     }
-    if (fr->cond == VAL_OPAQUE) {
-        return dd_apply(w->d, DD_JOIN, fr->result[0], fr->result[1], 0);
+    /* What is rejected is so at every length. */
+    r.need = a->f == DD_NO ? b->need : a->need;
+    if (a->f != DD_NO && b->f != DD_NO && a->need != b->need) {
+        a->f = settled(w->d, a);
+        b->f = settled(w->d, b);
+        r.need = 0;
     }
-    return dd_ite(w->d, fr->cond, fr->result[0], fr->result[1]);
+    r.f = fr->cond == VAL_OPAQUE ? dd_apply(w->d, DD_JOIN, a->f, b->f, 0)
+                                 : dd_ite(w->d, fr->cond, a->f, b->f);
+    return r;
 }
 
 static uint32_t explore(struct walk *w, uint32_t root)
@@ -577,20 +577,27 @@ static uint32_t explore(struct walk *w, uint32_t root)
     }
     while (depth && !w->err && !w->d->err) {
         struct frame *fr = &w->frames[depth - 1];
-        uint32_t r = UNSEEN;
+        struct result r = {UNSEEN, 0};
 
         if (!fr->done && fr->next[0] == NO_STATE && fr->next[1] == NO_STATE) {
-            r = run_block(w, fr);
+            r.f = run_block(w, fr);
         }
-        r = r == UNSEEN ? combine(w, fr) : r;
-        if (r == UNSEEN) {
+        if (r.f == UNSEEN) {
+            r = combine(w, fr);
+        }
+        if (r.f == UNSEEN) {
             enter(w, depth++, fr->next[fr->done]);
             continue;
         }
-        w->memos[fr->state].result = guarded(w->d, fr, r);
+        if (fr->may_stop) {
+            r.f = dd_apply(w->d, DD_JOIN, r.f, DD_NO, 0);
+        }
+        r.f = dd_and(w->d, fr->guard, r.f);
+        r.need = fr->need > r.need ? fr->need : r.need;
+        w->memos[fr->state].result = r;
         depth--;
     }
-    return w->memos[root].result;
+    return settled(w->d, &w->memos[root].result);
 }
 
 static int begin(struct walk *w)

@@ -531,14 +531,10 @@ void val_end(const struct dpf_insn *in, struct val *a)
 
 /* ------------------------------------------------------------------ tests */
 
-uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
+uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n)
 {
     uint32_t r = DD_YES;
 
-    /*
-     * What lies n bytes into a base lies n bytes into every base below it;
-     * said explicitly, so that two ways to write it give one diagram.
-     */
     while (base) {
         const struct dd_base *b = &d->bases[base];
 
@@ -546,8 +542,13 @@ uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
             d, dd_range(d, DD_VAR_LEN(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
         base = DD_VAR_BASE(b->terms[b->count - 1].var);
     }
-    return dd_and(d, dd_range(d, DD_VAR_LEN(0), n, DD_LEN_MAX, DD_YES, DD_NO),
-                  r);
+    return r;
+}
+
+uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
+{
+    return dd_range(d, DD_VAR_LEN(0), n, DD_LEN_MAX, val_base_ge(d, base, n),
+                    DD_NO);
 }
 
 /* Packets whose bits `b` are below, equal to, above `k`: lt, eq or gt. */

@@ -51,5 +51,11 @@ void val_end(const struct dpf_insn *in, struct val *a);
 uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
                   const struct val *b);
 
-/* The packets with at least `n` >= 1 bytes from `base` on. */
+/*
+ * The packets with at least `n` >= 1 bytes from `base` on. What lies n bytes
+ * into a base lies n bytes into every base below it; said explicitly, so that
+ * two ways to write it give one diagram. val_base_ge leaves out base 0, the
+ * packet's start.
+ */
+uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n);
 uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n);
