@@ -73,6 +73,9 @@ static void flow(struct verifier *v, uint32_t at)
         return;
     }
     for (uint32_t n = 0; n < values; n++) {
+        if (__builtin_memcmp(&v->now[n], &to[n], sizeof(*to)) == 0) {
+            continue;
+        }
         struct value merged = join_value(to[n], v->now[n]);
         if (__builtin_memcmp(&merged, &to[n], sizeof(merged)) != 0) {
             to[n] = merged;
@@ -191,6 +194,9 @@ static void compact(struct dpf_program *p, uint32_t *moved_to)
         kept += keep;
     }
     moved_to[p->count] = kept;
+    if (kept == p->count) {
+        return;
+    }
     for (uint32_t n = 0; n < p->count; n++) {
         if (moved_to[n] == moved_to[n + 1]) {
             continue;
