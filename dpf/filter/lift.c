@@ -165,11 +165,12 @@ static bool stack_escapes(const struct walk *w)
 static void find_live(struct walk *w)
 {
     uint64_t always = stack_escapes(w) ? UINT64_MAX << 16 : 0;
-    bool changed = true;
+    bool again = true, back = false;
 
     __builtin_memset(w->live, 0, w->count * sizeof(*w->live));
-    for (int pass = 0; changed && pass < 16; pass++) {
-        changed = false;
+    /* A second pass is for what a jump back could not see. */
+    for (int pass = 0; again && pass < 16; pass++) {
+        again = back = false;
         for (uint32_t i = w->count; i-- > 0;) {
             const struct dpf_insn *in = &w->insns[i];
             uint64_t gen, kill, out = 0, live;
@@ -181,6 +182,7 @@ static void find_live(struct walk *w)
             uses(in, &gen, &kill);
             if (insn_is_jump(in) && target(w->insns, i) < w->count) {
                 out |= w->live[target(w->insns, i)];
+                back = back || target(w->insns, i) <= i;
             }
             if (in->opcode != (BPF_JMP | BPF_EXIT) &&
                 !(insn_is_jump(in) && BPF_OP(in->opcode) == BPF_JA) &&
@@ -188,7 +190,7 @@ static void find_live(struct walk *w)
                 out |= w->live[next];
             }
             live = gen | (out & ~kill) | always;
-            changed = changed || live != w->live[i];
+            again = again || (back && live != w->live[i]);
             w->live[i] = live;
         }
     }
