@@ -39,8 +39,15 @@ struct result {
     uint32_t need;
 };
 
-struct memo {
+/* A state that was reached, and a value that is held: chained by hash. */
+struct seen {
+    struct state state;
     struct result result;
+    uint32_t chain;
+};
+
+struct held {
+    struct val val;
     uint32_t chain;
 };
 
@@ -62,15 +69,12 @@ struct walk {
     uint32_t count;
     uint32_t states_max, steps;
     uint64_t *live; /* per instruction: registers 0-9, cells from bit 16 */
-    struct val *vals;
+    struct held *vals;
     uint32_t val_count, val_cap;
-    struct state *states;
-    struct memo *memos;
-    uint32_t state_count, state_cap, memo_cap;
+    struct seen *states;
+    uint32_t state_count, state_cap;
     struct frame *frames;
     uint32_t frame_cap;
-    uint32_t *val_chain;
-    uint32_t chain_cap;
     int err;
     struct state now;    /* the run in progress */
     uint32_t heads[256]; /* of states by hash */
@@ -221,23 +225,20 @@ static uint16_t intern(struct walk *w, const struct val *v)
     head = &w->val_heads[hash_words(v, (uint32_t)offsetof(struct val, bits) +
                                            v->count * sizeof(v->bits[0])) &
                          255];
-    for (uint32_t i = *head; i != NO_STATE; i = w->val_chain[i]) {
-        if (!__builtin_memcmp(&w->vals[i], v, sizeof(*v))) {
+    for (uint32_t i = *head; i != NO_STATE; i = w->vals[i].chain) {
+        if (!__builtin_memcmp(&w->vals[i].val, v, sizeof(*v))) {
             return (uint16_t)i;
         }
     }
     if (w->val_count == UINT16_MAX) {
         return ID_UNKNOWN;
     }
-    if (heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(*v),
-                  w->val_count, w->val_count + 1) ||
-        heap_grow(w->d->heap, (void **)&w->val_chain, &w->chain_cap,
-                  sizeof(*w->val_chain), w->val_count, w->val_count + 1)) {
+    if (heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(*w->vals),
+                  w->val_count, w->val_count + 1)) {
         w->err = -DPF_E_MEM;
         return ID_UNKNOWN;
     }
-    w->vals[w->val_count] = *v;
-    w->val_chain[w->val_count] = *head;
+    w->vals[w->val_count] = (struct held){*v, *head};
     *head = w->val_count;
     return (uint16_t)w->val_count++;
 }
@@ -264,23 +265,20 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     head = &w->heads[hash_words(&s, live >> 16 ? (uint32_t)sizeof(s)
                                                : offsetof(struct state, cell)) &
                      255];
-    for (uint32_t i = *head; i != NO_STATE; i = w->memos[i].chain) {
-        if (!__builtin_memcmp(&w->states[i], &s, sizeof(s))) {
+    for (uint32_t i = *head; i != NO_STATE; i = w->states[i].chain) {
+        if (!__builtin_memcmp(&w->states[i].state, &s, sizeof(s))) {
             return i;
         }
     }
     if (w->state_count == w->states_max) {
         return NO_STATE;
     }
-    if (heap_grow(w->d->heap, (void **)&w->states, &w->state_cap, sizeof(s),
-                  w->state_count, w->state_count + 1) ||
-        heap_grow(w->d->heap, (void **)&w->memos, &w->memo_cap,
-                  sizeof(*w->memos), w->state_count, w->state_count + 1)) {
+    if (heap_grow(w->d->heap, (void **)&w->states, &w->state_cap,
+                  sizeof(*w->states), w->state_count, w->state_count + 1)) {
         w->err = -DPF_E_MEM;
         return NO_STATE;
     }
-    w->states[w->state_count] = s;
-    w->memos[w->state_count] = (struct memo){{UNSEEN, 0}, *head};
+    w->states[w->state_count] = (struct seen){s, {UNSEEN, 0}, *head};
     *head = w->state_count;
     return w->state_count++;
 }
@@ -292,7 +290,7 @@ OUT_OF_LINE static uint16_t reg_id(const struct walk *w, uint32_t r)
 
 static const struct val *reg_val(const struct walk *w, uint32_t r)
 {
-    return &w->vals[reg_id(w, r)];
+    return &w->vals[reg_id(w, r)].val;
 }
 
 /* --------------------------------------------------------------- one block */
@@ -473,9 +471,9 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
  */
 OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
 {
-    uint32_t pc = w->states[fr->state].pc;
+    uint32_t pc = w->states[fr->state].state.pc;
 
-    w->now = w->states[fr->state];
+    w->now = w->states[fr->state].state;
     while (pc < w->count && w->steps++ < STEPS_MAX && !w->err) {
         const struct dpf_insn *in = &w->insns[pc];
         struct val v;
@@ -529,7 +527,7 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
     }
     w->frames[depth] = (struct frame){
         .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
-    w->memos[state].result.f = BUSY;
+    w->states[state].result.f = BUSY;
     return true;
 }
 
@@ -547,7 +545,7 @@ OUT_OF_LINE static struct result combine(struct walk *w, struct frame *fr)
     while (fr->done < 2) {
         uint32_t s = fr->next[fr->done];
 
-        r = s == NO_STATE ? (struct result){DD_MAYBE, 0} : w->memos[s].result;
+        r = s == NO_STATE ? (struct result){DD_MAYBE, 0} : w->states[s].result;
         if (r.f == UNSEEN) {
             return r;
         }
@@ -596,10 +594,10 @@ static uint32_t explore(struct walk *w, uint32_t root)
         }
         r.f = dd_and(w->d, fr->guard, r.f);
         r.need = fr->need > r.need ? fr->need : r.need;
-        w->memos[fr->state].result = r;
+        w->states[fr->state].result = r;
         depth--;
     }
-    return settled(w->d, &w->memos[root].result);
+    return settled(w->d, &w->states[root].result);
 }
 
 static int begin(struct walk *w)
@@ -609,17 +607,14 @@ static int begin(struct walk *w)
     __builtin_memset(w->heads, 0xff, sizeof(w->heads));
     __builtin_memset(w->val_heads, 0xff, sizeof(w->val_heads));
     w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
-    if (!w->live ||
-        heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(v), 0,
-                  64) ||
-        heap_grow(w->d->heap, (void **)&w->val_chain, &w->chain_cap,
-                  sizeof(*w->val_chain), 0, 64)) {
+    if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
+                              sizeof(*w->vals), 0, 64)) {
         return -DPF_E_MEM;
     }
     find_live(w);
-    __builtin_memset(w->vals, 0, ID_FIRST * sizeof(v));
-    w->vals[ID_CONT].kind = VAL_CONT;
-    w->vals[ID_FP].kind = VAL_STACK;
+    __builtin_memset(w->vals, 0, ID_FIRST * sizeof(*w->vals));
+    w->vals[ID_CONT].val.kind = VAL_CONT;
+    w->vals[ID_FP].val.kind = VAL_STACK;
     w->val_count = ID_FIRST;
     __builtin_memset(&v, 0, sizeof(v));
     v.kind = VAL_PACKET;
@@ -636,9 +631,7 @@ static void end(struct walk *w)
 
     heap_free(h, w->live, w->count * sizeof(*w->live));
     heap_free(h, w->vals, w->val_cap * sizeof(*w->vals));
-    heap_free(h, w->val_chain, w->chain_cap * sizeof(*w->val_chain));
     heap_free(h, w->states, w->state_cap * sizeof(*w->states));
-    heap_free(h, w->memos, w->memo_cap * sizeof(*w->memos));
     heap_free(h, w->frames, w->frame_cap * sizeof(*w->frames));
 }
 
