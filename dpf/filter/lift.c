@@ -448,15 +448,22 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
 {
     struct dpf_insn in = w->insns[pc];
     uint32_t to[2] = {target(w->insns, pc), pc + 1};
-    struct val b;
+    struct val a = *reg_val(w, DPF_INSN_DST(&in)), b;
+    uint8_t op = BPF_OP(in.opcode);
     /* Of a value, all others are as many nodes again: ask for the value. */
-    bool no = BPF_OP(in.opcode) == BPF_JNE;
+    bool no = op == BPF_JNE || op == BPF_JSET;
 
-    if (no) {
+    operand(w, &in, &b);
+    if (op == BPF_JSET) { /* a & b != 0; the class of the same width */
+        in.off = 0;
+        in.opcode ^= BPF_JSET ^ BPF_AND ^ BPF_JMP ^ BPF_ALU64;
+        val_alu(w->d, &in, &a, &b);
+        val_const(&b, 0);
+        in.opcode ^= BPF_AND ^ BPF_JEQ ^ BPF_JMP ^ BPF_ALU64;
+    } else if (no) {
         in.opcode ^= BPF_JNE ^ BPF_JEQ;
     }
-    operand(w, &in, &b);
-    fr->cond = val_test(w->d, &in, reg_val(w, DPF_INSN_DST(&in)), &b);
+    fr->cond = val_test(w->d, &in, &a, &b);
     if (fr->cond == DD_YES || fr->cond == DD_NO) {
         return to[(fr->cond == DD_NO) != no];
     }

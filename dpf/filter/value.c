@@ -714,7 +714,6 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
                            const struct val *v, uint64_t k)
 {
     uint64_t max = ones_below(width);
-    struct val x;
     uint32_t r = DD_NO;
 
     if (!unsign(&op, v, k, width, &r)) {
@@ -731,16 +730,6 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
         return k == 0 ? DD_NO : in_range(d, v, 0, k - 1);
     case BPF_JLE:
         return in_range(d, v, 0, k);
-    case BPF_JSET:
-        if (v->kind != VAL_BITS || v->k) {
-            return VAL_OPAQUE;
-        }
-        x = *v;
-        keep(&x, k);
-        if (x.kind != VAL_BITS) {
-            return x.kind == VAL_UNKNOWN ? VAL_OPAQUE : x.k ? DD_YES : DD_NO;
-        }
-        return dd_not(d, bits_eq(d, &x, 0));
     default:
         return VAL_OPAQUE;
     }
@@ -804,9 +793,7 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
     }
     if (x.kind != VAL_UNKNOWN && !__builtin_memcmp(&x, &y, sizeof(x))) {
         /* A value against itself: equal, whatever it is. */
-        if (op != BPF_JSET || x.kind == VAL_CONST) {
-            return insn_test(in, x.k, x.k) ? DD_YES : DD_NO;
-        }
+        return insn_test(in, x.k, x.k) ? DD_YES : DD_NO;
     }
     if (x.kind == VAL_CONST || (y.kind == VAL_LEN && x.kind != VAL_LEN)) {
         if (y.kind == VAL_CONST) {

@@ -47,7 +47,10 @@ void val_end(const struct dpf_insn *in, struct val *a);
 
 #define VAL_OPAQUE (DD_TERM | 3u) /* the test cannot be read */
 
-/* The packets for which the jump `in` on (a, b) is taken, or VAL_OPAQUE. */
+/*
+ * The packets for which the jump `in`, not JNE nor JSET, on (a, b) is taken,
+ * or VAL_OPAQUE.
+ */
 uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
                   const struct val *b);
 
