@@ -506,8 +506,8 @@ static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
     return false;
 }
 
-uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
-                  uint32_t c)
+static uint32_t apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
+                      uint32_t c)
 {
     uint32_t f[3] = {a, b, c}, result = DD_NO, depth = 0;
     uint32_t base = d->scratch_count;
@@ -543,6 +543,55 @@ uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
     }
     d->scratch_count = base;
     return d->err ? DD_NO : result;
+}
+
+uint32_t dd_only_child(const struct dd *d, uint32_t f)
+{
+    const struct dd_node *n = &d->nodes[f];
+    const struct dd_edge *e = &d->edges[n->edges];
+    uint32_t only = e[e->child == DD_NO].child; /* neighbours differ */
+
+    for (uint32_t i = 0; i < n->count; i++) {
+        if (e[i].child != only && e[i].child != DD_NO) {
+            return DD_NO;
+        }
+    }
+    return only;
+}
+
+uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
+                  uint32_t c)
+{
+    uint32_t base = d->scratch_count, result;
+
+    /*
+     * Most filters are conjunctions, of nodes that have one way on. Such a
+     * node that comes before all of the other operand needs no look at its
+     * values: it leads to the result of the rest.
+     */
+    while (op == DD_ITE && c == DD_NO && !dd_is_term(a) && !dd_is_term(b)) {
+        uint32_t *first = dd_var(d, a) < dd_var(d, b) ? &a : &b;
+        uint32_t child = dd_only_child(d, *first);
+
+        if (dd_var(d, a) == dd_var(d, b) || child == DD_NO) {
+            break;
+        }
+        emit(d, d->scratch_count, 0, *first);
+        *first = child;
+    }
+    result = apply(d, op, a, b, c);
+    while (d->scratch_count > base) {
+        struct dd_node n = d->nodes[d->scratch[--d->scratch_count].child];
+        uint32_t from = d->scratch_count;
+
+        for (uint32_t i = 0; i < n.count; i++) {
+            struct dd_edge e = d->edges[n.edges + i];
+
+            emit(d, from, e.hi, e.child == DD_NO ? DD_NO : result);
+        }
+        result = finish(d, n.var, from);
+    }
+    return result;
 }
 
 /* ------------------------------------------------------------------ bases */

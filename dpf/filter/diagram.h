@@ -158,6 +158,8 @@ static inline uint32_t dd_var_max(uint32_t var)
 
 /* The child of node `f` for value `x` of its variable. */
 uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x);
+/* Where node `f` leads if not to NO; NO if that is several places. */
+uint32_t dd_only_child(const struct dd *d, uint32_t f);
 
 /*
  * The node of `var` with these intervals. Equal neighbours are joined.
