@@ -5,40 +5,31 @@
 #include "dpf/filter/cube.h"
 
 #include "dpf/compact.h"
-bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value)
+
+/*
+ * Are the values over edge k of node n, or `all` that lead where it does,
+ * those of one masked equality?
+ */
+OUT_OF_LINE static bool masked(const struct dd *d, const struct dd_node *n,
+                               uint32_t k, bool all, uint8_t *mask,
+                               uint8_t *value)
 {
-    uint32_t first = 256, varies = 0, count = 0;
+    const struct dd_edge *e = &d->edges[n->edges];
+    uint32_t ones = 0xff, any = 0, count = 0;
 
-    for (uint32_t w = 0; w < 4; w++) {
-        for (uint64_t bits = set[w]; bits; bits &= bits - 1) {
-            uint32_t x = 64 * w + (uint32_t)__builtin_ctzll(bits);
-
-            first = first == 256 ? x : first;
-            varies |= x ^ first;
+    for (uint32_t i = 0, lo = 0; i < n->count; lo = e[i++].hi + 1) {
+        if (i != k && !(all && e[i].child == e[k].child)) {
+            continue;
+        }
+        for (uint32_t x = lo; x <= e[i].hi; x++) {
+            ones &= x;
+            any |= x;
             count++;
         }
     }
-    *mask = (uint8_t)~varies;
-    *value = (uint8_t)(first & *mask);
-    return count && count == 1u << __builtin_popcount(varies);
-}
-
-/* Values of node f's byte that lead to `child`. */
-static void values_to(const struct dd *d, uint32_t f, uint32_t child,
-                      uint64_t set[4])
-{
-    const struct dd_node *n = &d->nodes[f];
-    uint32_t lo = 0;
-
-    set[0] = set[1] = set[2] = set[3] = 0;
-    for (uint32_t i = 0; i < n->count; i++) {
-        const struct dd_edge *e = &d->edges[n->edges + i];
-
-        for (uint32_t x = lo; e->child == child && x <= e->hi; x++) {
-            set[x / 64] |= UINT64_C(1) << x % 64;
-        }
-        lo = e->hi + 1;
-    }
+    *mask = (uint8_t) ~(ones ^ any);
+    *value = (uint8_t)ones;
+    return count == 1u << __builtin_popcount(ones ^ any);
 }
 
 OUT_OF_LINE static bool add_len(struct cube *c, uint32_t base, uint32_t min)
@@ -59,19 +50,6 @@ static bool add_byte(struct cube *c, uint32_t var, uint8_t mask, uint8_t value)
     return true;
 }
 
-/* Do the values that lead to `child` make one masked equality? */
-static bool whole(const struct dd *d, uint32_t f, uint32_t child)
-{
-    uint64_t set[4];
-    uint8_t mask, value;
-
-    if (DD_VAR_IS_LEN(d->nodes[f].var)) {
-        return true;
-    }
-    values_to(d, f, child, set);
-    return cube_masked(set, &mask, &value);
-}
-
 /* A step of the enumeration: which edge of which node, and c before it. */
 struct step {
     uint32_t node;
@@ -80,21 +58,17 @@ struct step {
 };
 
 /*
- * Extend c by the way from node s->node over edge s->edge. Returns 1, 0 if
- * the edge leads nowhere or its child was already taken, -1 if it cannot be
- * part of a cube.
+ * Extend c by the way from node s->node over edge s->edge, which does not
+ * lead to NO. Returns 1, 0 if its child was already taken, -1 if it cannot
+ * be part of a cube.
  */
 static int take(const struct dd *d, const struct step *s, struct cube *c)
 {
     const struct dd_node *n = &d->nodes[s->node];
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t child = e[s->edge].child, lo;
-    uint64_t set[4];
     uint8_t mask, value;
 
-    if (child == DD_NO) {
-        return 0;
-    }
     lo = s->edge ? e[s->edge - 1].hi + 1 : 0;
     if (DD_VAR_IS_LEN(n->var)) {
         return e[s->edge].hi == DD_LEN_MAX && lo &&
@@ -102,21 +76,14 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
                    ? 1
                    : -1;
     }
-    values_to(d, s->node, child, set);
-    if (cube_masked(set, &mask, &value)) {
+    if (masked(d, n, s->edge, true, &mask, &value)) {
         for (uint32_t i = 0; i < s->edge; i++) {
             if (e[i].child == child) {
                 return 0; /* its first interval stood for all */
             }
         }
-    } else {
-        set[0] = set[1] = set[2] = set[3] = 0;
-        for (uint32_t x = lo; x <= e[s->edge].hi; x++) {
-            set[x / 64] |= UINT64_C(1) << x % 64;
-        }
-        if (!cube_masked(set, &mask, &value)) {
-            return -1;
-        }
+    } else if (!masked(d, n, s->edge, false, &mask, &value)) {
+        return -1;
     }
     return add_byte(c, n->var, mask, value) ? 1 : -1;
 }
@@ -124,20 +91,14 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
 uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
 {
     const struct dd_node *n = &d->nodes[f];
-    uint32_t child = DD_NO;
-    bool one = true;
-    struct step s = {.node = f};
+    uint32_t child = dd_only_child(d, f);
+    struct step s = {.node = f, .edge = d->edges[n->edges].child == DD_NO};
+    uint8_t mask, value;
 
-    for (uint32_t i = 0; i < n->count; i++) {
-        uint32_t to = d->edges[n->edges + i].child;
-
-        if (to != DD_NO) {
-            one = one && (child == DD_NO || child == to);
-            s.edge = child == DD_NO ? (uint16_t)i : s.edge;
-            child = to;
-        }
-    }
-    if (!one || !whole(d, f, child) || take(d, &s, c) != 1) {
+    if (child == DD_NO ||
+        (!DD_VAR_IS_LEN(n->var) &&
+         !masked(d, n, s.edge, true, &mask, &value)) ||
+        take(d, &s, c) != 1) {
         return DD_NO;
     }
     return child;
@@ -164,10 +125,14 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
             depth--;
             continue;
         }
+        child = d->edges[d->nodes[s->node].edges + s->edge].child;
+        if (child == DD_NO) {
+            s->edge++;
+            continue;
+        }
         c->len_count = s->len_count;
         c->count = s->count;
         took = take(d, s, c);
-        child = d->edges[d->nodes[s->node].edges + s->edge].child;
         s->edge++;
         if (took < 0 || (took && dd_is_term(child) && child != DD_YES)) {
             return 0;

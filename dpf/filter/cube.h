@@ -30,9 +30,6 @@ struct cube {
     struct cube_byte bytes[CUBE_BYTES_MAX]; /* ascending var */
 };
 
-/* Is this set of byte values of the form x & mask == value? */
-bool cube_masked(const uint64_t set[4], uint8_t *mask, uint8_t *value);
-
 /*
  * Two-valued diagram `f` as disjoint cubes. Returns their number, or 0 if it
  * needs more than `max` or has tests that no cube has. `out` has room for
