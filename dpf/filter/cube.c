@@ -181,14 +181,19 @@ uint32_t cube_diagram(struct dd *d, const struct cube *c)
 
 int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 {
-    uint8_t *state = heap_alloc(d->heap, 2 * (size_t)(f + 1));
-    uint8_t *seen = state, *avoids = state ? state + f + 1 : NULL;
+    uint8_t *state, *seen, *avoids;
     uint32_t var = 0, next;
 
     __builtin_memset(out, 0, sizeof(*out));
+    if (dd_is_term(f)) {
+        return 0;
+    }
+    state = heap_alloc(d->heap, 2 * (size_t)(f + 1));
     if (!state) {
         return -DPF_E_MEM;
     }
+    seen = state;
+    avoids = state + f + 1;
     __builtin_memset(seen, 0, f + 1);
     dd_reach(d, f, seen);
     for (; var != DD_VAR_TERM; var = next) {

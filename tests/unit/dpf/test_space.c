@@ -8,6 +8,7 @@
 #error "tests need assertions"
 #endif
 
+#include "dpf/filter/cube.h"
 #include "dpf/filter/lift.h"
 #include "dpf/filter/space.h"
 #include "dpf/host.h"
@@ -119,6 +120,27 @@ START_TEST(test_released)
 }
 END_TEST
 
+static void *alloc_none(void *ctx, size_t size)
+{
+    (void)ctx;
+    (void)size;
+    return NULL;
+}
+
+/* All packets have no node to begin at: nothing is to be marked. */
+START_TEST(test_hull_of_all)
+{
+    struct dpf_mem none = mem;
+    struct cube hull;
+
+    none.alloc = alloc_none;
+    heap.mem = &none;
+    ck_assert_int_eq(cube_hull(&d, DD_YES, &hull), 0);
+    heap.mem = &mem;
+    ck_assert_uint_eq(hull.count + hull.len_count, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("space");
@@ -131,6 +153,7 @@ int main(void)
     tcase_add_test(c, test_alias);
     tcase_add_test(c, test_longest);
     tcase_add_test(c, test_released);
+    tcase_add_test(c, test_hull_of_all);
     suite_add_tcase(s, c);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
