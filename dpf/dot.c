@@ -228,10 +228,11 @@ static void count_parents(struct picture *p, const uint32_t *roots,
     uint8_t *seen = p->drawn; /* borrowed; cleared afterwards */
     for (size_t i = 0; i < count; i++) {
         if (!dd_is_term(roots[i])) {
-            dd_reach(&p->a->dd, roots[i], seen);
+            dd_mark_node(seen, roots[i]);
             p->parents[roots[i]]++;
         }
     }
+    dd_close(p->a->dd.nodes, p->a->dd.edges, seen, top + 1);
     for (uint32_t f = 0; f <= top; f++) {
         const struct dd_node *n = &p->a->dd.nodes[f];
         uint32_t last = DD_NO;

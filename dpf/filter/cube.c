@@ -8,11 +8,10 @@
 
 /*
  * Are the values over edge k of node n, or `all` that lead where it does,
- * those of one masked equality?
+ * those of one masked equality? Then *b is it.
  */
 OUT_OF_LINE static bool masked(const struct dd *d, const struct dd_node *n,
-                               uint32_t k, bool all, uint8_t *mask,
-                               uint8_t *value)
+                               uint32_t k, bool all, struct cube_byte *b)
 {
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t ones = 0xff, any = 0, count = 0;
@@ -27,12 +26,12 @@ OUT_OF_LINE static bool masked(const struct dd *d, const struct dd_node *n,
             count++;
         }
     }
-    *mask = (uint8_t) ~(ones ^ any);
-    *value = (uint8_t)ones;
+    *b = (struct cube_byte){n->var, (uint8_t) ~(ones ^ any), (uint8_t)ones, 0,
+                            0};
     return count == 1u << __builtin_popcount(ones ^ any);
 }
 
-OUT_OF_LINE static bool add_len(struct cube *c, uint32_t base, uint32_t min)
+static bool add_len(struct cube *c, uint32_t base, uint32_t min)
 {
     if (c->len_count == CUBE_LENS_MAX) {
         return false;
@@ -41,12 +40,12 @@ OUT_OF_LINE static bool add_len(struct cube *c, uint32_t base, uint32_t min)
     return true;
 }
 
-static bool add_byte(struct cube *c, uint32_t var, uint8_t mask, uint8_t value)
+OUT_OF_LINE static bool add_byte(struct cube *c, struct cube_byte b)
 {
     if (c->count == CUBE_BYTES_MAX) {
         return false;
     }
-    c->bytes[c->count++] = (struct cube_byte){var, mask, value, 0, 0};
+    c->bytes[c->count++] = b;
     return true;
 }
 
@@ -66,26 +65,25 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
 {
     const struct dd_node *n = &d->nodes[s->node];
     const struct dd_edge *e = &d->edges[n->edges];
-    uint32_t child = e[s->edge].child, lo;
-    uint8_t mask, value;
+    uint32_t child = e[s->edge].child;
+    struct cube_byte b;
 
-    lo = s->edge ? e[s->edge - 1].hi + 1 : 0;
     if (DD_VAR_IS_LEN(n->var)) {
-        return e[s->edge].hi == DD_LEN_MAX && lo &&
-                       add_len(c, DD_VAR_BASE(n->var), lo)
+        return e[s->edge].hi == DD_LEN_MAX && s->edge &&
+                       add_len(c, DD_VAR_BASE(n->var), e[s->edge - 1].hi + 1)
                    ? 1
                    : -1;
     }
-    if (masked(d, n, s->edge, true, &mask, &value)) {
+    if (masked(d, n, s->edge, true, &b)) {
         for (uint32_t i = 0; i < s->edge; i++) {
             if (e[i].child == child) {
                 return 0; /* its first interval stood for all */
             }
         }
-    } else if (!masked(d, n, s->edge, false, &mask, &value)) {
+    } else if (!masked(d, n, s->edge, false, &b)) {
         return -1;
     }
-    return add_byte(c, n->var, mask, value) ? 1 : -1;
+    return add_byte(c, b) ? 1 : -1;
 }
 
 uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
@@ -93,11 +91,10 @@ uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
     const struct dd_node *n = &d->nodes[f];
     uint32_t child = dd_only_child(d, f);
     struct step s = {.node = f, .edge = d->edges[n->edges].child == DD_NO};
-    uint8_t mask, value;
+    struct cube_byte b;
 
     if (child == DD_NO ||
-        (!DD_VAR_IS_LEN(n->var) &&
-         !masked(d, n, s.edge, true, &mask, &value)) ||
+        (!DD_VAR_IS_LEN(n->var) && !masked(d, n, s.edge, true, &b)) ||
         take(d, &s, c) != 1) {
         return DD_NO;
     }
@@ -114,7 +111,7 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
     if (dd_is_term(f) || !max) {
         return 0;
     }
-    __builtin_memset(c, 0, sizeof(*c));
+    c->len_count = c->count = 0;
     path[depth++] = (struct step){f, 0, 0, 0};
     while (depth) {
         struct step *s = &path[depth - 1];
@@ -179,29 +176,27 @@ uint32_t cube_diagram(struct dd *d, const struct cube *c)
     return f;
 }
 
+#define AVOIDS 2u /* beside 1 for a node that is below */
+
 int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 {
-    uint8_t *state, *seen, *avoids;
     uint32_t var = 0, next;
+    uint8_t *seen;
 
-    __builtin_memset(out, 0, sizeof(*out));
+    out->len_count = out->count = 0;
     if (dd_is_term(f)) {
         return 0;
     }
-    state = heap_alloc(d->heap, 2 * (size_t)(f + 1));
-    if (!state) {
+    seen = dd_below(d, f);
+    if (!seen) {
         return -DPF_E_MEM;
     }
-    seen = state;
-    avoids = state + f + 1;
-    __builtin_memset(seen, 0, f + 1);
-    dd_reach(d, f, seen);
     for (; var != DD_VAR_TERM; var = next) {
         uint32_t same, min = DD_LEN_MAX;
         uint8_t all = 0xff, any = 0;
 
         next = DD_VAR_TERM;
-        /* avoids[i]: a terminal but NO is reached without testing var. */
+        /* AVOIDS: a terminal but NO is reached without testing var. */
         for (uint32_t i = 0; i <= f; i++) {
             const struct dd_node *n = &d->nodes[i];
             uint32_t lo = 0;
@@ -210,13 +205,13 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
                 continue;
             }
             next = n->var > var && n->var < next ? n->var : next;
-            avoids[i] = 0;
+            seen[i] = 1;
             for (uint32_t k = 0; k < n->count; k++) {
                 const struct dd_edge *e = &d->edges[n->edges + k];
 
                 if (e->child == DD_NO) {
                 } else if (n->var != var) {
-                    avoids[i] |= dd_is_term(e->child) || avoids[e->child];
+                    seen[i] |= dd_is_term(e->child) ? AVOIDS : seen[e->child];
                 } else if (DD_VAR_IS_LEN(var)) {
                     min = lo < min ? lo : min;
                 } else {
@@ -229,16 +224,18 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
             }
         }
         same = (uint8_t) ~(all ^ any);
-        if (avoids[f]) {
+        if (seen[f] & AVOIDS) {
         } else if (DD_VAR_IS_LEN(var)) {
             if (min && min != DD_LEN_MAX) {
                 (void)add_len(out, DD_VAR_BASE(var), min);
             }
         } else if (same && all <= any) {
-            (void)add_byte(out, var, (uint8_t)same, (uint8_t)(all & same));
+            (void)add_byte(out,
+                           (struct cube_byte){var, (uint8_t)same,
+                                              (uint8_t)(all & same), 0, 0});
         }
     }
-    heap_free(d->heap, state, 2 * (size_t)(f + 1));
+    heap_free(d->heap, seen, f + 1);
     return 0;
 }
 
@@ -255,28 +252,6 @@ uint32_t cube_rank(const struct cube *c)
     return bits << 20 | (lens < 0xfffff ? lens : 0xfffff);
 }
 
-bool cube_eval(const struct dd *d, const struct cube *c, const uint8_t *packet,
-               size_t len)
-{
-    for (uint32_t i = 0; i < c->len_count; i++) {
-        size_t at = dd_base_at(d->bases, c->lens[i].base, packet, len);
-
-        if (at > len || len - at < c->lens[i].min) {
-            return false;
-        }
-    }
-    for (uint32_t i = 0; i < c->count; i++) {
-        const struct cube_byte *b = &c->bytes[i];
-        size_t at = dd_base_at(d->bases, DD_VAR_BASE(b->var), packet, len);
-
-        if (at > len || DD_VAR_OFF(b->var) >= len - at ||
-            (packet[at + DD_VAR_OFF(b->var)] & b->mask) != b->value) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The cube's demand on `var`, or NULL. */
 static const struct cube_byte *byte_of(const struct cube *c, uint32_t var)
 {
@@ -288,7 +263,7 @@ static const struct cube_byte *byte_of(const struct cube *c, uint32_t var)
     return NULL;
 }
 
-static uint32_t len_of(const struct cube *c, uint32_t base)
+uint32_t cube_len(const struct cube *c, uint32_t base)
 {
     for (uint32_t i = 0; i < c->len_count; i++) {
         if (c->lens[i].base == base) {
@@ -342,7 +317,7 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
             continue;
         }
         b = byte_of(c, n->var);
-        min = DD_VAR_IS_LEN(n->var) ? len_of(c, DD_VAR_BASE(n->var)) : 0;
+        min = DD_VAR_IS_LEN(n->var) ? cube_len(c, DD_VAR_BASE(n->var)) : 0;
         for (uint32_t k = 0; k < n->count; k++) {
             const struct dd_edge *e = &d->edges[n->edges + k];
 

@@ -56,8 +56,8 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out);
  */
 uint32_t cube_rank(const struct cube *c);
 
-bool cube_eval(const struct dd *d, const struct cube *c, const uint8_t *packet,
-               size_t len);
+/* The least length that it asks for from a base; 0: any. */
+uint32_t cube_len(const struct cube *c, uint32_t base);
 
 /* What a walk over the part of a diagram that overlaps a cube has found. */
 struct cube_walk {

@@ -53,6 +53,18 @@ static uint32_t hash_node(uint32_t var, const struct dd_edge *e, uint32_t n)
     return (uint32_t)h;
 }
 
+/* Each chain begins with its newest node: see dd_release. */
+static void chain_all(struct dd *d)
+{
+    __builtin_memset(d->heads, 0xff, d->head_cap * sizeof(*d->heads));
+    for (uint32_t i = 0; i < d->node_count; i++) {
+        uint32_t *head = &d->heads[d->nodes[i].hash & (d->head_cap - 1)];
+
+        d->nodes[i].chain = *head;
+        *head = i;
+    }
+}
+
 static int set_heads(struct dd *d, uint32_t cap)
 {
     uint32_t *heads = heap_alloc(d->heap, cap * sizeof(*heads));
@@ -63,15 +75,7 @@ static int set_heads(struct dd *d, uint32_t cap)
     heap_free(d->heap, d->heads, d->head_cap * sizeof(*heads));
     d->heads = heads;
     d->head_cap = cap;
-    __builtin_memset(heads, 0xff, cap * sizeof(*heads));
-    /* Ascending, so that each chain begins with its newest node: see
-     * dd_release. */
-    for (uint32_t i = 0; i < d->node_count; i++) {
-        uint32_t *head = &heads[d->nodes[i].hash & (cap - 1)];
-
-        d->nodes[i].chain = *head;
-        *head = i;
-    }
+    chain_all(d);
     return 0;
 }
 
@@ -90,14 +94,13 @@ static int set_cache(struct dd *d, uint32_t cap)
     return 0;
 }
 
-static void free_all(struct dd *d)
+/* All but the tables. */
+static void free_arrays(struct dd *d)
 {
     heap_free(d->heap, d->nodes, d->node_cap * sizeof(*d->nodes));
     heap_free(d->heap, d->edges, d->edge_cap * sizeof(*d->edges));
     heap_free(d->heap, d->scratch, d->scratch_cap * sizeof(*d->scratch));
     heap_free(d->heap, d->stack, d->stack_cap * sizeof(*d->stack));
-    heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
-    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
 }
 
 int dd_init(struct dd *d, struct heap *heap)
@@ -115,34 +118,24 @@ int dd_init(struct dd *d, struct heap *heap)
 void dd_finish(struct dd *d)
 {
     if (d->heap) {
-        free_all(d);
+        free_arrays(d);
+        heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
+        heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
     }
     __builtin_memset(d, 0, sizeof(*d));
 }
 
 void dd_reset(struct dd *d)
 {
-    struct heap *heap = d->heap;
-    uint32_t *heads = heap_alloc(heap, TABLE_FIRST * sizeof(*heads));
-    struct dd_cached *cache = heap_alloc(heap, TABLE_FIRST * sizeof(*cache));
-
-    if (!heads || !cache) { /* the large ones serve as well */
-        heap_free(heap, heads, TABLE_FIRST * sizeof(*heads));
-        heap_free(heap, cache, TABLE_FIRST * sizeof(*cache));
-        dd_release(d, (struct dd_mark){0, 0});
-        dd_bases_keep(d, 0);
-        return;
-    }
-    free_all(d);
-    __builtin_memset(d, 0, sizeof(*d));
-    __builtin_memset(heads, 0xff, TABLE_FIRST * sizeof(*heads));
-    __builtin_memset(cache, 0, TABLE_FIRST * sizeof(*cache));
-    d->heap = heap;
-    d->heads = heads;
-    d->cache = cache;
-    d->head_cap = d->cache_cap = TABLE_FIRST;
-    d->cache_age = 1;
-    d->edge_limit = EDGE_LIMIT_DEFAULT;
+    dd_release(d, (struct dd_mark){0, 0});
+    dd_bases_keep(d, 0);
+    free_arrays(d);
+    d->nodes = NULL;
+    d->edges = d->scratch = NULL;
+    d->stack = NULL;
+    d->node_cap = d->edge_cap = d->scratch_cap = d->stack_cap = 0;
+    (void)set_heads(d, TABLE_FIRST); /* or the large ones serve as well */
+    (void)set_cache(d, TABLE_FIRST);
 }
 
 void dd_release(struct dd *d, struct dd_mark m)
@@ -168,40 +161,49 @@ void dd_forget(struct dd *d)
     }
 }
 
-void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
-                uint32_t first, const uint32_t *terms)
+uint32_t dd_renumber(uint32_t f, const uint32_t *now, const uint32_t *terms)
 {
-    uint32_t nodes = 0, edges = 0;
+    return !dd_is_term(f)                  ? now[f]
+           : terms && f >= DD_TERM_COUNTED ? terms[f - DD_TERM_COUNTED]
+                                           : f;
+}
 
-    __builtin_memset(d->heads, 0xff, d->head_cap * sizeof(*d->heads));
+uint32_t dd_copy(const struct dd *d, const uint8_t *keep, uint32_t *now,
+                 const uint32_t *terms, struct dd_node *nodes,
+                 struct dd_edge *edges)
+{
+    uint32_t n = 0, at = 0;
+
     for (uint32_t i = 0; i < d->node_count; i++) {
-        struct dd_node n = d->nodes[i];
-        uint32_t *head;
+        const struct dd_edge *from = &d->edges[d->nodes[i].edges];
 
         if (!keep[i]) {
             continue;
         }
-        for (uint32_t k = 0; k < n.count; k++) {
-            struct dd_edge e = d->edges[n.edges + k];
-
-            if (!dd_is_term(e.child)) {
-                e.child = now[e.child];
-            } else if (e.child >= first) {
-                e.child = terms[e.child - first];
-            }
-            d->edges[edges + k] = e;
+        nodes[n] = d->nodes[i];
+        nodes[n].edges = at;
+        for (uint32_t k = nodes[n].count; k; k--) {
+            edges[at] = *from++;
+            edges[at].child = dd_renumber(edges[at].child, now, terms);
+            at++;
         }
-        n.edges = edges;
-        n.hash = hash_node(n.var, &d->edges[edges], n.count);
-        head = &d->heads[n.hash & (d->head_cap - 1)];
-        n.chain = *head;
-        *head = nodes;
-        d->nodes[nodes] = n;
-        edges += n.count;
-        now[i] = nodes++;
+        now[i] = n++;
     }
-    d->node_count = nodes;
-    d->edge_count = edges;
+    return n;
+}
+
+void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
+                const uint32_t *terms)
+{
+    d->node_count = dd_copy(d, keep, now, terms, d->nodes, d->edges);
+    d->edge_count = 0;
+    for (uint32_t i = 0; i < d->node_count; i++) {
+        struct dd_node *n = &d->nodes[i];
+
+        n->hash = hash_node(n->var, &d->edges[n->edges], n->count);
+        d->edge_count += n->count;
+    }
+    chain_all(d);
     dd_forget(d);
 }
 
@@ -224,8 +226,8 @@ static void inherit(const struct dd *d, struct dd_node *node)
     node->unsure = unsure & 1;
 }
 
-static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
-                            uint32_t n)
+OUT_OF_LINE static uint32_t find_or_add(struct dd *d, uint32_t var,
+                                        const struct dd_edge *e, uint32_t n)
 {
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;
@@ -357,21 +359,25 @@ uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
     return finish(d, var, from);
 }
 
-uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
+static uint32_t child_of(const struct dd_edge *e, uint32_t count, uint32_t x)
 {
-    const struct dd_node *n = &d->nodes[f];
-    uint32_t lo = 0, hi = n->count - 1;
+    uint32_t lo = 0, hi = count - 1;
 
     while (lo < hi) {
         uint32_t mid = (lo + hi) / 2;
 
-        if (d->edges[n->edges + mid].hi < x) {
+        if (e[mid].hi < x) {
             lo = mid + 1;
         } else {
             hi = mid;
         }
     }
-    return d->edges[n->edges + lo].child;
+    return e[lo].child;
+}
+
+uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
+{
+    return child_of(&d->edges[d->nodes[f].edges], d->nodes[f].count, x);
 }
 
 /* ------------------------------------------------------------- operations */
@@ -479,7 +485,8 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
 }
 
 /* The children for the frame's current interval, and where it ends. */
-static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
+OUT_OF_LINE static void descend(struct dd *d, struct dd_frame *fr,
+                                uint32_t child[3])
 {
     fr->hi = dd_var_max(fr->var);
     for (uint32_t i = 0; i < 3; i++) {
@@ -608,7 +615,7 @@ static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
 
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
-    uint32_t least = 1, max = 0, depth = 1;
+    uint32_t least = 1, max = 0, depth = 1, slot = 0;
 
     if (count == 0 || count > DD_TERMS_MAX) {
         return 0;
@@ -643,17 +650,19 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
                               count * sizeof(*terms))) {
             return i;
         }
-    }
-    for (uint32_t i = least; i < DD_BASES_MAX; i++) {
-        if (!d->bases[i].count) {
-            d->bases[i].count = count;
-            d->bases[i].max = (uint16_t)max;
-            d->bases[i].depth = (uint16_t)depth;
-            __builtin_memcpy(d->bases[i].terms, terms, count * sizeof(*terms));
-            return i;
+        if (!slot && i >= least && !d->bases[i].count) {
+            slot = i;
         }
     }
-    return 0;
+    if (slot) {
+        struct dd_base *b = &d->bases[slot];
+
+        b->count = count;
+        b->max = (uint16_t)max;
+        b->depth = (uint16_t)depth;
+        __builtin_memcpy(b->terms, terms, count * sizeof(*terms));
+    }
+    return slot;
 }
 
 static uint64_t base_closure(const struct dd *d, uint64_t mask)
@@ -677,30 +686,35 @@ void dd_bases_keep(struct dd *d, uint64_t mask)
     }
 }
 
-uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen)
+void dd_mark_node(uint8_t *seen, uint32_t f)
 {
-    uint32_t n = 0;
-
-    if (dd_is_term(root)) {
-        return 0;
+    if (!dd_is_term(f)) {
+        seen[f] = 1;
     }
-    seen[root] = 1;
-    for (uint32_t i = root + 1; i-- > 0;) {
-        const struct dd_node *node = &d->nodes[i];
+}
 
-        if (!seen[i]) {
-            continue;
-        }
-        n++;
-        for (uint32_t e = 0; e < node->count; e++) {
-            uint32_t child = d->edges[node->edges + e].child;
+void dd_close(const struct dd_node *nodes, const struct dd_edge *edges,
+              uint8_t *seen, uint32_t count)
+{
+    while (count-- > 0) {
+        const struct dd_node *node = &nodes[count];
 
-            if (!dd_is_term(child)) {
-                seen[child] = 1;
-            }
+        for (uint32_t e = 0; seen[count] && e < node->count; e++) {
+            dd_mark_node(seen, edges[node->edges + e].child);
         }
     }
-    return n;
+}
+
+uint8_t *dd_below(struct dd *d, uint32_t f)
+{
+    uint8_t *seen = heap_alloc(d->heap, f + 1);
+
+    if (seen) {
+        __builtin_memset(seen, 0, f);
+        seen[f] = 1;
+        dd_close(d->nodes, d->edges, seen, f + 1);
+    }
+    return seen;
 }
 
 uint64_t dd_bases(const struct dd *d, uint32_t f)
@@ -737,21 +751,37 @@ size_t dd_base_at(const struct dd_base *bases, uint32_t base,
     return at[base];
 }
 
+uint32_t dd_walk(const struct dd_node *nodes, const struct dd_edge *edges,
+                 const struct dd_base *bases, uint32_t f, const uint8_t *packet,
+                 size_t len)
+{
+    uint32_t base = 0;
+    size_t at = 0;
+
+    while (!dd_is_term(f)) {
+        const struct dd_node *n = &nodes[f];
+        uint32_t x;
+        size_t left;
+
+        if (DD_VAR_BASE(n->var) != base) {
+            base = DD_VAR_BASE(n->var);
+            at = dd_base_at(bases, base, packet, len);
+        }
+        left = at <= len ? len - at : 0;
+        if (DD_VAR_IS_LEN(n->var)) {
+            x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
+        } else if (DD_VAR_OFF(n->var) < left) {
+            x = packet[at + DD_VAR_OFF(n->var)];
+        } else {
+            return DD_NO;
+        }
+        f = child_of(&edges[n->edges], n->count, x);
+    }
+    return f;
+}
+
 uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
                  size_t len)
 {
-    while (!dd_is_term(f)) {
-        uint32_t var = d->nodes[f].var, base = DD_VAR_BASE(var);
-        size_t at = base ? dd_base_at(d->bases, base, packet, len) : 0;
-        size_t left = at <= len ? len - at : 0;
-
-        if (DD_VAR_IS_LEN(var)) {
-            f = dd_child(d, f, left > DD_LEN_MAX ? DD_LEN_MAX : (uint32_t)left);
-        } else {
-            f = DD_VAR_OFF(var) < left
-                    ? dd_child(d, f, packet[at + DD_VAR_OFF(var)])
-                    : DD_NO;
-        }
-    }
-    return f;
+    return dd_walk(d->nodes, d->edges, d->bases, f, packet, len);
 }

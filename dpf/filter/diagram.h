@@ -30,9 +30,10 @@
 #include "dpf/filter/heap.h"
 
 #define DD_TERM 0x80000000u
-#define DD_NO (DD_TERM | 0u)    /* the filter rejects */
-#define DD_YES (DD_TERM | 1u)   /* the filter accepts */
-#define DD_MAYBE (DD_TERM | 2u) /* the program must be run */
+#define DD_NO (DD_TERM | 0u)            /* the filter rejects */
+#define DD_YES (DD_TERM | 1u)           /* the filter accepts */
+#define DD_MAYBE (DD_TERM | 2u)         /* the program must be run */
+#define DD_TERM_COUNTED (DD_TERM + 16u) /* the first of those of DD_MERGE */
 
 /* Variables, in the global order: by base, length first, then offset. */
 #define DD_VAR_LEN(base) ((uint32_t)(base) << 17)
@@ -134,12 +135,19 @@ void dd_release(struct dd *d, struct dd_mark m);
 void dd_forget(struct dd *d);
 
 /*
- * Keep only the nodes marked in keep[], which has a byte for each and is
- * closed under children; now[i] receives the new number of node i. Terminals
- * from `first` on are renumbered to terms[t - first].
+ * Copy the nodes marked in keep[], which has a byte for each and is closed
+ * under children, and their edges; to where they are, if one wants. now[i]
+ * receives the new number of node i. The i-th counted terminal becomes
+ * terms[i], unless `terms` is NULL. Returns how many nodes there are.
  */
+uint32_t dd_copy(const struct dd *d, const uint8_t *keep, uint32_t *now,
+                 const uint32_t *terms, struct dd_node *nodes,
+                 struct dd_edge *edges);
+/* What dd_copy makes of a reference. */
+uint32_t dd_renumber(uint32_t f, const uint32_t *now, const uint32_t *terms);
+/* Keep only the nodes that dd_copy would copy. */
 void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
-                uint32_t first, const uint32_t *terms);
+                const uint32_t *terms);
 
 static inline bool dd_is_term(uint32_t f)
 {
@@ -210,16 +218,24 @@ void dd_bases_keep(struct dd *d, uint64_t mask);
 /* The base numbers, as bits, that diagram `f` tests or depends on. */
 uint64_t dd_bases(const struct dd *d, uint32_t f);
 
+/* Mark node `f` in seen[], a byte for each node, if it is one. */
+void dd_mark_node(uint8_t *seen, uint32_t f);
+/* Mark all that is below what is marked among the first `count` nodes. */
+void dd_close(const struct dd_node *nodes, const struct dd_edge *edges,
+              uint8_t *seen, uint32_t count);
 /*
- * Mark the nodes below `root` in `seen`, one byte each for at least
- * root + 1 nodes, which the caller has cleared. Returns their number.
+ * A byte for each of the nodes 0 to `f`: 1 if it is `f`, no terminal, or below
+ * it, else 0. The caller frees f + 1 bytes. NULL: memory.
  */
-uint32_t dd_reach(const struct dd *d, uint32_t root, uint8_t *seen);
+uint8_t *dd_below(struct dd *d, uint32_t f);
 
 /* Where a packet's base lies; SIZE_MAX if a byte it needs is missing. */
 size_t dd_base_at(const struct dd_base *bases, uint32_t base,
                   const uint8_t *packet, size_t len);
 
-/* Which terminal a packet reaches. */
+/* Which terminal a packet reaches from node `f` of `nodes`. */
+uint32_t dd_walk(const struct dd_node *nodes, const struct dd_edge *edges,
+                 const struct dd_base *bases, uint32_t f, const uint8_t *packet,
+                 size_t len);
 uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
                  size_t len);

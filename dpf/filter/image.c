@@ -50,25 +50,15 @@ static void plan_nodes(const struct dpf_set *s, struct plan *p)
             continue;
         }
         p->trees++;
-        if (!dd_is_term(s->trees[t].root)) {
-            p->keep[s->trees[t].root] = 1;
-        }
+        dd_mark_node(p->keep, s->trees[t].root);
     }
-    for (uint32_t i = d->node_count; i-- > 0;) {
-        const struct dd_node *n = &d->nodes[i];
-
-        for (uint32_t k = 0; p->keep[i] && k < n->count; k++) {
-            uint32_t child = d->edges[n->edges + k].child;
-
-            if (!dd_is_term(child)) {
-                p->keep[child] = 1;
-            }
-        }
+    dd_close(d->nodes, d->edges, p->keep, d->node_count);
+    for (uint32_t i = 0; i < d->node_count; i++) {
         if (p->keep[i]) {
-            plan_base(p, DD_VAR_BASE(n->var));
+            plan_base(p, DD_VAR_BASE(d->nodes[i].var));
+            p->nodes++;
+            p->edges += d->nodes[i].count;
         }
-        p->nodes += p->keep[i];
-        p->edges += p->keep[i] ? n->count : 0;
     }
     for (uint32_t i = 0; i < s->shape_count; i++) {
         const struct cube *c = s->shapes[i] ? &s->shapes[i]->cube : NULL;
@@ -81,66 +71,6 @@ static void plan_nodes(const struct dpf_set *s, struct plan *p)
     p->chain_words = s->chains.item_count + s->chains.count;
 }
 
-/* Take `bytes` of the image's memory, 8-aligned; only counts if !at. */
-static void *carve(uint8_t *at, size_t *used, size_t bytes)
-{
-    void *p = at ? at + *used : NULL;
-
-    *used += (bytes + 7) & ~(size_t)7;
-    return p;
-}
-
-struct parts {
-    struct shape **shapes;
-    struct dd_node *nodes;
-    struct dd_edge *edges;
-    struct dd_base *bases;
-    uint32_t *chain_at, *chain_items;
-    struct image_binding *bindings;
-};
-
-static size_t lay_out(const struct dpf_set *s, const struct plan *p, void *at,
-                      struct parts *out)
-{
-    size_t used = 0;
-
-    (void)carve(at, &used, sizeof(struct image));
-    out->shapes = carve(at, &used, p->shapes * sizeof(void *));
-    out->bases = carve(at, &used, p->bases * sizeof(struct dd_base));
-    out->bindings =
-        carve(at, &used, s->binding_count * sizeof(struct image_binding));
-    out->nodes = carve(at, &used, p->nodes * sizeof(struct dd_node));
-    out->edges = carve(at, &used, p->edges * sizeof(struct dd_edge));
-    out->chain_at = carve(at, &used, s->chains.count * sizeof(*out->chain_at));
-    out->chain_items =
-        carve(at, &used, p->chain_words * sizeof(*out->chain_items));
-    return used;
-}
-
-static void fill_nodes(const struct dpf_set *s, const struct plan *p,
-                       struct parts *to)
-{
-    const struct dd *d = &s->dd;
-    uint32_t n = 0, edges = 0;
-
-    for (uint32_t i = 0; i < d->node_count; i++) {
-        const struct dd_node *from = &d->nodes[i];
-
-        if (!p->keep[i]) {
-            continue;
-        }
-        to->nodes[n] = *from;
-        to->nodes[n].edges = edges;
-        for (uint32_t k = 0; k < from->count; k++) {
-            struct dd_edge e = d->edges[from->edges + k];
-
-            e.child = dd_is_term(e.child) ? e.child : p->now[e.child];
-            to->edges[edges++] = e;
-        }
-        p->now[i] = n++;
-    }
-}
-
 /* Is shape a looked at after b? See ordered() in judge.c. */
 static bool later(const struct shape *a, const struct shape *b)
 {
@@ -148,7 +78,7 @@ static bool later(const struct shape *a, const struct shape *b)
                                         : b->residual && !a->residual;
 }
 
-static void fill_shapes(const struct dpf_set *s, struct parts *to)
+static void fill_shapes(const struct dpf_set *s, struct image *to)
 {
     uint32_t n = 0;
 
@@ -174,7 +104,7 @@ static bool deeper(const struct dpf_set *s, uint32_t a, uint32_t b)
 }
 
 /* Chains, the most specific binding first. */
-static void fill_chains(const struct dpf_set *s, struct parts *to)
+static void fill_chains(const struct dpf_set *s, struct image *to)
 {
     uint32_t at = 0;
 
@@ -211,8 +141,7 @@ static void fill_trees(const struct dpf_set *s, const struct plan *p,
             if (!s->trees[t].users || s->trees[t].copies != (copies != 0)) {
                 continue;
             }
-            im->roots[im->tree_count++] =
-                dd_is_term(root) ? root : p->now[root];
+            im->roots[im->tree_count++] = dd_renumber(root, p->now, NULL);
         }
         if (!copies) {
             im->exclusive_trees = im->tree_count;
@@ -220,46 +149,60 @@ static void fill_trees(const struct dpf_set *s, const struct plan *p,
     }
 }
 
-static struct image *fill(struct dpf_set *s, const struct plan *p)
+/* One after the other in one allocation, what is aligned most first. */
+static struct image *lay_out(struct dpf_set *s, const struct plan *p)
 {
-    struct parts to;
-    size_t bytes = lay_out(s, p, NULL, &to);
+    size_t bytes = sizeof(struct image) + p->shapes * sizeof(struct shape *) +
+                   s->binding_count * sizeof(struct image_binding) +
+                   p->nodes * sizeof(struct dd_node) +
+                   p->edges * sizeof(struct dd_edge) +
+                   p->bases * sizeof(struct dd_base) +
+                   (s->chains.count + p->chain_words) * sizeof(uint32_t);
     struct image *im = heap_alloc(&s->heap, bytes);
 
     if (!im) {
         return NULL;
     }
-    lay_out(s, p, im, &to);
     __builtin_memset(im, 0, sizeof(*im));
-    im->retired.destroy = destroy;
     im->bytes = bytes;
-    im->set = s;
-    im->owner = image_owner;
     im->shape_count = p->shapes;
-    im->shapes = to.shapes;
-    im->nodes = to.nodes;
     im->node_count = p->nodes;
     im->binding_count = s->binding_count;
-    im->edges = to.edges;
-    im->bases = to.bases;
-    im->chain_at = to.chain_at;
-    im->chain_items = to.chain_items;
-    im->bindings = to.bindings;
-    __builtin_memcpy(to.bases, s->dd.bases, p->bases * sizeof(*to.bases));
+    im->shapes = (struct shape **)(void *)(im + 1);
+    im->bindings = (struct image_binding *)(void *)(im->shapes + p->shapes);
+    im->nodes = (struct dd_node *)(void *)(im->bindings + s->binding_count);
+    im->edges = (struct dd_edge *)(void *)(im->nodes + p->nodes);
+    im->bases = (struct dd_base *)(void *)(im->edges + p->edges);
+    im->chain_at = (uint32_t *)(void *)(im->bases + p->bases);
+    im->chain_items = im->chain_at + s->chains.count;
+    return im;
+}
+
+static struct image *fill(struct dpf_set *s, const struct plan *p)
+{
+    struct image *im = lay_out(s, p);
+
+    if (!im) {
+        return NULL;
+    }
+    im->retired.destroy = destroy;
+    im->set = s;
+    im->owner = image_owner;
+    __builtin_memcpy(im->bases, s->dd.bases, p->bases * sizeof(*im->bases));
     for (uint32_t i = 0; i < s->binding_count; i++) {
         const struct binding *b = s->bindings[i];
 
-        to.bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
+        im->bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
         if (b) {
-            to.bindings[i] = (struct image_binding){
+            im->bindings[i] = (struct image_binding){
                 b->id,    b->rank,
                 b->depth, b->residual ? b->tag : DPF_NO_OWNER,
                 b->span,  b->program};
         }
     }
-    fill_shapes(s, &to);
-    fill_nodes(s, p, &to);
-    fill_chains(s, &to);
+    fill_shapes(s, im);
+    dd_copy(&s->dd, p->keep, p->now, NULL, im->nodes, im->edges);
+    fill_chains(s, im);
     fill_trees(s, p, im);
     return im;
 }
@@ -269,16 +212,16 @@ struct image *image_build(struct dpf_set *s)
     struct plan p = {.bases = 1};
     struct image *im = NULL;
     uint32_t n = s->dd.node_count;
+    size_t bytes = n * (sizeof(*p.now) + sizeof(*p.keep)) + 1;
 
-    p.keep = heap_alloc(&s->heap, n + 1);
-    p.now = heap_alloc(&s->heap, (n + 1) * sizeof(*p.now));
-    if (p.keep && p.now) {
-        __builtin_memset(p.keep, 0, n + 1);
+    p.now = heap_alloc(&s->heap, bytes);
+    if (p.now) {
+        p.keep = (uint8_t *)(p.now + n);
+        __builtin_memset(p.keep, 0, n);
         plan_nodes(s, &p);
         im = fill(s, &p);
+        heap_free(&s->heap, p.now, bytes);
     }
-    heap_free(&s->heap, p.keep, n + 1);
-    heap_free(&s->heap, p.now, (n + 1) * sizeof(*p.now));
     if (im && demux_compile(s, im)) {
         image_destroy(im);
         im = NULL;
@@ -288,47 +231,12 @@ struct image *image_build(struct dpf_set *s)
 
 /* ----------------------------------------------------------------- lookup */
 
-static uint32_t step(const struct image *im, const struct dd_node *n,
-                     uint32_t x)
-{
-    const struct dd_edge *e = &im->edges[n->edges];
-    uint32_t lo = 0, hi = n->count - 1;
-
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-
-        if (e[mid].hi < x) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return e[lo].child;
-}
-
 const uint32_t *image_walk(const struct image *im, uint32_t t,
                            const uint8_t *packet, size_t len, uint32_t *count)
 {
-    uint32_t f = im->roots[t], base = 0;
-    size_t at = 0;
+    uint32_t f =
+        dd_walk(im->nodes, im->edges, im->bases, im->roots[t], packet, len);
 
-    while (!dd_is_term(f)) {
-        const struct dd_node *n = &im->nodes[f];
-        size_t left;
-
-        if (DD_VAR_BASE(n->var) != base) {
-            base = DD_VAR_BASE(n->var);
-            at = dd_base_at(im->bases, base, packet, len);
-        }
-        left = at <= len ? len - at : 0;
-        if (DD_VAR_IS_LEN(n->var)) {
-            f = step(im, n, left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX);
-        } else if (DD_VAR_OFF(n->var) < left) {
-            f = step(im, n, packet[at + DD_VAR_OFF(n->var)]);
-        } else {
-            f = DD_NO;
-        }
-    }
     if (f < CHAIN_FIRST) {
         return NULL;
     }

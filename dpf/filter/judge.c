@@ -109,14 +109,10 @@ static bool cube_inside(const struct cube *a, const struct cube *b)
     uint32_t j = 0;
 
     for (uint32_t i = 0; i < b->len_count; i++) {
-        for (j = 0; j < a->len_count && a->lens[j].base != b->lens[i].base;
-             j++) {
-        }
-        if (j == a->len_count || a->lens[j].min < b->lens[i].min) {
+        if (cube_len(a, b->lens[i].base) < b->lens[i].min) {
             return false;
         }
     }
-    j = 0;
     for (uint32_t i = 0; i < b->count; i++) {
         const struct cube_byte *x = &b->bytes[i];
 
@@ -186,6 +182,7 @@ static bool ordered(const struct install *in, const struct rival *r, int how)
 
 static int refuse(struct install *in, const struct rival *r)
 {
+    struct dd *d = &in->s->dd;
     struct text t;
 
     set_fail(in->err, -DPF_E_CONFLICT, "");
@@ -198,10 +195,8 @@ static int refuse(struct install *in, const struct rival *r)
                          ? ", and does not lie strictly inside it"
                          : ", which does not allow refinement");
     }
-    if (r->cube ? cube_eval(&in->s->dd, r->cube, in->witness.packet,
-                            in->witness.len)
-                : dd_eval(&in->s->dd, r->exact, in->witness.packet,
-                          in->witness.len) == DD_YES) {
+    if (dd_eval(d, r->cube ? cube_diagram(d, r->cube) : r->exact,
+                in->witness.packet, in->witness.len) == DD_YES) {
         show_witness(in);
     }
     return -DPF_E_CONFLICT;
@@ -271,23 +266,15 @@ static bool key_fits(const struct install *in, const struct shape *sh,
                      uint32_t slot)
 {
     const uint8_t *key = table_key(sh->table, slot);
-    uint32_t bytes = table_key_bytes(sh->table), i = 0;
-    uint64_t k, want, mask;
-    uint32_t k4, want4, mask4;
+    uint32_t k, want, mask;
 
-    for (; i + 8 <= bytes; i += 8) {
-        __builtin_memcpy(&k, key + i, 8);
-        __builtin_memcpy(&want, in->key + i, 8);
-        __builtin_memcpy(&mask, in->mask + i, 8);
+    for (uint32_t i = 0; i < table_key_bytes(sh->table); i += 4) {
+        __builtin_memcpy(&k, key + i, 4);
+        __builtin_memcpy(&want, in->key + i, 4);
+        __builtin_memcpy(&mask, in->mask + i, 4);
         if ((k ^ want) & mask) {
             return false;
         }
-    }
-    if (i < bytes) {
-        __builtin_memcpy(&k4, key + i, 4);
-        __builtin_memcpy(&want4, in->key + i, 4);
-        __builtin_memcpy(&mask4, in->mask + i, 4);
-        return !((k4 ^ want4) & mask4);
     }
     return true;
 }

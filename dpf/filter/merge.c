@@ -25,18 +25,33 @@ static uint32_t hash_items(const uint32_t *items, uint32_t n)
     return h % 64;
 }
 
-uint32_t chain_intern(struct dpf_set *s, const uint32_t *items, uint32_t n)
+/* Room for `n` more items behind those of the chains. */
+static bool reserve(struct dpf_set *s, uint32_t n)
 {
     struct chains *c = &s->chains;
-    uint32_t *head;
+
+    if (!c->cap) {
+        __builtin_memset(c->heads, 0xff, sizeof(c->heads));
+    }
+    if (heap_grow(&s->heap, (void **)&c->list, &c->cap, sizeof(*c->list),
+                  c->count, c->count + 1) ||
+        heap_grow(&s->heap, (void **)&c->items, &c->item_cap, sizeof(*c->items),
+                  c->item_count, c->item_count + n)) {
+        s->dd.err = -DPF_E_MEM;
+        return false;
+    }
+    return true;
+}
+
+/* The chain with the `n` items there. */
+static uint32_t intern(struct chains *c, uint32_t n)
+{
+    const uint32_t *items = &c->items[c->item_count];
+    uint32_t *head = &c->heads[hash_items(items, n)];
 
     if (!n) {
         return DD_NO;
     }
-    if (!c->cap) {
-        __builtin_memset(c->heads, 0xff, sizeof(c->heads));
-    }
-    head = &c->heads[hash_items(items, n)];
     for (uint32_t i = *head; i != NO_CHAIN; i = c->list[i].next) {
         if (c->list[i].count == n &&
             !__builtin_memcmp(&c->items[c->list[i].first], items,
@@ -44,16 +59,8 @@ uint32_t chain_intern(struct dpf_set *s, const uint32_t *items, uint32_t n)
             return CHAIN_FIRST + i;
         }
     }
-    if (heap_grow(&s->heap, (void **)&c->list, &c->cap, sizeof(*c->list),
-                  c->count, c->count + 1) ||
-        heap_grow(&s->heap, (void **)&c->items, &c->item_cap, sizeof(*items),
-                  c->item_count, c->item_count + n)) {
-        s->dd.err = -DPF_E_MEM;
-        return DD_NO;
-    }
     c->list[c->count] = (struct chain){c->item_count, n, *head};
     *head = c->count;
-    __builtin_memcpy(&c->items[c->item_count], items, n * sizeof(*items));
     c->item_count += n;
     return CHAIN_FIRST + c->count++;
 }
@@ -67,23 +74,24 @@ static uint32_t number_id(const struct dpf_set *s, uint32_t item)
 /* Chain `a` with s->merging put in its place, or taken out. */
 static uint32_t combine(struct dpf_set *s, uint32_t a, uint32_t item, bool add)
 {
-    const struct chain *c =
-        a == DD_NO ? NULL : &s->chains.list[a - CHAIN_FIRST];
-    uint32_t count = c ? c->count : 0, n = 0, result;
-    uint32_t *items;
+    struct chains *c = &s->chains;
+    struct chain from = {0};
+    uint32_t n = 0, *items;
     bool done = !add;
 
-    if (count == CHAIN_MAX) {
+    if (a != DD_NO) {
+        from = c->list[a - CHAIN_FIRST];
+    }
+    if (from.count == CHAIN_MAX) {
         s->dd.err = -DPF_E_TOO_BIG;
         return DD_NO;
     }
-    items = heap_alloc(&s->heap, (count + 1) * sizeof(*items));
-    if (!items) {
-        s->dd.err = -DPF_E_MEM;
+    if (!reserve(s, from.count + 1)) {
         return DD_NO;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t have = s->chains.items[c->first + i];
+    items = &c->items[c->item_count];
+    for (uint32_t i = 0; i < from.count; i++) {
+        uint32_t have = c->items[from.first + i];
 
         if (!done && number_id(s, item) < number_id(s, have)) {
             items[n++] = item;
@@ -96,9 +104,7 @@ static uint32_t combine(struct dpf_set *s, uint32_t a, uint32_t item, bool add)
     if (!done) {
         items[n++] = item;
     }
-    result = chain_intern(s, items, n);
-    heap_free(&s->heap, items, (count + 1) * sizeof(*items));
-    return result;
+    return intern(c, n);
 }
 
 static uint32_t merge_in(void *ctx, uint32_t a, uint32_t b)
@@ -124,12 +130,10 @@ static uint32_t edges_below(struct dd *d, uint32_t f)
     if (dd_is_term(f)) {
         return 0;
     }
-    seen = heap_alloc(d->heap, f + 1);
+    seen = dd_below(d, f);
     if (!seen) {
         return UINT32_MAX;
     }
-    __builtin_memset(seen, 0, f + 1);
-    dd_reach(d, f, seen);
     for (uint32_t i = 0; i <= f; i++) {
         n += seen[i] ? d->nodes[i].count : 0;
     }
@@ -200,69 +204,68 @@ int merge_remove(struct dpf_set *s, struct binding *b)
     return 0;
 }
 
-/* Mark the nodes that anything in the set names, and their children. */
-static void mark_live(struct dpf_set *s, uint8_t *keep)
-{
-    const struct dd *d = &s->dd;
+/* A sweep: first what is in use is marked, then it moves together. */
+struct sweep {
+    uint8_t *keep;   /* per node */
+    uint32_t *now;   /* per node: its new number */
+    uint32_t *terms; /* per chain: what it becomes; NO: it is not in use */
+    bool moving;
+};
 
+/* A reference to a diagram. */
+OUT_OF_LINE static void sweep_one(const struct sweep *w, uint32_t *f)
+{
+    if (w->moving) {
+        *f = dd_renumber(*f, w->now, w->terms);
+    } else if (!dd_is_term(*f)) {
+        w->keep[*f] = 1;
+    } else if (*f >= CHAIN_FIRST) {
+        w->terms[*f - CHAIN_FIRST] = CHAIN_FIRST;
+    }
+}
+
+/* All that the set has. */
+OUT_OF_LINE static void sweep_all(struct dpf_set *s, const struct sweep *w)
+{
     for (uint32_t i = 0; i < s->region_count; i++) {
-        if (s->regions[i].id != DPF_NO_OWNER &&
-            !dd_is_term(s->regions[i].must)) {
-            keep[s->regions[i].must] = 1;
-        }
+        sweep_one(w, &s->regions[i].must); /* a free slot's is NO */
     }
     for (uint32_t i = 0; i < s->binding_count; i++) {
-        const struct binding *b = s->bindings[i];
-
-        if (b && !b->cube_count) {
-            if (!dd_is_term(b->may)) {
-                keep[b->may] = 1;
-            }
-            if (!dd_is_term(b->exact)) {
-                keep[b->exact] = 1;
-            }
+        if (s->bindings[i] && !s->bindings[i]->cube_count) {
+            sweep_one(w, &s->bindings[i]->may);
+            sweep_one(w, &s->bindings[i]->exact);
         }
     }
     for (uint32_t t = 0; t < TREES_MAX; t++) {
-        if (!dd_is_term(s->trees[t].root)) {
-            keep[s->trees[t].root] = 1;
-        }
+        sweep_one(w, &s->trees[t].root);
     }
-    for (uint32_t i = d->node_count; i-- > 0;) {
-        for (uint32_t k = 0; keep[i] && k < d->nodes[i].count; k++) {
-            uint32_t child = d->edges[d->nodes[i].edges + k].child;
+}
 
-            if (!dd_is_term(child)) {
-                keep[child] = 1;
-            }
+/* Mark the nodes that anything in the set names, what is below, and chains. */
+static void mark_live(struct dpf_set *s, const struct sweep *w)
+{
+    struct dd *d = &s->dd;
+
+    __builtin_memset(w->keep, 0, d->node_count);
+    for (uint32_t i = 0; i < s->chains.count; i++) {
+        w->terms[i] = DD_NO;
+    }
+    sweep_all(s, w);
+    for (uint32_t i = d->node_count; i-- > 0;) {
+        const struct dd_node *n = &d->nodes[i];
+
+        for (uint32_t k = 0; w->keep[i] && k < n->count; k++) {
+            sweep_one(w, &d->edges[n->edges + k].child);
         }
     }
 }
 
-/* Renumber the chains in use; terms[i] is what chain i becomes, or NO. */
-static void compact_chains(struct dpf_set *s, const uint8_t *keep,
-                           uint32_t *terms)
+/* Renumber the chains in use. */
+static void compact_chains(struct dpf_set *s, uint32_t *terms)
 {
     struct chains *c = &s->chains;
     uint32_t n = 0, items = 0;
 
-    for (uint32_t i = 0; i < c->count; i++) {
-        terms[i] = DD_NO;
-    }
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        if (dd_is_term(s->trees[t].root) && s->trees[t].root >= CHAIN_FIRST) {
-            terms[s->trees[t].root - CHAIN_FIRST] = CHAIN_FIRST;
-        }
-    }
-    for (uint32_t i = 0; i < s->dd.node_count; i++) {
-        for (uint32_t k = 0; keep[i] && k < s->dd.nodes[i].count; k++) {
-            uint32_t child = s->dd.edges[s->dd.nodes[i].edges + k].child;
-
-            if (dd_is_term(child) && child >= CHAIN_FIRST) {
-                terms[child - CHAIN_FIRST] = CHAIN_FIRST;
-            }
-        }
-    }
     __builtin_memset(c->heads, 0xff, sizeof(c->heads));
     for (uint32_t i = 0; i < c->count; i++) {
         struct chain was = c->list[i];
@@ -283,55 +286,27 @@ static void compact_chains(struct dpf_set *s, const uint8_t *keep,
     c->item_count = items;
 }
 
-OUT_OF_LINE static void renumber(uint32_t *f, const uint32_t *now,
-                                 const uint32_t *terms)
-{
-    if (!dd_is_term(*f)) {
-        *f = now[*f];
-    } else if (*f >= CHAIN_FIRST) {
-        *f = terms[*f - CHAIN_FIRST];
-    }
-}
-
-static void renumber_all(struct dpf_set *s, const uint32_t *now,
-                         const uint32_t *terms)
-{
-    for (uint32_t i = 0; i < s->region_count; i++) {
-        renumber(&s->regions[i].must, now, terms);
-    }
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        if (s->bindings[i] && !s->bindings[i]->cube_count) {
-            renumber(&s->bindings[i]->may, now, terms);
-            renumber(&s->bindings[i]->exact, now, terms);
-        }
-    }
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        renumber(&s->trees[t].root, now, terms);
-    }
-}
-
 void merge_sweep(struct dpf_set *s)
 {
     struct dd *d = &s->dd;
     uint32_t nodes = d->node_count, chains = s->chains.count;
-    uint32_t *now, *terms;
-    uint8_t *keep;
+    size_t bytes =
+        (nodes + chains) * sizeof(uint32_t) + nodes * sizeof(uint8_t);
+    struct sweep w = {.moving = false};
 
     if (d->edge_count / 2 < s->edges_after_sweep + SWEEP_FLOOR) {
         return;
     }
-    keep = heap_alloc(&s->heap, nodes);
-    now = heap_alloc(&s->heap, nodes * sizeof(*now));
-    terms = heap_alloc(&s->heap, (chains + 1) * sizeof(*terms));
-    if (keep && now && terms) { /* else later */
-        __builtin_memset(keep, 0, nodes);
-        mark_live(s, keep);
-        compact_chains(s, keep, terms);
-        dd_compact(d, keep, now, CHAIN_FIRST, terms);
-        renumber_all(s, now, terms);
+    w.now = heap_alloc(&s->heap, bytes);
+    if (w.now) { /* else later */
+        w.terms = w.now + nodes;
+        w.keep = (uint8_t *)(w.terms + chains);
+        mark_live(s, &w);
+        compact_chains(s, w.terms);
+        dd_compact(d, w.keep, w.now, w.terms);
+        w.moving = true;
+        sweep_all(s, &w);
         s->edges_after_sweep = d->edge_count;
+        heap_free(&s->heap, w.now, bytes);
     }
-    heap_free(&s->heap, keep, nodes);
-    heap_free(&s->heap, now, nodes * sizeof(*now));
-    heap_free(&s->heap, terms, (chains + 1) * sizeof(*terms));
 }

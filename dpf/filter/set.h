@@ -19,6 +19,12 @@
 #define NUMBER_MASK 0xfffffu /* of a tag; the rest is age */
 #define AGE_MASK 0x7ffu
 
+/* Where a cube is: in which shape's table. */
+struct entry {
+    uint16_t shape; /* slot in set.shapes */
+    uint32_t slot;
+};
+
 /* A binding that is more than one entry of one table. Slots are stable. */
 struct binding {
     struct retired retired;
@@ -34,10 +40,7 @@ struct binding {
     uint32_t tree;
     bool residual;       /* a diagram kept in cubes[0], not in a tree */
     uint32_t cube_count; /* 0: a diagram */
-    struct {
-        uint16_t shape;
-        uint32_t slot;
-    } cubes[CUBES_MAX];
+    struct entry cubes[CUBES_MAX];
     struct span span;            /* residual: decides instead of a program */
     struct dpf_program *program; /* residual, or if `exact` has MAYBE */
 };
@@ -90,12 +93,12 @@ struct image {
     uint32_t shape_count, tree_count;
     uint32_t exclusive_trees; /* the first ones; the others are copies */
     struct shape **shapes;    /* by descending rank */
-    const struct dd_node *nodes;
-    const struct dd_edge *edges;
-    const struct dd_base *bases;
-    const uint32_t *chain_at; /* per terminal - CHAIN_FIRST: in chain_items */
-    const uint32_t *chain_items; /* count, then items as above */
-    const struct image_binding *bindings;
+    struct dd_node *nodes;
+    struct dd_edge *edges;
+    struct dd_base *bases;
+    uint32_t *chain_at;    /* per terminal - CHAIN_FIRST: in chain_items */
+    uint32_t *chain_items; /* count, then items as above */
+    struct image_binding *bindings;
     demux_owner *owner;     /* plain or native */
     demux_copies *may_copy; /* native; NULL: always look */
     void *code;             /* of both, or NULL */
@@ -108,7 +111,7 @@ struct image {
 };
 
 /* Terminals of trees. */
-#define CHAIN_FIRST (DD_TERM + 16u)
+#define CHAIN_FIRST DD_TERM_COUNTED
 
 /* What is small comes first: the code that reads it is smaller then. */
 struct dpf_set {
@@ -135,9 +138,6 @@ struct dpf_set {
 };
 
 /* ------------------------------------------------------------------ merge.c */
-
-/* The chain with these items, or 0 for out of memory (dd.err is set). */
-uint32_t chain_intern(struct dpf_set *s, const uint32_t *items, uint32_t n);
 
 /*
  * Add `b`, a diagram, to the trees, or take it out. 0 or -DPF_E_MEM,

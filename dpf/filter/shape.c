@@ -20,21 +20,12 @@ bool shape_same(const struct cube *a, const struct cube *b)
     return true;
 }
 
-static uint32_t least_len(const struct cube *c, uint32_t base)
-{
-    for (uint32_t i = 0; i < c->len_count; i++) {
-        if (c->lens[i].base == base) {
-            return c->lens[i].min;
-        }
-    }
-    return 0;
-}
-
-static bool add_word(struct shape *s, uint32_t var, uint32_t last)
+static bool add_word(struct shape *s, const struct cube *c, uint32_t var,
+                     uint32_t last)
 {
     uint32_t base = DD_VAR_BASE(var), off = DD_VAR_OFF(var);
     uint32_t width = last - var < 4 ? 4 : 8;
-    uint32_t len = least_len(&s->cube, base);
+    uint32_t len = cube_len(c, base);
 
     if (s->word_count == TABLE_WORDS_MAX || len < width) {
         return false;
@@ -44,27 +35,30 @@ static bool add_word(struct shape *s, uint32_t var, uint32_t last)
     return true;
 }
 
-/* Cover the varying bytes with words, wide ones first. */
-static bool make_words(struct shape *s)
+/*
+ * Cover the bytes of `c` that vary, or all, with words of `s`, wide ones first;
+ * of `s`, only the words are used.
+ */
+static bool make_words(struct shape *s, const struct cube *c, bool all)
 {
+    s->word_count = 0;
     for (uint32_t want = 8; want >= 4; want -= 4) {
-        for (uint32_t i = 0, j; i < s->cube.count; i = j) {
-            uint32_t first = s->cube.bytes[i].var, last = first;
+        for (uint32_t i = 0, next; i < c->count; i = next) {
+            uint32_t first = c->bytes[i].var, last = first;
 
-            j = i + 1;
-            if (!s->cube.bytes[i].varies) {
+            next = i + 1;
+            if (!all && !c->bytes[i].varies) {
                 continue;
             }
-            for (; j < s->cube.count && s->cube.bytes[j].var < first + 8; j++) {
-                if (s->cube.bytes[j].varies) {
-                    last = s->cube.bytes[j].var;
+            for (uint32_t k = next; k < c->count && c->bytes[k].var < first + 8;
+                 k++) {
+                if (all || c->bytes[k].varies) {
+                    last = c->bytes[k].var;
+                    next = k + 1;
                 }
             }
-            while (s->cube.bytes[j - 1].var > last) {
-                j--;
-            }
             if ((last - first < 4 ? 4 : 8) == want &&
-                !add_word(s, first, last)) {
+                !add_word(s, c, first, last)) {
                 return false;
             }
         }
@@ -76,11 +70,11 @@ static bool make_words(struct shape *s)
  * Make a key that fits of one word of eight and one of four. The one of
  * eight lies in base 0 if it can.
  */
-static void pad_words(struct shape *s)
+static void pad_words(struct shape *s, const struct cube *c)
 {
     struct shape_word to[2] = {{0, SHAPE_NOWHERE, 8, 0},
                                {0, SHAPE_NOWHERE, 4, 0}};
-    uint32_t least = least_len(&s->cube, 0);
+    uint32_t least = cube_len(c, 0);
 
     for (uint32_t i = 0; i < s->word_count; i++) {
         struct shape_word w = s->words[i];
@@ -111,12 +105,10 @@ bool shape_stays_narrow(const struct cube *c)
 {
     struct shape s;
 
-    s.word_count = 0;
-    s.cube = *c;
-    if (!make_words(&s)) {
+    if (!make_words(&s, c, false)) {
         return false;
     }
-    pad_words(&s);
+    pad_words(&s, c);
     return shape_is_narrow(&s);
 }
 
@@ -124,45 +116,47 @@ bool shape_fits(const struct cube *c)
 {
     struct shape s; /* all bytes varying: the most words it may ever need */
 
-    s.word_count = 0;
-    s.cube = *c;
-    for (uint32_t i = 0; i < c->count; i++) {
-        s.cube.bytes[i].varies = 1;
-    }
-    return make_words(&s);
+    return make_words(&s, c, true);
 }
 
-/* The word that byte i of the cube is part of, or word_count; its place. */
-static uint32_t word_of(const struct shape *s, uint32_t i, uint32_t *shift)
+/* Where in the key byte i of the cube is, or TABLE_NONE. */
+static uint32_t place(const struct shape *s, uint32_t i)
 {
-    const struct cube_byte *b = &s->cube.bytes[i];
-    uint32_t off = DD_VAR_OFF(b->var), w = 0;
+    uint32_t at = 0;
 
-    while (w < s->word_count &&
-           (s->words[w].base != DD_VAR_BASE(b->var) || off < s->words[w].off ||
-            off >= s->words[w].off + s->words[w].width)) {
-        w++;
+    for (uint32_t w = 0; w < s->word_count; w++) {
+        const struct shape_word *word = &s->words[w];
+        uint32_t n = s->cube.bytes[i].var - DD_VAR_BYTE(word->base, word->off);
+
+        if (n < word->width) {
+            return at + n;
+        }
+        at += word->width;
     }
-    *shift = w < s->word_count ? 8 * (off - s->words[w].off) : 0;
-    return w;
+    return TABLE_NONE;
 }
 
 bool shape_covers(const struct shape *s, uint32_t i)
 {
-    uint32_t shift;
-
-    return word_of(s, i, &shift) < s->word_count;
+    return place(s, i) != TABLE_NONE;
 }
 
 /* Constants that a word happens to load are compared with the key. */
 static void set_masks(struct shape *s)
 {
-    for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t shift, w = word_of(s, i, &shift);
+    uint8_t mask[TABLE_KEY_MAX] = {0};
+    const uint8_t *from = mask;
 
-        if (w < s->word_count) {
-            s->words[w].mask |= (uint64_t)s->cube.bytes[i].mask << shift;
+    for (uint32_t i = 0; i < s->cube.count; i++) {
+        uint32_t at = place(s, i);
+
+        if (at != TABLE_NONE) {
+            mask[at] = s->cube.bytes[i].mask;
         }
+    }
+    for (uint32_t w = 0; w < s->word_count; w++) {
+        __builtin_memcpy(&s->words[w].mask, from, s->words[w].width);
+        from += s->words[w].width;
     }
 }
 
@@ -184,11 +178,11 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
     s->retired.destroy = destroy;
     s->cube = *c;
     s->rank = s->rank_high = cube_rank(c);
-    if (!make_words(s)) {
+    if (!make_words(s, c, false)) {
         *err = -DPF_E_TOO_BIG;
         goto fail;
     }
-    pad_words(s);
+    pad_words(s, c);
     set_masks(s);
     while (n8 < s->word_count && s->words[n8].width == 8) {
         n8++;
@@ -231,24 +225,14 @@ bool shape_differs(const struct shape *s, const struct cube *c,
     return any;
 }
 
-static uint32_t word_at(const struct shape *s, uint32_t w)
-{
-    uint32_t at = 0;
-
-    for (uint32_t i = 0; i < w; i++) {
-        at += s->words[i].width;
-    }
-    return at;
-}
-
 void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
 {
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t shift, w = word_of(s, i, &shift);
+        uint32_t at = place(s, i);
 
-        if (w < s->word_count) {
-            key[word_at(s, w) + shift / 8] = c->bytes[i].value;
+        if (at != TABLE_NONE) {
+            key[at] = c->bytes[i].value;
         }
     }
 }
@@ -263,7 +247,7 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
     for (uint32_t i = 0, j = 0; i < s->cube.count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
         uint8_t both, value;
-        uint32_t shift, at, w;
+        uint32_t at;
 
         while (j < c->count && c->bytes[j].var < b->var) {
             j++;
@@ -274,9 +258,8 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
         if (!b->varies && (b->value & both) != value) {
             return 0;
         }
-        w = word_of(s, i, &shift);
-        if (w < s->word_count) {
-            at = word_at(s, w) + shift / 8;
+        at = place(s, i);
+        if (at != TABLE_NONE) {
             key[at] = b->varies ? value : b->value;
             mask[at] = b->varies ? both : b->mask;
         }
@@ -292,9 +275,8 @@ void shape_cube(const struct shape *s, uint32_t slot, struct cube *out)
     *out = s->cube;
     for (uint32_t i = 0; i < out->count; i++) {
         if (out->bytes[i].varies) {
-            uint32_t shift, w = word_of(s, i, &shift);
-
-            out->bytes[i].value = key[word_at(s, w) + shift / 8];
+            out->bytes[i].varies = 0;
+            out->bytes[i].value = key[place(s, i)];
         }
     }
 }

@@ -11,7 +11,7 @@
 #include "dpf/filter/cube.h"
 #include "dpf/filter/table.h"
 
-#define SHAPE_NOWHERE UINT32_MAX
+#define SHAPE_NOWHERE 0x80000000u /* no packet is as long */
 
 /*
  * One load of the key: `width` bytes at base + off, under `mask`. A key of
@@ -82,7 +82,7 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key);
 int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
                   uint8_t *mask);
 
-/* The cube of `slot`. */
+/* The cube of `slot`, with no byte marked. */
 void shape_cube(const struct shape *s, uint32_t slot, struct cube *out);
 
 /* The id of the cube that the packet is in, or DPF_NO_OWNER. Any processor. */

@@ -34,8 +34,8 @@ static uint32_t shift_var(const struct shift *s, uint32_t var)
 }
 
 /* The bases in `used` with the bits `t`, which lie in base 0, being `v`. */
-static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
-                        uint64_t used, struct shift *s)
+OUT_OF_LINE static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
+                                    uint64_t used, struct shift *s)
 {
     __builtin_memset(s, 0, sizeof(*s));
     for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
@@ -104,13 +104,11 @@ static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
 static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
 {
     uint32_t size = f + 1, most = 0, r = DD_NO;
-    uint8_t *seen = heap_alloc(d->heap, size);
+    uint8_t *seen = dd_below(d, f);
     uint32_t *now = heap_alloc(d->heap, size * sizeof(*now));
     struct dd_edge *edges = NULL;
 
     if (seen && now) {
-        __builtin_memset(seen, 0, size);
-        dd_reach(d, f, seen);
         for (uint32_t i = 0; i < size; i++) {
             most =
                 seen[i] && d->nodes[i].count > most ? d->nodes[i].count : most;
@@ -253,7 +251,7 @@ static void back(struct search *q, const struct level *l)
  * The innermost level's diagram with its next value, DD_NO if that cannot be
  * or is not known, or if the level has no more and was left.
  */
-static uint32_t try_next(struct search *q)
+OUT_OF_LINE static uint32_t try_next(struct search *q)
 {
     struct level *l = &q->level[q->depth - 1];
     uint32_t values = 1u << l->bits.len, f;

@@ -26,13 +26,13 @@ static uint32_t extreme(const struct dd *d, uint32_t f, bool greatest,
     return at;
 }
 
-/* Bytes [i, bytes) at least lo's, at most hi's, as `least` says; then rest. */
-static uint32_t half(struct dd *d, const struct span *s, uint32_t i, bool least,
+/* The bytes at least lo's or at most hi's, as `least` says; then rest. */
+static uint32_t half(struct dd *d, const struct span *s, bool least,
                      uint32_t rest)
 {
     uint32_t f = rest;
 
-    for (uint32_t k = s->bytes; k-- > i;) {
+    for (uint32_t k = s->bytes; k-- > 0;) {
         uint32_t x = (least ? s->lo : s->hi) >> 8 * (s->bytes - 1 - k) & 0xff;
         struct dd_edge e[3];
         uint32_t n = 0;
@@ -49,25 +49,9 @@ static uint32_t half(struct dd *d, const struct span *s, uint32_t i, bool least,
     return f;
 }
 
-/* The diagram of a range whose ends differ in their first byte. */
 static uint32_t span_diagram(struct dd *d, const struct span *s, uint32_t rest)
 {
-    uint32_t shift = 8 * (s->bytes - 1), n = 0;
-    uint32_t lo = s->lo >> shift, hi = s->hi >> shift;
-    struct dd_edge e[5];
-
-    if (lo) {
-        e[n++] = (struct dd_edge){lo - 1, DD_NO};
-    }
-    e[n++] = (struct dd_edge){lo, half(d, s, 1, true, rest)};
-    if (hi > lo + 1) {
-        e[n++] = (struct dd_edge){hi - 1, rest};
-    }
-    e[n++] = (struct dd_edge){hi, half(d, s, 1, false, rest)};
-    if (hi < 255) {
-        e[n++] = (struct dd_edge){255, DD_NO};
-    }
-    return dd_node(d, s->var, e, n);
+    return dd_ite(d, half(d, s, false, DD_YES), half(d, s, true, rest), DD_NO);
 }
 
 /* A range that begins at node f; *rest is where it leads. */
@@ -100,12 +84,7 @@ static bool span_at(struct dd *d, uint32_t f, struct span *s, uint32_t *rest)
 
 static bool covered(const struct cube *c, const struct span *s)
 {
-    for (uint32_t i = 0; i < c->len_count; i++) {
-        if (c->lens[i].base == DD_VAR_BASE(s->var)) {
-            return DD_VAR_OFF(s->var) + s->bytes <= c->lens[i].min;
-        }
-    }
-    return false;
+    return DD_VAR_OFF(s->var) + s->bytes <= cube_len(c, DD_VAR_BASE(s->var));
 }
 
 bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)

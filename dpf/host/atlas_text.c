@@ -348,7 +348,8 @@ int dpf_atlas_print(struct dpf_atlas *a, FILE *out, size_t i)
     if (p.seen == NULL) {
         return -DPF_E_MEM;
     }
-    dd_reach(&a->dd, root, p.seen);
+    dd_mark_node(p.seen, root);
+    dd_close(a->dd.nodes, a->dd.edges, p.seen, root + 1);
     for (uint32_t f = root + 1; f-- > 0;) { /* parents before children */
         if (p.seen[f]) {
             print_node(&p, f);

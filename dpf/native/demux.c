@@ -39,7 +39,7 @@ static const uint8_t key_reg[DEMUX_WORDS_MAX] = {R10, R11, RBX, RBP,
 
 /* ------------------------------------------------------------------- code */
 
-OUT_OF_LINE static struct x64_mem data_at(uint32_t word)
+static struct x64_mem data_at(uint32_t word)
 {
     return x64_at(RCX, (int32_t)(8 * word));
 }
@@ -121,7 +121,7 @@ static void emit_checks(struct demux *dx, const struct demux_shape *p,
 }
 
 /* A check failed: is the base another, so that nothing is known? */
-OUT_OF_LINE static void emit_miss(struct demux *dx, const struct demux_shape *p)
+static void emit_miss(struct demux *dx, const struct demux_shape *p)
 {
     emit_check(dx, p, RAX, p->narrow ? DESC_CHECKS : p->check_count);
     x64_test_rr(&dx->x, 8, RAX, RAX);
@@ -217,8 +217,7 @@ static void emit_compare(struct demux *dx, const struct shape *s)
  * another shape may have the packet is more easily predicted than whether
  * this one does, so it is asked first.
  */
-OUT_OF_LINE static void emit_leave(struct demux *dx,
-                                   const struct demux_shape *p)
+static void emit_leave(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
 
@@ -480,28 +479,26 @@ int demux_compile(struct dpf_set *s, struct image *im)
 {
     uint32_t shapes =
         im->shape_count < DEMUX_SHAPES_MAX ? im->shape_count : DEMUX_SHAPES_MAX;
+    size_t bytes = sizeof(struct demux) + shapes * sizeof(struct demux_shape);
     struct demux *dx;
-    int r = -DPF_E_MEM;
+    int r;
 
     if (!codeheap_usable(&s->mem) || (!shapes && !im->tree_count)) {
         unlink_tables(im);
         return 0;
     }
-    dx = heap_alloc(&s->heap, sizeof(*dx));
+    dx = heap_alloc(&s->heap, bytes);
     if (!dx) {
-        return r;
+        return -DPF_E_MEM;
     }
-    __builtin_memset(dx, 0, sizeof(*dx));
+    __builtin_memset(dx, 0, bytes);
     dx->s = s;
     dx->im = im;
     dx->shape_count = shapes;
     dx->tree_slot = dx->rest_slot = DEMUX_NO_SLOT;
-    dx->shapes = heap_alloc(&s->heap, (shapes + 1) * sizeof(*dx->shapes));
-    if (dx->shapes) {
-        r = compile(dx);
-    }
-    heap_free(&s->heap, dx->shapes, (shapes + 1) * sizeof(*dx->shapes));
-    heap_free(&s->heap, dx, sizeof(*dx));
+    dx->shapes = (struct demux_shape *)(void *)(dx + 1);
+    r = compile(dx);
+    heap_free(&s->heap, dx, bytes);
     return r;
 }
 

@@ -91,7 +91,7 @@ struct demux {
     uint32_t shape_count, slot_count;
     uint32_t tree_slot, rest_slot; /* or DEMUX_NO_SLOT */
     uint32_t slots_at;             /* in data: the slots' descriptors */
-    struct demux_shape *shapes;
+    struct demux_shape *shapes;    /* behind this */
     x64_label ask, again, found, residual;
     uint32_t copies_at; /* where that function begins in the code */
     x64_label slots[DEMUX_SHAPES_MAX + 3];
@@ -99,9 +99,6 @@ struct demux {
     uint32_t narrow_checks;          /* the most that any of them has */
     uint32_t bytes[DEMUX_BYTES_MAX]; /* offsets in the packet */
 };
-
-/* The least length that a cube asks for from a base. */
-uint32_t demux_least_len(const struct cube *c, uint32_t base);
 
 /* Decide what to test and where its data lies. 0 or -DPF_E_MEM. */
 int demux_plan(struct demux *dx);

@@ -12,23 +12,20 @@ struct part {
     const struct dd_edge *edges;
     uint32_t root;
     uint8_t *below; /* a byte for each node: is it below the root? */
-    uint8_t *open;  /* the same: see values_of */
+    uint8_t *open;  /* the same: see allow */
 };
 
-/*
- * Values of byte `var` with which the diagram can reach a terminal but NO, in
- * set[]: all if it can do so without testing var.
- */
-OUT_OF_LINE static void values_of(const struct part *p, uint32_t var,
-                                  uint64_t set[4])
+/* Set `bit` in to[] for each value of byte `var` that the diagram allows. */
+static void allow(const struct part *p, uint32_t var, uint64_t *to,
+                  uint64_t bit)
 {
-    bool all = dd_is_term(p->root) && p->root != DD_NO;
+    bool term = dd_is_term(p->root), all = term && p->root != DD_NO;
 
-    set[0] = set[1] = set[2] = set[3] = 0;
-    for (uint32_t i = 0; !dd_is_term(p->root) && i <= p->root; i++) {
+    for (uint32_t i = 0; !term && i <= p->root; i++) {
         const struct dd_node *n = &p->nodes[i];
-        uint32_t lo = 0;
+        uint32_t x = 0;
 
+        /* Open: a terminal but NO is reached without testing var. */
         p->open[i] = 0;
         for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
             const struct dd_edge *e = &p->edges[n->edges + k];
@@ -37,43 +34,30 @@ OUT_OF_LINE static void values_of(const struct part *p, uint32_t var,
             } else if (n->var != var) {
                 p->open[i] |= dd_is_term(e->child) || p->open[e->child];
             } else {
-                for (uint32_t x = lo; x <= e->hi; x++) {
-                    set[x / 64] |= UINT64_C(1) << x % 64;
+                for (; x <= e->hi; x++) {
+                    to[x] |= bit;
                 }
             }
-            lo = e->hi + 1;
+            x = e->hi + 1;
         }
-        all = p->open[p->root] && i == p->root;
+        all = p->open[i]; /* the root is the last */
     }
-    if (all) {
-        set[0] = set[1] = set[2] = set[3] = UINT64_MAX;
+    for (uint32_t x = 0; all && x < 256; x++) {
+        to[x] |= bit;
     }
 }
 
 /* Set bit number `bit` for what a diagram allows. */
 static void fill_diagram(struct demux *dx, const struct part *p, uint32_t bit)
 {
-    for (uint32_t i = 0; !dd_is_term(p->root) && i <= p->root; i++) {
-        p->below[i] = i == p->root;
-    }
-    for (uint32_t i = p->root + 1; !dd_is_term(p->root) && i-- > 0;) {
-        const struct dd_node *n = &p->nodes[i];
-
-        for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
-            uint32_t child = p->edges[n->edges + k].child;
-
-            if (!dd_is_term(child)) {
-                p->below[child] = 1;
-            }
-        }
+    if (!dd_is_term(p->root)) {
+        __builtin_memset(p->below, 0, p->root);
+        p->below[p->root] = 1;
+        dd_close(p->nodes, p->edges, p->below, p->root + 1);
     }
     for (uint32_t b = 0; b < dx->byte_count; b++) {
-        uint64_t set[4];
-
-        values_of(p, DD_VAR_BYTE(0, dx->bytes[b]), set);
-        for (uint32_t x = 0; x < 256; x++) {
-            dx->data[256 * b + x] |= (set[x / 64] >> x % 64 & 1) << bit;
-        }
+        allow(p, DD_VAR_BYTE(0, dx->bytes[b]), &dx->data[256 * b],
+              UINT64_C(1) << bit);
     }
 }
 

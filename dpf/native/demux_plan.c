@@ -5,18 +5,10 @@
  */
 #include "dpf/native/demux.h"
 
+#include "dpf/compact.h"
+
 #define CLASS_OFF_MAX 128u /* bytes behind are checked per shape */
 #define TREE_OFF_MAX 24u
-
-uint32_t demux_least_len(const struct cube *c, uint32_t base)
-{
-    for (uint32_t i = 0; i < c->len_count; i++) {
-        if (c->lens[i].base == base) {
-            return c->lens[i].min;
-        }
-    }
-    return 0;
-}
 
 static bool classed(const struct demux *dx, uint32_t var)
 {
@@ -39,7 +31,7 @@ static void want_byte(struct demux *dx, uint32_t off)
 static bool plan_base(const struct demux *dx, struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
-    uint32_t least = demux_least_len(c, 0);
+    uint32_t least = cube_len(c, 0);
 
     for (uint32_t i = 0; i < c->len_count; i++) {
         uint32_t base = c->lens[i].base;
@@ -104,7 +96,8 @@ static bool add_check(struct demux_shape *p, uint32_t off, uint8_t mask,
  * The constants that no class table and no key decides, as masked compares;
  * with them, and again by itself behind them, what the base is taken to be.
  */
-static bool plan_checks(const struct demux *dx, struct demux_shape *p)
+OUT_OF_LINE static bool plan_checks(const struct demux *dx,
+                                    struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
     const struct dd_bits *t = &dx->im->bases[p->base].terms[0];
@@ -129,6 +122,17 @@ static bool plan_checks(const struct demux *dx, struct demux_shape *p)
             check_of(p, DD_VAR_OFF(t->var), mask, value);
     }
     return true;
+}
+
+/* Fewer bytes than the builtin, and rarely asked. */
+OUT_OF_LINE static uint32_t bits_in(uint64_t x)
+{
+    uint32_t n = 0;
+
+    for (; x; x &= x - 1) {
+        n++;
+    }
+    return n;
 }
 
 /* The constants of all shapes, by offset: masks (0: none) and values. */
@@ -183,7 +187,7 @@ static uint32_t gain(const struct constants *c, uint64_t *same, bool take)
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         uint64_t set = told_apart(c, i, same[i]);
 
-        n += (uint32_t)__builtin_popcountll(set);
+        n += bits_in(set);
         same[i] &= take ? ~set : UINT64_MAX;
     }
     return n;
@@ -215,9 +219,8 @@ static int choose_bytes(struct demux *dx)
         for (uint32_t off = 0; off < CLASS_OFF_MAX; off++) {
             uint32_t n = DEMUX_SHAPES_MAX * gain(&at[off], same, false);
 
-            n += dx->byte_count < DEMUX_BYTES_CHECK
-                     ? (uint32_t)__builtin_popcountll(at[off].checks)
-                     : 0;
+            n += dx->byte_count < DEMUX_BYTES_CHECK ? bits_in(at[off].checks)
+                                                    : 0;
             n += !dx->byte_count && at[off].any ? 2 : 0;
             if (n > most) {
                 most = n;
@@ -250,7 +253,7 @@ static void choose_tree_bytes(struct demux *dx)
 }
 
 /* Can a packet be in both shapes, as far as their constants say? */
-static bool meet(const struct shape *a, const struct shape *b)
+OUT_OF_LINE static bool meet(const struct shape *a, const struct shape *b)
 {
     for (uint32_t i = 0, j = 0; i < a->cube.count; i++) {
         const struct cube_byte *x = &a->cube.bytes[i], *y;
@@ -268,7 +271,8 @@ static bool meet(const struct shape *a, const struct shape *b)
 }
 
 /* Unsure: another shape's owner may go before or after this residual one's. */
-static enum demux_kind kind_of(const struct image *im, const struct shape *s)
+OUT_OF_LINE static enum demux_kind kind_of(const struct image *im,
+                                           const struct shape *s)
 {
     for (uint32_t k = 0; s->residual && k < im->shape_count; k++) {
         const struct shape *o = im->shapes[k];
@@ -320,8 +324,8 @@ static void number_slots(struct demux *dx)
 }
 
 /* Where the data of a shape lies; the first word behind them. */
-static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
-                          uint32_t words)
+OUT_OF_LINE static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
+                                      uint32_t words)
 {
     uint32_t desc = dx->slots_at + p->slot * DESC_WORDS;
 
@@ -349,7 +353,6 @@ int demux_plan(struct demux *dx)
     uint32_t words;
 
     for (uint32_t i = 0; i < dx->shape_count; i++) {
-        __builtin_memset(&dx->shapes[i], 0, sizeof(dx->shapes[i]));
         dx->shapes[i].shape = im->shapes[i];
         dx->shapes[i].kind = kind_of(im, im->shapes[i]);
     }

@@ -36,18 +36,17 @@ static struct x64_mem stack_at(const struct compiler *c, int32_t off)
     return frame_at(FRAME_STACK + (int32_t)c->p->stack + off);
 }
 
-static int32_t region_base(uint32_t region)
-{
-    return (int32_t)(offsetof(struct dpf_run, regions) +
-                     region * sizeof(struct dpf_region) +
-                     offsetof(struct dpf_region, base));
-}
+#define REGION_AT(region, field)                                               \
+    ((int32_t)(offsetof(struct dpf_run, regions) +                             \
+               (region) * sizeof(struct dpf_region) +                          \
+               offsetof(struct dpf_region, field)))
 
-static int32_t region_len(uint32_t region)
+/* d = `w` bytes at `off` of the struct dpf_run. */
+OUT_OF_LINE static void emit_run(struct compiler *c, uint32_t w, enum x64_reg d,
+                                 int32_t off)
 {
-    return (int32_t)(offsetof(struct dpf_run, regions) +
-                     region * sizeof(struct dpf_region) +
-                     offsetof(struct dpf_region, len));
+    x64_load(&c->x, 8, d, frame_at(FRAME_RUN));
+    x64_load(&c->x, w, d, x64_at(d, off));
 }
 
 /* d = bytes in `region`; false if it can have none. */
@@ -58,8 +57,7 @@ static void emit_length(struct compiler *c, uint32_t region, enum x64_reg d)
     } else if (region == REGION_STACK) {
         x64_mov_ri(&c->x, d, BPF_STACK_SIZE);
     } else {
-        x64_load(&c->x, 8, d, frame_at(FRAME_RUN));
-        x64_load(&c->x, 4, d, x64_at(d, region_len(region)));
+        emit_run(c, 4, d, REGION_AT(region, len));
     }
 }
 
@@ -74,8 +72,7 @@ static enum x64_reg emit_base(struct compiler *c, uint32_t region,
         x64_lea(&c->x, 8, d, stack_at(c, -(int32_t)BPF_STACK_SIZE));
         return d;
     }
-    x64_load(&c->x, 8, d, frame_at(FRAME_RUN));
-    x64_load(&c->x, 8, d, x64_at(d, region_base(region)));
+    emit_run(c, 8, d, REGION_AT(region, base));
     return d;
 }
 
@@ -135,8 +132,7 @@ static void emit_store(struct compiler *c, const struct dpf_insn *i)
 
 /* ----------------------------------------------------- control transfer */
 
-OUT_OF_LINE static void emit_compare(struct compiler *c,
-                                     const struct dpf_insn *i)
+static void emit_compare(struct compiler *c, const struct dpf_insn *i)
 {
     struct x64 *x = &c->x;
     uint32_t w = plain_width(i);
@@ -242,8 +238,8 @@ static void emit_start(struct compiler *c)
             x64_mov_ri(x, plain_reg[3], 0);
         }
         if (p->type != DPF_PREDICATE) {
-            x64_load(x, 8, BASE, x64_at(RDI, region_base(0)));
-            x64_load(x, 4, LENGTH, x64_at(RDI, region_len(0)));
+            x64_load(x, 8, BASE, x64_at(RDI, REGION_AT(0, base)));
+            x64_load(x, 4, LENGTH, x64_at(RDI, REGION_AT(0, len)));
             x64_mov_rr(x, 4, plain_reg[2], LENGTH);
         }
     }
@@ -281,7 +277,7 @@ static void emit_finish(struct compiler *c)
     x64_ret(x);
 }
 
-static void emit_insn(struct compiler *c, const struct dpf_insn *i)
+OUT_OF_LINE static void emit_insn(struct compiler *c, const struct dpf_insn *i)
 {
     switch (BPF_CLASS(i->opcode)) {
     case BPF_LD:

@@ -54,19 +54,13 @@ OUT_OF_LINE static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg,
 
 static uint32_t scale_bits(struct x64 *x, uint32_t scale)
 {
-    switch (scale) {
-    case 1:
-        return 0;
-    case 2:
-        return 1;
-    case 4:
-        return 2;
-    case 8:
-        return 3;
-    default:
+    static const uint8_t bits[9] = {[2] = 1, [4] = 2, [8] = 3};
+
+    if (scale > 8 || (scale != 1 && !bits[scale])) {
         x->error = true;
         return 0;
     }
+    return bits[scale];
 }
 
 OUT_OF_LINE static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
