@@ -53,7 +53,7 @@ static uint64_t reads_writes(const struct dpf_program *p, uint32_t pc,
     const struct dpf_insn *i = &p->insns[pc];
     uint32_t class = BPF_CLASS(i->opcode), op = BPF_OP(i->opcode);
     uint64_t dst = BIT(DPF_INSN_DST(i)), src = BIT(DPF_INSN_SRC(i));
-    uint64_t x = BPF_SRC(i->opcode) == BPF_X && op != BPF_END ? src : 0;
+    uint64_t x = BPF_SRC(i->opcode) == BPF_X ? src : 0;
     bool stack = p->notes[pc].region == REGION_STACK;
     uint32_t word = stack ? stack_word(p, pc) : 0;
     *writes = 0;
@@ -73,7 +73,8 @@ static uint64_t reads_writes(const struct dpf_program *p, uint32_t pc,
     case BPF_ALU:
     case BPF_ALU64:
         *writes = dst;
-        return op == BPF_MOV ? x : dst | x;
+        /* BPF_END has no source; of a jump the same code is BPF_JSLE. */
+        return op == BPF_MOV ? x : op == BPF_END ? dst : dst | x;
     default:
         if (op == BPF_EXIT && class == BPF_JMP) {
             return BIT(0);

@@ -282,6 +282,31 @@ START_TEST(test_jump)
 }
 END_TEST
 
+/*
+ * Paths that meet with one constant each, which a jump with two registers then
+ * tells apart. BPF_JSLE has the number of BPF_END, whose operand is one.
+ */
+START_TEST(test_paths_meet)
+{
+    static const uint8_t ops[] = {BPF_JEQ, BPF_JGT,  BPF_JGE,  BPF_JSET,
+                                  BPF_JNE, BPF_JSGT, BPF_JSGE, BPF_JLT,
+                                  BPF_JLE, BPF_JSLT, BPF_JSLE};
+    const int c = _i % 3 + 2;
+    const uint32_t op = ops[_i / 6] | (_i % 2 ? BPF_JMP : BPF_JMP32) | BPF_X;
+    const struct dpf_insn code[] = {
+        LOAD(BPF_B, 7, 1, 0), MOV_K(9, 5),
+        MOV_K(0, c),          JUMP_K(BPF_JSLE, 7, 205, 1),
+        MOV_K(9, 2),          INSN(op, 0, 9, 1, 0),
+        MOV_K(0, 7),          EXIT()};
+
+    for (int first = 0; first < 256; first += 255) {
+        uint8_t packet = (uint8_t)first;
+
+        (void)on_memory(DPF_FILTER, code, COUNT(code), &packet, 1);
+    }
+}
+END_TEST
+
 START_TEST(test_memory_widths)
 {
     uint8_t bytes[16] = {0x80, 0x91, 0xa2, 0xb3, 0xc4, 0xd5, 0xe6, 0xf7};
@@ -634,6 +659,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_alu);
     tcase_add_test(t, test_jump);
+    tcase_add_loop_test(t, test_paths_meet, 0, 66);
     tcase_add_test(t, test_memory_widths);
     tcase_add_test(t, test_memory_stores);
     tcase_add_test(t, test_bounds);
