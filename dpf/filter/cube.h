@@ -21,7 +21,7 @@ struct cube_byte {
     uint32_t var;
     uint8_t mask, value; /* byte & mask == value; mask is not 0 */
     uint8_t varies;      /* used by shapes: part of the key */
-    uint8_t zero;
+    uint8_t place;       /* the same: where in the key, or SHAPE_NO_PLACE */
 };
 
 struct cube {

@@ -10,7 +10,6 @@
 #include "dpf/compact.h"
 #define SHAPES_MAX 1024u
 #define BINDINGS_MAX (NUMBER_MASK + 1u)
-#define MOVED 0x80000000u /* slot numbers already updated; see repoint */
 
 /* --------------------------------------------------------- shapes, tables */
 
@@ -20,51 +19,60 @@ static uint32_t room_for(uint32_t used)
 }
 
 /*
- * The entries that were in `old` have new slots in s->shapes[n]'s table:
- * tell the index. A binding may have several entries, so slots that were
- * set are marked until all are.
+ * The key of an entry of shape `from` as shape `to` keys it: `was` itself if
+ * they are the same, else made in key[].
  */
-static void repoint(struct dpf_set *s, uint16_t n, const struct table *old,
-                    const struct shape *from)
+static const uint8_t *rekey(const struct shape *from, const struct shape *to,
+                            const uint8_t *was, uint8_t *key)
 {
-    const struct shape *to = s->shapes[n];
+    struct cube c;
 
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t slot = 0; slot < table_slots(old); slot++) {
-            uint32_t id = table_id(old, slot), now;
-            uint8_t key[TABLE_KEY_MAX];
-            struct index_entry *e;
-            struct binding *b;
-            struct cube c;
+    if (from == to) {
+        return was;
+    }
+    shape_cube(from, was, &c);
+    shape_key(to, &c, key);
+    return key;
+}
 
-            if (id >= TABLE_NEXT) {
-                continue;
-            }
-            if (from == to) {
-                now = table_find(to->table, table_key(old, slot));
-            } else {
-                shape_cube(from, slot, &c);
-                shape_key(to, &c, key);
-                now = table_find(to->table, key);
-            }
-            if (to->residual) {
-                s->bindings[id & NUMBER_MASK]->cubes[0].slot = now;
-                continue;
-            }
-            e = index_find(&s->index, id);
-            if (e->shape != INDEX_BIG) {
-                e->slot = now;
-                continue;
-            }
-            b = s->bindings[e->slot];
-            for (uint32_t i = 0; i < b->cube_count; i++) {
-                if (b->cubes[i].shape != n) {
-                } else if (pass) {
-                    b->cubes[i].slot &= ~MOVED;
-                } else if (b->cubes[i].slot == slot) {
-                    b->cubes[i].slot = now | MOVED;
-                    break;
-                }
+/* What was in a table is in that of s->shapes[n] now. */
+struct rehash {
+    struct dpf_set *s;
+    uint16_t n;
+    const struct table *old;
+    const struct shape *from; /* it was its table */
+};
+
+OUT_OF_LINE static uint32_t slot_now(const struct rehash *h, uint32_t slot)
+{
+    const struct shape *to = h->s->shapes[h->n];
+    uint8_t key[TABLE_KEY_MAX];
+
+    return table_find(to->table,
+                      rekey(h->from, to, table_key(h->old, slot), key));
+}
+
+/* Tell the index and the bindings of several entries. */
+static void repoint(const struct rehash *h)
+{
+    struct dpf_set *s = h->s;
+    bool residual = s->shapes[h->n]->residual;
+
+    for (uint32_t slot = 0; !residual && slot < table_slots(h->old); slot++) {
+        uint32_t id = table_id(h->old, slot);
+        struct index_entry *e =
+            id < TABLE_NEXT ? index_find(&s->index, id) : NULL;
+
+        if (e && e->shape != INDEX_BIG) {
+            e->slot = slot_now(h, slot);
+        }
+    }
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        struct binding *b = s->bindings[i];
+
+        for (uint32_t k = 0; b && k < b->cube_count + b->residual; k++) {
+            if (b->cubes[k].shape == h->n) {
+                b->cubes[k].slot = slot_now(h, b->cubes[k].slot);
             }
         }
     }
@@ -93,19 +101,11 @@ static struct table *table_copy(struct dpf_set *s, const struct shape *from,
         }
         for (uint32_t i = 0; i < table_slots(old) && !full; i++) {
             uint8_t key[TABLE_KEY_MAX];
-            struct cube c;
             uint32_t id = table_id(old, i);
 
-            if (id >= TABLE_NEXT) {
-                continue;
-            }
-            if (from == to) {
-                __builtin_memcpy(key, table_key(old, i), table_key_bytes(old));
-            } else {
-                shape_cube(from, i, &c);
-                shape_key(to, &c, key);
-            }
-            full = table_add(t, key, id, NULL) == TABLE_NONE;
+            full = id < TABLE_NEXT &&
+                   table_add(t, rekey(from, to, table_key(old, i), key), id,
+                             NULL) == TABLE_NONE;
         }
         if (!full) {
             return t;
@@ -132,7 +132,7 @@ static int table_replace(struct dpf_set *s, uint16_t n)
     }
     s->version++;
     set_retire(s, &old->retired, s->version);
-    repoint(s, n, old, sh);
+    repoint(&(struct rehash){s, n, old, sh});
     return 0;
 }
 
@@ -174,7 +174,7 @@ static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
         s->shapes[n] = from;
         goto fail;
     }
-    repoint(s, n, from->table, from);
+    repoint(&(struct rehash){s, n, from->table, from});
     set_retire(s, &from->table->retired, s->version);
     set_retire(s, &from->retired, s->version);
     return 0;
@@ -184,7 +184,7 @@ fail:
 }
 
 OUT_OF_LINE static int shape_new(struct dpf_set *s, const struct cube *c,
-                                 uint16_t *n)
+                                 bool residual, uint16_t *n)
 {
     uint32_t i = 0;
     struct cube plain = *c;
@@ -207,6 +207,11 @@ OUT_OF_LINE static int shape_new(struct dpf_set *s, const struct cube *c,
     if (!s->shapes[i]) {
         s->shape_count = i < s->shape_count ? s->shape_count : i;
         return err;
+    }
+    if (residual) { /* the bindings say */
+        s->shapes[i]->residual = true;
+        s->shapes[i]->rank = UINT32_MAX;
+        s->shapes[i]->rank_high = 0;
     }
     s->shape_count = i < s->shape_count ? s->shape_count : i + 1;
     *n = (uint16_t)i;
@@ -279,7 +284,7 @@ static int shape_ready(struct dpf_set *s, const struct cube *c, bool residual,
 
     if (i == s->shape_count) {
         *fresh = true;
-        return shape_new(s, c, n);
+        return shape_new(s, c, residual, n);
     }
     *n = (uint16_t)i;
     if (differs) {
@@ -326,45 +331,56 @@ static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
 {
     const struct move *m = ctx;
     struct index_entry *e;
+    struct binding *b;
 
     if (m->s->shapes[m->shape]->residual) {
         m->s->bindings[id & NUMBER_MASK]->cubes[0].slot = to;
         return;
     }
     e = index_find(&m->s->index, id);
-
-    if (e && e->shape != INDEX_BIG) {
+    if (e->shape != INDEX_BIG) {
         e->slot = to;
         return;
     }
-    for (uint32_t i = 0; e && i < CUBES_MAX; i++) {
-        struct binding *b = m->s->bindings[e->slot];
-
-        if (i < b->cube_count && b->cubes[i].shape == m->shape &&
-            b->cubes[i].slot == from) {
+    b = m->s->bindings[e->slot];
+    for (uint32_t i = 0; i < b->cube_count; i++) {
+        if (b->cubes[i].shape == m->shape && b->cubes[i].slot == from) {
             b->cubes[i].slot = to;
             return;
         }
     }
 }
 
-/* Put cube c into shape n's table. 0 or -DPF_E_MEM. */
+/*
+ * Put cube c into the table of its shape, a new one (*fresh) if there is none:
+ * 0, or an error, after which drop_empty removes a new one.
+ */
 static int cube_put(struct install *in, const struct cube *c, uint32_t id,
-                    uint16_t n, uint32_t *slot)
+                    bool residual, struct entry *at, bool *fresh)
 {
     struct dpf_set *s = in->s;
-    struct move m = {s, n};
+    int r = shape_ready(s, c, residual, &at->shape, fresh);
+    struct move m = {s, at->shape};
     const struct table_watch watch = {moved, &m};
 
-    shape_key(s->shapes[n], c, in->key);
-    for (;;) {
-        *slot = table_add(s->shapes[n]->table, in->key, id, &watch);
-        if (*slot != TABLE_NONE) {
+    for (; !r; r = table_replace(s, at->shape)) {
+        struct shape *sh = s->shapes[at->shape];
+
+        shape_key(sh, c, in->key);
+        at->slot = table_add(sh->table, in->key, id, &watch);
+        if (at->slot != TABLE_NONE) {
             return 0;
         }
-        if (table_replace(s, n)) {
-            return -DPF_E_MEM;
-        }
+    }
+    return r;
+}
+
+/* Take `count` entries out of their tables. */
+static void unput(struct dpf_set *s, const struct entry *at, uint32_t count)
+{
+    s->version++;
+    for (uint32_t i = 0; i < count; i++) {
+        table_remove(s->shapes[at[i].shape]->table, at[i].slot, s->version);
     }
 }
 
@@ -376,8 +392,9 @@ static void binding_destroy(struct heap *h, struct retired *r)
     heap_free(h, b, sizeof(*b));
 }
 
-static struct binding *binding_new(struct dpf_set *s, uint32_t *number)
+static struct binding *binding_new(struct install *in)
 {
+    struct dpf_set *s = in->s;
     uint32_t i = 0;
     struct binding *b;
 
@@ -395,25 +412,23 @@ static struct binding *binding_new(struct dpf_set *s, uint32_t *number)
         b->retired.destroy = binding_destroy;
         b->number = i;
         b->tag = (++s->age & AGE_MASK) << 20 | i;
-        *number = i;
+        b->id = in->id;
+        b->region = in->region;
+        b->flags = in->flags;
+        s->bindings[i] = b;
+        s->binding_count += i == s->binding_count;
     }
     return b;
 }
 
-OUT_OF_LINE static void binding_add(struct dpf_set *s, struct binding *b)
-{
-    s->bindings[b->number] = b;
-    if (b->number == s->binding_count) {
-        s->binding_count++;
-    }
-}
-
-static void binding_forget(struct dpf_set *s, struct binding *b)
+/* No new lookup sees it. */
+static void binding_drop(struct dpf_set *s, struct binding *b)
 {
     s->bindings[b->number] = NULL;
     while (s->binding_count && !s->bindings[s->binding_count - 1]) {
         s->binding_count--;
     }
+    set_retire(s, &b->retired, s->version);
 }
 
 static void index_put(struct install *in, uint16_t shape, uint32_t slot)
@@ -427,94 +442,54 @@ static void index_put(struct install *in, uint16_t shape, uint32_t slot)
     in->s->regions[in->region].users++;
 }
 
-/* A filter that is one cube: one table entry and one index entry. */
-static int commit_one(struct install *in)
+/*
+ * A filter that is a few cubes: a table entry for each. One that is one cube
+ * has an index entry besides and nothing else.
+ */
+static int commit_cubes(struct install *in)
 {
     struct dpf_set *s = in->s;
+    struct binding *b = NULL;
+    struct entry one, *to = &one;
     bool fresh = false;
-    uint32_t slot;
-    uint16_t n;
-    int r;
+    uint32_t n = 0;
+    int r = 0;
 
-    r = index_reserve(&s->heap, &s->index);
-    r = r ? r : shape_ready(s, &in->cubes[0], false, &n, &fresh);
-    if (r) {
-        return r;
-    }
-    r = cube_put(in, &in->cubes[0], in->id, n, &slot);
-    if (!r && fresh && set_publish(s)) {
-        r = -DPF_E_MEM;
-    }
-    if (r) {
-        if (fresh) { /* no image has it */
-            shape_destroy(&s->heap, s->shapes[n]);
-            s->shapes[n] = NULL;
+    if (in->cube_count > 1) {
+        b = binding_new(in);
+        if (!b) {
+            return -DPF_E_MEM;
         }
+        /* In the index first: entries that move on the way are found there. */
+        index_put(in, INDEX_BIG, b->number);
+        to = b->cubes;
+    }
+    while (!r && n < in->cube_count) {
+        r = cube_put(in, &in->cubes[n], in->id, false, &to[n], &fresh);
+        n += !r;
+        if (b) {
+            b->cube_count = n;
+        }
+    }
+    if (!r && fresh) {
+        r = set_publish(s);
+    }
+    if (r) {
+        unput(s, to, n);
+        if (b) {
+            index_remove(&s->heap, &s->index, in->id);
+            s->regions[in->region].users--;
+            binding_drop(s, b);
+        }
+        drop_empty(s);
         return r;
     }
-    index_put(in, n, slot);
-    s->table_inserts += !fresh;
-    s->version++;
-    return 0;
-}
-
-/* Undo the first `count` entries of a binding of several cubes. */
-static void unput(struct dpf_set *s, struct binding *b, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        table_remove(s->shapes[b->cubes[i].shape]->table, b->cubes[i].slot,
-                     s->version + 1);
-    }
-}
-
-static int commit_several(struct install *in)
-{
-    struct dpf_set *s = in->s;
-    bool fresh = false;
-    uint32_t number, i;
-    struct binding *b;
-    int r;
-
-    if (index_reserve(&s->heap, &s->index)) {
-        return -DPF_E_MEM;
-    }
-    b = binding_new(s, &number);
     if (!b) {
-        return -DPF_E_MEM;
-    }
-    b->id = in->id;
-    b->region = in->region;
-    b->flags = in->flags;
-    /* In the index first: entries that move on the way are found there. */
-    binding_add(s, b);
-    index_put(in, INDEX_BIG, number);
-    for (i = 0; i < in->cube_count; i++) {
-        uint16_t n;
-
-        r = shape_ready(s, &in->cubes[i], false, &n, &fresh);
-        r = r ? r : cube_put(in, &in->cubes[i], in->id, n, &b->cubes[i].slot);
-        if (r) {
-            goto undo;
-        }
-        b->cubes[i].shape = n;
-        b->cube_count = i + 1;
-    }
-    if (fresh && set_publish(s)) {
-        r = -DPF_E_MEM;
-        goto undo;
+        index_put(in, one.shape, one.slot);
     }
     s->table_inserts += !fresh;
     s->version++;
     return 0;
-undo:
-    unput(s, b, b->cube_count);
-    s->version++;
-    index_remove(&s->heap, &s->index, in->id);
-    s->regions[in->region].users--;
-    binding_forget(s, b);
-    heap_free(&s->heap, b, sizeof(*b));
-    drop_empty(s);
-    return r;
 }
 
 /* Change the depth of the diagrams marked in inside[]. */
@@ -591,68 +566,55 @@ static bool residual_cube(struct install *in, struct span *span)
 /* Put b into a residual shape by the cube in in->other. */
 static int residual_add(struct install *in, struct binding *b)
 {
-    struct dpf_set *s = in->s;
     bool fresh = false;
     struct shape *sh;
-    uint16_t n;
-    int r = shape_ready(s, &in->other, true, &n, &fresh);
+    int r = cube_put(in, &in->other, b->tag, true, &b->cubes[0], &fresh);
 
-    if (r) {
-        return r;
-    }
-    sh = s->shapes[n];
-    if (fresh) {
-        sh->residual = true;
-        sh->rank = sh->rank_high = b->rank;
-    }
-    sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
-    sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
-    b->cubes[0].shape = n;
-    r = cube_put(in, &in->other, b->tag, n, &b->cubes[0].slot);
-    if (r && fresh) {
-        shape_destroy(&s->heap, sh);
-        s->shapes[n] = NULL;
+    if (!r) {
+        sh = in->s->shapes[b->cubes[0].shape];
+        sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
+        sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
     }
     return r;
 }
 
-OUT_OF_LINE static void diagram_out(struct dpf_set *s, const struct binding *b)
+/*
+ * The exclusive diagrams strictly inside this one, a byte for each binding,
+ * in *inside: NULL if none can be. 0 or -DPF_E_MEM.
+ */
+static int find_inside(struct install *in, uint32_t count, uint8_t **inside)
 {
-    if (b->residual) {
-        table_remove(s->shapes[b->cubes[0].shape]->table, b->cubes[0].slot,
-                     s->version + 1);
-    } else {
-        s->trees[b->tree].root = s->root_before;
-        s->trees[b->tree].users--;
+    *inside = NULL;
+    if (!(in->flags & DPF_REFINE) || in->flags & (DPF_TAP | DPF_SHARED)) {
+        return 0;
     }
+    *inside = heap_alloc(&in->s->heap, count + 1);
+    return *inside ? judge_contained(in, *inside) : -DPF_E_MEM;
+}
+
+/* The tree that was changed last is as it was; it had `users` more. */
+static void tree_undo(struct dpf_set *s, const struct binding *b,
+                      uint32_t users)
+{
+    s->trees[b->tree].root = s->root_before;
+    s->trees[b->tree].users += users;
 }
 
 static int commit_diagram(struct install *in)
 {
     struct dpf_set *s = in->s;
-    uint32_t number, count = s->binding_count;
-    uint8_t *inside = NULL;
-    struct binding *b;
-    int r;
+    uint32_t count = s->binding_count;
+    struct binding *b = NULL;
+    uint8_t *inside;
+    int r = find_inside(in, count, &inside);
 
-    if (in->flags & DPF_REFINE) {
-        inside = heap_alloc(&s->heap, count + 1);
-        r = inside ? judge_contained(in, inside) : -DPF_E_MEM;
-        if (r) {
-            goto out;
-        }
+    if (!r) {
+        b = binding_new(in);
+        r = b ? 0 : -DPF_E_MEM;
     }
-    r = -DPF_E_MEM;
-    if (index_reserve(&s->heap, &s->index)) {
+    if (r) {
         goto out;
     }
-    b = binding_new(s, &number);
-    if (!b) {
-        goto out;
-    }
-    b->id = in->id;
-    b->region = in->region;
-    b->flags = in->flags;
     b->may = in->may;
     b->exact = in->exact;
     b->rank = in->rank;
@@ -662,24 +624,25 @@ static int commit_diagram(struct install *in)
     if (r) {
         goto undo;
     }
-    binding_add(s, b);
     r = b->residual ? residual_add(in, b) : merge_add(s, b);
     if (r) {
-        binding_forget(s, b);
         goto undo;
     }
     deepen(s, inside, count, 1);
-    if (set_publish(s)) {
-        deepen(s, inside, count, UINT32_MAX);
-        r = -DPF_E_MEM;
-        diagram_out(s, b);
-        binding_forget(s, b);
-        goto undo;
+    r = set_publish(s);
+    if (!r) {
+        index_put(in, INDEX_BIG, b->number);
+        goto out;
     }
-    index_put(in, INDEX_BIG, number);
-    goto out;
+    deepen(s, inside, count, UINT32_MAX);
+    if (b->residual) {
+        unput(s, b->cubes, 1);
+    } else {
+        tree_undo(s, b, UINT32_MAX);
+    }
 undo:
-    binding_destroy(&s->heap, &b->retired);
+    binding_drop(s, b);
+    drop_empty(s);
 out:
     heap_free(&s->heap, inside, count + 1);
     return r;
@@ -687,104 +650,74 @@ out:
 
 int install_commit(struct install *in)
 {
-    return in->cube_count == 0   ? commit_diagram(in)
-           : in->cube_count == 1 ? commit_one(in)
-                                 : commit_several(in);
-}
-
-static int residual_remove(struct dpf_set *s, struct binding *b,
-                           const uint8_t *inside, uint32_t count)
-{
-    table_remove(s->shapes[b->cubes[0].shape]->table, b->cubes[0].slot,
-                 s->version + 1);
-    s->version++;
-    if (inside) {
-        deepen(s, inside, count, UINT32_MAX);
-        (void)set_publish(s); /* depths only differ; an old image serves */
+    if (index_reserve(&in->s->heap, &in->s->index)) {
+        return -DPF_E_MEM;
     }
-    binding_forget(s, b);
-    set_retire(s, &b->retired, s->version);
-    return 0;
+    return in->cube_count ? commit_cubes(in) : commit_diagram(in);
 }
 
-OUT_OF_LINE static int remove_diagram(struct dpf_set *s, struct binding *b,
-                                      struct install *in)
+static int remove_diagram(struct dpf_set *s, struct binding *b,
+                          struct install *in)
 {
     uint32_t count = s->binding_count;
-    uint8_t *inside = NULL;
-    int r = 0;
+    uint8_t *inside;
+    int r;
 
-    if (b->flags & DPF_REFINE && !(b->flags & (DPF_TAP | DPF_SHARED))) {
-        inside = heap_alloc(&s->heap, count);
-        in->id = b->id;
-        in->may = b->may;
-        in->have_may = true;
-        in->rank = b->rank;
-        r = inside ? judge_contained(in, inside) : -DPF_E_MEM;
+    in->id = b->id;
+    in->flags = b->flags;
+    in->may = b->may;
+    in->have_may = true;
+    in->rank = b->rank;
+    r = find_inside(in, count, &inside);
+    if (r) {
+        goto out;
+    }
+    if (b->residual) {
+        unput(s, b->cubes, 1);
+    } else {
+        r = merge_remove(s, b);
         if (r) {
             goto out;
         }
     }
-    if (b->residual) {
-        r = residual_remove(s, b, inside, count);
-        goto out;
-    }
-    r = merge_remove(s, b);
-    if (r) {
-        goto out;
-    }
     deepen(s, inside, count, UINT32_MAX);
     s->bindings[b->number] = NULL;
-    if (set_publish(s)) {
+    /* Without a residual one only depths differ: an old image serves too. */
+    if ((inside || !b->residual) && set_publish(s) && !b->residual) {
         r = -DPF_E_MEM;
         s->bindings[b->number] = b;
         deepen(s, inside, count, 1);
-        s->trees[b->tree].root = s->root_before;
-        s->trees[b->tree].users++;
+        tree_undo(s, b, 1);
         goto out;
     }
-    binding_forget(s, b);
-    set_retire(s, &b->retired, s->version);
+    binding_drop(s, b);
 out:
-    heap_free(&s->heap, inside, count);
+    heap_free(&s->heap, inside, count + 1);
     return r;
 }
 
 int install_remove(struct dpf_set *s, const struct index_entry *e,
                    struct install *in)
 {
+    struct binding *b = e->shape == INDEX_BIG ? s->bindings[e->slot] : NULL;
+    struct entry one = {e->shape, e->slot};
     uint32_t id = e->id;
     uint16_t region = e->region;
-    bool emptied = false;
 
-    if (e->shape != INDEX_BIG) {
-        struct table *t = s->shapes[e->shape]->table;
+    if (b && !b->cube_count) {
+        int r = remove_diagram(s, b, in);
 
-        table_remove(t, e->slot, s->version + 1);
-        emptied = t->used == 0;
-        s->version++;
-    } else {
-        struct binding *b = s->bindings[e->slot];
-
-        if (b->cube_count) {
-            unput(s, b, b->cube_count);
-            s->version++;
-            binding_forget(s, b);
-            heap_free(&s->heap, b, sizeof(*b));
-            emptied = true;
-        } else {
-            int r = remove_diagram(s, b, in);
-
-            if (r) {
-                return r;
-            }
-            emptied = true;
+        if (r) {
+            return r;
         }
+    } else if (b) {
+        unput(s, b->cubes, b->cube_count);
+        binding_drop(s, b);
+    } else {
+        unput(s, &one, 1);
     }
     index_remove(&s->heap, &s->index, id);
     s->regions[region].users--;
-    if (emptied) {
-        drop_empty(s);
-    }
+    drop_empty(s);
     return 0;
 }

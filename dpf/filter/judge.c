@@ -254,7 +254,7 @@ static int judge_slot(struct install *in, const struct shape *sh, uint32_t slot)
     if (sh->residual) {
         return judge_diagram(in, in->s->bindings[id & NUMBER_MASK]);
     }
-    shape_cube(sh, slot, &in->other);
+    shape_cube(sh, table_key(sh->table, slot), &in->other);
     r.flags = e->shape == INDEX_BIG ? in->s->bindings[e->slot]->flags
               : e->refine           ? DPF_REFINE
                                     : 0;

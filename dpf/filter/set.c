@@ -378,6 +378,7 @@ static bool field_at(const struct cube *c, uint32_t n, uint32_t *first,
 static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
 {
     const struct index_entry *e = index_find(&s->index, id);
+    const struct shape *sh;
 
     if (!e) {
         return set_fail(in->err, -DPF_E_NOT_FOUND, "no binding has this id");
@@ -387,10 +388,11 @@ static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
                         "the filter is not one conjunction of equality "
                         "tests, so it has no constants to change");
     }
+    sh = s->shapes[e->shape];
     in->region = e->region;
     in->flags = e->refine ? DPF_REFINE : 0;
     in->cube_count = 1;
-    shape_cube(s->shapes[e->shape], e->slot, &in->cubes[0]);
+    shape_cube(sh, table_key(sh->table, e->slot), &in->cubes[0]);
     return 0;
 }
 

@@ -119,44 +119,27 @@ bool shape_fits(const struct cube *c)
     return make_words(&s, c, true);
 }
 
-/* Where in the key byte i of the cube is, or TABLE_NONE. */
-static uint32_t place(const struct shape *s, uint32_t i)
+/*
+ * Where each byte of the cube is in the key; and which bits of the words are
+ * compared, for they load constants besides.
+ */
+static void set_places(struct shape *s)
 {
-    uint32_t at = 0;
-
-    for (uint32_t w = 0; w < s->word_count; w++) {
-        const struct shape_word *word = &s->words[w];
-        uint32_t n = s->cube.bytes[i].var - DD_VAR_BYTE(word->base, word->off);
-
-        if (n < word->width) {
-            return at + n;
-        }
-        at += word->width;
-    }
-    return TABLE_NONE;
-}
-
-bool shape_covers(const struct shape *s, uint32_t i)
-{
-    return place(s, i) != TABLE_NONE;
-}
-
-/* Constants that a word happens to load are compared with the key. */
-static void set_masks(struct shape *s)
-{
-    uint8_t mask[TABLE_KEY_MAX] = {0};
-    const uint8_t *from = mask;
-
     for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t at = place(s, i);
+        struct cube_byte *b = &s->cube.bytes[i];
+        uint32_t at = 0;
 
-        if (at != TABLE_NONE) {
-            mask[at] = s->cube.bytes[i].mask;
+        b->place = SHAPE_NO_PLACE;
+        for (uint32_t w = 0; w < s->word_count; w++) {
+            struct shape_word *word = &s->words[w];
+            uint32_t n = b->var - DD_VAR_BYTE(word->base, word->off);
+
+            if (n < word->width && b->place == SHAPE_NO_PLACE) {
+                b->place = (uint8_t)(at + n);
+                word->mask |= (uint64_t)b->mask << 8 * n;
+            }
+            at += word->width;
         }
-    }
-    for (uint32_t w = 0; w < s->word_count; w++) {
-        __builtin_memcpy(&s->words[w].mask, from, s->words[w].width);
-        from += s->words[w].width;
     }
 }
 
@@ -183,7 +166,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
         goto fail;
     }
     pad_words(s, c);
-    set_masks(s);
+    set_places(s);
     while (n8 < s->word_count && s->words[n8].width == 8) {
         n8++;
     }
@@ -229,9 +212,9 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
 {
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     for (uint32_t i = 0; i < s->cube.count; i++) {
-        uint32_t at = place(s, i);
+        uint8_t at = s->cube.bytes[i].place;
 
-        if (at != TABLE_NONE) {
+        if (at != SHAPE_NO_PLACE) {
             key[at] = c->bytes[i].value;
         }
     }
@@ -247,7 +230,6 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
     for (uint32_t i = 0, j = 0; i < s->cube.count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
         uint8_t both, value;
-        uint32_t at;
 
         while (j < c->count && c->bytes[j].var < b->var) {
             j++;
@@ -258,25 +240,24 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
         if (!b->varies && (b->value & both) != value) {
             return 0;
         }
-        at = place(s, i);
-        if (at != TABLE_NONE) {
-            key[at] = b->varies ? value : b->value;
-            mask[at] = b->varies ? both : b->mask;
+        if (b->place != SHAPE_NO_PLACE) {
+            key[b->place] = b->varies ? value : b->value;
+            mask[b->place] = b->varies ? both : b->mask;
         }
         result = !b->varies || both == b->mask ? result : 2;
     }
     return result;
 }
 
-void shape_cube(const struct shape *s, uint32_t slot, struct cube *out)
+void shape_cube(const struct shape *s, const uint8_t *key, struct cube *out)
 {
-    const uint8_t *key = table_key(s->table, slot);
-
     *out = s->cube;
     for (uint32_t i = 0; i < out->count; i++) {
-        if (out->bytes[i].varies) {
-            out->bytes[i].varies = 0;
-            out->bytes[i].value = key[place(s, i)];
+        struct cube_byte *b = &out->bytes[i];
+
+        if (b->varies) {
+            b->varies = 0;
+            b->value = key[b->place];
         }
     }
 }

@@ -12,6 +12,7 @@
 #include "dpf/filter/table.h"
 
 #define SHAPE_NOWHERE 0x80000000u /* no packet is as long */
+#define SHAPE_NO_PLACE 0xffu      /* a byte that is not loaded with the key */
 
 /*
  * One load of the key: `width` bytes at base + off, under `mask`. A key of
@@ -48,9 +49,6 @@ bool shape_same(const struct cube *a, const struct cube *b);
 /* Can every byte that a cube tests be loaded in words of a key? */
 bool shape_fits(const struct cube *c);
 
-/* Is byte i of its cube loaded with the key? */
-bool shape_covers(const struct shape *s, uint32_t i);
-
 /* Is its key a word of eight and one of four? */
 bool shape_is_narrow(const struct shape *s);
 /* Would it be, of a shape for cubes like `c`? */
@@ -82,8 +80,8 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key);
 int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
                   uint8_t *mask);
 
-/* The cube of `slot`, with no byte marked. */
-void shape_cube(const struct shape *s, uint32_t slot, struct cube *out);
+/* The cube of a key, with no byte marked. */
+void shape_cube(const struct shape *s, const uint8_t *key, struct cube *out);
 
 /* The id of the cube that the packet is in, or DPF_NO_OWNER. Any processor. */
 uint32_t shape_match(const struct shape *s, const struct dd_base *bases,

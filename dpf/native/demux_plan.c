@@ -109,7 +109,7 @@ OUT_OF_LINE static bool plan_checks(const struct demux *dx,
         uint32_t off = DD_VAR_OFF(b->var);
 
         off += DD_VAR_BASE(b->var) ? p->usual : 0;
-        if (!shape_covers(p->shape, i) && !classed(dx, b->var) &&
+        if (b->place == SHAPE_NO_PLACE && !classed(dx, b->var) &&
             !add_check(p, off, b->mask, b->value)) {
             return false;
         }
@@ -154,7 +154,7 @@ static void collect(const struct demux *dx, struct constants *at)
                 struct constants *c = &at[DD_VAR_OFF(b->var)];
 
                 c->any |= UINT64_C(1) << i;
-                c->checks |= (uint64_t)!shape_covers(s, k) << i;
+                c->checks |= (uint64_t)(b->place == SHAPE_NO_PLACE) << i;
                 c->mask[i] = b->mask;
                 c->value[i] = b->value;
             }
