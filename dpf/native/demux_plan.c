@@ -270,15 +270,18 @@ OUT_OF_LINE static bool meet(const struct shape *a, const struct shape *b)
     return true;
 }
 
-/* Unsure: another shape's owner may go before or after this residual one's. */
+/*
+ * Unsure: another shape's owner may go before or after this residual one's. Of
+ * two residual ones the depth decides, also where their ranks are the same.
+ */
 OUT_OF_LINE static enum demux_kind kind_of(const struct image *im,
                                            const struct shape *s)
 {
     for (uint32_t k = 0; s->residual && k < im->shape_count; k++) {
         const struct shape *o = im->shapes[k];
 
-        if (o != s && o->rank <= s->rank_high && o->rank_high > s->rank &&
-            meet(s, o)) {
+        if (o != s && o->rank <= s->rank_high &&
+            o->rank_high + o->residual > s->rank && meet(s, o)) {
             return DEMUX_UNSURE;
         }
     }

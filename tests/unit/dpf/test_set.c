@@ -219,6 +219,33 @@ START_TEST(test_refine)
 }
 END_TEST
 
+/* Ranges inside one another whose hulls are one cube: only depth tells. */
+START_TEST(test_refine_ranges)
+{
+    static const char *const expr[3] = {
+        "dst host 10.0.0.1 and tcp dst portrange 77-81",
+        "dst host 10.0.0.1 and tcp dst portrange 78-80",
+        "dst host 10.0.0.1 and tcp dst portrange 79-80"};
+    static const uint8_t order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                        {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+
+    for (int i = 0; i < 3; i++) {
+        uint32_t id = order[_i][i];
+
+        ck_assert_int_eq(bind(id, expr[id], DPF_REFINE), 0);
+    }
+    ck_assert_uint_eq(owner(6, HOST, 79), 2);
+    ck_assert_uint_eq(owner(6, HOST, 80), 2);
+    ck_assert_uint_eq(owner(6, HOST, 78), 1);
+    ck_assert_uint_eq(owner(6, HOST, 77), 0);
+    ck_assert_uint_eq(owner(6, HOST, 81), 0);
+    ck_assert_uint_eq(owner(6, HOST, 76), DPF_NO_OWNER);
+    ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+    ck_assert_uint_eq(owner(6, HOST, 78), 0);
+    ck_assert_uint_eq(owner(6, HOST, 79), 2);
+}
+END_TEST
+
 START_TEST(test_region)
 {
     struct dpf_program *p = make("udp");
@@ -591,6 +618,7 @@ int main(void)
     tcase_add_test(c, test_witness);
     tcase_add_test(c, test_alias);
     tcase_add_test(c, test_refine);
+    tcase_add_loop_test(c, test_refine_ranges, 0, 6);
     tcase_add_test(c, test_region);
     tcase_add_test(c, test_copies);
     tcase_add_test(c, test_opaque);
