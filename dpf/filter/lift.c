@@ -97,48 +97,24 @@ static uint64_t cell_mask(int off, uint32_t size, bool whole)
     return m;
 }
 
-/* What an instruction reads and what it surely overwrites. */
+/*
+ * What an instruction reads and what it surely overwrites: registers but r10,
+ * cells of the stack.
+ */
 static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
 {
-    uint32_t cls = BPF_CLASS(in->opcode), op = BPF_OP(in->opcode);
-    uint64_t dst = UINT64_C(1) << DPF_INSN_DST(in) & 0x3ff;
-    uint64_t src = UINT64_C(1) << DPF_INSN_SRC(in) & 0x3ff;
-    uint32_t size = insn_width(in);
+    uint32_t cls = BPF_CLASS(in->opcode), writes;
+    uint64_t cells;
+    bool load = cls == BPF_LDX && DPF_INSN_SRC(in) == BPF_REG_FP;
+    bool store =
+        (cls == BPF_ST || cls == BPF_STX) && DPF_INSN_DST(in) == BPF_REG_FP;
 
-    *gen = *kill = 0;
-    switch (cls) {
-    case BPF_ALU:
-    case BPF_ALU64:
-        *kill = dst;
-        *gen = op == BPF_MOV ? 0 : dst;
-        *gen |= BPF_SRC(in->opcode) == BPF_X && op != BPF_END ? src : 0;
-        break;
-    case BPF_LD:
-        *kill = dst;
-        break;
-    case BPF_LDX:
-        *kill = dst;
-        *gen = src;
-        if (DPF_INSN_SRC(in) == BPF_REG_FP) {
-            *gen |= cell_mask(in->off, size, false);
-        }
-        break;
-    case BPF_ST:
-    case BPF_STX:
-        *gen = dst | (cls == BPF_STX ? src : 0);
-        if (DPF_INSN_DST(in) == BPF_REG_FP) {
-            *kill = cell_mask(in->off, size, true);
-        }
-        break;
-    default:
-        if (op == BPF_EXIT) {
-            *gen = 1;
-        } else if (op == BPF_CALL) {
-            *gen = 0x3e;
-            *kill = 1;
-        } else if (op != BPF_JA) {
-            *gen = dst | (BPF_SRC(in->opcode) == BPF_X ? src : 0);
-        }
+    *gen = insn_regs(in, &writes) & 0x3ff;
+    *kill = writes;
+    if (load || store) {
+        cells = cell_mask(in->off, insn_width(in), store);
+        *gen |= load ? cells : 0;
+        *kill |= store ? cells : 0;
     }
 }
 

@@ -47,40 +47,25 @@ static uint32_t stack_word(const struct dpf_program *p, uint32_t pc)
 
 #define BIT(n) (UINT64_C(1) << (n))
 
+/* Registers, and behind them words of the stack; pointers are known. */
 static uint64_t reads_writes(const struct dpf_program *p, uint32_t pc,
                              uint64_t *writes)
 {
     const struct dpf_insn *i = &p->insns[pc];
-    uint32_t class = BPF_CLASS(i->opcode), op = BPF_OP(i->opcode);
-    uint64_t dst = BIT(DPF_INSN_DST(i)), src = BIT(DPF_INSN_SRC(i));
-    uint64_t x = BPF_SRC(i->opcode) == BPF_X ? src : 0;
-    bool stack = p->notes[pc].region == REGION_STACK;
-    uint32_t word = stack ? stack_word(p, pc) : 0;
-    *writes = 0;
-    switch (class) {
-    case BPF_LD:
-        *writes = dst;
-        return 0;
-    case BPF_LDX:
-        *writes = dst;
-        return stack ? BIT(BPF_REG_COUNT + word) : src;
-    case BPF_STX:
-        *writes = stack ? BIT(BPF_REG_COUNT + word) : 0;
-        return src;
-    case BPF_ST:
-        *writes = stack ? BIT(BPF_REG_COUNT + word) : 0;
-        return 0;
-    case BPF_ALU:
-    case BPF_ALU64:
-        *writes = dst;
-        /* BPF_END has no source; of a jump the same code is BPF_JSLE. */
-        return op == BPF_MOV ? x : op == BPF_END ? dst : dst | x;
-    default:
-        if (op == BPF_EXIT && class == BPF_JMP) {
-            return BIT(0);
-        }
-        return op == BPF_JA ? 0 : dst | x;
+    uint32_t class = BPF_CLASS(i->opcode), set;
+    uint64_t reads = insn_regs(i, &set);
+    *writes = set;
+    if (class == BPF_ST || class == BPF_STX) {
+        reads &= class == BPF_STX ? BIT(DPF_INSN_SRC(i)) : 0;
     }
+    if (p->notes[pc].region == REGION_STACK) {
+        uint64_t word = BIT(BPF_REG_COUNT + stack_word(p, pc));
+        if (class == BPF_LDX) {
+            return word;
+        }
+        *writes = word;
+    }
+    return reads;
 }
 
 /* One pass backwards suffices: jumps go forward only. */

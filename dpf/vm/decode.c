@@ -162,6 +162,39 @@ static bool check_memory(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
+uint32_t insn_regs(const struct dpf_insn *i, uint32_t *writes)
+{
+    uint32_t op = BPF_OP(i->opcode);
+    uint32_t dst = 1u << DPF_INSN_DST(i), src = 1u << DPF_INSN_SRC(i);
+    uint32_t x = BPF_SRC(i->opcode) == BPF_X ? src : 0;
+    *writes = dst;
+    switch (BPF_CLASS(i->opcode)) {
+    case BPF_LD:
+        return 0;
+    case BPF_LDX:
+        return src;
+    case BPF_ALU:
+    case BPF_ALU64: /* the X of BPF_END is no register */
+        return op == BPF_MOV ? x : op == BPF_END ? dst : dst | x;
+    default:
+        break;
+    }
+    *writes = 0;
+    switch (BPF_CLASS(i->opcode)) {
+    case BPF_ST:
+        return dst;
+    case BPF_STX:
+        return dst | src;
+    default:
+        break;
+    }
+    if (op == BPF_CALL) {
+        *writes = 1;
+        return 0x3e;
+    }
+    return op == BPF_EXIT ? 1 : op == BPF_JA ? 0 : dst | x;
+}
+
 OUT_OF_LINE static bool check_one(struct verifier *v)
 {
     const struct dpf_insn *i = &v->p->insns[v->at];

@@ -99,6 +99,12 @@ static inline int64_t insn_jump(const struct dpf_insn *i)
 }
 
 /*
+ * The registers that it reads, a bit for each; *writes: the one it sets. A
+ * call reads those of all arguments that a helper may have.
+ */
+uint32_t insn_regs(const struct dpf_insn *i, uint32_t *writes);
+
+/*
  * The meaning of arithmetic (RFC 9669 s4.1, s4.2) and of conditional jumps
  * (s4.3), for the interpreter and for whoever folds constants. `src` is the
  * source register's value or the sign-extended immediate (insn_operand).

@@ -29,6 +29,16 @@ static bool readable(struct verifier *v, uint32_t reg)
     return true;
 }
 
+/* So are all that instruction `i`, no call, reads. */
+static bool all_readable(struct verifier *v, const struct dpf_insn *i)
+{
+    uint32_t writes, reads = insn_regs(i, &writes);
+    while (reads != 0 && readable(v, (uint32_t)__builtin_ctz(reads))) {
+        reads &= reads - 1;
+    }
+    return reads == 0;
+}
+
 static bool scalar_read(struct verifier *v, uint32_t reg, enum why why)
 {
     if (!readable(v, reg)) {
@@ -78,9 +88,6 @@ OUT_OF_LINE static bool step_alu(struct verifier *v, const struct dpf_insn *i)
     uint32_t op = BPF_OP(i->opcode);
     bool wide = BPF_CLASS(i->opcode) == BPF_ALU64;
     bool x = BPF_SRC(i->opcode) == BPF_X && op != BPF_END;
-    if ((x && !readable(v, src)) || (op != BPF_MOV && !readable(v, dst))) {
-        return false;
-    }
     if (op == BPF_MOV) {
         if (x && is_pointer(v->now[src]) && (!wide || i->off != 0)) {
             return refuse(v, WHY_HALVED, src);
@@ -196,9 +203,6 @@ static bool step_load(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t src = DPF_INSN_SRC(i);
     struct insn_note *note = &v->p->notes[v->at];
-    if (!readable(v, src)) {
-        return false;
-    }
     struct value base = v->now[src];
     if (!is_pointer(base)) {
         return refuse(v, WHY_LOAD_SCALAR, src);
@@ -246,9 +250,6 @@ static bool step_store(struct verifier *v, const struct dpf_insn *i)
     bool x = BPF_CLASS(i->opcode) == BPF_STX;
     struct insn_note *note = &v->p->notes[v->at];
     struct value value = x ? v->now[src] : scalar();
-    if (!readable(v, dst) || (x && !readable(v, src))) {
-        return false;
-    }
     struct value base = v->now[dst];
     if (!is_pointer(base)) {
         return refuse(v, WHY_STORE_SCALAR, dst);
@@ -331,7 +332,7 @@ bool transfer_compare(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
     bool x = BPF_SRC(i->opcode) == BPF_X;
-    if (!readable(v, dst) || (x && !readable(v, src))) {
+    if (!all_readable(v, i)) {
         return false;
     }
     struct value a = v->now[dst], b = x ? v->now[src] : scalar();
@@ -350,6 +351,12 @@ bool transfer_compare(struct verifier *v, const struct dpf_insn *i)
 
 bool transfer(struct verifier *v, const struct dpf_insn *i)
 {
+    if (BPF_CLASS(i->opcode) == BPF_JMP) {
+        return step_call(v, i);
+    }
+    if (!all_readable(v, i)) {
+        return false;
+    }
     switch (BPF_CLASS(i->opcode)) {
     case BPF_LD:
         v->now[DPF_INSN_DST(i)] = scalar();
@@ -359,11 +366,8 @@ bool transfer(struct verifier *v, const struct dpf_insn *i)
     case BPF_ST:
     case BPF_STX:
         return step_store(v, i);
-    case BPF_ALU:
-    case BPF_ALU64:
-        return step_alu(v, i);
     default:
-        return step_call(v, i);
+        return step_alu(v, i);
     }
 }
 
