@@ -21,6 +21,14 @@ OUT_OF_LINE static void unknown(struct val *v)
     __builtin_memset(v, 0, sizeof(*v));
 }
 
+static void swap(struct val *a, struct val *b)
+{
+    struct val t = *a;
+
+    *a = *b;
+    *b = t;
+}
+
 void val_const(struct val *v, uint64_t k)
 {
     unknown(v);
@@ -66,40 +74,46 @@ static uint64_t bits_max(const struct val *v)
     return m;
 }
 
-/* Append those bits of `b` that `mask` has, moved up by `by`. */
+/*
+ * Append those bits of `b` that `mask` has, moved up by `by`, inverted where
+ * `flip` has ones.
+ */
 static bool append_masked(struct val *v, struct dd_bits b, uint64_t mask,
-                          uint32_t by)
+                          uint64_t flip, uint32_t by)
 {
     uint64_t left = mask >> b.dst & ones_below(b.len);
 
-    while (left) { /* its lowest run of ones */
+    while (left) { /* its lowest run of ones, inverted all or none */
         uint32_t at = (uint32_t)__builtin_ctzll(left);
-        uint32_t n = (uint32_t)__builtin_ctzll(~(left >> at));
+        uint64_t turn = flip >> b.dst >> at, ones = left >> at;
+        uint32_t n =
+            (uint32_t)__builtin_ctzll(~(ones & (turn ^ ((turn & 1) - 1))));
 
         if (!append(v, (struct dd_bits){b.var, (uint8_t)(b.dst + at + by),
                                         (uint8_t)(b.src + at), (uint8_t)n,
-                                        b.inverted})) {
+                                        b.inverted ^ (turn & 1)})) {
             unknown(v);
             return false;
         }
-        left &= left + (UINT64_C(1) << at);
+        left &= ~(ones_below(n) << at);
     }
     return true;
 }
 
-/* Bits of v under `mask`; a value without bits left is a constant. */
-static void keep(struct val *v, uint64_t mask)
+/* Bits of v under `mask`, inverted by `flip`; without bits, a constant. */
+static void select_bits(struct val *v, uint64_t mask, uint64_t flip)
 {
     struct val in = *v;
 
-    if (v->count && !(bits_max(v) & ~mask)) {
+    if (v->count && !flip && !(bits_max(v) & ~mask)) {
         return;
     }
     v->count = 0;
-    v->ones &= mask;
+    v->ones = (v->ones ^ flip) & mask;
     __builtin_memset(v->bits, 0, sizeof(v->bits));
     for (uint32_t i = 0; i < in.count; i++) {
-        if (!append_masked(v, in.bits[i], mask, 0)) {
+        v->ones &= ~(ones_below(in.bits[i].len) << in.bits[i].dst);
+        if (!append_masked(v, in.bits[i], mask, flip, 0)) {
             return;
         }
     }
@@ -119,7 +133,7 @@ void val_truncate(struct val *v)
             v->k &= LOW32;
             v->width = v->k ? 32 : 64;
         }
-        keep(v, LOW32);
+        select_bits(v, LOW32, 0);
         break;
     case VAL_LEN:
         v->k &= LOW32;
@@ -267,7 +281,7 @@ static void shift_left(struct val *v, uint32_t n, uint32_t width)
         }
     }
     v->k = 0;
-    keep(v, ones_below(width - n));
+    select_bits(v, ones_below(width - n), 0);
     if (v->kind == VAL_CONST) { /* no bits were left */
         val_const(v, (v->k << n) + k);
         return;
@@ -286,7 +300,7 @@ static void shift_right(struct val *v, uint32_t n)
         unknown(v);
         return;
     }
-    keep(v, ~ones_below(n));
+    select_bits(v, ~ones_below(n), 0);
     if (v->kind == VAL_CONST) {
         v->k >>= n;
         return;
@@ -323,49 +337,13 @@ static void or_bits(struct val *a, const struct val *b)
     *a = out;
 }
 
-static void or_const(struct val *v, uint64_t k)
+/* The same of a value that may be a sum. */
+static void mask_bits(struct val *v, uint64_t mask, uint64_t flip)
 {
     if (v->k) {
         unknown(v);
-        return;
-    }
-    keep(v, ~k);
-    if (v->kind == VAL_BITS) {
-        v->ones |= k;
-    } else if (v->kind == VAL_CONST) {
-        v->k |= k;
-    }
-}
-
-static void xor_const(struct val *v, uint64_t k)
-{
-    struct val in = *v;
-    uint64_t set = bits_max(v) & ~v->ones;
-
-    if (v->k) {
-        unknown(v);
-        return;
-    }
-    /* Split at the edges of k, so that each run is inverted wholly or not. */
-    keep(v, set & ~k);
-    if (v->kind != VAL_UNKNOWN) {
-        struct val flip = in;
-
-        flip.ones = 0;
-        keep(&flip, set & k);
-        for (uint32_t i = 0; i < flip.count; i++) {
-            flip.bits[i].inverted ^= 1;
-        }
-        if (flip.kind == VAL_UNKNOWN) {
-            unknown(v);
-        } else if (v->kind == VAL_CONST) {
-            *v = flip;
-        } else if (flip.kind == VAL_BITS) {
-            or_bits(v, &flip);
-        }
-        if (v->kind == VAL_BITS) {
-            v->ones = (in.ones ^ k) & ~set;
-        }
+    } else {
+        select_bits(v, mask, flip);
     }
 }
 
@@ -384,17 +362,18 @@ static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
 
     switch (op) {
     case BPF_AND:
-        if (a->k) {
-            unknown(a);
-        } else {
-            keep(a, k);
-        }
+        mask_bits(a, k, 0);
         return;
     case BPF_OR:
-        or_const(a, k);
+        mask_bits(a, ~k, 0);
+        if (a->kind == VAL_BITS) {
+            a->ones |= k;
+        } else if (a->kind == VAL_CONST) {
+            a->k |= k;
+        }
         return;
     case BPF_XOR:
-        xor_const(a, k);
+        mask_bits(a, UINT64_MAX, k);
         return;
     case BPF_LSH:
         shift_left(a, (uint32_t)k & (width - 1), width);
@@ -411,8 +390,8 @@ static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
         shift_left(a, log, width);
     } else if (op == BPF_DIV) {
         shift_right(a, log);
-    } else if (op == BPF_MOD && !a->k) {
-        keep(a, k - 1);
+    } else if (op == BPF_MOD) {
+        mask_bits(a, k - 1, 0);
     } else {
         unknown(a);
     }
@@ -453,15 +432,9 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
     if (a->kind == VAL_CONST && x.kind != VAL_CONST &&
         (op == BPF_ADD || op == BPF_AND || op == BPF_OR || op == BPF_XOR ||
          op == BPF_MUL)) {
-        struct val t = *a;
-
-        *a = x;
-        x = t;
+        swap(a, &x);
     } else if (op == BPF_ADD && x.kind == VAL_PACKET) {
-        struct val t = *a;
-
-        *a = x;
-        x = t;
+        swap(a, &x);
     }
     if (a->kind == VAL_CONST && x.kind == VAL_CONST) {
         a->k = insn_alu(in, a->k, x.k);
@@ -508,7 +481,7 @@ void val_end(const struct dpf_insn *in, struct val *a)
         unknown(a);
         return;
     }
-    keep(a, ones_below(bytes * 8));
+    select_bits(a, ones_below(bytes * 8), 0);
     if (!swap || a->kind != VAL_BITS) {
         if (swap && a->kind == VAL_CONST) {
             a->k = __builtin_bswap64(a->k) >> (64 - bytes * 8);
@@ -521,7 +494,7 @@ void val_end(const struct dpf_insn *in, struct val *a)
     a->ones = __builtin_bswap64(from.ones) >> (64 - bytes * 8);
     for (uint32_t i = bytes; i-- > 0;) {
         for (uint32_t j = 0; j < from.count; j++) {
-            if (!append_masked(a, from.bits[j], UINT64_C(0xff) << (8 * i),
+            if (!append_masked(a, from.bits[j], UINT64_C(0xff) << (8 * i), 0,
                                8 * (bytes - 1) - 16 * i)) {
                 return;
             }
@@ -683,75 +656,63 @@ static uint32_t in_range(struct dd *d, const struct val *v, uint64_t lo,
                   plain_range(d, v, lo, max));
 }
 
-/* Turn a signed comparison into an unsigned one, or settle or refuse it. */
-static bool unsign(uint8_t *op, const struct val *v, uint64_t k, uint32_t width,
-                   uint32_t *result)
-{
-    static const uint8_t to[4][2] = {{BPF_JSGT, BPF_JGT},
-                                     {BPF_JSGE, BPF_JGE},
-                                     {BPF_JSLT, BPF_JLT},
-                                     {BPF_JSLE, BPF_JLE}};
-    uint64_t sign = UINT64_C(1) << (width - 1);
-
-    for (int i = 0; i < 4; i++) {
-        if (*op != to[i][0]) {
-            continue;
-        }
-        if (v->kind != VAL_BITS || !no_wrap(v) || bits_max(v) + v->k >= sign) {
-            *result = VAL_OPAQUE;
-            return false;
-        }
-        if (k & sign) {
-            *result = i < 2 ? DD_YES : DD_NO;
-            return false;
-        }
-        *op = to[i][1];
-    }
-    return true;
-}
+/* Jumps as on two exchanged operands, and as of numbers without a sign. */
+static const struct {
+    uint8_t mirrored, unsign;
+} jumps[16] = {
+    [BPF_JEQ >> 4] = {BPF_JEQ, BPF_JEQ},
+    [BPF_JNE >> 4] = {BPF_JNE, BPF_JNE},
+    [BPF_JSET >> 4] = {BPF_JSET, BPF_JSET},
+    [BPF_JGT >> 4] = {BPF_JLT, BPF_JGT},
+    [BPF_JGE >> 4] = {BPF_JLE, BPF_JGE},
+    [BPF_JLT >> 4] = {BPF_JGT, BPF_JLT},
+    [BPF_JLE >> 4] = {BPF_JGE, BPF_JLE},
+    [BPF_JSGT >> 4] = {BPF_JSLT, BPF_JGT},
+    [BPF_JSGE >> 4] = {BPF_JSLE, BPF_JGE},
+    [BPF_JSLT >> 4] = {BPF_JSGT, BPF_JLT},
+    [BPF_JSLE >> 4] = {BPF_JSGE, BPF_JLE},
+};
 
 static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
                            const struct val *v, uint64_t k)
 {
-    uint64_t max = ones_below(width);
-    uint32_t r = DD_NO;
+    uint64_t max = ones_below(width), sign = max / 2 + 1;
+    uint64_t lo = k, hi = k;
+    uint8_t plain = jumps[op >> 4].unsign;
 
-    if (!unsign(&op, v, k, width, &r)) {
-        return r;
+    if (plain != op) { /* signed: only of what is never negative */
+        if (v->kind != VAL_BITS || !no_wrap(v) || bits_max(v) + v->k >= sign) {
+            return VAL_OPAQUE;
+        }
+        if (k & sign) {
+            return plain == BPF_JGT || plain == BPF_JGE ? DD_YES : DD_NO;
+        }
     }
-    switch (op) {
+    switch (plain) {
     case BPF_JEQ:
-        return in_range(d, v, k, k);
+        break;
     case BPF_JGT:
-        return k == max ? DD_NO : in_range(d, v, k + 1, max);
+        if (lo++ == max) {
+            return DD_NO;
+        }
+        hi = max;
+        break;
     case BPF_JGE:
-        return in_range(d, v, k, max);
+        hi = max;
+        break;
     case BPF_JLT:
-        return k == 0 ? DD_NO : in_range(d, v, 0, k - 1);
+        if (!hi--) {
+            return DD_NO;
+        }
+        lo = 0;
+        break;
     case BPF_JLE:
-        return in_range(d, v, 0, k);
+        lo = 0;
+        break;
     default:
         return VAL_OPAQUE;
     }
-}
-
-/* The jump on (b, a) that is taken when `op` on (a, b) is. */
-OUT_OF_LINE static uint8_t mirrored(uint8_t op)
-{
-    static const uint8_t to[4][2] = {{BPF_JGT, BPF_JLT},
-                                     {BPF_JGE, BPF_JLE},
-                                     {BPF_JSGT, BPF_JSLT},
-                                     {BPF_JSGE, BPF_JSLE}};
-
-    for (int i = 0; i < 4; i++) {
-        if (op == to[i][0]) {
-            return to[i][1];
-        }
-        if (op == to[i][1]) {
-            return to[i][0];
-        }
-    }
-    return op;
+    return in_range(d, v, lo, hi);
 }
 
 /* The length against a header's end: how much is there from a base on. */
@@ -799,13 +760,8 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
         if (y.kind == VAL_CONST) {
             return insn_test(in, x.k, y.k) ? DD_YES : DD_NO;
         }
-        op = mirrored(op);
-        {
-            struct val t = x;
-
-            x = y;
-            y = t;
-        }
+        op = jumps[op >> 4].mirrored;
+        swap(&x, &y);
     }
     if (y.kind == VAL_CONST && (x.kind == VAL_BITS || x.kind == VAL_LEN)) {
         return test_const(d, op, width, &x, y.k);
