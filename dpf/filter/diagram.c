@@ -519,34 +519,27 @@ static uint32_t apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
     uint32_t f[3] = {a, b, c}, result = DD_NO, depth = 0;
     uint32_t base = d->scratch_count;
 
-    if (d->err) {
-        return DD_NO;
-    }
-    if (settle(d, op, f, &result) || cached(d, op, f, &result)) {
-        return result;
-    }
-    if (!push(d, depth++, f)) {
-        return DD_NO;
-    }
-    while (depth && !d->err) {
-        struct dd_frame *fr = &d->stack[depth - 1];
-
-        descend(d, fr, f);
+    while (!d->err) {
         if (!settle(d, op, f, &result) && !cached(d, op, f, &result)) {
             if (!push(d, depth++, f)) {
                 break;
             }
-            continue;
-        }
-        /* A child is known: take it, and finish every node it ends. */
-        while (depth && advance(d, &d->stack[depth - 1], result)) {
-            fr = &d->stack[--depth];
-            result = finish(d, fr->var, fr->scratch);
-            if (d->err) {
+        } else {
+            /* A child is known: take it, and finish every node it ends. */
+            while (depth && advance(d, &d->stack[depth - 1], result)) {
+                struct dd_frame *fr = &d->stack[--depth];
+
+                result = finish(d, fr->var, fr->scratch);
+                if (d->err) {
+                    break;
+                }
+                remember(d, op, fr->f, result);
+            }
+            if (!depth) {
                 break;
             }
-            remember(d, op, fr->f, result);
         }
+        descend(d, &d->stack[depth - 1], f);
     }
     d->scratch_count = base;
     return d->err ? DD_NO : result;

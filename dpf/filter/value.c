@@ -524,30 +524,26 @@ uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
                     DD_NO);
 }
 
-/* Packets whose bits `b` are below, equal to, above `k`: lt, eq or gt. */
-static uint32_t split(struct dd *d, const struct dd_bits *b, uint32_t k,
-                      const uint32_t out[3])
+/* Packets whose bits `b` are above `k`, or equal to it and in `r`. */
+static uint32_t above(struct dd *d, const struct dd_bits *b, uint32_t k,
+                      uint32_t r)
 {
-    static const uint32_t only[3][3] = {
-        {DD_YES, DD_NO, DD_NO}, {DD_NO, DD_YES, DD_NO}, {DD_NO, DD_NO, DD_YES}};
+    static const uint32_t equal[3] = {DD_NO, DD_YES, DD_NO};
+    uint32_t out[3] = {DD_NO, r, DD_YES};
     uint32_t mask = (uint32_t)ones_below(b->len);
     uint8_t side[256];
-    bool ordered = true;
 
     for (uint32_t x = 0; x < 256; x++) {
         uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
 
         side[x] = v < k ? 0 : v == k ? 1 : 2;
     }
-    for (int i = 0; i < 3; i++) {
-        ordered = ordered && dd_var(d, out[i]) > b->var;
+    if (dd_var(d, r) <= b->var) { /* r does not come behind */
+        out[1] = DD_NO;
+        r = dd_and(d, dd_classes(d, b->var, side, equal), r);
+        return dd_ite(d, r, DD_YES, dd_classes(d, b->var, side, out));
     }
-    if (ordered) {
-        return dd_classes(d, b->var, side, out);
-    }
-    return dd_ite(
-        d, dd_classes(d, b->var, side, only[0]), out[0],
-        dd_ite(d, dd_classes(d, b->var, side, only[1]), out[1], out[2]));
+    return dd_classes(d, b->var, side, out);
 }
 
 /* Packets with bits of v (without its sum) >= k. */
@@ -565,9 +561,8 @@ static uint32_t bits_ge(struct dd *d, const struct val *v, uint64_t k)
         }
         if (i < v->count) {
             const struct dd_bits *b = &v->bits[i];
-            uint32_t out[3] = {DD_NO, r, DD_YES};
 
-            r = split(d, b, (uint32_t)(k >> b->dst & ones_below(b->len)), out);
+            r = above(d, b, (uint32_t)(k >> b->dst & ones_below(b->len)), r);
             at = b->dst + b->len;
         }
     }
