@@ -134,17 +134,12 @@ static void fill_chains(const struct dpf_set *s, struct image *to)
 static void fill_trees(const struct dpf_set *s, const struct plan *p,
                        struct image *im)
 {
-    for (int copies = 0; copies < 2; copies++) {
-        for (uint32_t t = 0; t < TREES_MAX; t++) {
-            uint32_t root = s->trees[t].root;
+    for (uint32_t i = 0; i < 2 * TREES_MAX; i++) {
+        const struct tree *t = &s->trees[i % TREES_MAX];
 
-            if (!s->trees[t].users || s->trees[t].copies != (copies != 0)) {
-                continue;
-            }
-            im->roots[im->tree_count++] = dd_renumber(root, p->now, NULL);
-        }
-        if (!copies) {
-            im->exclusive_trees = im->tree_count;
+        if (t->users && t->copies == i / TREES_MAX) {
+            im->roots[im->tree_count++] = dd_renumber(t->root, p->now, NULL);
+            im->exclusive_trees += !t->copies;
         }
     }
 }

@@ -11,6 +11,25 @@
 #define BASES_CROWDED 16u
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
+/* Begin without filters: no shape, binding or tree, and no memory for them. */
+static void forget(struct dpf_set *s)
+{
+    struct heap *h = &s->heap;
+
+    heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
+    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
+    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
+    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
+    s->shapes = NULL;
+    s->bindings = NULL;
+    s->shape_cap = s->shape_count = s->binding_cap = s->binding_count = 0;
+    s->chains = (struct chains){0};
+    s->edges_after_sweep = 0;
+    for (uint32_t t = 0; t < TREES_MAX; t++) {
+        s->trees[t] = (struct tree){.root = DD_NO};
+    }
+}
+
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
 {
     struct dpf_set *s = mem->alloc(mem->ctx, sizeof(*s));
@@ -21,9 +40,7 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
     __builtin_memset(s, 0, sizeof(*s));
     s->mem = *mem;
     s->heap.mem = &s->mem;
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        s->trees[t].root = DD_NO;
-    }
+    forget(s);
     if (dd_init(&s->dd, &s->heap) ||
         heap_grow(&s->heap, (void **)&s->regions, &s->region_cap,
                   sizeof(*s->regions), 0, 1)) {
@@ -62,11 +79,8 @@ void dpf_set_destroy(struct dpf_set *s)
     }
     image_destroy(s->image);
     index_finish(h, &s->index);
-    heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
-    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
     heap_free(h, s->regions, s->region_cap * sizeof(*s->regions));
-    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
-    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
+    forget(s);
     dd_finish(&s->dd);
     s->mem.free(s->mem.ctx, s, sizeof(*s));
 }
@@ -74,26 +88,13 @@ void dpf_set_destroy(struct dpf_set *s)
 /* With nothing bound, give back what only served earlier filters. */
 static void rest(struct dpf_set *s)
 {
-    struct heap *h = &s->heap;
-
     merge_sweep(s);
     if (s->index.count || s->region_count > 1 ||
         !(s->shape_cap | s->binding_cap | s->dd.node_cap)) {
         return;
     }
     dd_reset(&s->dd);
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        s->trees[t] = (struct tree){.root = DD_NO};
-    }
-    heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
-    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
-    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
-    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
-    s->shapes = NULL;
-    s->bindings = NULL;
-    s->shape_cap = s->shape_count = s->binding_cap = s->binding_count = 0;
-    s->chains = (struct chains){0};
-    s->edges_after_sweep = 0;
+    forget(s);
     (void)set_publish(s); /* the last image may hold more than it needs */
 }
 
@@ -296,9 +297,7 @@ static int choose_form(struct install *in)
         in->cube_count = 0;
     }
     if (!in->cube_count) {
-        in->cubes[0].count = in->cubes[0].len_count = 0;
-        if (!dd_is_term(in->may) &&
-            cube_hull(&in->s->dd, in->may, &in->cubes[0])) {
+        if (cube_hull(&in->s->dd, in->may, &in->cubes[0])) {
             return -DPF_E_MEM;
         }
         in->rank = cube_rank(&in->cubes[0]);

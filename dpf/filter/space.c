@@ -34,8 +34,8 @@ static uint32_t shift_var(const struct shift *s, uint32_t var)
 }
 
 /* The bases in `used` with the bits `t`, which lie in base 0, being `v`. */
-OUT_OF_LINE static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
-                                    uint64_t used, struct shift *s)
+static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
+                        uint64_t used, struct shift *s)
 {
     __builtin_memset(s, 0, sizeof(*s));
     for (uint32_t b = 1; b < DD_BASES_MAX; b++) {

@@ -21,7 +21,7 @@ OUT_OF_LINE static void unknown(struct val *v)
     __builtin_memset(v, 0, sizeof(*v));
 }
 
-static void swap(struct val *a, struct val *b)
+OUT_OF_LINE static void swap(struct val *a, struct val *b)
 {
     struct val t = *a;
 

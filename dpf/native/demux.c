@@ -39,7 +39,7 @@ static const uint8_t key_reg[DEMUX_WORDS_MAX] = {R10, R11, RBX, RBP,
 
 /* ------------------------------------------------------------------- code */
 
-static struct x64_mem data_at(uint32_t word)
+OUT_OF_LINE static struct x64_mem data_at(uint32_t word)
 {
     return x64_at(RCX, (int32_t)(8 * word));
 }

@@ -6,6 +6,7 @@
  * and one compare with a table whose entries are the products, so that a
  * table shows no constant that a program's author chose.
  */
+#include "dpf/compact.h"
 #include "dpf/native/emitter.h"
 
 /* ------------------------------------------------------------- members */
@@ -25,7 +26,8 @@ static bool spreads(const struct decision *d, const struct member_table *t)
 }
 
 /* A multiplier without collisions, in the smallest table that has one. */
-static bool find_multiplier(struct emitter *e, struct member_table *t)
+OUT_OF_LINE static bool find_multiplier(struct emitter *e,
+                                        struct member_table *t)
 {
     uint32_t seed = e->x->key;
     for (uint32_t bits = 3; bits <= 10; bits++) {

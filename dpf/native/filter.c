@@ -8,6 +8,7 @@
  */
 #include "dpf/native/filter.h"
 
+#include "dpf/compact.h"
 #include "dpf/native/emitter.h"
 
 /* What holds on every way into a node. */
@@ -129,7 +130,8 @@ static void emit_decision(struct emitter *e, const struct node *n, node_id next,
     }
 }
 
-static void emit_node(struct emitter *e, node_id id, node_id next, bool first)
+OUT_OF_LINE static void emit_node(struct emitter *e, node_id id, node_id next,
+                                  bool first)
 {
     const struct node *n = &e->d->nodes[id];
     struct arrival *a = at_node(e, id);
