@@ -289,6 +289,13 @@ static int exit7(void)
     return 7;
 }
 
+/* Ends although the id in its u-area is nobody's. */
+static int no_id(void)
+{
+    env_uarea()->env = UINT32_MAX;
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -310,6 +317,7 @@ static const struct {
     {"children", children},
     {"programs", programs},
     {"exit7", exit7},
+    {"no-id", no_id},
 };
 
 int act_run(const char *act)

@@ -15,6 +15,7 @@ static const struct {
     {"trespass", REFUSED},
     {"fuzz", REFUSED | KILLED},
     {"uarea-lies", REFUSED | KILLED},
+    {"no-id", REFUSED},
     {"frame-lies", REFUSED | KILLED},
     {"stack-lies", KILLED},
     {"sysret-edge", KILLED},
