@@ -20,7 +20,9 @@
  *   6. page_lock              free frames
  *   7. console_lock           the serial line
  * Levels 2 and 3: at most one lock of each level. arch_tlb_flush and
- * net_quiesce are called with nothing but bind_lock held.
+ * net_quiesce are called with nothing but bind_lock held. So is
+ * quantum_forget, and it waits for other processors' contexts: who waits for
+ * bind_lock has none loaded but that of what it runs.
  */
 #pragma once
 

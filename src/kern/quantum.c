@@ -64,6 +64,26 @@ void quantum_kick(const struct env *e)
 
 /* ------------------------------------------------- leaving an environment */
 
+/* Between environments the last one's context stays loaded. */
+static void drop_loaded(struct cpu *c)
+{
+    arch_aspace_load(0);
+    atomic_store(&c->loaded, NULL);
+}
+
+/*
+ * Tear down what this processor made ENV_ENDING. Who has bind_lock now may be
+ * in quantum_forget and wait for the context that is still loaded here, so
+ * that goes before this processor waits for the lock.
+ */
+static void reap(struct env *e) EXCLUDES(bind_lock)
+{
+    drop_loaded(cpu_this());
+    lock_acquire(&bind_lock);
+    env_reap(e);
+    lock_release(&bind_lock);
+}
+
 /* Let go of an environment that this processor had in ENV_RUNNING. */
 static void publish(struct env *e, enum env_state state) EXCLUDES(bind_lock)
 {
@@ -75,9 +95,7 @@ static void publish(struct env *e, enum env_state state) EXCLUDES(bind_lock)
     if (atomic_load(&e->doomed) != 0 &&
         (env_become(e, ENV_READY, ENV_ENDING) ||
          env_become(e, ENV_ASLEEP, ENV_ENDING))) {
-        lock_acquire(&bind_lock);
-        env_reap(e);
-        lock_release(&bind_lock);
+        reap(e);
         return;
     }
     quantum_kick(e);
@@ -102,9 +120,7 @@ static void leave(struct cpu *c, struct env *e, const struct frame *f)
     if (atomic_load(&e->doomed) != 0) {
         bool ours = env_become(e, ENV_RUNNING, ENV_ENDING);
         assert(ours);
-        lock_acquire(&bind_lock);
-        env_reap(e);
-        lock_release(&bind_lock);
+        reap(e);
         c->leave = LEAVE_NOT;
         return;
     }
@@ -270,13 +286,11 @@ static uint64_t next_deadline(const struct cpu *c, uint64_t now)
     return first;
 }
 
-/* Between environments the last one's context stays loaded, while it lives. */
 static void drop_doomed(struct cpu *c)
 {
     struct env *l = atomic_load(&c->loaded);
     if (l != NULL && atomic_load(&l->doomed) != 0) {
-        arch_aspace_load(0);
-        atomic_store(&c->loaded, NULL);
+        drop_loaded(c);
     }
 }
 

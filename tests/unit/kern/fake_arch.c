@@ -26,6 +26,7 @@ size_t fake_console_len;
 uint32_t fake_halt_status;
 uint64_t fake_root[ARCH_CPUS_MAX];
 void (*fake_idle_hook)(void);
+void (*fake_pause_hook)(void);
 _Thread_local struct frame fake_frame;
 
 static uint8_t *memory; /* physical memory, and its direct map */
@@ -59,6 +60,9 @@ void arch_idle(void)
 }
 void arch_pause(void)
 {
+    if (fake_pause_hook != NULL) {
+        fake_pause_hook();
+    }
     usleep(0);
 }
 void arch_resume(const struct frame *f)

@@ -27,6 +27,8 @@ extern uint32_t fake_halt_status;
 extern uint64_t fake_root[ARCH_CPUS_MAX];
 /* Called instead of ending the run when a processor goes idle. */
 extern void (*fake_idle_hook)(void);
+/* Called whenever a processor waits for another one. */
+extern void (*fake_pause_hook)(void);
 
 /* Ends the kernel entry with FAKE_IDLE; from a hook. */
 _Noreturn void fake_stop(void);

@@ -505,6 +505,46 @@ START_TEST(destroyed_from_another_processor)
 }
 END_TEST
 
+/* Processor 0 has bind_lock, and 1 begins to wait for it. */
+static struct env *loaded_there;
+static void destroy_meanwhile(void)
+{
+    static bool waits;
+    ck_assert_msg(!waits, "0 waits for 1, and 1 for 0");
+    waits = true;
+    fake_cpu = 0;
+    env_doom(loaded_there, ENV_END_DESTROYED, 0, NULL);
+    lock_release(&bind_lock);
+    fake_cpu = 1;
+    waits = false;
+}
+
+START_TEST(two_ends_do_not_wait_for_each_other)
+{
+    boot(2);
+    struct env *last = runner(1), *owes = runner(1);
+    fake_cpu = 1;
+    ck_assert_int_eq(fake_run(), FAKE_RESUMED);
+    ck_assert_ptr_eq(fake_current(), owes);
+    (void)CALL(SYS_EVENT_WAIT, 1, EVENT_FOREVER, 0);
+    ck_assert_ptr_eq(fake_current(), last);
+    (void)CALL(SYS_EVENT_WAIT, 1, EVENT_FOREVER, 0);
+    ck_assert_ptr_null(fake_current());
+    ck_assert_ptr_eq(atomic_load(&cpu_at(1)->loaded), last);
+    /* 1 takes up who owes a slice, just when 0 ends it, and is to tear it
+       down; then 0 is the first at the lock again, and ends the other. */
+    event_signal(owes, 0);
+    owes->debt_ticks = SLICE;
+    atomic_store(&owes->doomed, 1);
+    loaded_there = last;
+    fake_pause_hook = destroy_meanwhile;
+    lock_acquire(&bind_lock);
+    ck_assert_int_eq(fake_run(), FAKE_IDLE);
+    ck_assert_uint_eq(owes->info->state, ENV_FREE);
+    ck_assert_uint_eq(last->info->state, ENV_FREE);
+}
+END_TEST
+
 START_TEST(registers_do_not_leak)
 {
     boot(1);
@@ -528,4 +568,5 @@ TESTS("env", create_and_destroy, create_refusals, remains_go_to_the_parent,
       prologue_and_epilogue, masked_upcalls_wait, excess_time_is_forfeited,
       overrun_ends_it, directed_yield, vector_refusals, sleep_until_an_event,
       sleep_until_a_deadline, idle_wakes, one_processor_at_a_time,
-      destroyed_from_another_processor, registers_do_not_leak)
+      destroyed_from_another_processor, two_ends_do_not_wait_for_each_other,
+      registers_do_not_leak)
