@@ -35,6 +35,11 @@ void arch_cpu_kick(unsigned cpu);
  */
 void arch_idle(void);
 /*
+ * Let in the interrupts that are pending, in the same way, and do not wait:
+ * one turn of a loop that polls devices.
+ */
+void arch_breathe(void);
+/*
  * One turn of every loop that waits for another processor. It also answers
  * arch_tlb_flush requests of others, since interrupts are off.
  */
@@ -119,8 +124,9 @@ void arch_backtrace(void);
 #define ARCH_VECTOR_MSI_LAST 0xdfu
 
 /*
- * Everything that enters the kernel from ring 3, and interrupts that end
- * arch_idle (then f is NULL, and so is the result: return to arch_idle).
+ * Everything that enters the kernel from ring 3, and interrupts that come in
+ * arch_idle or arch_breathe (then f is NULL, and so is the result: return
+ * there).
  * Exceptions have vectors 0-31. Returns the frame to resume, which may be `f`
  * or lie anywhere in kernel memory; its addressing context and floating-point
  * registers are loaded.

@@ -326,6 +326,8 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
         }
         if (c->net_polling == 0) {
             idle(c);
+        } else {
+            arch_breathe(); /* a flood keeps this loop going */
         }
     }
 }

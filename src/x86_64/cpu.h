@@ -30,7 +30,7 @@ struct cpu {
     uint64_t root;  /* physical: the addressing context that is loaded */
     uint32_t flush; /* another processor wants translations forgotten */
     bool online;
-    bool idle; /* in arch_idle: interrupts from ring 0 are expected */
+    bool idle; /* interrupts from ring 0 are expected: arch_idle, _breathe */
     struct tss tss;
     uint64_t gdt[GDT_WORDS];
 };

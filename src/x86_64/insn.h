@@ -127,6 +127,12 @@ static inline void sti_hlt_cli(void)
     __asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
+/* Take the interrupts that are pending: after the pause. */
+static inline void sti_pause_cli(void)
+{
+    __asm__ volatile("sti; pause; cli" : : : "memory");
+}
+
 static inline void hlt(void)
 {
     __asm__ volatile("hlt" : : : "memory");

@@ -120,6 +120,14 @@ void arch_idle(void)
     self->idle = false;
 }
 
+void arch_breathe(void)
+{
+    struct cpu *self = cpu_self();
+    self->idle = true;
+    sti_pause_cli();
+    self->idle = false;
+}
+
 bool smp_stopping(void)
 {
     return __atomic_load_n(&stopping, __ATOMIC_ACQUIRE);

@@ -26,6 +26,7 @@ size_t fake_console_len;
 uint32_t fake_halt_status;
 uint64_t fake_root[ARCH_CPUS_MAX];
 void (*fake_idle_hook)(void);
+void (*fake_breathe_hook)(void);
 void (*fake_pause_hook)(void);
 _Thread_local struct frame fake_frame;
 
@@ -57,6 +58,12 @@ void arch_idle(void)
         return;
     }
     longjmp(back, FAKE_IDLE);
+}
+void arch_breathe(void)
+{
+    if (fake_breathe_hook != NULL) {
+        fake_breathe_hook();
+    }
 }
 void arch_pause(void)
 {

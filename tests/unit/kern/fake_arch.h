@@ -27,6 +27,8 @@ extern uint32_t fake_halt_status;
 extern uint64_t fake_root[ARCH_CPUS_MAX];
 /* Called instead of ending the run when a processor goes idle. */
 extern void (*fake_idle_hook)(void);
+/* Called where interrupts are let in while a processor polls. */
+extern void (*fake_breathe_hook)(void);
 /* Called whenever a processor waits for another one. */
 extern void (*fake_pause_hook)(void);
 

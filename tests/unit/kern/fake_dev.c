@@ -40,6 +40,11 @@ static unsigned nic_poll(struct netdev *dev, unsigned queue, unsigned budget)
                 fake_nic.sent_count * sizeof(fake_nic.sent[0]));
         net_transmitted(dev, queue, token);
     }
+    if (fake_nic.flood > 0) {
+        fake_nic.flood--;
+        net_receive(dev, queue, fake_nic.frame[0], fake_nic.frame_len[0], 0);
+        return 1;
+    }
     while (got < budget && fake_nic.frames > 0) {
         fake_nic.frames--;
         net_receive(dev, queue, fake_nic.frame[got], fake_nic.frame_len[got],

@@ -5,6 +5,7 @@
 #include "src/abi/event.h"
 #include "src/abi/net.h"
 #include "src/abi/sysno.h"
+#include "src/kern/event.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/sysinfo.h"
@@ -215,6 +216,26 @@ START_TEST(a_packet_wakes_its_owner)
     ck_assert_int_eq(CALL(SYS_EVENT_WAIT, 2, EVENT_FOREVER, 0), 0);
     ck_assert_ptr_eq(fake_current(), root);
     ck_assert_uint_eq(rx(1)->owner, NET_OWNER_ENV);
+}
+END_TEST
+
+static void wake_root(void)
+{
+    event_signal(root, 0);
+}
+
+/* Packets that nobody wants, at every poll: other interrupts get in. */
+START_TEST(a_flood_keeps_nobody_out)
+{
+    static const uint8_t p[64];
+    boot();
+    fake_nic.frame[0] = p;
+    fake_nic.frame_len[0] = sizeof(p);
+    fake_nic.flood = 1000;
+    fake_breathe_hook = wake_root;
+    ck_assert_int_eq(CALL(SYS_EVENT_WAIT, 1, EVENT_FOREVER, 0), 0);
+    ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_uint_gt(fake_nic.flood, 990);
 }
 END_TEST
 
@@ -633,6 +654,6 @@ START_TEST(stealing_is_refused_and_shown)
 END_TEST
 
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
-      a_packet_wakes_its_owner, taps_get_copies, sending, bad_frames,
-      a_full_queue_resumes, the_end_of_an_environment_under_way, ring_refusals,
-      space_refusals)
+      a_packet_wakes_its_owner, a_flood_keeps_nobody_out, taps_get_copies,
+      sending, bad_frames, a_full_queue_resumes,
+      the_end_of_an_environment_under_way, ring_refusals, space_refusals)
