@@ -221,6 +221,9 @@ void net_interrupt(struct netdev *dev, unsigned queue)
 
 void net_quiesce(void)
 {
+    /* What was published is seen before a sequence is read: a lookup that is
+       not seen to run sees it in turn. */
+    atomic_thread_fence(memory_order_seq_cst);
     for (unsigned i = 0; i < arch_cpu_count(); i++) {
         struct cpu *c = cpu_at(i);
         uint64_t seen = atomic_load(&c->poll_sequence);
