@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Boot one family of in-QEMU tests and pass its TAP on.
 
-usage: run.py FAMILY MODULES KERNEL [--smp N] [--timeout S]
+usage: run.py FAMILY MODULES KERNEL [--smp N] [--timeout S] [--seed N]
 
 The environment prints TAP between the kernel's own lines and stops the machine
 with status 33 when all passed. A kernel panic, a time-out or a wrong status is
@@ -33,7 +33,8 @@ def disk_image(folder):
 
 def run(a, folder):
     vm.KERNEL = a.kernel
-    m = vm.Vm(append=f"test={a.family}", modules=a.modules, smp=a.smp,
+    seed = "" if a.seed is None else f" seed={a.seed}"
+    m = vm.Vm(append=f"test={a.family}{seed}", modules=a.modules, smp=a.smp,
               mem="256M", disk=disk_image(folder),
               netdev="user,restrict=on")
     with m:
@@ -68,6 +69,7 @@ def main():
     p.add_argument("kernel")
     p.add_argument("--smp", type=int, default=1)
     p.add_argument("--timeout", type=int, default=60)
+    p.add_argument("--seed", type=int, help="of what children do by chance")
     a = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="pavise-qemu-") as folder:
         return run(a, folder)

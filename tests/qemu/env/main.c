@@ -76,6 +76,19 @@ int trap_run(void (*fn)(void *), void *arg)
     return trap_vector;
 }
 
+/* A seed for the next child; the first is in the boot arguments or noted. */
+static uint64_t child_seed(void)
+{
+    static uint64_t seed;
+
+    if (seed == 0) {
+        seed = text_option_number(env_sysinfo()->cmdline, "seed",
+                                  time_tsc() % 1000000);
+        tap_note("seed=%lu", seed);
+    }
+    return seed++ * 0x9e3779b97f4a7c15ull;
+}
+
 int child_start(struct child *c, const char *act, uint32_t slot,
                 uint64_t frames)
 {
@@ -87,7 +100,8 @@ int child_start(struct child *c, const char *act, uint32_t slot,
 
     start = (struct start_info){.net_device = START_NO_RESOURCE,
                                 .disk = START_NO_RESOURCE};
-    text_format(start.args, sizeof(start.args), "act=%s", act);
+    text_format(start.args, sizeof(start.args), "act=%s seed=%lu", act,
+                child_seed());
     err = child_create(c, act, slot, frames);
     if (err) {
         return err;
@@ -135,7 +149,7 @@ int env_main(const struct start_info *start)
     char word[48];
 
     if (text_option(start->args, "act", word, sizeof(word))) {
-        return act_run(word);
+        return act_run(word, text_option_number(start->args, "seed", 1));
     }
     (void)sys_cap_mint(ROOT, SLOT_CONSOLE, (const uint8_t *)"console", 7,
                        CAP_WRITE | CAP_GRANT);

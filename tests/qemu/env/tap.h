@@ -30,7 +30,9 @@ extern const struct family families[];
 
 /*
  * Start this image again as a child that does `act` (see acts.c), with a name
- * and quota of its own. `slot` receives the capability that guards it.
+ * and quota of its own. `slot` receives the capability that guards it. What
+ * it does by chance follows from the boot argument seed=N, which is noted,
+ * and from how many were started before.
  */
 int child_start(struct child *c, const char *act, uint32_t slot,
                 uint64_t frames);
@@ -38,7 +40,7 @@ int child_start(struct child *c, const char *act, uint32_t slot,
 bool child_wait(const struct child *c, uint64_t ms);
 
 /* What a child does: its status. */
-int act_run(const char *act);
+int act_run(const char *act, uint64_t random);
 
 /*
  * Faults that are expected: runs fn(arg) and returns the vector of the first
