@@ -31,21 +31,47 @@ OUT_OF_LINE static bool masked(const struct dd *d, const struct dd_node *n,
     return count == 1u << __builtin_popcount(ones ^ any);
 }
 
-static bool add_len(struct cube *c, uint32_t base, uint32_t min)
+bool cube_add_len(struct cube *c, uint32_t base, uint32_t min)
 {
+    struct cube_len *l = &c->lens[c->len_count];
+
+    for (; l != c->lens && l[-1].base >= base; l--) {
+        if (l[-1].base == base) {
+            l[-1].min = min > l[-1].min ? min : l[-1].min;
+            return true;
+        }
+    }
     if (c->len_count == CUBE_LENS_MAX) {
         return false;
     }
-    c->lens[c->len_count++] = (struct cube_len){base, min};
+    for (struct cube_len *k = &c->lens[c->len_count++]; k != l; k--) {
+        *k = k[-1];
+    }
+    *l = (struct cube_len){base, min};
     return true;
 }
 
-OUT_OF_LINE static bool add_byte(struct cube *c, struct cube_byte b)
+bool cube_add(struct cube *c, struct cube_byte b)
 {
+    struct cube_byte *at = &c->bytes[c->count];
+
+    for (; at != c->bytes && at[-1].var >= b.var; at--) {
+        if (at[-1].var == b.var) {
+            if ((at[-1].value ^ b.value) & at[-1].mask & b.mask) {
+                return false;
+            }
+            at[-1].mask |= b.mask;
+            at[-1].value |= b.value;
+            return true;
+        }
+    }
     if (c->count == CUBE_BYTES_MAX) {
         return false;
     }
-    c->bytes[c->count++] = b;
+    for (struct cube_byte *k = &c->bytes[c->count++]; k != at; k--) {
+        *k = k[-1];
+    }
+    *at = b;
     return true;
 }
 
@@ -59,9 +85,10 @@ struct step {
 /*
  * Extend c by the way from node s->node over edge s->edge, which does not
  * lead to NO. Returns 1, 0 if its child was already taken, -1 if it cannot
- * be part of a cube.
+ * be part of a cube; `whole` if all ways to the child must be one test.
  */
-static int take(const struct dd *d, const struct step *s, struct cube *c)
+static int take(const struct dd *d, const struct step *s, struct cube *c,
+                bool whole)
 {
     const struct dd_node *n = &d->nodes[s->node];
     const struct dd_edge *e = &d->edges[n->edges];
@@ -70,7 +97,8 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
 
     if (DD_VAR_IS_LEN(n->var)) {
         return e[s->edge].hi == DD_LEN_MAX && s->edge &&
-                       add_len(c, DD_VAR_BASE(n->var), e[s->edge - 1].hi + 1)
+                       cube_add_len(c, DD_VAR_BASE(n->var),
+                                    e[s->edge - 1].hi + 1)
                    ? 1
                    : -1;
     }
@@ -80,25 +108,25 @@ static int take(const struct dd *d, const struct step *s, struct cube *c)
                 return 0; /* its first interval stood for all */
             }
         }
-    } else if (!masked(d, n, s->edge, false, &b)) {
+    } else if (whole || !masked(d, n, s->edge, false, &b)) {
         return -1;
     }
-    return add_byte(c, b) ? 1 : -1;
+    return cube_add(c, b) ? 1 : -1;
 }
 
 uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
 {
     const struct dd_node *n = &d->nodes[f];
-    uint32_t child = dd_only_child(d, f);
-    struct step s = {.node = f, .edge = d->edges[n->edges].child == DD_NO};
-    struct cube_byte b;
+    const struct dd_edge *e = &d->edges[n->edges];
+    struct step s = {.node = f, .edge = e->child == DD_NO};
+    uint32_t only = e[s.edge].child; /* neighbours differ */
 
-    if (child == DD_NO ||
-        (!DD_VAR_IS_LEN(n->var) && !masked(d, n, s.edge, true, &b)) ||
-        take(d, &s, c) != 1) {
-        return DD_NO;
+    for (uint32_t i = 0; i < n->count; i++) {
+        if (e[i].child != only && e[i].child != DD_NO) {
+            return DD_NO;
+        }
     }
-    return child;
+    return take(d, &s, c, true) == 1 ? only : DD_NO;
 }
 
 uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
@@ -129,7 +157,7 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
         }
         c->len_count = s->len_count;
         c->count = s->count;
-        took = take(d, s, c);
+        took = take(d, s, c, false);
         s->edge++;
         if (took < 0 || (took && dd_is_term(child) && child != DD_YES)) {
             return 0;
@@ -227,10 +255,10 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         if (seen[f] & AVOIDS) {
         } else if (DD_VAR_IS_LEN(var)) {
             if (min && min != DD_LEN_MAX) {
-                (void)add_len(out, DD_VAR_BASE(var), min);
+                (void)cube_add_len(out, DD_VAR_BASE(var), min);
             }
         } else if (same && all <= any) {
-            (void)add_byte(out,
+            (void)cube_add(out,
                            (struct cube_byte){var, (uint8_t)same,
                                               (uint8_t)(all & same), 0, 0});
         }
@@ -252,8 +280,7 @@ uint32_t cube_rank(const struct cube *c)
     return bits << 20 | (lens < 0xfffff ? lens : 0xfffff);
 }
 
-/* The cube's demand on `var`, or NULL. */
-static const struct cube_byte *byte_of(const struct cube *c, uint32_t var)
+const struct cube_byte *cube_byte_of(const struct cube *c, uint32_t var)
 {
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->bytes[i].var == var) {
@@ -316,7 +343,7 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
         if (!seen[i]) {
             continue;
         }
-        b = byte_of(c, n->var);
+        b = cube_byte_of(c, n->var);
         min = DD_VAR_IS_LEN(n->var) ? cube_len(c, DD_VAR_BASE(n->var)) : 0;
         for (uint32_t k = 0; k < n->count; k++) {
             const struct dd_edge *e = &d->edges[n->edges + k];

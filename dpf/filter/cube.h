@@ -44,6 +44,17 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
  */
 uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c);
 
+/*
+ * Ask for more: at least `min` bytes from a base on, or for b.value in the bits
+ * b.mask of a byte. Return false if no packet has that besides, or if the
+ * cube has no room.
+ */
+bool cube_add_len(struct cube *c, uint32_t base, uint32_t min);
+bool cube_add(struct cube *c, struct cube_byte b);
+
+/* What it asks of `var`, or NULL. */
+const struct cube_byte *cube_byte_of(const struct cube *c, uint32_t var);
+
 /* The diagram of a cube. */
 uint32_t cube_diagram(struct dd *d, const struct cube *c);
 

@@ -53,44 +53,40 @@ static uint32_t hash_node(uint32_t var, const struct dd_edge *e, uint32_t n)
     return (uint32_t)h;
 }
 
+static void free_tables(struct dd *d)
+{
+    heap_free(d->heap, d->cache,
+              d->table_cap * (sizeof(*d->cache) + sizeof(*d->heads)));
+}
+
 /* Each chain begins with its newest node: see dd_release. */
 static void chain_all(struct dd *d)
 {
-    __builtin_memset(d->heads, 0xff, d->head_cap * sizeof(*d->heads));
+    __builtin_memset(d->heads, 0xff, d->table_cap * sizeof(*d->heads));
     for (uint32_t i = 0; i < d->node_count; i++) {
-        uint32_t *head = &d->heads[d->nodes[i].hash & (d->head_cap - 1)];
+        uint32_t *head = &d->heads[d->nodes[i].hash & (d->table_cap - 1)];
 
         d->nodes[i].chain = *head;
         *head = i;
     }
 }
 
-static int set_heads(struct dd *d, uint32_t cap)
+/* Empty tables of `cap` chains, and as many results, for what there is. */
+static int set_tables(struct dd *d, uint32_t cap)
 {
-    uint32_t *heads = heap_alloc(d->heap, cap * sizeof(*heads));
-
-    if (!heads) {
-        return -DPF_E_MEM;
-    }
-    heap_free(d->heap, d->heads, d->head_cap * sizeof(*heads));
-    d->heads = heads;
-    d->head_cap = cap;
-    chain_all(d);
-    return 0;
-}
-
-static int set_cache(struct dd *d, uint32_t cap)
-{
-    struct dd_cached *cache = heap_alloc(d->heap, cap * sizeof(*cache));
+    struct dd_cached *cache =
+        heap_alloc(d->heap, cap * (sizeof(*d->cache) + sizeof(*d->heads)));
 
     if (!cache) {
         return -DPF_E_MEM;
     }
-    heap_free(d->heap, d->cache, d->cache_cap * sizeof(*cache));
+    free_tables(d);
     __builtin_memset(cache, 0, cap * sizeof(*cache));
     d->cache = cache;
-    d->cache_cap = cap;
     d->cache_age = 1;
+    d->heads = (uint32_t *)(void *)(cache + cap);
+    d->table_cap = cap;
+    chain_all(d);
     return 0;
 }
 
@@ -108,19 +104,14 @@ int dd_init(struct dd *d, struct heap *heap)
     __builtin_memset(d, 0, sizeof(*d));
     d->heap = heap;
     d->edge_limit = EDGE_LIMIT_DEFAULT;
-    if (set_heads(d, TABLE_FIRST) || set_cache(d, TABLE_FIRST)) {
-        dd_finish(d);
-        return -DPF_E_MEM;
-    }
-    return 0;
+    return set_tables(d, TABLE_FIRST);
 }
 
 void dd_finish(struct dd *d)
 {
     if (d->heap) {
         free_arrays(d);
-        heap_free(d->heap, d->heads, d->head_cap * sizeof(*d->heads));
-        heap_free(d->heap, d->cache, d->cache_cap * sizeof(*d->cache));
+        free_tables(d);
     }
     __builtin_memset(d, 0, sizeof(*d));
 }
@@ -134,8 +125,7 @@ void dd_reset(struct dd *d)
     d->edges = d->scratch = NULL;
     d->stack = NULL;
     d->node_cap = d->edge_cap = d->scratch_cap = d->stack_cap = 0;
-    (void)set_heads(d, TABLE_FIRST); /* or the large ones serve as well */
-    (void)set_cache(d, TABLE_FIRST);
+    (void)set_tables(d, TABLE_FIRST); /* or the large ones serve as well */
 }
 
 void dd_release(struct dd *d, struct dd_mark m)
@@ -146,7 +136,7 @@ void dd_release(struct dd *d, struct dd_mark m)
     }
     /* Newest first: a node of this range is then the head of its chain. */
     for (uint32_t i = d->node_count; i-- > m.nodes;) {
-        d->heads[d->nodes[i].hash & (d->head_cap - 1)] = d->nodes[i].chain;
+        d->heads[d->nodes[i].hash & (d->table_cap - 1)] = d->nodes[i].chain;
     }
     d->node_count = m.nodes;
     d->edge_count = m.edges;
@@ -156,7 +146,7 @@ void dd_release(struct dd *d, struct dd_mark m)
 void dd_forget(struct dd *d)
 {
     if (++d->cache_age == 1u << 24) {
-        __builtin_memset(d->cache, 0, d->cache_cap * sizeof(*d->cache));
+        __builtin_memset(d->cache, 0, d->table_cap * sizeof(*d->cache));
         d->cache_age = 1;
     }
 }
@@ -232,7 +222,7 @@ OUT_OF_LINE static uint32_t find_or_add(struct dd *d, uint32_t var,
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;
 
-    for (uint32_t i = d->heads[hash & (d->head_cap - 1)]; i != NONE;
+    for (uint32_t i = d->heads[hash & (d->table_cap - 1)]; i != NONE;
          i = d->nodes[i].chain) {
         node = &d->nodes[i];
         if (node->hash == hash && node->var == var && node->count == n &&
@@ -250,11 +240,9 @@ OUT_OF_LINE static uint32_t find_or_add(struct dd *d, uint32_t var,
               d->edge_count, d->edge_count + n)) {
         return DD_NO;
     }
-    if (d->node_count >= d->head_cap * 2) {
-        if (set_heads(d, d->head_cap * 4) || set_cache(d, d->cache_cap * 4)) {
-            d->err = -DPF_E_MEM;
-            return DD_NO;
-        }
+    if (d->node_count >= d->table_cap * 2 && set_tables(d, d->table_cap * 4)) {
+        d->err = -DPF_E_MEM;
+        return DD_NO;
     }
     node = &d->nodes[d->node_count];
     *node = (struct dd_node){.var = var,
@@ -263,8 +251,8 @@ OUT_OF_LINE static uint32_t find_or_add(struct dd *d, uint32_t var,
                              .hash = hash};
     __builtin_memcpy(&d->edges[d->edge_count], e, n * sizeof(*e));
     inherit(d, node);
-    node->chain = d->heads[hash & (d->head_cap - 1)];
-    d->heads[hash & (d->head_cap - 1)] = d->node_count;
+    node->chain = d->heads[hash & (d->table_cap - 1)];
+    d->heads[hash & (d->table_cap - 1)] = d->node_count;
     d->edge_count += n;
     return d->node_count++;
 }
@@ -308,32 +296,27 @@ uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
 uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
                   uint32_t in, uint32_t out)
 {
-    uint32_t from = d->scratch_count, max = dd_var_max(var);
+    uint32_t max = dd_var_max(var);
+    const struct dd_edge e[3] = {
+        {lo - 1, out}, {hi < max ? hi : max, in}, {max, out}};
 
     if (lo > hi || lo > max) {
         return out;
     }
-    if (lo) {
-        emit(d, from, lo - 1, out);
-    }
-    emit(d, from, hi < max ? hi : max, in);
-    if (hi < max) {
-        emit(d, from, max, out);
-    }
-    return finish(d, var, from);
+    return dd_node(d, var, &e[lo == 0], 1u + (lo != 0) + (hi < max));
 }
 
-uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
-                    const uint32_t *out)
+uint32_t dd_compare(struct dd *d, const struct dd_bits *b, uint32_t k,
+                    const uint32_t out[3])
 {
-    uint32_t from = d->scratch_count;
+    uint32_t from = d->scratch_count, mask = (1u << b->len) - 1;
 
     for (uint32_t x = 0; x < 256; x++) {
-        if (x == 255 || cls[x] != cls[x + 1]) {
-            emit(d, from, x, out[cls[x]]);
-        }
+        uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
+
+        emit(d, from, x, out[(v >= k) + (v > k)]);
     }
-    return finish(d, var, from);
+    return finish(d, b->var, from);
 }
 
 uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
@@ -436,7 +419,7 @@ static struct dd_cached *cache_slot(struct dd *d, enum dd_op op,
     uint64_t h = ((uint64_t)f[0] << 32 | f[1]) * 0x9e3779b97f4a7c15u;
 
     h = (h ^ (h >> 29) ^ f[2] ^ ((uint64_t)op << 40)) * 0xff51afd7ed558ccdu;
-    return &d->cache[(h >> 32) & (d->cache_cap - 1)];
+    return &d->cache[(h >> 32) & (d->table_cap - 1)];
 }
 
 static bool cached(struct dd *d, enum dd_op op, const uint32_t f[3],
@@ -513,8 +496,8 @@ static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
     return false;
 }
 
-static uint32_t apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
-                      uint32_t c)
+uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
+                  uint32_t c)
 {
     uint32_t f[3] = {a, b, c}, result = DD_NO, depth = 0;
     uint32_t base = d->scratch_count;
@@ -543,55 +526,6 @@ static uint32_t apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
     }
     d->scratch_count = base;
     return d->err ? DD_NO : result;
-}
-
-uint32_t dd_only_child(const struct dd *d, uint32_t f)
-{
-    const struct dd_node *n = &d->nodes[f];
-    const struct dd_edge *e = &d->edges[n->edges];
-    uint32_t only = e[e->child == DD_NO].child; /* neighbours differ */
-
-    for (uint32_t i = 0; i < n->count; i++) {
-        if (e[i].child != only && e[i].child != DD_NO) {
-            return DD_NO;
-        }
-    }
-    return only;
-}
-
-uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
-                  uint32_t c)
-{
-    uint32_t base = d->scratch_count, result;
-
-    /*
-     * Most filters are conjunctions, of nodes that have one way on. Such a
-     * node that comes before all of the other operand needs no look at its
-     * values: it leads to the result of the rest.
-     */
-    while (op == DD_ITE && c == DD_NO && !dd_is_term(a) && !dd_is_term(b)) {
-        uint32_t *first = dd_var(d, a) < dd_var(d, b) ? &a : &b;
-        uint32_t child = dd_only_child(d, *first);
-
-        if (dd_var(d, a) == dd_var(d, b) || child == DD_NO) {
-            break;
-        }
-        emit(d, d->scratch_count, 0, *first);
-        *first = child;
-    }
-    result = apply(d, op, a, b, c);
-    while (d->scratch_count > base) {
-        struct dd_node n = d->nodes[d->scratch[--d->scratch_count].child];
-        uint32_t from = d->scratch_count;
-
-        for (uint32_t i = 0; i < n.count; i++) {
-            struct dd_edge e = d->edges[n.edges + i];
-
-            emit(d, from, e.hi, e.child == DD_NO ? DD_NO : result);
-        }
-        result = finish(d, n.var, from);
-    }
-    return result;
 }
 
 /* ------------------------------------------------------------------ bases */

@@ -97,15 +97,15 @@ struct dd {
     struct dd_node *nodes;
     struct dd_edge *edges;
     struct dd_edge *scratch; /* edges of nodes under construction */
-    uint32_t *heads;         /* unique table; a power of two of chains */
-    struct dd_cached *cache; /* results of operations; a power of two */
+    uint32_t *heads;         /* unique table: table_cap chains */
+    struct dd_cached *cache; /* results of operations: as many */
     struct dd_frame *stack;
     uint32_t node_count, node_cap;
     uint32_t edge_count, edge_cap;
     uint32_t scratch_count, scratch_cap;
     uint32_t stack_cap;
-    uint32_t head_cap;
-    uint32_t cache_cap, cache_age;
+    uint32_t table_cap; /* a power of two */
+    uint32_t cache_age;
     uint32_t edge_limit; /* growth bound of this operation */
     int err;             /* 0, -DPF_E_MEM or -DPF_E_TOO_BIG */
     uint32_t (*merge)(void *ctx, uint32_t a, uint32_t b);
@@ -166,9 +166,6 @@ static inline uint32_t dd_var_max(uint32_t var)
 
 /* The child of node `f` for value `x` of its variable. */
 uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x);
-/* Where node `f` leads if not to NO; NO if that is several places. */
-uint32_t dd_only_child(const struct dd *d, uint32_t f);
-
 /*
  * The node of `var` with these intervals. Equal neighbours are joined.
  * Children's variables are later than `var`.
@@ -180,9 +177,9 @@ uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
 uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
                   uint32_t in, uint32_t out);
 
-/* The node of byte `var` whose value x leads to out[cls[x]], all later. */
-uint32_t dd_classes(struct dd *d, uint32_t var, const uint8_t cls[256],
-                    const uint32_t *out);
+/* out[0], [1] or [2] where the bits are below, at or above k; all later. */
+uint32_t dd_compare(struct dd *d, const struct dd_bits *b, uint32_t k,
+                    const uint32_t out[3]);
 
 /* `rest` where byte & mask == want at `var`, NO elsewhere; mask is not 0. */
 uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,

@@ -536,7 +536,7 @@ static bool key_taken(struct install *in, const struct cube *c)
  * has one (*span), else the whole bytes of its hull. in->other receives it.
  * False if there is none, or another binding has the same.
  */
-static bool residual_cube(struct install *in, struct span *span)
+OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
 {
     struct cube *c = &in->other;
     uint32_t n = 0;

@@ -13,7 +13,7 @@ struct install {
     uint32_t id;
     uint16_t region; /* slot */
     uint16_t flags;
-    uint32_t exact, may; /* diagrams; may is made on demand for cubes */
+    uint32_t exact, may; /* diagrams; for a cube they are made on demand */
     bool have_may;
     bool cannot_order;   /* as cubes its rank fits no lookup order */
     uint32_t cube_count; /* 0: a diagram */

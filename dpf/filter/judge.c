@@ -26,8 +26,10 @@ uint32_t install_may(struct install *in)
     struct dd *d = &in->s->dd;
 
     if (!in->have_may) {
-        in->may = in->filter ? dd_apply(d, DD_MAY, in->exact, 0, 0)
-                             : cube_diagram(d, &in->cubes[0]);
+        if (in->cube_count == 1) {
+            in->exact = cube_diagram(d, &in->cubes[0]);
+        }
+        in->may = dd_apply(d, DD_MAY, in->exact, 0, 0);
         in->have_may = true;
     }
     return in->may;

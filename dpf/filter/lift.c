@@ -17,9 +17,11 @@
 #define CELLS 32u /* 4-byte stack cells followed, below the frame pointer */
 #define STATES_MAX 16384u
 #define STEPS_MAX (1u << 20)
+#define TESTS_MAX 256u /* of a conjunction */
 #define NO_STATE UINT32_MAX
 #define UNSEEN (DD_TERM | 4u)
 #define BUSY (DD_TERM | 5u)
+#define IS (DD_TERM | 6u) /* of a conjunction: the test is in walk.is */
 
 enum { ID_UNKNOWN, ID_CONT, ID_FP, ID_FIRST };
 
@@ -54,7 +56,7 @@ struct held {
 /* A state being explored: a run of instructions that ends in a branch. */
 struct frame {
     uint32_t state;
-    uint32_t cond;    /* diagram, or VAL_OPAQUE */
+    uint32_t cond;    /* diagram, VAL_OPAQUE or IS */
     uint32_t guard;   /* packets on which no access of the run fails */
     uint32_t need;    /* bytes that the run reads from the packet's start */
     bool may_stop;    /* an access was not understood */
@@ -76,6 +78,9 @@ struct walk {
     struct frame *frames;
     uint32_t frame_cap;
     int err;
+    bool conjunction; /* make no diagrams of equalities */
+    struct val is;    /* the last one: this value is is_k */
+    uint64_t is_k;
     struct state now;    /* the run in progress */
     uint32_t heads[256]; /* of states by hash */
     uint32_t val_heads[256];
@@ -277,7 +282,7 @@ OUT_OF_LINE static void forget_cells(struct walk *w)
 }
 
 /* The cell at frame pointer + k, or CELLS if it is not followed. */
-OUT_OF_LINE static uint32_t cell_of(int64_t k)
+static uint32_t cell_of(int64_t k)
 {
     int64_t at = k + 4 * CELLS;
 
@@ -439,7 +444,17 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
     } else if (no) {
         in.opcode ^= BPF_JNE ^ BPF_JEQ;
     }
-    fr->cond = val_test(w->d, &in, &a, &b);
+    if (BPF_CLASS(in.opcode) == BPF_JMP32) {
+        val_truncate(&a);
+        val_truncate(&b);
+    }
+    if (w->conjunction && a.kind == VAL_BITS && b.kind == VAL_CONST) {
+        fr->cond = BPF_OP(in.opcode) == BPF_JEQ && !a.k ? IS : VAL_OPAQUE;
+        w->is = a;
+        w->is_k = b.k;
+    } else {
+        fr->cond = val_test(w->d, &in, &a, &b);
+    }
     if (fr->cond == DD_YES || fr->cond == DD_NO) {
         return to[(fr->cond == DD_NO) != no];
     }
@@ -501,6 +516,12 @@ OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
 
 /* ------------------------------------------------------------- exploration */
 
+OUT_OF_LINE static void frame_init(struct frame *fr, uint32_t state)
+{
+    *fr = (struct frame){
+        .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
+}
+
 static bool enter(struct walk *w, uint32_t depth, uint32_t state)
 {
     if (heap_grow(w->d->heap, (void **)&w->frames, &w->frame_cap,
@@ -508,8 +529,7 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
         w->err = -DPF_E_MEM;
         return false;
     }
-    w->frames[depth] = (struct frame){
-        .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
+    frame_init(&w->frames[depth], state);
     w->states[state].result.f = BUSY;
     return true;
 }
@@ -583,7 +603,53 @@ static uint32_t explore(struct walk *w, uint32_t root)
     return settled(w->d, &w->states[root].result);
 }
 
-static int begin(struct walk *w)
+/*
+ * Is it a conjunction: tests of which each rejects at once if it fails? Then
+ * what dd_lift, space_settle and cube_split would make of it, in c. Returns
+ * false if it is read as none, which says nothing about the filter.
+ */
+static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
+{
+    uint32_t reject = NO_STATE, first;
+    struct frame fr;
+
+    c->count = c->len_count = 0;
+    for (uint32_t n = 0; n < TESTS_MAX && state != NO_STATE; n++) {
+        uint32_t r;
+
+        frame_init(&fr, state);
+        r = run_block(w, &fr);
+        if (fr.may_stop || (fr.need && !cube_add_len(c, 0, fr.need))) {
+            return false;
+        }
+        while (fr.guard != DD_YES) {
+            fr.guard = cube_step(w->d, fr.guard, c);
+            if (fr.guard == DD_NO) {
+                return false;
+            }
+        }
+        if (r != UNSEEN) {
+            /* Where a base lies is not asked for: else lengths settle. */
+            first = c->len_count > 1 ? c->lens[1].base : 0;
+            return r == DD_YES &&
+                   !(first && cube_byte_of(c, w->d->bases[first].terms[0].var));
+        }
+        if (fr.cond != IS || !val_is(&w->is, w->is_k, c)) {
+            return false;
+        }
+        state = fr.next[0];
+        if (fr.next[1] != reject) {
+            reject = fr.next[1];
+            frame_init(&fr, reject);
+            if (reject == NO_STATE || run_block(w, &fr) != DD_NO) {
+                return false;
+            }
+        }
+    }
+    return false;
+}
+
+OUT_OF_LINE static int begin(struct walk *w)
 {
     struct val v;
 
@@ -619,10 +685,12 @@ static void end(struct walk *w)
 }
 
 static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
-                        uint32_t count, uint32_t states_max, uint32_t *out)
+                        size_t count, uint32_t states_max, struct cube *cube,
+                        uint32_t *out)
 {
     struct walk *w = heap_alloc(d->heap, sizeof(*w));
-    int err;
+    uint32_t root;
+    int r;
 
     if (!w) {
         return -DPF_E_MEM;
@@ -630,33 +698,41 @@ static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
     __builtin_memset(w, 0, sizeof(*w));
     w->d = d;
     w->insns = insns;
-    w->count = count;
+    w->count = (uint32_t)count;
     w->states_max = states_max;
-    err = begin(w);
-    if (!err) {
-        *out = explore(w, state_at(w, 0));
-        err = w->err ? w->err : d->err;
+    r = begin(w);
+    if (!r) {
+        root = state_at(w, 0);
+        w->conjunction = cube != NULL;
+        r = cube && conjunction(w, root, cube);
+        w->conjunction = false;
+        if (!r) {
+            *out = explore(w, root);
+        }
+        if (w->err || d->err) {
+            r = w->err ? w->err : d->err;
+        }
     }
     end(w);
     heap_free(d->heap, w, sizeof(*w));
-    return err;
+    return r;
 }
 
 int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
-            uint32_t *out)
+            struct cube *cube, uint32_t *out)
 {
     struct dd_mark m = dd_mark(d);
-    int err = -DPF_E_TOO_BIG;
+    int r = -DPF_E_TOO_BIG;
 
     /* Too big: read less far, so that more is left to the program itself. */
-    for (uint32_t n = STATES_MAX; err == -DPF_E_TOO_BIG && n; n /= 32) {
+    for (uint32_t n = STATES_MAX; r == -DPF_E_TOO_BIG && n; n /= 32) {
         dd_release(d, m);
-        err = lift_bounded(d, insns, (uint32_t)count, n, out);
+        r = lift_bounded(d, insns, count, n, cube, out);
     }
-    if (err == -DPF_E_TOO_BIG) {
+    if (r == -DPF_E_TOO_BIG) {
         dd_release(d, m);
         *out = DD_MAYBE;
-        err = 0;
+        r = 0;
     }
-    return err;
+    return r;
 }

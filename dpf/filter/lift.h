@@ -11,14 +11,17 @@
  */
 #pragma once
 
-#include "dpf/filter/diagram.h"
+#include "dpf/filter/cube.h"
 
 /*
  * The diagram of `count` verified instructions; DD_MAYBE where the program
- * must be run to know.
+ * must be run to know. If `cube` is not NULL and the program is a conjunction
+ * of equalities, the cube that space_settle and cube_split would make of the
+ * diagram may come instead, in half the time.
  *
- * Returns 0 and the root in *out, or -DPF_E_MEM. A program that would grow
- * the diagram beyond d->edge_limit is read less far instead.
+ * Returns 0 and the root in *out, 1 and the cube in *cube, or -DPF_E_MEM. A
+ * program that would grow the diagram beyond d->edge_limit is read less far
+ * instead.
  */
 int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
-            uint32_t *out);
+            struct cube *cube, uint32_t *out);

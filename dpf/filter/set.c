@@ -185,7 +185,9 @@ static int install_end(struct install *in, int r)
     return r;
 }
 
-static int lift(struct install *in, const struct dpf_program *filter)
+/* Read a filter: to in->exact, or perhaps as one cube. */
+static int lift(struct install *in, const struct dpf_program *filter,
+                bool as_cube)
 {
     struct dd *d = &in->s->dd;
     const struct dpf_insn *insns;
@@ -199,8 +201,11 @@ static int lift(struct install *in, const struct dpf_program *filter)
     in->filter = filter;
     tidy_bases(in->s);
     insns = dpf_program_insns(filter, &count);
-    r = dd_lift(d, insns, count, &in->exact);
-    if (!r) {
+    r = dd_lift(d, insns, count, as_cube ? &in->cubes[0] : NULL, &in->exact);
+    if (r == 1) {
+        in->cube_count = 1;
+        r = 0;
+    } else if (!r) {
         in->exact = space_settle(d, in->exact);
         install_may(in);
         r = d->err;
@@ -227,7 +232,7 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
     } else if (region_find(s, id)) {
         r = set_fail(err, -DPF_E_EXISTS, "a region has this id");
     } else {
-        r = lift(in, filter);
+        r = lift(in, filter, false);
     }
     r = r ? r : judge_region(in, p->must);
     must = dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
@@ -277,10 +282,14 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id)
 /* As cubes if the tables can hold it so, else as a diagram. */
 static int choose_form(struct install *in)
 {
-    bool plain = in->exact == in->may &&
-                 !(in->flags & (DPF_TAP | DPF_SHARED)) && in->may != DD_NO;
+    bool plain;
     struct span range;
 
+    if (in->cube_count && !in->cannot_order && shape_fits(&in->cubes[0])) {
+        return 0;
+    }
+    plain = install_may(in) == in->exact &&
+            !(in->flags & (DPF_TAP | DPF_SHARED)) && in->may != DD_NO;
     in->cube_count = 0;
     if (plain && !in->cannot_order) {
         in->cube_count = cube_split(&in->s->dd, in->may, in->cubes,
@@ -341,12 +350,10 @@ int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
     } else if (index_find(&s->index, id)) {
         r = set_fail(err, -DPF_E_EXISTS, "a binding has this id");
     } else {
-        r = lift(in, filter);
-    }
-    if (!r) {
         in->region = (uint16_t)(p - s->regions);
         in->flags = (uint16_t)(flags | (p->flags & DPF_SHARED));
-        r = choose_form(in);
+        r = lift(in, filter, !(in->flags & (DPF_TAP | DPF_SHARED)));
+        r = r ? r : choose_form(in);
     }
     r = r ? r : install(in);
     if (r || in->cube_count) {

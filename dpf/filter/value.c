@@ -11,7 +11,7 @@
 
 #define LOW32 UINT64_C(0xffffffff)
 
-static uint64_t ones_below(uint32_t n)
+OUT_OF_LINE static uint64_t ones_below(uint32_t n)
 {
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
 }
@@ -311,7 +311,7 @@ static void shift_right(struct val *v, uint32_t n)
     }
 }
 
-static void or_bits(struct val *a, const struct val *b)
+OUT_OF_LINE static void or_bits(struct val *a, const struct val *b)
 {
     struct val out;
     uint32_t i = 0, j = 0;
@@ -530,20 +530,13 @@ static uint32_t above(struct dd *d, const struct dd_bits *b, uint32_t k,
 {
     static const uint32_t equal[3] = {DD_NO, DD_YES, DD_NO};
     uint32_t out[3] = {DD_NO, r, DD_YES};
-    uint32_t mask = (uint32_t)ones_below(b->len);
-    uint8_t side[256];
 
-    for (uint32_t x = 0; x < 256; x++) {
-        uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
-
-        side[x] = v < k ? 0 : v == k ? 1 : 2;
-    }
     if (dd_var(d, r) <= b->var) { /* r does not come behind */
         out[1] = DD_NO;
-        r = dd_and(d, dd_classes(d, b->var, side, equal), r);
-        return dd_ite(d, r, DD_YES, dd_classes(d, b->var, side, out));
+        r = dd_and(d, dd_compare(d, b, k, equal), r);
+        return dd_ite(d, r, DD_YES, dd_compare(d, b, k, out));
     }
-    return dd_classes(d, b->var, side, out);
+    return dd_compare(d, b, k, out);
 }
 
 /* Packets with bits of v (without its sum) >= k. */
@@ -569,41 +562,23 @@ static uint32_t bits_ge(struct dd *d, const struct val *v, uint64_t k)
     return r;
 }
 
-static uint32_t bits_eq(struct dd *d, const struct val *v, uint64_t k)
+bool val_is(const struct val *v, uint64_t k, struct cube *c)
 {
-    uint32_t r = DD_YES, done = 0;
-
     if ((k & ~(bits_max(v) & ~v->ones)) != v->ones) {
-        return DD_NO;
+        return false;
     }
-    /* The latest variable first, so that each node is made once. */
-    while (done != (1u << v->count) - 1) {
-        uint32_t var = 0, mask = 0, want = 0;
+    for (uint32_t i = 0; i < v->count; i++) {
+        const struct dd_bits *b = &v->bits[i];
+        uint32_t mask = (uint32_t)ones_below(b->len);
+        uint32_t want = (uint32_t)(k >> b->dst) & mask;
 
-        for (uint32_t i = 0; i < v->count; i++) {
-            if (!(done >> i & 1) && v->bits[i].var > var) {
-                var = v->bits[i].var;
-            }
+        want ^= b->inverted ? mask : 0;
+        if (!cube_add(c, (struct cube_byte){b->var, (uint8_t)(mask << b->src),
+                                            (uint8_t)(want << b->src), 0, 0})) {
+            return false;
         }
-        for (uint32_t i = 0; i < v->count; i++) {
-            const struct dd_bits *b = &v->bits[i];
-            uint32_t m = (uint32_t)ones_below(b->len);
-            uint32_t w = (uint32_t)(k >> b->dst) & m;
-
-            if (b->var != var) {
-                continue;
-            }
-            w ^= b->inverted ? m : 0;
-            if ((want ^ w << b->src) & mask & m << b->src) {
-                return DD_NO; /* one bit cannot be both */
-            }
-            mask |= m << b->src;
-            want |= w << b->src;
-            done |= 1u << i;
-        }
-        r = dd_byte_eq(d, var, mask, want, r);
     }
-    return r;
+    return true;
 }
 
 /* Packets whose value without its sum lies in [lo, hi]. */
@@ -621,7 +596,10 @@ static uint32_t plain_range(struct dd *d, const struct val *v, uint64_t lo,
                         DD_NO);
     }
     if (lo == hi) {
-        return bits_eq(d, v, lo);
+        struct cube c;
+
+        c.count = c.len_count = 0;
+        return val_is(v, lo, &c) ? cube_diagram(d, &c) : DD_NO;
     }
     r = lo ? bits_ge(d, v, lo) : DD_YES;
     if (hi < bits_max(v)) {
@@ -743,10 +721,6 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
     uint32_t width = BPF_CLASS(in->opcode) == BPF_JMP ? 64 : 32;
     struct val x = *a, y = *b;
 
-    if (width == 32) {
-        val_truncate(&x);
-        val_truncate(&y);
-    }
     if (x.kind != VAL_UNKNOWN && !__builtin_memcmp(&x, &y, sizeof(x))) {
         /* A value against itself: equal, whatever it is. */
         return insn_test(in, x.k, x.k) ? DD_YES : DD_NO;

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "dpf/dpf.h"
-#include "dpf/filter/diagram.h"
+#include "dpf/filter/cube.h"
 
 #define VAL_BITS_MAX 8u
 
@@ -49,10 +49,16 @@ void val_end(const struct dpf_insn *in, struct val *a);
 
 /*
  * The packets for which the jump `in`, not JNE nor JSET, on (a, b) is taken,
- * or VAL_OPAQUE.
+ * or VAL_OPAQUE. For JMP32 both are truncated (val_truncate) already.
  */
 uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
                   const struct val *b);
+
+/*
+ * Ask cube `c` for packets in which v, of kind VAL_BITS, without its sum is
+ * `k`. False if no packet is in both, or if the cube has no room.
+ */
+bool val_is(const struct val *v, uint64_t k, struct cube *c);
 
 /*
  * The packets with at least `n` >= 1 bytes from `base` on. What lies n bytes

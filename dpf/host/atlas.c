@@ -68,7 +68,8 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     struct atlas_filter f = {.name = strdup(name), .program = filter};
     const struct dpf_insn *insns = dpf_program_insns(filter, &count);
     give_room(a);
-    int result = f.name ? dd_lift(&a->dd, insns, count, &f.root) : -DPF_E_MEM;
+    int result =
+        f.name ? dd_lift(&a->dd, insns, count, NULL, &f.root) : -DPF_E_MEM;
     if (result != 0) {
         free(f.name);
         return result;

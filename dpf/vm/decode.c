@@ -140,7 +140,8 @@ static bool check_wide(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-static bool check_memory(struct verifier *v, const struct dpf_insn *i)
+OUT_OF_LINE static bool check_memory(struct verifier *v,
+                                     const struct dpf_insn *i)
 {
     uint32_t class = BPF_CLASS(i->opcode), mode = BPF_MODE(i->opcode);
     if (class == BPF_STX && mode == BPF_ATOMIC) {

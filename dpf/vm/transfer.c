@@ -49,8 +49,7 @@ static bool scalar_read(struct verifier *v, uint32_t reg, enum why why)
 
 /* ----------------------------------------------------------- arithmetic */
 
-OUT_OF_LINE static bool step_add_sub(struct verifier *v,
-                                     const struct dpf_insn *i)
+static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
     bool add = BPF_OP(i->opcode) == BPF_ADD;

@@ -95,14 +95,19 @@ static void check_lift(uint32_t f)
 {
     struct heap heap = {&mem, 0};
     struct dd d;
-    uint32_t root = DD_NO;
+    struct cube cube;
+    uint32_t root = DD_NO, ignored;
     size_t count;
     const struct dpf_insn *insns = dpf_program_insns(all[f].program, &count);
 
-    if (dd_init(&d, &heap) || dd_lift(&d, insns, count, &root)) {
+    if (dd_init(&d, &heap) || dd_lift(&d, insns, count, NULL, &root)) {
         die("lift fails", f, f);
     }
     root = space_settle(&d, root);
+    if (dd_lift(&d, insns, count, &cube, &ignored) == 1 &&
+        cube_diagram(&d, &cube) != root) {
+        die("its cube is another filter", f, f);
+    }
     all[f].read =
         dd_apply(&d, DD_MAY, root, 0, 0) == dd_apply(&d, DD_MUST, root, 0, 0);
     for (uint32_t i = 0; i < packets; i++) {

@@ -35,19 +35,28 @@ static void teardown(void)
     dpf_host_mem_finish(&mem);
 }
 
+/* Filters read straight to a cube, which must be what their diagram says. */
+static unsigned conjunctions;
+
 static uint32_t lift_code(const struct dpf_insn *code, size_t count)
 {
     struct dpf_program *p;
     struct dpf_error err;
-    uint32_t root;
+    struct cube cube, split[2];
+    uint32_t root, ignored;
     int rc = dpf_program_create(&mem, DPF_FILTER, code, count, 0, &p, &err);
 
     ck_assert_msg(rc == 0, "%s", err.text);
     code = dpf_program_insns(p, &count);
-    ck_assert_int_eq(dd_lift(&d, code, count, &root), 0);
-    dpf_program_destroy(p);
+    ck_assert_int_eq(dd_lift(&d, code, count, NULL, &root), 0);
     root = space_settle(&d, root);
     ck_assert_int_eq(d.err, 0);
+    if (dd_lift(&d, code, count, &cube, &ignored) == 1) {
+        ck_assert_uint_eq(cube_diagram(&d, &cube), root);
+        ck_assert(dd_is_term(root) || cube_split(&d, root, split, 1) == 1);
+        conjunctions++;
+    }
+    dpf_program_destroy(p);
     return root;
 }
 
@@ -187,6 +196,7 @@ START_TEST(test_expressions)
     }
     fclose(f);
     ck_assert_uint_ge(total, 124);
+    ck_assert_uint_ge(conjunctions, 20);
     ck_assert_uint_lt(beyond_count * 10, total);
 }
 END_TEST
@@ -284,7 +294,7 @@ START_TEST(test_memory)
         countdown = n;
         rc = dd_init(&e, &h);
         if (!rc) {
-            rc = dd_lift(&e, code.insns, code.count, &root);
+            rc = dd_lift(&e, code.insns, code.count, NULL, &root);
         }
         dd_finish(&e);
         ck_assert_uint_eq(h.bytes, 0);

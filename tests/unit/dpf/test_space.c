@@ -67,7 +67,7 @@ static uint32_t lift(const char *expr)
                                         code.count, 0, &p, &err),
                      0);
     insns = dpf_program_insns(p, &count);
-    ck_assert_int_eq(dd_lift(&d, insns, count, &f), 0);
+    ck_assert_int_eq(dd_lift(&d, insns, count, NULL, &f), 0);
     dpf_program_destroy(p);
     dpf_code_finish(&code);
     return dd_apply(&d, DD_MAY, f, 0, 0);
