@@ -158,6 +158,7 @@ static void log_answer(struct conn *c, const struct response *r,
     for (unsigned k = 2; response_span(r, k, &span); k++) {
         e.bytes += span.len;
     }
+    e.bytes -= r->page_head;
     log_add(c->server->log, &e);
     c->line_len = 0;
 }

@@ -208,6 +208,8 @@ static int target_path(struct parser *s, const uint8_t *t, const uint8_t *query,
     }
     r->path = query == t ? root : t;
     r->path_len = (uint16_t)(query == t ? 1 : query - t);
+    r->query = query;
+    r->query_len = (uint16_t)(end - query);
     return 1;
 }
 

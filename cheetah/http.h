@@ -47,8 +47,10 @@ struct http_request {
     bool chunked;    /* a chunked body follows the head */
     uint16_t refuse; /* not 0: a sound request, to be answered by this error */
     uint16_t path_len;
+    uint16_t query_len;  /* with its '?'; 0: none */
     const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
-    uint64_t body_len;   /* of the request, follows its head */
+    const uint8_t *query;
+    uint64_t body_len;           /* of the request, follows its head */
     int64_t if_modified_since;   /* seconds; -1: none */
     int64_t if_unmodified_since; /* the same */
     int64_t if_range_date;       /* the same */

@@ -133,6 +133,10 @@ void lookup_start(struct conn *c)
         return;
     }
     site_hash(path, (size_t)n, s->site.seed, c->hash);
+    /* The bytes of the request are gone when a block had to be waited for. */
+    if (r->query_len <= QUERY_MAX) {
+        __builtin_memcpy(c->query, r->query, r->query_len);
+    }
     c->phase = PHASE_INDEX;
     lookup_resume(c, 0);
 }

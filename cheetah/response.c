@@ -267,6 +267,60 @@ static void unsatisfiable(struct conn *c, const struct site_record *rec)
     conn_answered(c, r, 416);
 }
 
+/* The value of Location in the prepared head of a redirection; NULL: none. */
+static const char *location_of(const struct site_record *rec, size_t *len)
+{
+    static const char name[] = "\r\nLocation: ";
+    const size_t n = sizeof(name) - 1;
+    const char *p = (const char *)rec + rec->full.off;
+    const char *end = p + rec->full.len;
+    for (; (size_t)(end - p) > n; p++) {
+        if (__builtin_memcmp(p, name, n) == 0) {
+            const char *value = p += n;
+            while (p < end && *p != '\r') {
+                p++;
+            }
+            *len = (size_t)(p - value);
+            return value;
+        }
+    }
+    return NULL;
+}
+
+/* A redirection with the query of the request: what the prepared head lacks.
+   A frame holds the longest of both, see SITE_TEXTS_MAX and QUERY_MAX. */
+static void redirect(struct conn *c, const struct site_record *rec,
+                     struct cache_block *head)
+{
+    struct cache *cache = c->server->cache;
+    if (c->req.query_len > QUERY_MAX) {
+        response_error(c, 414);
+        return;
+    }
+    /* The record must not move while a frame is found. */
+    cache_hold(head);
+    struct cache_block *page = cache_frame_take(cache);
+    cache_release(cache, head);
+    if (page == NULL) {
+        response_error(c, 503);
+        return;
+    }
+    struct response *r = response_begin(c, 301);
+    char *start = (char *)page->va;
+    struct out o = {start, start + CACHE_BLOCK};
+    size_t len = 0;
+    const char *where = location_of(rec, &len);
+    put_text(&o, "Server: Cheetah\r\nLocation: ");
+    if (where != NULL) {
+        put_bytes(&o, where, len);
+    }
+    put_bytes(&o, c->query, c->req.query_len);
+    put_text(&o, "\r\nContent-Length: 0\r\n\r\n");
+    r->page = page;
+    r->page_len = r->page_head = (uint16_t)(o.p - start);
+    conn_answered(c, r, 301);
+}
+
 static void from_extent(struct conn *c, struct response *r,
                         const struct site_record *rec, struct cache_block *head)
 {
@@ -284,6 +338,10 @@ void response_site(struct conn *c, const struct site_record *rec)
     struct cache *cache = c->server->cache;
     struct cache_block *head = cache_peek(cache, c->extent);
     struct http_answer a = {.status = rec->status};
+    if (rec->status == 301 && c->req.query_len != 0) {
+        redirect(c, rec, head);
+        return;
+    }
     if (rec->status == 200) {
         a = http_evaluate(&c->req, rec->etag, rec->mtime, rec->body_len);
     }

@@ -25,9 +25,10 @@
 #include "libos/libos/tcp.h"
 #include "libos/libos/timer.h"
 
-#define RESPONSES 4u  /* answered and not yet acknowledged, per connection */
-#define LEAD_200 54u  /* bytes of status line and Date line of a 200 */
-#define LEAD_MAX 256u /* bytes of a head that depend on the request */
+#define RESPONSES 4u   /* answered and not yet acknowledged, per connection */
+#define LEAD_200 54u   /* bytes of status line and Date line of a 200 */
+#define LEAD_MAX 256u  /* bytes of a head that depend on the request */
+#define QUERY_MAX 256u /* bytes of a query that a redirection can repeat */
 #define CARRY_MAX HTTP_HEAD_MAX /* bytes of requests that wait */
 
 #define SERVER_STATS(X)                                                        \
@@ -110,6 +111,7 @@ struct response {
     uint16_t lead_len;
     uint16_t text_len;         /* bytes of lead that are body already */
     uint16_t page_len;         /* bytes of a generated page */
+    uint16_t page_head;        /* of them, those that belong to the head */
     uint8_t parts;             /* ranges of body; more than one: multipart */
     bool live;                 /* not all acknowledged */
     uint32_t flights;          /* frames that refer to lead or page */
@@ -167,6 +169,7 @@ struct conn {
     uint32_t extent; /* chosen */
     struct http_request req;
     struct response response[RESPONSES];
+    uint8_t query[QUERY_MAX]; /* req.query_len of it, if so much fits */
     /* For the log: the request line, as much as is kept of it. */
     uint16_t line_len; /* of the whole line; 0: none could be read */
     char line[LOG_REQUEST_MAX];

@@ -173,7 +173,13 @@ def paths(t, s):
                        ("/body.bin?a=b&c", 200), ("/" + "y" * 3000, 404)):
         got = ask(s, path)
         t.ok(got.status == want, f"{want} for {path[:40]}", got.status)
-    t.ok(ask(s, "/dir").fields.get("location") == "/dir/", "Location of 301")
+    for query in ("", "?", "?a=/b&c?d", "?" + "q" * 255):
+        got = ask(s, "/dir" + query).fields.get("location")
+        t.ok(got == "/dir/" + query, f"Location of /dir{query[:20]}", got)
+    got = ask(s, "/dir?" + "q" * 256).status
+    t.ok(got == 414, "414 for a query too long to be sent back", got)
+    got = ask(s, "/body.bin?" + "q" * 256).status
+    t.ok(got == 200, "a file does not mind", got)
 
 
 def head_is_get(t, s):

@@ -302,6 +302,28 @@ START_TEST(paths)
 }
 END_TEST
 
+START_TEST(queries)
+{
+    static const struct {
+        const char *target, *want;
+    } q[] = {{"/", ""},
+             {"/a?", "?"},
+             {"/a?b=/c?d", "?b=/c?d"},
+             {"http://h?x", "?x"},
+             {"http://h/a", ""},
+             {"http://h/?x", "?x"}};
+    for (size_t i = 0; i < sizeof(q) / sizeof(q[0]); i++) {
+        char text[256];
+        struct http_request r;
+        snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" H "\r\n",
+                 q[i].target);
+        ck_assert_int_gt(http_parse((uint8_t *)text, strlen(text), NOW, &r), 0);
+        ck_assert_uint_eq(r.query_len, strlen(q[i].want));
+        ck_assert_int_eq(memcmp(r.query, q[i].want, r.query_len), 0);
+    }
+}
+END_TEST
+
 START_TEST(bad_paths)
 {
     static const struct {
@@ -536,6 +558,7 @@ int main(void)
     tcase_add_test(t, chunked_bodies_end);
     tcase_add_test(t, pipelined);
     tcase_add_test(t, paths);
+    tcase_add_test(t, queries);
     tcase_add_test(t, bad_paths);
     tcase_add_test(t, limits);
     tcase_add_test(t, persistence);

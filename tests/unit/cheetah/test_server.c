@@ -165,6 +165,35 @@ START_TEST(head_and_redirect)
 }
 END_TEST
 
+/* RFC 9110 section 15.4: what was asked for is asked for there too. */
+START_TEST(redirect_keeps_the_query)
+{
+    static const char request[] =
+        "%s /x/../dir%s HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n";
+    static const char *const method[] = {"GET", "HEAD"};
+    char query[QUERY_MAX + 2], text[2 * QUERY_MAX], want[2 * QUERY_MAX];
+    set_up(NET_CAP_CSUM, 256, 8);
+    for (int i = 0; i < 6; i++) {
+        struct client k = {0};
+        memset(query, 'q', sizeof(query));
+        query[0] = '?';
+        query[i / 2 == 0 ? 1 : i / 2 == 1 ? QUERY_MAX : QUERY_MAX + 1] = 0;
+        snprintf(text, sizeof(text), request, method[i % 2], query);
+        snprintf(want, sizeof(want), "/dir/%s", query);
+        struct answer a = fetch(&k, text, i % 2 == 1);
+        if (i / 2 == 2) {
+            ck_assert_int_eq(a.status, 414);
+        } else {
+            ck_assert_int_eq(a.status, 301);
+            ck_assert_str_eq(answer_field(&a, "Location"), want);
+            ck_assert_str_eq(answer_field(&a, "Content-Length"), "0");
+        }
+        client_free(&k);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
 START_TEST(encoded)
 {
     const struct file *f = file_named("/text.txt");
@@ -738,6 +767,7 @@ START_TEST(access_log_says_what_was_answered)
         "\"GET /small HTTP/1.1\" 200 10\n",
         "\"HEAD /small HTTP/1.1\" 200 0\n",
         "\"GET /nowhere HTTP/1.1\" 404 14\n",
+        "\"GET /dir?q HTTP/1.1\" 301 0\n",
         "\"-\" 400 16\n",
     };
     static struct access_log log;
@@ -751,6 +781,7 @@ START_TEST(access_log_says_what_was_answered)
                  "GET /small HTTP/1.1\r\n" HOST_LINE "\r\n"
                  "\r\nHEAD /small HTTP/1.1\r\n" HOST_LINE "\r\n"
                  "GET /nowhere HTTP/1.1\r\n" HOST_LINE "\r\n"
+                 "GET /dir?q HTTP/1.1\r\n" HOST_LINE "\r\n"
                  "GET / HTTP/1.1\r\n\r\n");
     EXPECT(client_run(&site, &k, 300 * S));
     while (log_turn(&log, 0, true)) {
@@ -772,6 +803,7 @@ int main(void)
     tcase_add_loop_test(t, every_file, 0, 3);
     tcase_add_test(t, date_is_now);
     tcase_add_test(t, head_and_redirect);
+    tcase_add_test(t, redirect_keeps_the_query);
     tcase_add_test(t, encoded);
     tcase_add_test(t, conditional);
     tcase_add_loop_test(t, many_ranges, 0, 3);
