@@ -92,6 +92,7 @@ static void refuse(struct conn *c, unsigned status)
 {
     c->req.keep_alive = false;
     c->req.method = HTTP_GET;
+    c->vary = false;
     response_error(c, status);
 }
 

@@ -52,6 +52,8 @@ static bool probe_index(struct conn *c)
         return true;
     }
     int encoding = http_choose(&c->req, e->block);
+    c->vary =
+        encoding < 0 || e->block[SITE_BR] != 0 || e->block[SITE_GZIP] != 0;
     if (encoding < 0) {
         give_up(c, (unsigned)-encoding);
         return true;
@@ -111,6 +113,7 @@ void lookup_start(struct conn *c)
 {
     struct server *s = c->server;
     const struct http_request *r = &c->req;
+    c->vary = false;
     if (r->refuse != 0) {
         give_up(c, r->refuse);
         return;

@@ -136,12 +136,21 @@ struct response *response_begin(struct conn *c, unsigned status)
     return r;
 }
 
+/* What a prepared head would say too. */
+static void put_server(struct conn *c, struct out *o)
+{
+    put_text(o, "Server: Cheetah\r\n");
+    if (c->vary) {
+        put_text(o, "Vary: Accept-Encoding\r\n");
+    }
+}
+
 void response_error(struct conn *c, unsigned status)
 {
     const char *reason = http_reason(status);
     struct response *r = response_begin(c, status);
     struct out o = lead_of(r);
-    put_text(&o, "Server: Cheetah\r\n");
+    put_server(c, &o);
     if (status == 204 || status == 405) {
         put_text(&o, "Allow: GET, HEAD, OPTIONS\r\n");
     }
@@ -260,7 +269,8 @@ static void unsatisfiable(struct conn *c, const struct site_record *rec)
 {
     struct response *r = response_begin(c, 416);
     struct out o = lead_of(r);
-    put_text(&o, "Server: Cheetah\r\nContent-Range: bytes */");
+    put_server(c, &o);
+    put_text(&o, "Content-Range: bytes */");
     put_number(&o, rec->body_len);
     put_text(&o, "\r\nContent-Length: 0\r\n\r\n");
     lead_done(c, r, &o);

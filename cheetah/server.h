@@ -152,6 +152,7 @@ struct conn {
     bool closing;   /* nothing more is read */
     bool peer_done; /* the peer will send no more */
     bool dead;      /* the engine has let go; frames still refer to it */
+    bool vary;      /* the answer depends on Accept-Encoding */
     bool stale;     /* what is carried is less than a request */
     /* What to do when its turn comes: */
     bool lookup_woken, body_woken, resume;

@@ -282,7 +282,14 @@ def encodings(t, s):
             for e in ("br", "gzip", "identity")}
     t.ok(len(tags) == 3, "each encoding has its own ETag", tags)
     got = ask(s, "/body.bin", "Accept-Encoding: identity;q=0")
-    t.ok(got.status == 406, "406 when nothing is acceptable", got.status)
+    t.ok(got.status == 406 and "vary" in got.fields,
+         "406 when nothing is acceptable, and it says of what it depends",
+         got.fields)
+    for field, want in (('If-Match: "x"', 412), ("Range: bytes=99999-", 416),
+                        ("If-None-Match: *", 304)):
+        got = ask(s, "/text.html", field)
+        t.ok(got.status == want and got.fields.get("vary") == "Accept-Encoding",
+             f"{want} says that encodings matter", got.fields)
 
 
 def clients(t, s, root):

@@ -227,6 +227,56 @@ START_TEST(encoded)
 }
 END_TEST
 
+/* A cache must not answer others by what one client's Accept-Encoding gave
+   (RFC 9110 section 12.5.5). */
+START_TEST(what_depends_on_encodings_says_so)
+{
+    static const struct {
+        const char *path, *fields;
+        int status;
+        bool vary;
+    } row[] = {
+        {"/text.txt", "", 200, true},
+        {"/text.txt", "Range: bytes=0-1\r\n", 206, true},
+        {"/text.txt", "If-None-Match: *\r\n", 304, true},
+        {"/text.txt", "If-Match: \"x\"\r\n", 412, true},
+        {"/text.txt", "Range: bytes=900000-\r\n", 416, true},
+        {"/text.txt", "Accept-Encoding: *;q=0\r\n", 406, true},
+        {"/big.bin", "Accept-Encoding: identity;q=0\r\n", 406, true},
+        {"/big.bin", "If-Match: \"x\"\r\n", 412, false},
+        {"/big.bin", "Range: bytes=9000000-\r\n", 416, false},
+        {"/big.bin", "If-None-Match: *\r\n", 304, false},
+        {"/none", "Accept-Encoding: *;q=0\r\n", 404, false},
+    };
+    char text[8000] = "";
+    set_up(0, 256, 8);
+    /* On one connection: nothing is left over from the answer before. */
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        sprintf(text + strlen(text),
+                "HEAD /none HTTP/1.1\r\n" HOST_LINE "\r\n"
+                "GET %s HTTP/1.1\r\n" HOST_LINE "%s%s\r\n",
+                row[i].path, row[i].fields,
+                i + 1 == sizeof(row) / sizeof(row[0]) ? CLOSE : "");
+    }
+    struct client k = {0};
+    struct answer a;
+    size_t at = 0;
+    client_start(&site, &k, text);
+    EXPECT(client_run(&site, &k, 100 * S));
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        EXPECT(answer_read(&k, &at, true, &a));
+        ck_assert_ptr_null(answer_field(&a, "Vary"));
+        EXPECT(answer_read(&k, &at, false, &a));
+        ck_assert_int_eq(a.status, row[i].status);
+        const char *vary = answer_field(&a, "Vary");
+        ck_assert_msg((vary != NULL) == row[i].vary, "%s %s", row[i].path,
+                      row[i].fields);
+    }
+    client_free(&k);
+    fake_site_finish(&site);
+}
+END_TEST
+
 START_TEST(conditional)
 {
     const struct file *f = file_named("/s4097");
@@ -805,6 +855,7 @@ int main(void)
     tcase_add_test(t, head_and_redirect);
     tcase_add_test(t, redirect_keeps_the_query);
     tcase_add_test(t, encoded);
+    tcase_add_test(t, what_depends_on_encodings_says_so);
     tcase_add_test(t, conditional);
     tcase_add_loop_test(t, many_ranges, 0, 3);
     tcase_add_test(t, bodies_are_read_past);
