@@ -27,13 +27,6 @@ void http_chunks_begin(struct http_chunks *k)
     *k = (struct http_chunks){.place = SIZE};
 }
 
-static int digit_of(uint8_t c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
-
 /* One more digit of a size; no size may pass what is left of the body. */
 static int more_size(struct http_chunks *k, int digit)
 {
@@ -72,7 +65,7 @@ static int size_line(struct http_chunks *k, uint8_t c)
 /* One byte that is not data: 1, or the status of an error. */
 static int step(struct http_chunks *k, uint8_t c)
 {
-    int digit = digit_of(c);
+    int digit = http_hex(c);
     if (++k->extra > HTTP_HEAD_MAX) {
         return -431;
     }

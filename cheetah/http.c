@@ -157,10 +157,24 @@ static int method(struct parser *s)
     return 1;
 }
 
+/* Whether each '%' in [p, end) begins a percent escape. */
+static bool escapes_ok(const uint8_t *p, const uint8_t *end)
+{
+    for (; p < end; p++) {
+        if (*p == '%' &&
+            (end - p < 3 || http_hex(p[1]) < 0 || http_hex(p[2]) < 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Past uri-host [ ":" port ] at p (RFC 3986 section 3.2.2): only an IPv6
-   address, in brackets, has colons inside. NULL: a bracket is not closed. */
+   address, in brackets, has colons inside. NULL: a bracket is not closed, or
+   an escape is none. */
 static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
 {
+    const uint8_t *host = p;
     if (p < end && *p == '[') {
         p = span(p + 1, end, LITERAL);
         if (p == end || *p != ']') {
@@ -170,18 +184,31 @@ static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
     } else {
         p = span(p, end, HOST);
     }
+    if (!escapes_ok(host, p)) {
+        return NULL;
+    }
     return p < end && *p == ':' ? span(p + 1, end, DIGIT) : p;
 }
 
-/* absolute-form: skip scheme and authority (RFC 9112 section 3.2.2). */
-static bool skip_authority(const uint8_t **p, const uint8_t *end)
+/* absolute-form: skip scheme and authority (RFC 9112 section 3.2.2), of which
+   the host may not be empty (RFC 9110 section 4.2.1). What is sound but of
+   another scheme is not ours to answer: over plain TCP nobody proves to speak
+   for https (RFC 9110 section 7.4). */
+static bool skip_authority(struct http_request *r, const uint8_t **p,
+                           const uint8_t *end)
 {
-    if (end - *p < 7 || !http_same(*p, 7, "http://")) {
+    const uint8_t *host;
+    if (end - *p >= 7 && http_same(*p, 7, "http://")) {
+        host = *p + 7;
+    } else if (end - *p >= 8 && http_same(*p, 8, "https://")) {
+        host = *p + 8;
+        r->refuse = r->refuse != 0 ? r->refuse : 421;
+    } else {
         return false;
     }
-    const uint8_t *host = *p + 7;
     *p = authority(host, end);
-    return *p != NULL && *p != host && (*p == end || **p == '/');
+    return *p != NULL && *p != host && *host != ':' &&
+           (*p == end || **p == '/');
 }
 
 /* Reduce the target [t, end), in which a query begins at `query` if not at its
@@ -203,7 +230,7 @@ static int target_path(struct parser *s, const uint8_t *t, const uint8_t *query,
         r->star = true;
         return 1;
     }
-    if (*t != '/' && !skip_authority(&t, query)) {
+    if (*t != '/' && !skip_authority(r, &t, query)) {
         return -400;
     }
     r->path = query == t ? root : t;

@@ -148,6 +148,14 @@ int64_t http_read_date(const uint8_t *v, size_t len, int64_t now);
 /* Compare without regard to ASCII case; `lower` is in lower case. */
 bool http_same(const uint8_t *s, size_t len, const char *lower);
 
+/* The value of a hexadecimal digit; -1 if it is none. */
+static inline int http_hex(uint8_t c)
+{
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
+}
+
 /* The next element of a comma-separated list, trimmed; false at the end. */
 bool http_list_next(const uint8_t **p, const uint8_t *end, const uint8_t **item,
                     size_t *len);

@@ -7,13 +7,6 @@
  */
 #include "cheetah/http.h"
 
-static int hex(uint8_t c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
-
 /* The decoded byte at *p, past which *p moves; negative: a refusal. */
 static int decoded(const uint8_t **p, const uint8_t *end)
 {
@@ -21,10 +14,10 @@ static int decoded(const uint8_t **p, const uint8_t *end)
     if (c != '%') {
         return c;
     }
-    if (end - *p < 2 || hex((*p)[0]) < 0 || hex((*p)[1]) < 0) {
+    if (end - *p < 2 || http_hex((*p)[0]) < 0 || http_hex((*p)[1]) < 0) {
         return -400;
     }
-    int v = hex((*p)[0]) << 4 | hex((*p)[1]);
+    int v = http_hex((*p)[0]) << 4 | http_hex((*p)[1]);
     *p += 2;
     /* Neither can be part of a file's name. */
     return v == '/' || v == 0 ? -404 : v;

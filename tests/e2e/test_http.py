@@ -83,6 +83,8 @@ CLOSING = (  # request, status: one answer, then the connection ends
     ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: t%zz\r\n\r\n", 400),
+    (f"GET http://:80/ HTTP/1.1\r\n{H}\r\n", 400),
     (f"GET / HTTP/1.1\n{H}\r\n", 400),
     (f"GET / HTTP/1.1\r\n{H}\n", 400),
     (f"GET / HTTP/1.1\r\n{H}A: b\r\n c\r\n\r\n", 400),
@@ -143,6 +145,7 @@ def several(t, s):
             ("OPTIONS *", f"OPTIONS * HTTP/1.1\r\n{H}\r\n", 204),
             ("absolute-form", "GET http://other/body.bin?q HTTP/1.1\r\n"
              f"{H}\r\n", 200),
+            ("a target of https", f"GET https://t/ HTTP/1.1\r\n{H}\r\n", 421),
             ("HTTP/1.0 keep-alive", "GET /body.bin HTTP/1.0\r\n"
              "Connection: keep-alive\r\n\r\n", 200),
             ("HTTP/1.7", f"GET /body.bin HTTP/1.7\r\n{H}\r\n", 200)):

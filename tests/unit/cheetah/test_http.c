@@ -68,6 +68,11 @@ static const struct {
     {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: u@b\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: %zz\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a%4\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a%:80\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: a%2Fb%c3:80\r\n\r\n", 0},
+    {"GET / HTTP/1.1\r\nHost: [fe80::1%zz]\r\n\r\n", -400},
     {"GET / HTTP/2.0\r\n" H "\r\n", -505},
     {"GET / HTTP/0.9\r\n" H "\r\n", -505},
     {"GET / HTTP/1.10\r\n" H "\r\n", -400},
@@ -88,6 +93,17 @@ static const struct {
     {"GET HTTP://a:80?q HTTP/1.1\r\n" H "\r\n", 0},
     {"GET http:///b HTTP/1.1\r\n" H "\r\n", -400},
     {"GET http://u@a/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET http://:80/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET http://a%4/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET http://%41/b HTTP/1.1\r\n" H "\r\n", 0},
+    {"GET https://a/b HTTP/1.1\r\n" H "\r\n", 421},
+    {"HEAD HTTPS://[::1]:443?q HTTP/1.1\r\n" H "\r\n", 421},
+    {"OPTIONS https://a HTTP/1.1\r\n" H "\r\n", 421},
+    {"GET https://a/b HTTP/1.1\r\n\r\n", -400},
+    {"GET https:///b HTTP/1.1\r\n" H "\r\n", -400},
+    {"GET https://u@a/b HTTP/1.1\r\n" H "\r\n", -400},
+    {"POST https://a/b HTTP/1.1\r\n" H "\r\n", 405},
+    {"BREW https://a/b HTTP/1.1\r\n" H "\r\n", 501},
     {"GET ftp://a/b HTTP/1.1\r\n" H "\r\n", -400},
     {"GET http://a/b HTTP/1.1\r\n\r\n", -400},
     {"POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\n", 405},
@@ -394,6 +410,7 @@ START_TEST(persistence)
     KEEPS("GET / HTTP/1.1\r\n" H "Expect: 100-continue\r\n"
           "Content-Length: 4\r\n\r\n",
           false);
+    KEEPS("GET https://a/ HTTP/1.1\r\n" H "\r\n", true);
 #undef KEEPS
 }
 END_TEST

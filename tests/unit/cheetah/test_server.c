@@ -491,6 +491,7 @@ START_TEST(errors_close)
          "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
          501},
         {"PUT / HTTP/1.1\r\n" HOST_LINE "Content-Length: 999999\r\n\r\n", 413},
+        {"GET https://pavise/ HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 421},
         {"BREW /pot HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 501},
         {"GET /none HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 404},
         {"GET /%zz HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 400},
