@@ -457,15 +457,17 @@ static int judge(struct parser *s)
         return -501;
     }
     r->chunked = s->chunked;
-    if (r->body_len > HTTP_BODY_MAX) {
+    if (r->body_len > HTTP_BODY_MAX && r->refuse == 0) {
         return -413;
     }
     if (s->bad_expect && r->refuse == 0 && !r->http10) {
         r->refuse = 417;
     }
     r->keep_alive = !s->close && (!r->http10 || s->keep_alive);
-    if (r->expect && (r->body_len != 0 || r->chunked)) {
-        /* No 100 is sent, so whether the body comes is the client's choice. */
+    /* No 100 is sent, so whether the body comes is the client's choice; and
+       one that is too long is not read, whatever the answer. */
+    bool body = r->body_len != 0 || r->chunked;
+    if ((body && (r->expect || s->bad_expect)) || r->body_len > HTTP_BODY_MAX) {
         r->keep_alive = false;
     }
     return (int)(s->p - s->start);

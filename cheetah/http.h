@@ -16,9 +16,11 @@
 #define HTTP_HEAD_MAX 8192u   /* bytes of a request head; beyond it 431 */
 #define HTTP_TARGET_MAX 4096u /* bytes of a request target; beyond it 414 */
 #define HTTP_FIELDS_MAX 100u  /* field lines; beyond it 431 */
-#define HTTP_BODY_MAX 65536u  /* a request body we read past; beyond it 413 */
-#define HTTP_RANGES_MAX 8u    /* more are ignored, as RFC 9110 s14.2 allows */
-#define HTTP_TAGS_MAX 8u      /* entity tags of one list that could be ours */
+#define HTTP_BODY_MAX                                                          \
+    65536u                 /* a request body we read past; beyond it 413,      \
+                              or what is wrong anyway, and the end */
+#define HTTP_RANGES_MAX 8u /* more are ignored, as RFC 9110 s14.2 allows */
+#define HTTP_TAGS_MAX 8u   /* entity tags of one list that could be ours */
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_OTHER };
 

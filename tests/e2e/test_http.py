@@ -85,6 +85,8 @@ CLOSING = (  # request, status: one answer, then the connection ends
     ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: t%zz\r\n\r\n", 400),
     (f"GET http://:80/ HTTP/1.1\r\n{H}\r\n", 400),
+    (f"POST / HTTP/1.1\r\n{H}Content-Length: 9999999\r\n\r\n", 405),
+    (f"BREW / HTTP/1.1\r\n{H}Content-Length: 9999999\r\n\r\n", 501),
     (f"GET / HTTP/1.1\n{H}\r\n", 400),
     (f"GET / HTTP/1.1\r\n{H}\n", 400),
     (f"GET / HTTP/1.1\r\n{H}A: b\r\n c\r\n\r\n", 400),

@@ -145,6 +145,10 @@ static const struct {
     {"GET / HTTP/1.1\r\n" H "Content-Length: 0000000000000000000005\r\n\r\n",
      0},
     {"GET / HTTP/1.1\r\n" H "Content-Length: 65537\r\n\r\n", -413},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 65537\r\n\r\n", 405},
+    {"BREW / HTTP/1.1\r\n" H "Content-Length: 99999999999999999999\r\n\r\n",
+     501},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 65537x\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n", 0},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, chunked\r\n\r\n",
      -501},
@@ -410,6 +414,12 @@ START_TEST(persistence)
     KEEPS("GET / HTTP/1.1\r\n" H "Expect: 100-continue\r\n"
           "Content-Length: 4\r\n\r\n",
           false);
+    KEEPS("GET / HTTP/1.1\r\n" H "Expect: miracles\r\n"
+          "Content-Length: 4\r\n\r\n",
+          false);
+    KEEPS("GET / HTTP/1.1\r\n" H "Expect: miracles\r\n\r\n", true);
+    KEEPS("POST / HTTP/1.1\r\n" H "Content-Length: 65536\r\n\r\n", true);
+    KEEPS("POST / HTTP/1.1\r\n" H "Content-Length: 65537\r\n\r\n", false);
     KEEPS("GET https://a/ HTTP/1.1\r\n" H "\r\n", true);
 #undef KEEPS
 }

@@ -490,7 +490,10 @@ START_TEST(errors_close)
         {"GET / HTTP/1.1\r\n" HOST_LINE
          "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
          501},
-        {"PUT / HTTP/1.1\r\n" HOST_LINE "Content-Length: 999999\r\n\r\n", 413},
+        {"GET / HTTP/1.1\r\n" HOST_LINE "Content-Length: 999999\r\n\r\n", 413},
+        {"PUT / HTTP/1.1\r\n" HOST_LINE "Content-Length: 999999\r\n\r\n"
+         "GET / HTTP/1.1\r\n" HOST_LINE "\r\n",
+         405},
         {"GET https://pavise/ HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 421},
         {"BREW /pot HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 501},
         {"GET /none HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 404},
