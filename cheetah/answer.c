@@ -24,13 +24,16 @@ static uint16_t precondition(const struct http_request *r, uint64_t etag,
         if (!tags_match(&r->if_match, etag, true)) {
             return 412;
         }
-    } else if (r->if_unmodified_since >= 0 && mtime > r->if_unmodified_since) {
+    } else if (r->if_unmodified_since != HTTP_NO_DATE &&
+               mtime > r->if_unmodified_since) {
         return 412;
     }
     if (r->if_none_match.present) {
         return tags_match(&r->if_none_match, etag, false) ? 304 : 0;
     }
-    return r->if_modified_since >= 0 && mtime <= r->if_modified_since ? 304 : 0;
+    return r->if_modified_since != HTTP_NO_DATE && mtime <= r->if_modified_since
+               ? 304
+               : 0;
 }
 
 /* Whether a Range field is to be looked at (RFC 9110 section 13.1.5). */

@@ -76,12 +76,8 @@ void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len)
 
 int64_t http_read_date(const uint8_t *v, size_t len, int64_t now)
 {
-    int64_t t = -1;
-    /* A date before 1970 is older than any document. */
-    if (date_parse((const char *)v, len, now, &t) && t < 0) {
-        return 0;
-    }
-    return t;
+    int64_t t;
+    return date_parse((const char *)v, len, now, &t) ? t : HTTP_NO_DATE;
 }
 
 void http_read_if_range(struct http_request *r, const uint8_t *v, size_t len,

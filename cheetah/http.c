@@ -495,9 +495,9 @@ int http_parse(const uint8_t *buf, size_t len, int64_t now,
     __builtin_memset(out, 0, __builtin_offsetof(struct http_request, range));
     no_tags(&out->if_match);
     no_tags(&out->if_none_match);
-    out->if_modified_since = -1;
-    out->if_unmodified_since = -1;
-    out->if_range_date = -1;
+    out->if_modified_since = HTTP_NO_DATE;
+    out->if_unmodified_since = HTTP_NO_DATE;
+    out->if_range_date = HTTP_NO_DATE;
     int r = request_line(&s);
     for (unsigned n = 0; r > 0; n++) {
         if (s.p < s.end && *s.p == '\r') {

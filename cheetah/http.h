@@ -40,6 +40,8 @@ struct http_range {
 #define HTTP_SUFFIX UINT64_MAX
 #define HTTP_TO_END UINT64_MAX /* as `last`: no upper end was given */
 
+#define HTTP_NO_DATE INT64_MIN
+
 struct http_request {
     uint8_t method; /* enum http_method */
     bool http10;
@@ -53,7 +55,7 @@ struct http_request {
     const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
     const uint8_t *query;
     uint64_t body_len;           /* of the request, follows its head */
-    int64_t if_modified_since;   /* seconds; -1: none */
+    int64_t if_modified_since;   /* seconds, or HTTP_NO_DATE */
     int64_t if_unmodified_since; /* the same */
     int64_t if_range_date;       /* the same */
     uint64_t if_range_tag;
@@ -145,6 +147,7 @@ void http_read_range(struct http_request *r, const uint8_t *v, size_t len);
 void http_read_if_range(struct http_request *r, const uint8_t *v, size_t len,
                         int64_t now);
 void http_read_encodings(struct http_request *r, const uint8_t *v, size_t len);
+/* Seconds since 1970, or HTTP_NO_DATE if it is none. */
 int64_t http_read_date(const uint8_t *v, size_t len, int64_t now);
 
 /* Compare without regard to ASCII case; `lower` is in lower case. */

@@ -489,6 +489,27 @@ START_TEST(preconditions)
 }
 END_TEST
 
+/* Trees with all their times at 0 exist; a date before that is a date. */
+START_TEST(before_1970)
+{
+    static const char then[] = "Wed, 31 Dec 1969 23:59:59 GMT";
+    static const struct {
+        const char *name;
+        uint16_t status;
+    } row[] = {{"If-Modified-Since", 206},
+               {"If-Unmodified-Since", 412},
+               {"If-Range", 200}};
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        char f[100];
+        snprintf(f, sizeof(f), "%s: %s\r\nRange: bytes=0-1\r\n", row[i].name,
+                 then);
+        struct http_request r = get(f);
+        ck_assert_int_eq(http_evaluate(&r, TAG_A_VALUE, 0, 1000).status,
+                         row[i].status);
+    }
+}
+END_TEST
+
 static void range_is(const char *value, uint16_t status, uint64_t first,
                      uint64_t last)
 {
@@ -590,6 +611,7 @@ int main(void)
     tcase_add_test(t, limits);
     tcase_add_test(t, persistence);
     tcase_add_test(t, preconditions);
+    tcase_add_test(t, before_1970);
     tcase_add_test(t, ranges);
     tcase_add_test(t, encodings);
     suite_add_tcase(s, t);
