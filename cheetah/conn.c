@@ -91,7 +91,6 @@ static bool slot_free(const struct conn *c)
 static void refuse(struct conn *c, unsigned status)
 {
     c->req.keep_alive = false;
-    c->req.method = HTTP_GET;
     c->vary = false;
     response_error(c, status);
 }
@@ -110,6 +109,7 @@ static void expired(struct conn *c)
         finish(c);
         watch(c, true);
     } else if (c->watch == WATCH_HEAD && slot_free(c)) {
+        c->req.method = HTTP_GET; /* it may not even have come */
         refuse(c, 408);
         watch(c, true);
     } else {

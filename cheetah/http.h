@@ -73,7 +73,8 @@ struct http_request {
  *
  * buf, len  what has arrived, from the head's first byte on
  * now       seconds since 1970, for two-digit years
- * out       complete when the result is positive, else undefined
+ * out       complete when the result is positive; when negative, its method
+ *           is right if it could be read, else HTTP_GET
  *
  * Returns the head's length in bytes, 0 if more bytes are needed, or minus the
  * status of an error after which the connection cannot be used further.

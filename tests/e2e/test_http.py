@@ -164,6 +164,8 @@ def several(t, s):
     t.ok(ask(s, "/", "Expect: 200-ok").status == 417, "417")
     got = talk(s, f"HEAD /body.bin HTTP/1.1\r\n{H}\r\n" + end)
     t.ok(statuses(got, heads=(0,)) == [200, 200], "HEAD, then GET", got[:200])
+    got = talk(s, "HEAD / HTTP/1.1\r\n\r\n", half_close=False)
+    t.ok(statuses(got, heads=(0,)) == [400], "no content for a broken HEAD", got)
 
 
 # ------------------------------------------------------------------ semantics

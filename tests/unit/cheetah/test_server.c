@@ -514,6 +514,36 @@ START_TEST(errors_close)
 }
 END_TEST
 
+/* No answer to HEAD has content (RFC 9110 section 9.3.2), not even to one that
+   could not be read to its end. */
+START_TEST(no_content_for_a_broken_head)
+{
+    static const struct {
+        const char *text;
+        int status;
+    } bad[] = {
+        {"HEAD / HTTP/1.1\r\n\r\n", 400},
+        {"HEAD x HTTP/1.1\r\n" HOST_LINE "\r\n", 400},
+        {"HEAD / HTTP/2.0\r\n" HOST_LINE "\r\n", 505},
+        {"HEAD / HTTP/1.1\r\n" HOST_LINE "Content-Length: 99999\r\n\r\n", 413},
+        {"HEAD /%zz HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n", 400},
+    };
+    set_up(0, 256, 8);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct client k = {0};
+        ck_assert_int_eq(fetch(&k, bad[i].text, true).status, bad[i].status);
+        client_free(&k);
+    }
+    /* The next connection in the same place is none the worse for it. */
+    struct client k = {0};
+    struct answer a = fetch(&k, "HEADLESS\r\n\r\n", false);
+    ck_assert_int_eq(a.status, 400);
+    ck_assert_uint_ne(a.body_len, 0);
+    client_free(&k);
+    fake_site_finish(&site);
+}
+END_TEST
+
 static void closes_within(struct client *k, const char *text, uint64_t at_least,
                           uint64_t at_most)
 {
@@ -866,6 +896,7 @@ int main(void)
     tcase_add_test(t, chunked_bodies_are_read_past);
     tcase_add_test(t, broken_chunks_end_the_connection);
     tcase_add_test(t, errors_close);
+    tcase_add_test(t, no_content_for_a_broken_head);
     tcase_add_test(t, time_limits);
     tcase_add_test(t, half_closed_client_is_answered);
     tcase_add_test(t, status_pages);
