@@ -17,7 +17,8 @@ enum place {
     DATA_CR,
     DATA_LF,
     TRAILER, /* at the start of a line */
-    TRAILER_LINE,
+    TRAILER_NAME,
+    TRAILER_VALUE,
     TRAILER_LF,
     LAST_LF,
 };
@@ -85,11 +86,14 @@ static int step(struct http_chunks *k, uint8_t c)
     case DATA_LF:
         return want(k, c == '\n', SIZE);
     case TRAILER:
+        return c == '\r' ? want(k, true, LAST_LF)
+                         : want(k, http_tchar(c), TRAILER_NAME);
+    case TRAILER_NAME:
+        return want(k, http_tchar(c) || c == ':',
+                    c == ':' ? TRAILER_VALUE : TRAILER_NAME);
+    case TRAILER_VALUE:
         return want(k, is_text(c) || c == '\r',
-                    c == '\r' ? LAST_LF : TRAILER_LINE);
-    case TRAILER_LINE:
-        return want(k, is_text(c) || c == '\r',
-                    c == '\r' ? TRAILER_LF : TRAILER_LINE);
+                    c == '\r' ? TRAILER_LF : TRAILER_VALUE);
     case TRAILER_LF:
         return want(k, c == '\n', TRAILER);
     default:

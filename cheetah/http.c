@@ -87,6 +87,11 @@ bool http_same(const uint8_t *s, size_t len, const char *lower)
     return lower[len] == 0;
 }
 
+bool http_tchar(uint8_t c)
+{
+    return (CLASS[c] & TCHAR) != 0;
+}
+
 /* Bytes of class `bits` from p on; four at a time, since most of a request is
    read by this. */
 static const uint8_t *span(const uint8_t *p, const uint8_t *end, uint8_t bits)
@@ -170,14 +175,14 @@ static bool escapes_ok(const uint8_t *p, const uint8_t *end)
 }
 
 /* Past uri-host [ ":" port ] at p (RFC 3986 section 3.2.2): only an IPv6
-   address, in brackets, has colons inside. NULL: a bracket is not closed, or
-   an escape is none. */
+   address, in brackets, has colons inside. NULL: a bracket is not closed,
+   or nothing is in it, or an escape is none. */
 static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *host = p;
     if (p < end && *p == '[') {
         p = span(p + 1, end, LITERAL);
-        if (p == end || *p != ']') {
+        if (p == end || *p != ']' || p == host + 1) {
             return NULL;
         }
         p++;

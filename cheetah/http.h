@@ -154,6 +154,9 @@ int64_t http_read_date(const uint8_t *v, size_t len, int64_t now);
 /* Compare without regard to ASCII case; `lower` is in lower case. */
 bool http_same(const uint8_t *s, size_t len, const char *lower);
 
+/* Whether a token may hold this byte (RFC 9110 section 5.6.2). */
+bool http_tchar(uint8_t c);
+
 /* The value of a hexadecimal digit; -1 if it is none. */
 static inline int http_hex(uint8_t c)
 {
