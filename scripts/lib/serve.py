@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -36,18 +37,38 @@ def say(text):
     print(f"serve: {text}", flush=True)
 
 
+class Arguments(argparse.ArgumentParser):
+    """A mistake is one line, not the usage with a line below it."""
+
+    def error(self, message):
+        raise Failure(f"{message}; see scripts/serve --help")
+
+
+def whole(text):
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def seconds(text):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text) or float(text) == 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0")
+    return float(text)
+
+
 def arguments():
-    p = argparse.ArgumentParser(prog="scripts/serve", add_help=False)
+    p = Arguments(prog="scripts/serve", add_help=False, allow_abbrev=False)
     p.add_argument("dir", nargs="?")
-    p.add_argument("--port", type=int)
+    p.add_argument("--port", type=whole)
     p.add_argument("--tap", action="store_true")
-    p.add_argument("--smp", type=int, default=1)
+    p.add_argument("--smp", type=whole, default=1)
     p.add_argument("--mem", default="256M")
     p.add_argument("--iso", action="store_true")
     p.add_argument("--pcap")
     p.add_argument("--gdb", action="store_true")
     p.add_argument("--site-image")
-    p.add_argument("--for", type=float, dest="seconds")
+    p.add_argument("--for", type=seconds, dest="seconds")
     p.add_argument("--log", action="store_true")
     p.add_argument("--append", default="")
     a = p.parse_args()
@@ -74,6 +95,8 @@ def judge_memory(text):
 
 
 def judge_pcap(path):
+    if path and os.path.isdir(path):
+        raise Failure(f"--pcap {path}: a folder; name a file in it")
     folder = os.path.dirname(os.path.abspath(path or "x"))
     if path and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise Failure(f"--pcap {path}: {folder} is not a folder that can be "
@@ -82,8 +105,29 @@ def judge_pcap(path):
 
 # ------------------------------------------------------------------- the site
 
+def judge_dir(path):
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        raise Failure(f"{path}: what it lies in may not be searched; "
+                      "give yourself x there by chmod, or serve another"
+                      ) from None
+    except OSError as e:
+        raise Failure(f"{path}: {e.strerror.lower()}; name a directory "
+                      "that exists") from None
+    if not stat.S_ISDIR(mode):
+        raise Failure(f"{path}: not a directory; name the one it is in, or "
+                      "say --site-image if mksite made it")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise Failure(f"{path}: cannot be read; give yourself r and x on it "
+                      "by chmod, or serve another")
+
+
 def site_image(a, work):
     if a.site_image:
+        if os.path.isdir(a.site_image):
+            raise Failure(f"--site-image {a.site_image}: a directory; serve "
+                          "it without --site-image")
         if not os.path.isfile(a.site_image):
             raise Failure(f"{a.site_image}: no such file; make one with "
                           "build/cheetah/mksite DIR FILE")
@@ -94,10 +138,7 @@ def site_image(a, work):
                           "The image cannot be served; make it again with "
                           "build/cheetah/mksite DIR FILE")
         return os.path.abspath(a.site_image)
-    if not os.path.isdir(a.dir):
-        raise Failure(f"{a.dir}: not a directory")
-    if not os.access(a.dir, os.R_OK | os.X_OK):
-        raise Failure(f"{a.dir}: cannot be read; check its permissions")
+    judge_dir(a.dir)
     image = os.path.join(work, "site.img")
     say(f"laying out {a.dir}")
     if subprocess.run([MKSITE, "-s", a.dir, image]).returncode != 0:
@@ -289,7 +330,9 @@ def watch(a, m, address, url):
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A terminal that is closed, too, must leave no tap and no file behind.
+    for s in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, lambda number, _: sys.exit(128 + number))
     try:
         a = arguments()
         for name, why in ((vm.QEMU, "serve"), ("ip", "serve")):
@@ -302,6 +345,10 @@ def main():
             machine(a, work)
     except Failure as e:
         print(f"serve: {e}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read this has ended; nor can Python's own last flush help it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print()

@@ -149,12 +149,15 @@ def debugger(t, folder):
              g.stdout + g.stderr)
 
 
-def unprivileged(t, folder):
-    """As a user without any right; the tap then lies in a namespace."""
-    may = os.geteuid() == 0 and shutil.which("setpriv") and subprocess.run(
+def may_be_nobody():
+    return os.geteuid() == 0 and shutil.which("setpriv") and subprocess.run(
         [*NOBODY, "python3", "-c", f"open('{e2e.vm.KERNEL}')"],
         capture_output=True).returncode == 0
-    if not may:
+
+
+def unprivileged(t, folder):
+    """As a user without any right; the tap then lies in a namespace."""
+    if not may_be_nobody():
         t.skip("as nobody", "needs root, and a tree that all may read")
         return
     session(t, "as nobody", folder, "--port", str(e2e.vm.free_port()), folder,
@@ -171,7 +174,21 @@ def unprivileged(t, folder):
 def failures(t, folder):
     bad = os.path.join(folder, "a.bin")
     for args, want in (
-            (("/nowhere",), "not a directory"),
+            (("/nowhere",), "name a directory that exists"),
+            ((bad,), "name the one it is in"),
+            ((bad + "/x",), "name a directory that exists"),
+            ((folder, folder), "see scripts/serve --help"),
+            (("--bogus", folder), "see scripts/serve --help"),
+            (("--po", "8081", folder), "see scripts/serve --help"),
+            (("--smp",), "see scripts/serve --help"),
+            (("--smp", "x", folder), "'x' is not a whole number"),
+            (("--smp", "1.5", folder), "'1.5' is not a whole number"),
+            (("--port", "http", folder), "'http' is not a whole number"),
+            (("--for", "0", folder), "seconds above 0"),
+            (("--for", "-1", folder), "--for"),
+            (("--for", "nan", folder), "seconds above 0"),
+            (("--pcap", folder, folder), "name a file in it"),
+            (("--site-image", folder), "without --site-image"),
             (("--port", "70000", folder), "1 to 65535"),
             (("--site-image", "/nowhere.img"), "no such file"),
             (("--site-image", bad), "make it again"),
@@ -184,6 +201,51 @@ def failures(t, folder):
         status, text = run(*args)
         t.ok(status == 1 and want in text and "Traceback" not in text,
              f"serve {' '.join(args)}: refused with a remedy", text)
+
+
+def one_line(t, folder):
+    """Mistakes that are seen before anything starts: a line, and no file."""
+    with tempfile.TemporaryDirectory(prefix="pavise-serve-test-") as tmp:
+        work, closed = os.path.join(tmp, "work"), os.path.join(tmp, "closed")
+        os.makedirs(os.path.join(closed, "in"))
+        os.mkdir(work)
+        for path, mode in ((tmp, 0o755), (work, 0o777), (closed, 0)):
+            os.chmod(path, mode)
+        who = [sys.executable]
+        if os.geteuid() == 0:  # who reads everything
+            who = [*NOBODY, "python3"] if may_be_nobody() else None
+        for args, who in ((("--smp", "x", folder), [sys.executable]),
+                          (("--bogus", folder), [sys.executable]),
+                          (("/nowhere",), [sys.executable]),
+                          ((closed,), who), ((closed + "/in",), who)):
+            name = "serve " + " ".join(args).replace(tmp, "TMP")
+            if not who:
+                t.skip(name, "needs a user who may not read everything")
+                continue
+            p = subprocess.run([*who, SERVE, *args], text=True,
+                               capture_output=True, timeout=60,
+                               env={**os.environ, "TMPDIR": work})
+            t.ok(p.returncode == 1 and p.stdout == "" and
+                 re.fullmatch(r"serve: .+; .+\n", p.stderr),
+                 f"{name}: one line with a remedy", p.stdout + p.stderr)
+            t.ok(not os.listdir(work), f"{name}: no file is left")
+        os.chmod(closed, 0o700)
+
+
+def hang_up(t, folder):
+    """The terminal is closed, or who reads its output ends."""
+    with started("--port", str(e2e.vm.free_port()), folder) as (p, tmp):
+        until(p, ["Ctrl-C ends it"])
+        os.kill(p.pid, signal.SIGHUP)
+        p.stdout.read()
+        t.ok(p.wait(20) == 129 and not glob.glob(tmp + "/*"),
+             "SIGHUP: no file is left", glob.glob(tmp + "/*"))
+    with started("--port", str(e2e.vm.free_port()), "--log", folder) as (p, tmp):
+        p.stdout.readline()
+        p.stdout.close()
+        t.ok(p.wait(20) == 1 and not glob.glob(tmp + "/*"),
+             "nobody reads its output: it ends, no file is left",
+             glob.glob(tmp + "/*"))
 
 
 def busy_port(t, folder):
@@ -218,6 +280,8 @@ def main():
     options(t, folder)
     debugger(t, folder)
     failures(t, folder)
+    one_line(t, folder)
+    hang_up(t, folder)
     busy_port(t, folder)
     return t.done()
 
