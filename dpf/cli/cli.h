@@ -113,6 +113,8 @@ int filters_read(struct filters *f, const struct filter_options *o, int dlt,
 /* Verify all; DPF_COMPILE in `flags` also compiles. Says which was refused. */
 int filters_verify(struct filters *f, const struct filter_options *o,
                    uint32_t flags);
+/* Can programs of --type judge a packet by itself? False said that not. */
+bool filters_judge(const struct filter_options *o);
 void filters_finish(struct filters *f);
 /*
  * filters_read, but an expression that libpcap refuses for this link type is
@@ -120,6 +122,11 @@ void filters_finish(struct filters *f);
  */
 int filters_read_some(struct filters *f, const struct filter_options *o,
                       int dlt, int argc, char **argv, size_t *skipped);
+
+/* Is `path`, to be written, none of the files that name filters? False said
+   which it is. */
+bool filters_apart(const struct filter_options *o, int argc, char **argv,
+                   const char *path);
 
 /* Filters as one decision, or as few as the bounds of a set allow. */
 struct merged {

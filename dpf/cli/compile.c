@@ -3,6 +3,7 @@
  * dpf compile: a filter in any form becomes verified bytecode in any form.
  */
 #include "dpf/cli/cli.h"
+#include "dpf/cli/output.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -96,16 +97,17 @@ static void print(FILE *f, enum form form, const char *name,
 static int write_out(const char *path, enum form form, const char *name,
                      const struct filter *one)
 {
-    FILE *f = path ? fopen(path, "wb") : stdout;
+    struct output o;
     int status = CLI_OK;
-    if (f == NULL) {
-        return cli_usage("%s: %s", path, strerror(errno));
+    if (!output_open(&o, path)) {
+        return CLI_USAGE;
     }
-    print(f, form, name, one);
-    if (f != stdout && fclose(f) != 0) {
+    print(o.file, form, name, one);
+    bool good = !ferror(o.file);
+    if (o.file != stdout && (fclose(o.file) != 0 || !good)) {
         status = cli_usage("%s: %s", path, strerror(errno));
     }
-    return status;
+    return output_finish(&o, status);
 }
 
 static int run(int argc, char **argv)
@@ -151,9 +153,14 @@ static int run(int argc, char **argv)
     if (!is_identifier(name)) {
         return cli_usage("--name: '%s' is no name in C", name);
     }
-    int status = o.status ? o.status
-                          : filters_read(&f, &o, DLT_EN10MB, argc - optind,
-                                         argv + optind);
+    int status = o.status;
+    if (status == CLI_OK && path != NULL &&
+        !filters_apart(&o, argc - optind, argv + optind, path)) {
+        status = CLI_USAGE;
+    }
+    status =
+        status ? status
+               : filters_read(&f, &o, DLT_EN10MB, argc - optind, argv + optind);
     if (status == CLI_OK && f.count != 1) {
         status = cli_usage("one filter at a time; quote an expression of "
                            "several words");

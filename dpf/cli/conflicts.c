@@ -73,9 +73,10 @@ static int run(int argc, char **argv)
         }
         return c == OPT_HELP ? cli_help(&verb_conflicts) : CLI_USAGE;
     }
-    int status = o.status ? o.status
-                          : filters_read(&f, &o, DLT_EN10MB, argc - optind,
-                                         argv + optind);
+    int status = o.status ? o.status : filters_judge(&o) ? CLI_OK : CLI_USAGE;
+    status =
+        status ? status
+               : filters_read(&f, &o, DLT_EN10MB, argc - optind, argv + optind);
     status = status ? status : filters_verify(&f, &o, 0);
     if (status == CLI_OK) {
         int64_t found = filters_disjoint(&f) ? 0 : pairs(&f);

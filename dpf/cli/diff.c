@@ -36,6 +36,7 @@ struct diff {
     size_t count, skipped;
     struct filters merging; /* plain programs, one per filter */
     struct merged merged;
+    int dlt;           /* that the subjects were made for */
     bool skip;         /* expressions this link type does not have */
     uint32_t snap_max; /* every length up to here, and the whole */
     struct guard guard;
@@ -57,8 +58,8 @@ static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
     struct subject *s = &bigger[d->count];
     *s = (struct subject){.from = f, .variant = variant, .merged = -1};
     if (f->expr) {
-        int dlt = d->options.dlt;
-        result = dpf_expr_cbpf(f->text, dlt, flags, &s->classic, &count, &err);
+        result =
+            dpf_expr_cbpf(f->text, d->dlt, flags, &s->classic, &count, &err);
         if (!result) {
             result = dpf_from_cbpf(s->classic, count, &s->code, &err);
         }
@@ -120,7 +121,7 @@ static int make_subjects(struct diff *d)
             status = add_subject(d, f, 0, "optimised");
         }
     }
-    return status || d->options.type != DPF_FILTER ? status : make_merged(d);
+    return status ? status : make_merged(d);
 }
 
 /* ------------------------------------------------------------- comparison */
@@ -204,11 +205,12 @@ static int one_capture(struct diff *d, const char *path, int argc, char **argv)
     if (!capture_open(&c, path, d->skip)) {
         return d->skip ? CLI_OK : CLI_USAGE;
     }
-    if (d->options.dlt != c.dlt || d->subjects == NULL) {
+    int dlt = d->options.dlt >= 0 ? d->options.dlt : c.dlt;
+    if (d->dlt != dlt || d->subjects == NULL) {
         drop_subjects(d);
         filters_finish(&d->filters);
-        d->options.dlt = c.dlt;
-        status = filters_read_some(&d->filters, &d->options, c.dlt, argc, argv,
+        d->dlt = dlt;
+        status = filters_read_some(&d->filters, &d->options, dlt, argc, argv,
                                    d->skip ? &d->skipped : NULL);
         status = status ? status : make_subjects(d);
     }
@@ -261,6 +263,9 @@ static int run(int argc, char **argv)
         }
     }
     status = d.options.status;
+    if (status == CLI_OK && !filters_judge(&d.options)) {
+        status = CLI_USAGE;
+    }
     if (status == CLI_OK && captures.count == 0) {
         status = paths_add(&captures, "-");
     }

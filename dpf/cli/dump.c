@@ -156,9 +156,14 @@ static int run(int argc, char **argv)
         }
         what = both;
     }
-    int status = o.status ? o.status
-                          : filters_read(&f, &o, DLT_EN10MB, argc - optind,
-                                         argv + optind);
+    int status = o.status;
+    if (status == CLI_OK && (what == DIAGRAM || what == MERGED) &&
+        !filters_judge(&o)) {
+        status = CLI_USAGE;
+    }
+    status =
+        status ? status
+               : filters_read(&f, &o, DLT_EN10MB, argc - optind, argv + optind);
     if (status == CLI_OK && what != SOURCE) {
         status = filters_verify(&f, &o, what == NATIVE ? DPF_COMPILE : 0);
     }

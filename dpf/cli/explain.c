@@ -124,6 +124,9 @@ static int run(int argc, char **argv)
     if (j.options.status) {
         return j.options.status;
     }
+    if (!filters_judge(&j.options)) {
+        return CLI_USAGE;
+    }
     if ((j.hex == NULL) == (j.capture == NULL)) {
         return cli_usage("name the packet: -r CAPTURE -n NUMBER, or --packet");
     }

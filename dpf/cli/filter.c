@@ -5,6 +5,7 @@
  * "dpf: FILE:LINE:COLUMN: reason; hint".
  */
 #include "dpf/cli/cli.h"
+#include "dpf/cli/output.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -34,10 +35,11 @@ const char filter_help[] =
     "  --section NAME  the program's section in an object\n"
     "  --type TYPE     filter, predicate, udf, handler or raw\n";
 
+static const char *const type_names[] = {"filter", "predicate", "udf",
+                                         "handler", "raw"};
+
 bool filter_option(struct filter_options *o, int option, const char *arg)
 {
-    static const char *const types[] = {"filter", "predicate", "udf", "handler",
-                                        "raw"};
     uint64_t v = 0;
     switch (option) {
     case OPT_FROM:
@@ -60,8 +62,8 @@ bool filter_option(struct filter_options *o, int option, const char *arg)
         o->status = o->dlt < 0 ? CLI_USAGE : o->status;
         return true;
     case OPT_TYPE:
-        for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
-            if (strcmp(arg, types[i]) == 0) {
+        for (size_t i = 0; i < sizeof(type_names) / sizeof(*type_names); i++) {
+            if (strcmp(arg, type_names[i]) == 0) {
                 o->type = (enum dpf_type)i;
                 return true;
             }
@@ -414,6 +416,25 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
     return status;
 }
 
+/* What stands behind "NAME: ". */
+static char *word_body(char *word)
+{
+    size_t name = name_length(word);
+    word += name ? name + 1 : 0;
+    return word + strspn(word, " ");
+}
+
+bool filters_apart(const struct filter_options *o, int argc, char **argv,
+                   const char *path)
+{
+    bool apart = o->list == NULL || output_apart(path, o->list);
+    for (int i = 0; i < argc && apart; i++) {
+        const char *body = word_body(argv[i]);
+        apart = *body != '@' || output_apart(path, body + 1);
+    }
+    return apart;
+}
+
 int filters_read(struct filters *f, const struct filter_options *o, int dlt,
                  int argc, char **argv)
 {
@@ -428,8 +449,7 @@ int filters_read_some(struct filters *f, const struct filter_options *o,
     dlt = o->dlt >= 0 ? o->dlt : dlt;
     for (int i = 0; i < argc && status == CLI_OK; i++) {
         size_t name = name_length(argv[i]);
-        const char *word = argv[i] + (name ? name + 1 : 0);
-        word += strspn(word, " ");
+        const char *word = word_body(argv[i]);
         bool file = *word == '@';
         struct filter *one =
             add(f, name ? argv[i] : NULL, name, word + file, !file);
@@ -477,6 +497,18 @@ int filters_verify(struct filters *f, const struct filter_options *o,
         }
     }
     return status;
+}
+
+bool filters_judge(const struct filter_options *o)
+{
+    /* The others have state to write, helpers to call, or no packet at all. */
+    if (o->type == DPF_FILTER) {
+        return true;
+    }
+    cli_say("--type %s: only filters judge a packet; 'dpf verify' checks "
+            "programs of every type, 'dpf plugin' runs a raw one",
+            type_names[o->type]);
+    return false;
 }
 
 void filters_finish(struct filters *f)

@@ -20,9 +20,10 @@ static int run(int argc, char **argv)
         }
         return c == OPT_HELP ? cli_help(&verb_graph) : CLI_USAGE;
     }
-    int status = o.status ? o.status
-                          : filters_read(&f, &o, DLT_EN10MB, argc - optind,
-                                         argv + optind);
+    int status = o.status ? o.status : filters_judge(&o) ? CLI_OK : CLI_USAGE;
+    status =
+        status ? status
+               : filters_read(&f, &o, DLT_EN10MB, argc - optind, argv + optind);
     status = status ? status : filters_verify(&f, &o, 0);
     if (status == CLI_OK) {
         result = dpf_atlas_create(cli_mem(), &a);

@@ -4,6 +4,7 @@
  * several show who gets what, since bindings share one decision.
  */
 #include "dpf/cli/cli.h"
+#include "dpf/cli/output.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -18,7 +19,9 @@ struct job {
     enum engine engine;
     bool each;         /* print a line per packet */
     bool symbols;      /* name the code for perf and GDB */
+    int dlt;           /* of the first capture */
     const char *write; /* accepted packets go there */
+    struct output output;
     pcap_dumper_t *dumper;
     struct merged merged;
     uint64_t *accepted; /* per filter */
@@ -88,6 +91,21 @@ static void name_code(const struct job *j)
     }
 }
 
+static int open_dump(struct job *j, struct capture *c)
+{
+    if (!output_open(&j->output, j->write)) {
+        return CLI_USAGE;
+    }
+    j->dumper = pcap_dump_fopen(c->pcap, j->output.file);
+    if (j->dumper == NULL) {
+        if (j->output.file != stdout) {
+            fclose(j->output.file);
+        }
+        return cli_usage("%s: %s", j->write, pcap_geterr(c->pcap));
+    }
+    return CLI_OK;
+}
+
 /* The link type decides how expressions are compiled: open first. */
 static int prepare(struct job *j, struct capture *c, int argc, char **argv)
 {
@@ -104,14 +122,17 @@ static int prepare(struct job *j, struct capture *c, int argc, char **argv)
         name_code(j);
     }
     if (status == CLI_OK && j->write != NULL) {
-        j->dumper = pcap_dump_open(c->pcap, j->write);
-        if (j->dumper == NULL) {
-            status = cli_usage("%s", pcap_geterr(c->pcap));
-        }
+        status = open_dump(j, c);
     }
     j->accepted = calloc(j->filters.count + 1, sizeof(*j->accepted));
     return status == CLI_OK && j->accepted == NULL ? cli_usage("out of memory")
                                                    : status;
+}
+
+static const char *dlt_name(int dlt)
+{
+    const char *name = pcap_datalink_val_to_name(dlt);
+    return name ? name : "of no name";
 }
 
 static int one_capture(struct job *j, const char *path, int argc, char **argv)
@@ -124,7 +145,13 @@ static int one_capture(struct job *j, const char *path, int argc, char **argv)
         return CLI_USAGE;
     }
     if (j->accepted == NULL) {
+        j->dlt = c.dlt;
         status = prepare(j, &c, argc, argv);
+    } else if (c.dlt != j->dlt) {
+        /* One -w file has one link type, and so have compiled expressions. */
+        status = cli_usage("%s: link type %s, but the captures before it have "
+                           "%s; run them apart",
+                           path, dlt_name(c.dlt), dlt_name(j->dlt));
     }
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
         take(j, header, data);
@@ -169,8 +196,11 @@ static int finish(struct job *j, int status)
         if (pcap_dump_flush(j->dumper) != 0 && status == CLI_OK) {
             status = cli_usage("%s: %s", j->write, strerror(errno));
         }
-        pcap_dump_close(j->dumper);
+        if (!to_stdout) {
+            pcap_dump_close(j->dumper);
+        }
     }
+    status = output_finish(&j->output, status);
     if (status == CLI_OK) {
         summary(j, to_stdout ? stderr : stdout);
         status = j->unclaimed == j->packets ? CLI_NO : CLI_OK;
@@ -230,11 +260,20 @@ static int run(int argc, char **argv)
             return CLI_USAGE;
         }
     }
-    if (j.options.status) {
-        return j.options.status;
+    status = j.options.status;
+    if (status == CLI_OK && !filters_judge(&j.options)) {
+        status = CLI_USAGE;
     }
-    if (captures.count == 0) {
+    if (status == CLI_OK && captures.count == 0) {
         status = paths_add(&captures, "-");
+    }
+    for (size_t i = 0;
+         j.write != NULL && i < captures.count && status == CLI_OK; i++) {
+        status = output_apart(j.write, captures.all[i]) ? CLI_OK : CLI_USAGE;
+    }
+    if (status == CLI_OK && j.write != NULL &&
+        !filters_apart(&j.options, argc - optind, argv + optind, j.write)) {
+        status = CLI_USAGE;
     }
     for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
         status = one_capture(&j, captures.all[i], argc - optind, argv + optind);

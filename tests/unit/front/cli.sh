@@ -92,6 +92,66 @@ check 'closed pipe' 0 '^rc 141$' bash -c \
 check 'progress' 0 '-: [0-9]+ packets' script -qec \
     "bash -c '(cat $capture; for i in {1..1500}; do tail -c +25 $capture; done; sleep 2; tail -c +25 $capture) | $dpf run ip'" /dev/null
 
+# What is written takes its name when it is whole, and never that of an input.
+mkdir "$work/o"
+cp "$capture" "$work/o/in.pcap"
+ln "$work/o/in.pcap" "$work/o/hard.pcap"
+ln -s in.pcap "$work/o/soft.pcap"
+for name in in hard soft ../o/in; do
+    check "no writing onto the input: $name" 2 'also an input' \
+        d run -r "$work/o/in.pcap" -w "$work/o/$name.pcap" ip
+done
+check 'no writing onto the input: a folder of them' 2 'also an input' \
+    d run -r "$work/o" -w "$work/o/soft.pcap" ip
+check 'no writing onto the input: by stream' 2 'also an input' bash -c \
+    "'$dpf' run -w '$work/o/in.pcap' ip < '$work/o/hard.pcap'"
+check 'no writing onto the input: by both streams' 2 'also an input' bash -c \
+    "'$dpf' run -w - ip < '$work/o/in.pcap' >> '$work/o/hard.pcap'"
+cp "$work/a.s" "$work/list" "$work/o"
+check 'no writing onto a filter' 2 'also an input' \
+    d compile -o "$work/o/a.s" x: @"$work/o/a.s"
+check 'no writing onto a list' 2 'also an input' \
+    d run -r "$capture" -w "$work/o/list" --list "$work/o/list"
+check 'and nothing was written' 0 '^$' bash -c \
+    "cmp '$capture' '$work/o/in.pcap' && cmp '$work/a.s' '$work/o/a.s' && cmp '$work/list' '$work/o/list'"
+echo old >"$work/o/old"
+ln -s old "$work/o/way"
+check 'a failure leaves the old file' 2 'after [0-9]+ packets' \
+    d run -r "$work/cut.pcap" -w "$work/o/old" ip
+check 'a refusal leaves the old file' 1 'unset.s:1:' \
+    d compile -o "$work/o/old" "@$work/unset.s"
+check 'a signal leaves the old file' 0 '^130$' bash -c \
+    "exec 2>/dev/null; set -m; (cat '$capture'; sleep 9) | '$dpf' run -w '$work/o/old' ip & sleep 0.5
+    ls '$work/o' | grep -q partial || echo none; kill -INT %1; wait %1; echo \$?"
+check 'and nothing beside it' 0 '^old$' bash -c \
+    "ls '$work/o' | grep partial; cat '$work/o/old'"
+chmod 640 "$work/o/old"
+check 'through a link, with its mode' 0 '^640 old$' bash -c \
+    "'$dpf' compile -o '$work/o/way' ip && diff <('$dpf' compile ip) '$work/o/old' && cd '$work/o' && stat -c '%a %n' old && [ -L way ]"
+check 'onto a device' 0 'accepted' d run -r "$capture" -w /dev/null ip
+check 'into no folder' 2 'No such file' d compile -o "$work/nosuch/x" ip
+
+# Programs that are no filters want more than a packet.
+printf 'r1 = 1\ncall 4\nr0 = 1\nexit\n' >"$work/wake.s"
+printf 'r2 = 1\nr3 = 1\nr1 = 0\ncall 1\nr0 = 1\nexit\n' >"$work/emit.s"
+check 'a handler is verified' 0 'verified' d verify --type handler "@$work/wake.s"
+check 'a handler is not run' 2 'only filters' d run --type handler -r "$capture" "@$work/wake.s"
+check 'a handler is not compared' 2 'only filters' d diff --type handler -r "$capture" "@$work/wake.s"
+check 'a handler is not explained' 2 'only filters' d explain --type handler --packet 00 "@$work/wake.s"
+for verb in graph conflicts 'dump --merged' 'dump --diagram'; do
+    check "$verb: a handler is not drawn" 2 'only filters' d $verb --type handler "@$work/wake.s"
+done
+check 'a udf is not run' 2 'only filters' d run --type udf -r "$capture" "@$work/emit.s"
+
+# Link types.
+head -c 20 "$capture" >"$work/raw.pcap"
+printf '\x65\0\0\0' >>"$work/raw.pcap"
+tail -c +25 "$capture" >>"$work/raw.pcap"
+check 'captures of two link types' 2 'raw.pcap: link type RAW, .* EN10MB' \
+    d run -r "$capture" -r "$work/raw.pcap" ip
+check 'diff takes the link type told' 2 'supported only on ethernet' \
+    d diff -r "$capture" --snap 20 --dlt RAW 'ether host 02:00:00:00:00:01'
+
 # Names of native code: for perf, and for GDB, which reads them as functions.
 check 'perf map' 0 '^[0-9a-f]+ [0-9a-f]+ dpf_web$' bash -c \
     "'$dpf' run --symbols -r '$capture' 'web: ip' 'all: arp' > '$work/out' & wait \$!; cat /tmp/perf-\$!.map; rm /tmp/perf-\$!.map"
