@@ -503,12 +503,12 @@ static void deepen(struct dpf_set *s, const uint8_t *inside, uint32_t count,
     }
 }
 
-static int keep_program(struct install *in, struct binding *b)
+static int keep_program(struct install *in, struct binding *b, bool residual)
 {
     const struct dpf_insn *insns;
     size_t count;
 
-    if (b->span.bytes || (in->exact == in->may && !b->residual)) {
+    if (b->span.bytes || (in->exact == in->may && !residual)) {
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
@@ -571,6 +571,7 @@ static int residual_add(struct install *in, struct binding *b)
     int r = cube_put(in, &in->other, b->tag, true, &b->cubes[0], &fresh);
 
     if (!r) {
+        b->residual = true; /* not before: its entry is looked for then */
         sh = in->s->shapes[b->cubes[0].shape];
         sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
         sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
@@ -606,6 +607,7 @@ static int commit_diagram(struct install *in)
     uint32_t count = s->binding_count;
     struct binding *b = NULL;
     uint8_t *inside;
+    bool residual;
     int r = find_inside(in, count, &inside);
 
     if (!r) {
@@ -619,12 +621,12 @@ static int commit_diagram(struct install *in)
     b->exact = in->exact;
     b->rank = in->rank;
     b->depth = in->depth;
-    b->residual = residual_cube(in, &b->span);
-    r = keep_program(in, b);
+    residual = residual_cube(in, &b->span);
+    r = keep_program(in, b, residual);
     if (r) {
         goto undo;
     }
-    r = b->residual ? residual_add(in, b) : merge_add(s, b);
+    r = residual ? residual_add(in, b) : merge_add(s, b);
     if (r) {
         goto undo;
     }

@@ -246,6 +246,32 @@ START_TEST(test_refine_ranges)
 }
 END_TEST
 
+/*
+ * A table may have to grow while a range is put in, because it hashes badly:
+ * then the others are found again. Small ones do so now and then.
+ */
+START_TEST(test_ranges_grow)
+{
+    char expr[80];
+
+    for (uint32_t times = 0; times < 100; times++) {
+        for (uint32_t i = 0; i < 40; i++) {
+            snprintf(expr, sizeof(expr),
+                     "dst host 10.0.0.%u and tcp dst portrange 79-81", i);
+            ck_assert_int_eq(bind(i, expr, 0), 0);
+        }
+        for (uint32_t i = 0; i < 40; i++) {
+            ck_assert_uint_eq(owner(6, 0x0a000000u + i, 79 + i % 3), i);
+            ck_assert_uint_eq(owner(6, 0x0a000000u + i, 82), DPF_NO_OWNER);
+        }
+        for (uint32_t i = 0; i < 40; i++) {
+            ck_assert_int_eq(dpf_set_remove(set, i), 0);
+        }
+        dpf_set_reclaim(set, dpf_set_version(set));
+    }
+}
+END_TEST
+
 START_TEST(test_region)
 {
     struct dpf_program *p = make("udp");
@@ -619,6 +645,7 @@ int main(void)
     tcase_add_test(c, test_alias);
     tcase_add_test(c, test_refine);
     tcase_add_loop_test(c, test_refine_ranges, 0, 6);
+    tcase_add_test(c, test_ranges_grow);
     tcase_add_test(c, test_region);
     tcase_add_test(c, test_copies);
     tcase_add_test(c, test_opaque);
