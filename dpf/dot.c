@@ -50,17 +50,23 @@ static bool joins(void *ctx, uint32_t f)
     return ((struct picture *)ctx)->parents[f] > 1;
 }
 
-/* "name, name, +3 more" of a terminal. */
-static void names(const struct picture *p, uint32_t terminal)
+/* "name, name, +3 more" of a group. */
+static void names(const struct picture *p, size_t group)
 {
-    const struct atlas_group *g = &p->a->groups[terminal - ATLAS_GROUP];
-    for (uint32_t i = 0; i < g->count && i < NAMES_SHOWN; i++) {
-        fputs(i ? "\\n" : "", p->out);
-        quote(p->out, p->a->filters[g->members[i] >> 1].name);
-        fputs(g->members[i] & 1 ? " (if its program says so)" : "", p->out);
+    const struct atlas_group *g = &p->a->groups[group];
+    uint32_t count = g->count, shown[NAMES_SHOWN];
+    for (; g->count > 0; g = &p->a->groups[g->before]) {
+        if (g->count <= NAMES_SHOWN) {
+            shown[g->count - 1] = g->member;
+        }
     }
-    if (g->count > NAMES_SHOWN) {
-        fprintf(p->out, "\\n+%u more", g->count - NAMES_SHOWN);
+    for (uint32_t i = 0; i < count && i < NAMES_SHOWN; i++) {
+        fputs(i ? "\\n" : "", p->out);
+        quote(p->out, p->a->filters[shown[i] >> 1].name);
+        fputs(shown[i] & 1 ? " (if its program says so)" : "", p->out);
+    }
+    if (count > NAMES_SHOWN) {
+        fprintf(p->out, "\\n+%u more", count - NAMES_SHOWN);
     }
 }
 
@@ -278,7 +284,7 @@ static void draw_all(struct picture *p, const uint32_t *roots, size_t count)
                 "    t%zu [shape=box, style=\"rounded,filled\", "
                 "fillcolor=\"#dde8dd\", label=\"",
                 g);
-        names(p, ATLAS_GROUP + (uint32_t)g);
+        names(p, g);
         fputs("\"];\n", p->out);
     }
     uint64_t bases = 0;

@@ -141,9 +141,13 @@ int merged_make(struct merged *m, const struct filters *f);
 /* m->hit, filled for one packet. */
 const uint8_t *merged_run(struct merged *m, const void *packet, size_t len);
 void merged_finish(struct merged *m);
-/* Certainly no two accept the same packet; false: some may, or it could not be
-   found out this way. Its time does not grow with the number of pairs. */
-bool filters_disjoint(const struct filters *f);
+#define FILTER_GROUPS 4u
+/*
+ * Sort filters into groups 1 to FILTER_GROUPS, in each of which certainly no
+ * two accept the same packet; 0 is the group of the rest, of which nothing is
+ * known. The time does not grow with the number of pairs. 0 or -DPF_E_MEM.
+ */
+int filters_group(const struct filters *f, uint8_t *group);
 
 /* The host's memory, for every object of dpf. */
 const struct dpf_mem *cli_mem(void);

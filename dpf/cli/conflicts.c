@@ -6,6 +6,7 @@
 #include "dpf/cli/cli.h"
 
 #include <getopt.h>
+#include <stdlib.h>
 
 static void print_packet(const struct dpf_error *w)
 {
@@ -42,22 +43,40 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
     return true;
 }
 
-/* Every pair; how many meet, or -DPF_E_*. */
-static int64_t pairs(const struct filters *f)
+/* Every pair that could meet; how many do, or -DPF_E_*. */
+static int64_t pairs(const struct filters *f, const uint8_t *group)
 {
     struct dpf_atlas *a = NULL;
     int64_t found = 0;
+    bool one = true; /* a group for all: there is nothing to ask */
+    for (size_t i = 0; i < f->count; i++) {
+        one = one && group[i] == 1;
+    }
+    if (one) {
+        return 0;
+    }
     int result = dpf_atlas_create(cli_mem(), &a);
     for (size_t i = 0; i < f->count && result == 0; i++) {
         result = dpf_atlas_add(a, f->all[i].name, f->all[i].program);
     }
     for (size_t i = 0; i < f->count && result == 0; i++) {
         for (size_t k = i + 1; k < f->count; k++) {
-            found += pair(a, f, i, k);
+            if (group[i] == 0 || group[i] != group[k]) {
+                found += pair(a, f, i, k);
+            }
         }
     }
     dpf_atlas_destroy(a);
     return result ? result : found;
+}
+
+static int64_t conflicts(const struct filters *f)
+{
+    uint8_t *group = malloc(f->count + 1);
+    int64_t found = group ? filters_group(f, group) : -DPF_E_MEM;
+    found = found ? found : pairs(f, group);
+    free(group);
+    return found;
 }
 
 static int run(int argc, char **argv)
@@ -79,7 +98,7 @@ static int run(int argc, char **argv)
                : filters_read(&f, &o, DLT_EN10MB, argc - optind, argv + optind);
     status = status ? status : filters_verify(&f, &o, 0);
     if (status == CLI_OK) {
-        int64_t found = filters_disjoint(&f) ? 0 : pairs(&f);
+        int64_t found = conflicts(&f);
         status = found < 0   ? cli_usage("%s", dpf_strerror((int)found))
                  : found > 0 ? CLI_NO
                              : CLI_OK;

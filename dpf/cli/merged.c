@@ -66,16 +66,23 @@ static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
     return result;
 }
 
-bool filters_disjoint(const struct filters *f)
+int filters_group(const struct filters *f, uint8_t *group)
 {
-    struct merged m = {0};
-    struct dpf_error err = {0};
-    int result = 0;
-    for (size_t i = 0; i < f->count && result == 0; i++) {
-        result = insert(&m, 0, (uint32_t)i, f->all[i].program, &err);
+    struct merged m[FILTER_GROUPS] = {0};
+    bool memory = true;
+    for (size_t i = 0; i < f->count && memory; i++) {
+        group[i] = 0;
+        for (uint8_t k = 0; k < FILTER_GROUPS && memory && !group[i]; k++) {
+            struct dpf_error err = {0};
+            int result = insert(&m[k], 0, (uint32_t)i, f->all[i].program, &err);
+            group[i] = result == 0 ? k + 1 : 0;
+            memory = result != -DPF_E_MEM;
+        }
     }
-    merged_finish(&m);
-    return result == 0;
+    for (size_t k = 0; k < FILTER_GROUPS; k++) {
+        merged_finish(&m[k]);
+    }
+    return memory ? 0 : -DPF_E_MEM;
 }
 
 int merged_make(struct merged *m, const struct filters *f)

@@ -17,10 +17,10 @@
 
 /* The bound of a diagram's growth counts all edges that there are: move it, or
    one filter more would be read less far for there being others. */
-static void give_room(struct dpf_atlas *a)
+static void give_room(struct dd *d)
 {
-    uint32_t left = UINT32_MAX - a->dd.edge_count;
-    a->dd.edge_limit = a->dd.edge_count + (left < ROOM_MAX ? left : ROOM_MAX);
+    uint32_t left = UINT32_MAX - d->edge_count;
+    d->edge_limit = d->edge_count + (left < ROOM_MAX ? left : ROOM_MAX);
 }
 
 int dpf_atlas_create(const struct dpf_mem *mem, struct dpf_atlas **out)
@@ -30,7 +30,13 @@ int dpf_atlas_create(const struct dpf_mem *mem, struct dpf_atlas **out)
         return -DPF_E_MEM;
     }
     a->heap.mem = mem;
+    a->asked[0] = a->asked[1] = SIZE_MAX;
     if (dd_init(&a->dd, &a->heap) != 0) {
+        free(a);
+        return -DPF_E_MEM;
+    }
+    if (dd_init(&a->ask, &a->heap) != 0) {
+        dd_finish(&a->dd);
         free(a);
         return -DPF_E_MEM;
     }
@@ -46,12 +52,10 @@ void dpf_atlas_destroy(struct dpf_atlas *a)
     for (size_t i = 0; i < a->count; i++) {
         free(a->filters[i].name);
     }
-    for (size_t i = 0; i < a->group_count; i++) {
-        free(a->groups[i].members);
-    }
     free(a->filters);
     free(a->groups);
     dd_finish(&a->dd);
+    dd_finish(&a->ask);
     free(a);
 }
 
@@ -67,7 +71,7 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     a->filters = bigger;
     struct atlas_filter f = {.name = strdup(name), .program = filter};
     const struct dpf_insn *insns = dpf_program_insns(filter, &count);
-    give_room(a);
+    give_room(&a->dd);
     int result =
         f.name ? dd_lift(&a->dd, insns, count, NULL, &f.root) : -DPF_E_MEM;
     if (result != 0) {
@@ -84,11 +88,52 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     return 0;
 }
 
-/* Does any packet reach YES in `f`? As space_find, with a witness in `err`. */
-static int find(struct dpf_atlas *a, uint32_t f, struct dpf_error *err)
+/* Read filter i into a->ask as number `n` of the two. */
+static int ask_add(struct dpf_atlas *a, unsigned n, size_t i)
 {
+    size_t count;
+    const struct dpf_insn *insns =
+        dpf_program_insns(a->filters[i].program, &count);
+    give_room(&a->ask);
+    int result = dd_lift(&a->ask, insns, count, NULL, &a->ask_roots[n]);
+    a->asked[n] = result ? SIZE_MAX : i;
+    return result;
+}
+
+/* Have filters i and k in a->ask. 0 or -DPF_E_MEM. */
+static int ask_about(struct dpf_atlas *a, size_t i, size_t k)
+{
+    int result = 0;
+    if (a->asked[0] == i && a->asked[1] == k) {
+        return 0;
+    }
+    a->asked[1] = SIZE_MAX;
+    if (a->asked[0] != i) {
+        dd_reset(&a->ask);
+        result = ask_add(a, 0, i);
+        a->ask_mark = dd_mark(&a->ask);
+    } else {
+        dd_release(&a->ask, a->ask_mark);
+    }
+    if (result == 0) {
+        dd_bases_keep(&a->ask, dd_bases(&a->ask, a->ask_roots[0]));
+        result = ask_add(a, 1, k);
+    }
+    return result;
+}
+
+/*
+ * Does any packet that filter a->asked[first] may accept reach YES in `in`, of
+ * the same diagrams? As space_find, with a witness in `err`.
+ */
+static int find(struct dpf_atlas *a, unsigned first, uint32_t in,
+                struct dpf_error *err)
+{
+    struct dd *d = &a->ask;
     struct witness w = {0};
-    int result = a->dd.err ? a->dd.err : space_find(&a->dd, f, &w);
+    uint32_t may = dd_apply(d, DD_MAY, a->ask_roots[first], 0, 0);
+    uint32_t f = dd_and(d, may, in);
+    int result = d->err ? d->err : space_find(d, f, &w);
     if (result == 1 && err != NULL) {
         err->witness_len = w.len;
         memcpy(err->witness, w.packet, sizeof(err->witness));
@@ -96,102 +141,99 @@ static int find(struct dpf_atlas *a, uint32_t f, struct dpf_error *err)
     return result;
 }
 
-static uint32_t may(struct dpf_atlas *a, size_t i)
-{
-    return dd_apply(&a->dd, DD_MAY, a->filters[i].root, 0, 0);
-}
-
-static uint32_t must(struct dpf_atlas *a, size_t i)
-{
-    return dd_apply(&a->dd, DD_MUST, a->filters[i].root, 0, 0);
-}
-
 int dpf_atlas_overlap(struct dpf_atlas *a, size_t i, size_t k,
                       struct dpf_error *err)
 {
-    give_room(a);
-    struct dd_mark m = dd_mark(&a->dd);
-    int result = find(a, dd_and(&a->dd, may(a, i), may(a, k)), err);
-    dd_release(&a->dd, m);
+    int result = ask_about(a, i, k);
+    if (result != 0) {
+        return result;
+    }
+    give_room(&a->ask);
+    struct dd_mark m = dd_mark(&a->ask);
+    uint32_t may = dd_apply(&a->ask, DD_MAY, a->ask_roots[1], 0, 0);
+    result = find(a, 0, may, err);
+    dd_release(&a->ask, m);
     return result;
 }
 
 int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
                       struct dpf_error *err)
 {
-    give_room(a);
-    struct dd_mark m = dd_mark(&a->dd);
-    uint32_t out = dd_not(&a->dd, must(a, k));
-    int result = find(a, dd_and(&a->dd, may(a, i), out), err);
-    dd_release(&a->dd, m);
+    /* The same two the other way round need not be read anew. */
+    unsigned first = a->asked[0] == k && a->asked[1] == i;
+    int result = first ? 0 : ask_about(a, i, k);
+    if (result != 0) {
+        return result;
+    }
+    give_room(&a->ask);
+    struct dd_mark m = dd_mark(&a->ask);
+    uint32_t must = dd_apply(&a->ask, DD_MUST, a->ask_roots[1 - first], 0, 0);
+    result = find(a, first, dd_not(&a->ask, must), err);
+    dd_release(&a->ask, m);
     return result;
 }
 
 bool dpf_atlas_opaque(struct dpf_atlas *a, size_t i)
 {
-    give_room(a);
+    give_room(&a->dd);
     struct dd_mark m = dd_mark(&a->dd);
-    bool opaque = may(a, i) != must(a, i);
+    uint32_t root = a->filters[i].root;
+    bool opaque = dd_apply(&a->dd, DD_MAY, root, 0, 0) !=
+                  dd_apply(&a->dd, DD_MUST, root, 0, 0);
     dd_release(&a->dd, m);
     return opaque;
 }
 
 /* ----------------------------------------------------------------- merging */
 
-static uint32_t intern(struct dpf_atlas *a, const uint32_t *members,
-                       uint32_t count)
+/* One more group, zeroed; 0 or -DPF_E_MEM. */
+static int add_group(struct dpf_atlas *a)
 {
-    for (size_t i = 0; i < a->group_count; i++) {
-        if (a->groups[i].count == count &&
-            !memcmp(a->groups[i].members, members, count * sizeof(*members))) {
-            return ATLAS_GROUP + (uint32_t)i;
-        }
-    }
     if (a->group_count == a->group_room) {
         size_t room = a->group_room ? a->group_room * 2 : 64;
         struct atlas_group *bigger = realloc(a->groups, room * sizeof(*bigger));
         if (bigger == NULL) {
-            a->dd.err = -DPF_E_MEM;
-            return DD_NO;
+            return -DPF_E_MEM;
         }
         a->groups = bigger;
         a->group_room = room;
     }
-    struct atlas_group g = {malloc(count * sizeof(*members)), count};
-    if (g.members == NULL) {
-        a->dd.err = -DPF_E_MEM;
-        return DD_NO;
-    }
-    memcpy(g.members, members, count * sizeof(*members));
-    a->groups[a->group_count] = g;
-    return ATLAS_GROUP + (uint32_t)a->group_count++;
+    a->groups[a->group_count++] = (struct atlas_group){0};
+    return 0;
 }
 
+/* The group of `at` and the filter that is being merged. */
 static uint32_t join(void *ctx, uint32_t at, uint32_t with)
 {
     struct dpf_atlas *a = ctx;
-    static const struct atlas_group none;
-    const struct atlas_group *g =
-        at < ATLAS_GROUP ? &none : &a->groups[at - ATLAS_GROUP];
-    uint32_t *members = malloc((g->count + 1) * sizeof(*members));
-    if (members == NULL) {
+    uint32_t before = at < ATLAS_GROUP ? 0 : at - ATLAS_GROUP;
+    uint32_t run = with == DD_MAYBE;
+    uint32_t group = a->groups[before].next[run];
+    if (group != 0 && a->groups[group].member == (a->merging | run)) {
+        return ATLAS_GROUP + group;
+    }
+    group = (uint32_t)a->group_count;
+    if (add_group(a) != 0) {
         a->dd.err = -DPF_E_MEM;
         return DD_NO;
     }
-    if (g->count > 0) {
-        memcpy(members, g->members, g->count * sizeof(*members));
-    }
-    members[g->count] = a->merging | (with == DD_MAYBE);
-    uint32_t terminal = intern(a, members, g->count + 1);
-    free(members);
-    return terminal;
+    a->groups[group] =
+        (struct atlas_group){.before = before,
+                             .member = a->merging | run,
+                             .count = a->groups[before].count + 1};
+    a->groups[before].next[run] = group;
+    return ATLAS_GROUP + group;
 }
 
 int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
 {
     a->dd.merge = join;
     a->dd.merge_ctx = a;
+    a->group_count = 0;
     *count = 0;
+    if (add_group(a) != 0) {
+        return -DPF_E_MEM;
+    }
     for (size_t i = 0; i < a->count; i++) {
         uint32_t before = *count ? roots[*count - 1] : DD_NO, merged;
         a->merging = (uint32_t)i << 1;

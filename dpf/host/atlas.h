@@ -14,10 +14,17 @@ struct atlas_filter {
     uint64_t bases; /* that `root` uses */
 };
 
-/* Filters that meet at a terminal of the merged diagram. */
+/*
+ * Filters that meet at a terminal of the merged diagram: those of group
+ * `before` and one more. Group 0 is empty. Filters are merged in ascending
+ * order, so that a group has one way to be made.
+ */
 struct atlas_group {
-    uint32_t *members; /* filter << 1 | must be run */
-    uint32_t count;
+    uint32_t before;  /* a group with a lower number */
+    uint32_t member;  /* filter << 1 | must be run */
+    uint32_t count;   /* members in all */
+    uint32_t next[2]; /* the last made from this one, without and with "must
+                         be run"; 0: none */
 };
 
 struct dpf_atlas {
@@ -28,6 +35,14 @@ struct dpf_atlas {
     struct atlas_group *groups;
     size_t group_count, group_room;
     uint32_t merging; /* filter << 1 | must be run */
+    /*
+     * Two filters and a question about them, apart from all others: some of
+     * what a question does takes time by how many nodes there are.
+     */
+    struct dd ask;
+    size_t asked[2];         /* filters that are there; SIZE_MAX: none */
+    uint32_t ask_roots[2];   /* theirs */
+    struct dd_mark ask_mark; /* after the first */
 };
 
 /* Terminals of the merged diagram: its groups. */

@@ -216,6 +216,19 @@ check 'disjoint filters cost little each' 1 '= +400  packets' bash -c \
     "timeout 15 '$dpf' run -r '$capture' --list '$work/more'"
 check 'disjoint filters are soon told apart' 0 'no two of 20000 filters' bash -c \
     "timeout 15 '$dpf' conflicts --list '$work/more'"
+echo tcp >>"$work/many"
+check 'one wide filter among narrow ones is soon found' 0 '^1500$' bash -c \
+    "ulimit -t 1; '$dpf' conflicts --list '$work/many' | grep -c 'overlap, the first inside'"
+for i in {1..2000}; do
+    case $((i % 4)) in
+    0) echo "src host 10.0.$((i >> 8)).$((i & 255))" ;;
+    1) echo "dst host 10.1.$((i >> 8)).$((i & 255))" ;;
+    2) echo "tcp dst port $i" ;;
+    3) echo "udp src port $i" ;;
+    esac
+done >"$work/crossing"
+check 'many that overlap are soon drawn' 0 '^}' bash -c \
+    "ulimit -t 5; '$dpf' graph --list '$work/crossing'"
 check 'one that meets them is found' 1 '2 and 3 overlap' d conflicts arp 'tcp port 80' 'tcp port 443'
 check 'disjoint and overlapping together' 0 '^$' bash -c "
     for e in merged native; do
