@@ -11,9 +11,15 @@
  * (51 s for 1,000 hosts); beyond OPTIMISE_MAX instructions its plain code is
  * used, since the diagram of a merged set finds the same redundancy.
  *
+ * A long list of alternatives is compiled in parts, which stand one after the
+ * other: where a part rejects, the next one begins. That is the order in which
+ * libpcap's own code tests them, so that a load outside the packet ends the
+ * whole in both.
+ *
  * Source: pcap-filter(7), pcap_compile(3PCAP).
  */
 #include "dpf/front/code.h"
+#include "dpf/front/split.h"
 
 #include <ctype.h>
 #include <pcap/pcap.h>
@@ -259,26 +265,78 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
     return 0;
 }
 
+/* Move what libpcap made behind what is in `all`. */
+static int append(struct bpf_program *all, struct bpf_program *made,
+                  struct dpf_error *err)
+{
+    size_t count = (size_t)all->bf_len + made->bf_len;
+    struct bpf_insn *bigger =
+        realloc(all->bf_insns, (count + 1) * sizeof(*bigger));
+    if (bigger == NULL) {
+        pcap_freecode(made);
+        return front_fail(err, -DPF_E_MEM, 0, "out of memory");
+    }
+    memcpy(bigger + all->bf_len, made->bf_insns,
+           made->bf_len * sizeof(*bigger));
+    *all = (struct bpf_program){(unsigned)count, bigger};
+    pcap_freecode(made);
+    return 0;
+}
+
+/* From instruction `from` on, go on behind the end instead of rejecting. */
+static void fall_through(struct bpf_program *p, unsigned from)
+{
+    for (unsigned i = from; i < p->bf_len; i++) {
+        if (p->bf_insns[i].code == (BPF_RET | BPF_K) && p->bf_insns[i].k == 0) {
+            p->bf_insns[i].code = BPF_JMP | BPF_JA;
+            p->bf_insns[i].k = p->bf_len - i - 1;
+        }
+    }
+}
+
+/*
+ * The parts of a list, joined. false, with nothing in `prog`: libpcap has to
+ * judge the whole, be it to say what is wrong.
+ */
+static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
+                            struct bpf_program *prog)
+{
+    char why[PCAP_ERRBUF_SIZE];
+    bool good = list->count > 0;
+    for (size_t i = 0; i < list->count && good; i++) {
+        struct bpf_program made;
+        unsigned from = prog->bf_len;
+        good = compile(p, list->parts[i], !(flags & DPF_EXPR_PLAIN), &made, why,
+                       sizeof(why)) &&
+               append(prog, &made, NULL) == 0;
+        if (good && i + 1 < list->count) {
+            fall_through(prog, from);
+        }
+    }
+    if (!good) {
+        free(prog->bf_insns);
+        *prog = (struct bpf_program){0};
+    }
+    return good;
+}
+
 /* Compile, and copy what libpcap made. */
 static int translate(pcap_t *p, const char *expr, unsigned flags,
                      const struct words *w, struct bpf_program *prog,
                      struct dpf_error *err)
 {
     struct bpf_program made = {0};
+    struct split list;
+    if (split_alternatives(expr, &list) != 0) {
+        return front_fail(err, -DPF_E_MEM, 0, "out of memory");
+    }
+    bool done = translate_parts(p, &list, flags, prog);
+    split_finish(&list);
+    if (done) {
+        return 0;
+    }
     int result = compile_best(p, expr, flags, w, &made, err);
-    if (result != 0) {
-        return result;
-    }
-    prog->bf_len = made.bf_len;
-    prog->bf_insns = malloc((made.bf_len + 1) * sizeof(*made.bf_insns));
-    if (prog->bf_insns == NULL) {
-        result = front_fail(err, -DPF_E_MEM, 0, "out of memory");
-    } else {
-        memcpy(prog->bf_insns, made.bf_insns,
-               made.bf_len * sizeof(*made.bf_insns));
-    }
-    pcap_freecode(&made);
-    return result;
+    return result ? result : append(prog, &made, err);
 }
 
 int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,

@@ -246,6 +246,9 @@ check 'much C' 2 'longer than 1 MiB' bash -c "yes 'int i;' | head -c 2000000 | '
 check 'endless text' 2 'longer than' bash -c "yes 'r0 = 1' | '$dpf' verify --from asm @-"
 check 'endless list' 2 'more than 100000 filters|longer than' bash -c "yes ip | '$dpf' verify -q --list -"
 check 'endless words' 2 'at most' bash -c "yes 'or ip' | head -c 1000000 | '$dpf' verify @-"
+for i in {1..800}; do printf 'port %d or ' $((i * 7)); done >"$work/ports"
+echo 'port 80' >>"$work/ports"
+check 'a long list of ports' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/ports'"
 check 'a message is one line' 2 'somewhere in these 2000 words' bash -c \
     "(echo ip; yes 'or ip' | head -n 999; echo or) | '$dpf' verify @-"
 check 'endless program' 2 'longer than' bash -c "yes b7 | '$dpf' plugin"
