@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,27 +24,49 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* libpcap's words, or ours if it was we who gave it no more. */
+static const char *reason(const struct capture *c, const char *why)
+{
+    static char text[80];
+    if (!c->reader->refused) {
+        return why;
+    }
+    snprintf(text, sizeof(text),
+             "more than %u interfaces; this is no sound pcapng file",
+             READER_INTERFACES_MAX);
+    return text;
+}
+
 bool capture_open(struct capture *c, const char *path, bool quiet)
 {
     char why[PCAP_ERRBUF_SIZE] = "";
     struct stat st;
+    bool standard = strcmp(path, "-") == 0;
     *c = (struct capture){
         .path = path, .terminal = isatty(STDERR_FILENO), .quiet = quiet};
-    c->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    if (c->file == NULL) {
+    int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         cli_say("%s: %s", path, strerror(errno));
         return false;
     }
-    if (fstat(fileno(c->file), &st) == 0 && S_ISREG(st.st_mode)) {
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
         c->size = (uint64_t)st.st_size;
     }
-    c->pcap = pcap_fopen_offline(c->file, why);
+    c->reader = malloc(sizeof(*c->reader));
+    FILE *file = c->reader ? reader_open(c->reader, fd) : NULL;
+    if (file == NULL) {
+        cli_say("%s: out of memory", path);
+        close(fd);
+        free(c->reader);
+        return false;
+    }
+    c->pcap = pcap_fopen_offline(file, why);
     if (c->pcap == NULL) {
         quiet ? (void)0
-              : cli_say("%s: not a capture that can be read: %s", path, why);
-        if (c->file != stdin) {
-            fclose(c->file);
-        }
+              : cli_say("%s: not a capture that can be read: %s", path,
+                        reason(c, why));
+        fclose(file);
+        free(c->reader);
         return false;
     }
     c->dlt = pcap_datalink(c->pcap);
@@ -61,7 +84,7 @@ static void progress(struct capture *c)
     if (c->size > 0) {
         fprintf(stderr, "\r%s: %llu packets, %.0f%% ", c->path,
                 (unsigned long long)c->packets,
-                100.0 * (double)ftello(c->file) / (double)c->size);
+                100.0 * (double)c->reader->passed / (double)c->size);
     } else {
         fprintf(stderr, "\r%s: %llu packets ", c->path,
                 (unsigned long long)c->packets);
@@ -84,7 +107,8 @@ int capture_next(struct capture *c, struct pcap_pkthdr **header,
     }
     if (!c->quiet) {
         cli_say("%s: after %llu packets: %s", c->path,
-                (unsigned long long)c->packets, pcap_geterr(c->pcap));
+                (unsigned long long)c->packets,
+                reason(c, pcap_geterr(c->pcap)));
     }
     return -1;
 }
@@ -93,6 +117,7 @@ void capture_close(struct capture *c)
 {
     if (c->pcap != NULL) {
         pcap_close(c->pcap); /* closes the file as well */
+        free(c->reader);
     }
     c->pcap = NULL;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "dpf/cli/reader.h"
 #include "dpf/host.h"
 
 #include <pcap/pcap.h>
@@ -157,9 +158,9 @@ const struct dpf_mem *cli_mem(void);
 struct capture {
     const char *path;
     pcap_t *pcap;
-    FILE *file;
-    uint64_t size;    /* of a regular file, else 0 */
-    uint64_t packets; /* read so far */
+    struct reader *reader; /* what libpcap reads from */
+    uint64_t size;         /* of a regular file, else 0 */
+    uint64_t packets;      /* read so far */
     int dlt;
     double said;   /* when progress was last shown, in seconds */
     bool terminal; /* standard error is one */

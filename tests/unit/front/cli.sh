@@ -252,5 +252,14 @@ check 'a long list of ports' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'
 check 'a message is one line' 2 'somewhere in these 2000 words' bash -c \
     "(echo ip; yes 'or ip' | head -n 999; echo or) | '$dpf' verify @-"
 check 'endless program' 2 'longer than' bash -c "yes b7 | '$dpf' plugin"
+printf '\n\r\r\n\x1c\0\0\0\x4d\x3c\x2b\x1a\1\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x1c\0\0\0' >"$work/section"
+printf '\1\0\0\0\x14\0\0\0\1\0\0\0\xff\xff\0\0\x14\0\0\0' >"$work/interface"
+for i in {1..12}; do # 4,096 of them
+    cat "$work/interface" "$work/interface" >"$work/more" && mv "$work/more" "$work/interface"
+done
+check 'endless interfaces' 2 'more than 65536 interfaces' bash -c \
+    "ulimit -v 300000; (cat '$work/section'; while cat '$work/interface'; do :; done) 2>/dev/null | '$dpf' run ip"
+check 'endless sections' 1 '^0 of 0' bash -c \
+    "ulimit -v 300000; (for i in {1..2000}; do cat '$work/section' '$work/interface'; done) | '$dpf' run ip"
 check 'endless capture' 2 'not a capture' bash -c "yes | '$dpf' run ip"
 echo "1..$n"

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "dpf/cli/reader.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK_SECTION 0x0a0d0d0au /* reads the same in either byte order */
+#define BLOCK_INTERFACE 1u
+#define BYTE_ORDER_SWAPPED 0x4d3c2b1au
+
+static uint32_t word(const struct reader *r, unsigned at)
+{
+    uint32_t v;
+    memcpy(&v, r->head + at, sizeof(v));
+    return r->swapped ? __builtin_bswap32(v) : v;
+}
+
+/* A block's first 12 bytes are here, and no block is shorter. */
+static void begin_block(struct reader *r)
+{
+    if (word(r, 0) == BLOCK_SECTION) {
+        r->swapped = false;
+        r->swapped = word(r, 8) == BYTE_ORDER_SWAPPED;
+        r->interfaces = 0;
+        r->began = true;
+    } else if (!r->began) {
+        r->other = true; /* the first block is a section's */
+    } else if (word(r, 0) == BLOCK_INTERFACE) {
+        r->refused = ++r->interfaces > READER_INTERFACES_MAX;
+    }
+    uint32_t len = word(r, 4);
+    r->other = r->other || len < sizeof(r->head); /* libpcap says so, too */
+    r->skip = len - (uint32_t)sizeof(r->head);
+    r->head_count = 0;
+}
+
+static void count(struct reader *r, const char *bytes, size_t len)
+{
+    while (len > 0 && !r->other && !r->refused) {
+        size_t n = r->skip ? r->skip : sizeof(r->head) - r->head_count;
+        n = n < len ? n : len;
+        if (r->skip > 0) {
+            r->skip -= (uint32_t)n;
+        } else {
+            memcpy(r->head + r->head_count, bytes, n);
+            r->head_count += (uint32_t)n;
+            if (r->head_count == sizeof(r->head)) {
+                begin_block(r);
+            }
+        }
+        bytes += n;
+        len -= n;
+    }
+}
+
+static ssize_t pass(void *cookie, char *bytes, size_t size)
+{
+    struct reader *r = cookie;
+    ssize_t n = -1;
+    if (r->refused) {
+        errno = EMSGSIZE; /* r->refused tells more */
+        return -1;
+    }
+    do {
+        n = read(r->fd, bytes, size);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        count(r, bytes, (size_t)n);
+        r->passed += (uint64_t)n;
+    }
+    return n;
+}
+
+static int end(void *cookie)
+{
+    return close(((struct reader *)cookie)->fd);
+}
+
+FILE *reader_open(struct reader *r, int fd)
+{
+    *r = (struct reader){.fd = fd};
+    return fopencookie(r, "rb",
+                       (cookie_io_functions_t){.read = pass, .close = end});
+}
