@@ -101,6 +101,24 @@ static int overview(FILE *to, int status)
     return to == stdout ? cli_flush(status) : status;
 }
 
+/* NULL, and a message: there is no such verb. */
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; verbs[i] != NULL; i++) {
+        if (strcmp(name, verbs[i]->name) == 0) {
+            return verbs[i];
+        }
+    }
+    cli_say("'%s' is no verb; 'dpf --help' lists them", name);
+    return NULL;
+}
+
+static bool wants_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
+           strcmp(word, "help") == 0;
+}
+
 /*
  * A standard stream that is closed is opened so that its use fails: else the
  * first file of ours would take its number, and what is printed would go there.
@@ -126,15 +144,16 @@ int main(int argc, char **argv)
     if (argc < 2) {
         return overview(stderr, CLI_USAGE);
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+    if (wants_help(argv[1]) && argc == 2) {
         return overview(stdout, CLI_OK);
     }
-    for (size_t i = 0; verbs[i] != NULL; i++) {
-        if (strcmp(argv[1], verbs[i]->name) == 0) {
-            argv[1] = name; /* what getopt calls us in its messages */
-            return cli_flush(verbs[i]->run(argc - 1, argv + 1));
-        }
+    const struct verb *v = find_verb(argv[wants_help(argv[1]) ? 2 : 1]);
+    if (v == NULL) {
+        return CLI_USAGE;
     }
-    cli_say("'%s' is no verb; 'dpf --help' lists them", argv[1]);
-    return CLI_USAGE;
+    if (wants_help(argv[1])) { /* "dpf help run" */
+        return cli_help(v);
+    }
+    argv[1] = name; /* what getopt calls us in its messages */
+    return cli_flush(v->run(argc - 1, argv + 1));
 }

@@ -264,6 +264,9 @@ static int run(int argc, char **argv)
     if (status == CLI_OK && !filters_judge(&j.options)) {
         status = CLI_USAGE;
     }
+    if (status == CLI_OK && j.each && j.write && !strcmp(j.write, "-")) {
+        status = cli_usage("--each prints where -w - writes; write to a file");
+    }
     if (status == CLI_OK && captures.count == 0) {
         status = paths_add(&captures, "-");
     }

@@ -36,6 +36,17 @@ check 'unknown verb' 2 "'frob' is no verb" d frob
 for verb in compile verify dump explain graph run diff conflicts bench plugin; do
     check "$verb --help" 0 "usage: dpf $verb" d "$verb" --help
 done
+check 'help VERB' 0 'usage: dpf run' d help run
+check '-h' 0 'usage: dpf VERB' d -h
+check 'help of no verb' 2 "'frob' is no verb" d help frob
+for empty in '' ' ' 'name: ' @/dev/null; do
+    check "empty expression '$empty'" 2 'the expression is empty; .len >= 0' d verify "$empty"
+done
+echo 'name: ' >"$work/empty"
+check 'empty expression in a list' 2 'empty:1: the expression is empty' d verify --list "$work/empty"
+check 'every packet' 0 'verified' d verify 'len >= 0'
+check 'no file name' 2 "without a file's name" d verify @
+check 'text and packets in one stream' 2 'write to a file' d run --each -w - -r "$capture" ip
 check 'unknown option' 2 'unrecognized option' d run --frob
 check 'no filter' 2 'no filter given' d verify
 check 'column and hint' 2 'dpf: expression:1:10: .=. cannot stand here; capture' \
