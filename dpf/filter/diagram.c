@@ -216,8 +216,8 @@ static void inherit(const struct dd *d, struct dd_node *node)
     node->unsure = unsure & 1;
 }
 
-OUT_OF_LINE static uint32_t find_or_add(struct dd *d, uint32_t var,
-                                        const struct dd_edge *e, uint32_t n)
+static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
+                            uint32_t n)
 {
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;

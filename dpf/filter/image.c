@@ -134,6 +134,7 @@ static void fill_chains(const struct dpf_set *s, struct image *to)
 static void fill_trees(const struct dpf_set *s, const struct plan *p,
                        struct image *im)
 {
+    /* Twice round: first those of owners, then those of copies. */
     for (uint32_t i = 0; i < 2 * TREES_MAX; i++) {
         const struct tree *t = &s->trees[i % TREES_MAX];
 

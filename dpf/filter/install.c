@@ -450,7 +450,7 @@ static int commit_cubes(struct install *in)
 {
     struct dpf_set *s = in->s;
     struct binding *b = NULL;
-    struct entry one, *to = &one;
+    struct entry one = {0}, *to = &one;
     bool fresh = false;
     uint32_t n = 0;
     int r = 0;
@@ -720,6 +720,8 @@ int install_remove(struct dpf_set *s, const struct index_entry *e,
     }
     index_remove(&s->heap, &s->index, id);
     s->regions[region].users--;
-    drop_empty(s);
+    if (b || !s->shapes[one.shape]->table->used) { /* there may be many */
+        drop_empty(s);
+    }
     return 0;
 }

@@ -78,8 +78,8 @@ struct walk {
     struct frame *frames;
     uint32_t frame_cap;
     int err;
-    bool conjunction; /* make no diagrams of equalities */
-    struct val is;    /* the last one: this value is is_k */
+    bool as_cube;  /* make no diagrams of equalities */
+    struct val is; /* the last one: this value is is_k */
     uint64_t is_k;
     struct state now;    /* the run in progress */
     uint32_t heads[256]; /* of states by hash */
@@ -276,7 +276,7 @@ static const struct val *reg_val(const struct walk *w, uint32_t r)
 
 /* --------------------------------------------------------------- one block */
 
-OUT_OF_LINE static void forget_cells(struct walk *w)
+static void forget_cells(struct walk *w)
 {
     __builtin_memset(w->now.cell, 0, sizeof(w->now.cell));
 }
@@ -448,7 +448,7 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
         val_truncate(&a);
         val_truncate(&b);
     }
-    if (w->conjunction && a.kind == VAL_BITS && b.kind == VAL_CONST) {
+    if (w->as_cube && a.kind == VAL_BITS && b.kind == VAL_CONST) {
         fr->cond = BPF_OP(in.opcode) == BPF_JEQ && !a.k ? IS : VAL_OPAQUE;
         w->is = a;
         w->is_k = b.k;
@@ -629,7 +629,10 @@ static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
             }
         }
         if (r != UNSEEN) {
-            /* Where a base lies is not asked for: else lengths settle. */
+            /*
+             * Where the first base lies may not be asked for: else it settles.
+             * Base 0 comes before it, since what decides it was read there.
+             */
             first = c->len_count > 1 ? c->lens[1].base : 0;
             return r == DD_YES &&
                    !(first && cube_byte_of(c, w->d->bases[first].terms[0].var));
@@ -703,9 +706,9 @@ static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
     r = begin(w);
     if (!r) {
         root = state_at(w, 0);
-        w->conjunction = cube != NULL;
+        w->as_cube = cube != NULL;
         r = cube && conjunction(w, root, cube);
-        w->conjunction = false;
+        w->as_cube = false;
         if (!r) {
             *out = explore(w, root);
         }
