@@ -264,18 +264,6 @@ static int from_c(const struct filter_options *o, const char *path,
     return result;
 }
 
-/*
- * libpcap takes an empty expression for "everything". Here it is a variable
- * that was not set or a file that was not written, far more often than meant.
- */
-static const char blank_text[] =
-    "the expression is empty; 'len >= 0' accepts every packet";
-
-static bool blank(const char *text)
-{
-    return text[strspn(text, " \t\r\n")] == '\0';
-}
-
 /* What was read, and from where. */
 struct input {
     const char *kind, *file, *text;
@@ -295,9 +283,6 @@ static int from_text(const struct filter_options *o, int dlt,
         result = -DPF_E_SYNTAX;
         err.position = (uint32_t)strlen(text);
         snprintf(err.text, sizeof(err.text), "a NUL byte; this is no text");
-    } else if (strcmp(kind, "expr") == 0 && blank(text)) {
-        result = -DPF_E_SYNTAX;
-        snprintf(err.text, sizeof(err.text), "%s", blank_text);
     } else if (strcmp(kind, "expr") == 0) {
         result =
             dpf_from_expr(text, dlt, o->plain ? DPF_EXPR_PLAIN : 0, out, &err);
@@ -416,9 +401,6 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
         char *expr = start + (name ? name + 1 : 0);
         struct filter *one = add(f, name ? start : NULL, name, expr, true);
         if (one == NULL) {
-            status = CLI_USAGE;
-        } else if (blank(expr)) {
-            cli_say("%s:%zu: %s", o->list, number, blank_text);
             status = CLI_USAGE;
         } else if (dpf_from_expr(expr, dlt, o->plain ? DPF_EXPR_PLAIN : 0,
                                  &one->code, &err) == 0) {
