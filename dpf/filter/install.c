@@ -78,7 +78,8 @@ static void repoint(const struct rehash *h)
     }
 }
 
-void set_retire(struct dpf_set *s, struct retired *r, uint64_t version)
+OUT_OF_LINE void set_retire(struct dpf_set *s, struct retired *r,
+                            uint64_t version)
 {
     r->version = version;
     r->next = s->retired;

@@ -21,7 +21,8 @@ struct install {
     uint32_t depth;
     /* The filter; of a diagram, one: the smallest that contains it. */
     struct cube cubes[CUBES_MAX + 1];
-    struct cube other; /* scratch */
+    struct cube other;  /* scratch */
+    struct binding one; /* one that is one cube, to be judged as others are */
     struct witness witness;
     uint8_t key[TABLE_KEY_MAX], mask[TABLE_KEY_MAX];
 };

@@ -98,13 +98,6 @@ int judge_region(struct install *in, uint32_t must)
 
 /* --------------------------------------------------------------- conflicts */
 
-/* An installed exclusive binding that the new one may overlap. */
-struct rival {
-    uint32_t id, flags, rank;
-    const struct cube *cube; /* or NULL: a diagram */
-    uint32_t may, exact;     /* of a diagram */
-};
-
 /* Does cube a ask for all that b asks for? */
 static bool cube_inside(const struct cube *a, const struct cube *b)
 {
@@ -131,19 +124,34 @@ static bool cube_inside(const struct cube *a, const struct cube *b)
 }
 
 /*
+ * What a rival, an installed binding, may accept. All its cubes: that one is
+ * strictly inside the new filter says nothing of the others. Uses in->other.
+ */
+static uint32_t rival_may(struct install *in, const struct binding *r)
+{
+    struct dd *d = &in->s->dd;
+    uint32_t f = r->cube_count ? DD_NO : r->may;
+
+    for (uint32_t i = 0; i < r->cube_count; i++) {
+        const struct shape *sh = in->s->shapes[r->cubes[i].shape];
+
+        shape_cube(sh, table_key(sh->table, r->cubes[i].slot), &in->other);
+        f = dd_ite(d, cube_diagram(d, &in->other), DD_YES, f);
+    }
+    return f;
+}
+
+/*
  * How the new filter and a rival lie: 0 disjoint, 1 the new one strictly
  * inside, 2 the rival strictly inside, 3 otherwise or not known, or -error.
  */
-static int compare(struct install *in, const struct rival *r)
+static int compare(struct install *in, const struct binding *r)
 {
     struct dd *d = &in->s->dd;
-    uint32_t mine = install_may(in), theirs = r->may, both;
+    uint32_t mine = install_may(in), theirs = rival_may(in, r);
+    uint32_t both = dd_and(d, mine, theirs);
     int there, back;
 
-    if (r->cube) {
-        theirs = cube_diagram(d, r->cube);
-    }
-    both = dd_and(d, mine, theirs);
     if (d->err) {
         return d->err;
     }
@@ -165,24 +173,26 @@ static int compare(struct install *in, const struct rival *r)
 }
 
 /* Would lookups find the inner of the two first? See image.c. */
-static bool ordered(const struct install *in, const struct rival *r, int how)
+static bool ordered(const struct install *in, const struct binding *r,
+                    uint32_t rival_rank, int how)
 {
-    if (!in->cube_count && !r->cube) {
+    if (!in->cube_count && !r->cube_count) {
         return true; /* depth says */
     }
     for (uint32_t i = 0; i < in->cube_count; i++) {
         uint32_t rank = cube_rank(&in->cubes[i]);
 
-        if (how == 1 ? rank <= r->rank
-                     : (r->cube ? r->rank <= rank : r->rank < rank)) {
+        if (how == 1
+                ? rank <= rival_rank
+                : (r->cube_count ? rival_rank <= rank : rival_rank < rank)) {
             return false;
         }
     }
     return in->cube_count ||
-           (how == 1 ? in->rank >= r->rank : r->rank > in->rank);
+           (how == 1 ? in->rank >= rival_rank : rival_rank > in->rank);
 }
 
-static int refuse(struct install *in, const struct rival *r)
+static int refuse(struct install *in, const struct binding *r)
 {
     struct dd *d = &in->s->dd;
     struct text t;
@@ -197,24 +207,28 @@ static int refuse(struct install *in, const struct rival *r)
                          ? ", and does not lie strictly inside it"
                          : ", which does not allow refinement");
     }
-    if (dd_eval(d, r->cube ? cube_diagram(d, r->cube) : r->exact,
+    if (dd_eval(d, r->cube_count ? rival_may(in, r) : r->exact,
                 in->witness.packet, in->witness.len) == DD_YES) {
         show_witness(in);
     }
     return -DPF_E_CONFLICT;
 }
 
-static int judge(struct install *in, const struct rival *r)
+/*
+ * The new filter and a rival whose rank in lookups is `rank`; of one that is
+ * cubes, in->other is the one met.
+ */
+static int judge(struct install *in, const struct binding *r, uint32_t rank)
 {
     int how = 3;
 
     /* The common case: a connection inside a listener that allows it. */
-    if (in->cube_count == 1 && r->cube) {
-        if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], r->cube)) {
-            how = cube_rank(&in->cubes[0]) > r->rank ? 1 : 3;
+    if (in->cube_count == 1 && r->cube_count) {
+        if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], &in->other)) {
+            how = cube_rank(&in->cubes[0]) > rank ? 1 : 3;
         } else if (in->flags & DPF_REFINE &&
-                   cube_inside(r->cube, &in->cubes[0])) {
-            how = r->rank > cube_rank(&in->cubes[0]) ? 2 : 3;
+                   cube_inside(&in->other, &in->cubes[0])) {
+            how = rank > cube_rank(&in->cubes[0]) ? 2 : 3;
         }
     }
     if (how == 3) {
@@ -233,12 +247,12 @@ static int judge(struct install *in, const struct rival *r)
         !(how == 2 && in->flags & DPF_REFINE)) {
         return refuse(in, r);
     }
-    if (!ordered(in, r, how)) {
+    if (!ordered(in, r, rank, how)) {
         in->cannot_order = true;
         return set_fail(in->err, -DPF_E_TOO_BIG,
                         "no order of lookup serves this nesting of filters");
     }
-    if (how == 1 && !in->cube_count && !r->cube) {
+    if (how == 1 && !in->cube_count && !r->cube_count) {
         in->depth++;
     }
     return 0;
@@ -249,18 +263,23 @@ static int judge_diagram(struct install *in, struct binding *b);
 static int judge_slot(struct install *in, const struct shape *sh, uint32_t slot)
 {
     uint32_t id = table_id(sh->table, slot);
-    const struct index_entry *e =
-        sh->residual ? NULL : index_find(&in->s->index, id);
-    struct rival r = {.id = id, .rank = sh->rank, .cube = &in->other};
+    const struct binding *r = &in->one;
+    const struct index_entry *e;
 
     if (sh->residual) {
         return judge_diagram(in, in->s->bindings[id & NUMBER_MASK]);
     }
+    e = index_find(&in->s->index, id);
+    if (e->shape == INDEX_BIG) {
+        r = in->s->bindings[e->slot];
+    } else {
+        in->one.id = id;
+        in->one.flags = e->refine ? DPF_REFINE : 0;
+        in->one.cube_count = 1;
+        in->one.cubes[0] = (struct entry){e->shape, e->slot};
+    }
     shape_cube(sh, table_key(sh->table, slot), &in->other);
-    r.flags = e->shape == INDEX_BIG ? in->s->bindings[e->slot]->flags
-              : e->refine           ? DPF_REFINE
-                                    : 0;
-    return judge(in, &r);
+    return judge(in, r, sh->rank);
 }
 
 /* Is the key in `slot` what `key` asks for under `mask`? */
@@ -321,7 +340,6 @@ static int judge_shape(struct install *in, const struct shape *sh)
 
 static int judge_diagram(struct install *in, struct binding *b)
 {
-    struct rival r = {b->id, b->flags, b->rank, NULL, b->may, b->exact};
     struct dd *d = &in->s->dd;
     struct cube_walk found = {0};
 
@@ -330,7 +348,7 @@ static int judge_diagram(struct install *in, struct binding *b)
             return -DPF_E_MEM;
         }
     }
-    return found.other ? judge(in, &r) : 0;
+    return found.other ? judge(in, b, b->rank) : 0;
 }
 
 /* Collects the numbers of bindings whose terminals a walk reaches. */
@@ -399,7 +417,6 @@ int judge_contained(struct install *in, uint8_t *inside)
 
     for (uint32_t i = 0; i < s->binding_count; i++) {
         const struct binding *b = s->bindings[i];
-        struct rival r;
         int how;
 
         inside[i] = 0;
@@ -408,8 +425,7 @@ int judge_contained(struct install *in, uint8_t *inside)
             b->flags & (DPF_TAP | DPF_SHARED)) {
             continue;
         }
-        r = (struct rival){.id = b->id, .may = b->may};
-        how = compare(in, &r);
+        how = compare(in, b);
         dd_release(&s->dd, m);
         if (how < 0) {
             return how;

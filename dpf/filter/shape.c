@@ -5,6 +5,8 @@
  */
 #include "dpf/filter/shape.h"
 
+#include "dpf/compact.h"
+
 bool shape_same(const struct cube *a, const struct cube *b)
 {
     if (a->len_count != b->len_count || a->count != b->count ||
@@ -95,7 +97,7 @@ static void pad_words(struct shape *s, const struct cube *c)
     s->word_count = 2;
 }
 
-bool shape_is_narrow(const struct shape *s)
+OUT_OF_LINE bool shape_is_narrow(const struct shape *s)
 {
     return s->word_count == 2 && s->words[0].width == 8 &&
            s->words[1].width == 4;

@@ -127,7 +127,7 @@ OUT_OF_LINE static void set_state(struct table *t, uint32_t slot, uint32_t s)
     *b = (uint8_t)((*b & ~(3u << 2 * (slot % 4))) | s << 2 * (slot % 4));
 }
 
-static uint32_t *id_at(const struct table *t, uint32_t slot)
+OUT_OF_LINE static uint32_t *id_at(const struct table *t, uint32_t slot)
 {
     return (uint32_t *)(void *)(t->slots + (size_t)(slot + 1) * t->entry - 4);
 }

@@ -4,6 +4,8 @@
  */
 #include "dpf/native/plain.h"
 
+#include "dpf/compact.h"
+
 const uint8_t plain_reg[BPF_REG_COUNT - 1] = {
     RAX, RDI, RSI, R8, R9, R10, RBX, RBP, R13, R14,
 };
@@ -33,7 +35,7 @@ static enum x64_alu alu_op(uint32_t op)
     }
 }
 
-uint32_t plain_width(const struct dpf_insn *i)
+OUT_OF_LINE uint32_t plain_width(const struct dpf_insn *i)
 {
     uint32_t class = BPF_CLASS(i->opcode);
     return class == BPF_ALU64 || class == BPF_JMP ? 8 : 4;

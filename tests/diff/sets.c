@@ -134,7 +134,10 @@ static void make_filter(uint32_t f)
         unsigned h = rng_below(&rng, 3), p = 78 + rng_below(&rng, 6);
         const char *l4 = rng_below(&rng, 2) ? "tcp" : "udp";
 
-        switch (rng_below(&rng, 10)) {
+        switch (rng_below(&rng, 11)) {
+        case 10: /* another's twin, with other flags perhaps */
+            snprintf(o->text, n, "%s", f ? all[rng_below(&rng, f)].text : "ip");
+            break;
         case 0:
             snprintf(o->text, n, "%s dst port %u", l4, p);
             break;

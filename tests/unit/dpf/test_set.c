@@ -219,6 +219,27 @@ START_TEST(test_refine)
 }
 END_TEST
 
+/*
+ * One that is several cubes, each of them strictly inside its twin: neither is
+ * strictly inside the other, whichever came first. Around both a third may be.
+ */
+START_TEST(test_refine_twins)
+{
+    for (uint32_t flags = 0; flags < 4; flags++) {
+        uint32_t first = flags & 1 ? DPF_REFINE : 0;
+        uint32_t second = flags & 2 ? DPF_REFINE : 0;
+
+        ck_assert_int_eq(bind(1, "vlan", first), 0);
+        ck_assert_int_eq(bind(2, "vlan", second), -DPF_E_CONFLICT);
+        ck_assert_int_eq(bind(2, "tcp or vlan", DPF_REFINE), 0);
+        ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+        ck_assert_int_eq(bind(1, "vlan", first), 0);
+        ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+        ck_assert_int_eq(dpf_set_remove(set, 2), 0);
+    }
+}
+END_TEST
+
 /* Ranges inside one another whose hulls are one cube: only depth tells. */
 START_TEST(test_refine_ranges)
 {
@@ -644,6 +665,7 @@ int main(void)
     tcase_add_test(c, test_witness);
     tcase_add_test(c, test_alias);
     tcase_add_test(c, test_refine);
+    tcase_add_test(c, test_refine_twins);
     tcase_add_loop_test(c, test_refine_ranges, 0, 6);
     tcase_add_test(c, test_ranges_grow);
     tcase_add_test(c, test_region);
