@@ -247,14 +247,15 @@ OUT_OF_LINE static bool short_runs_widen(const struct shape *sh,
 }
 
 /*
- * The shape whose key cube c is to be in, with what it must have in its key in
- * `marked`, or shape_count. Filters of the same tests are kept in a few shapes
- * if a protocol or the like made a key for all of them long: lookups of short
- * ones share code (native/demux.h).
+ * The shape whose key cube c is to be in, or shape_count. Filters of the same
+ * tests are kept in a few shapes if a protocol or the like made a key for all
+ * of them long: lookups of short ones share code (native/demux.h).
+ * in->marked receives what its key must have, or no bytes if it has it.
  */
-static uint32_t shape_choose(const struct dpf_set *s, const struct cube *c,
-                             bool residual, struct cube *marked, bool *differs)
+static uint32_t shape_choose(struct install *in, const struct cube *c,
+                             bool residual)
 {
+    const struct dpf_set *s = in->s;
     uint32_t siblings = 0;
 
     /* First any that has it; then one that may, or the last there can be. */
@@ -265,31 +266,37 @@ static uint32_t shape_choose(const struct dpf_set *s, const struct cube *c,
             if (!sh || sh->residual != residual || !shape_same(&sh->cube, c)) {
                 continue;
             }
-            *differs = shape_differs(sh, c, marked);
-            if (!*differs || (pass && (!short_runs_widen(sh, marked) ||
-                                       ++siblings == SIBLINGS_MAX))) {
+            shape_differs(sh, c, &in->marked);
+            if (!in->marked.count ||
+                (pass && (!short_runs_widen(sh, &in->marked) ||
+                          ++siblings == SIBLINGS_MAX))) {
                 return i;
             }
         }
     }
+    in->marked.count = 0;
     return s->shape_count;
 }
 
+void install_find_home(struct install *in)
+{
+    in->home = in->cube_count == 1 ? shape_choose(in, in->cubes, false) + 1 : 0;
+}
+
 /* The shape of cube c with a free place in its table; *fresh if new. */
-static int shape_ready(struct dpf_set *s, const struct cube *c, bool residual,
+static int shape_ready(struct install *in, const struct cube *c, bool residual,
                        uint16_t *n, bool *fresh)
 {
-    struct cube marked;
-    bool differs = false;
-    uint32_t i = shape_choose(s, c, residual, &marked, &differs);
+    struct dpf_set *s = in->s;
+    uint32_t i = in->home ? in->home - 1 : shape_choose(in, c, residual);
 
     if (i == s->shape_count) {
         *fresh = true;
         return shape_new(s, c, residual, n);
     }
     *n = (uint16_t)i;
-    if (differs) {
-        int r = shape_widen(s, *n, &marked);
+    if (in->marked.count) {
+        int r = shape_widen(s, *n, &in->marked);
 
         if (r) {
             return r;
@@ -360,7 +367,7 @@ static int cube_put(struct install *in, const struct cube *c, uint32_t id,
                     bool residual, struct entry *at, bool *fresh)
 {
     struct dpf_set *s = in->s;
-    int r = shape_ready(s, c, residual, &at->shape, fresh);
+    int r = shape_ready(in, c, residual, &at->shape, fresh);
     struct move m = {s, at->shape};
     const struct table_watch watch = {moved, &m};
 

@@ -13,6 +13,7 @@ struct install {
     uint32_t id;
     uint16_t region; /* slot */
     uint16_t flags;
+    uint32_t home; /* 1 and the shape that one cube goes into; 0: not known */
     uint32_t exact, may; /* diagrams; for a cube they are made on demand */
     bool have_may;
     bool cannot_order;   /* as cubes its rank fits no lookup order */
@@ -21,6 +22,7 @@ struct install {
     uint32_t depth;
     /* The filter; of a diagram, one: the smallest that contains it. */
     struct cube cubes[CUBES_MAX + 1];
+    struct cube marked; /* how the key of `home` must become wider */
     struct cube other;  /* scratch */
     struct binding one; /* one that is one cube, to be judged as others are */
     struct witness witness;
@@ -46,6 +48,9 @@ int judge_contained(struct install *in, uint8_t *inside);
 uint32_t install_may(struct install *in);
 
 /* ---------------------------------------------------------------- install.c */
+
+/* Set in->home. */
+void install_find_home(struct install *in);
 
 /* Put it where lookups find it: 0, or an error and nothing changed. */
 int install_commit(struct install *in);

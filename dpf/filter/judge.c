@@ -320,13 +320,18 @@ static uint32_t reach(const struct install *in)
     return in->cube_count ? in->cube_count : 1;
 }
 
-static int judge_shape(struct install *in, const struct shape *sh)
+static int judge_shape(struct install *in, const struct shape *sh, bool home)
 {
     int r = 0;
 
     for (uint32_t i = 0; i < reach(in) && !r; i++) {
-        int how = shape_project(sh, &in->cubes[i], in->key, in->mask);
+        int how = 1;
 
+        if (home) {
+            shape_key(sh, &in->cubes[i], in->key);
+        } else {
+            how = shape_project(sh, &in->cubes[i], in->key, in->mask);
+        }
         if (how == 1) {
             uint32_t slot = table_find(sh->table, in->key);
 
@@ -351,62 +356,58 @@ static int judge_diagram(struct install *in, struct binding *b)
     return found.other ? judge(in, b, b->rank) : 0;
 }
 
-/* Collects the numbers of bindings whose terminals a walk reaches. */
-struct reached {
-    struct dpf_set *s;
-    uint8_t *seen;
-};
-
+/* A walk has come to a terminal: its bindings are in the way. */
 static void note(void *ctx, uint32_t term)
 {
-    struct reached *r = ctx;
-    const struct chain *c = &r->s->chains.list[term - CHAIN_FIRST];
+    const struct dpf_set *s = ctx;
+    const struct chain *c = &s->chains.list[term - CHAIN_FIRST];
 
     for (uint32_t i = 0; i < c->count; i++) {
-        r->seen[r->s->chains.items[c->first + i] >> 1] = 1;
+        struct binding *b = s->bindings[s->chains.items[c->first + i] >> 1];
+
+        if (b) { /* else it has gone since the chain was made */
+            b->reached = true;
+        }
     }
 }
 
 int judge_conflicts(struct install *in)
 {
     struct dpf_set *s = in->s;
-    struct reached reached = {s, NULL};
     struct cube_walk found;
     int r = 0;
 
     in->depth = 0;
     in->cannot_order = false;
+    install_find_home(in);
     for (uint32_t i = 0; i < s->shape_count && !r; i++) {
         if (s->shapes[i]) {
-            r = judge_shape(in, s->shapes[i]);
+            r = judge_shape(in, s->shapes[i],
+                            i + 1 == in->home && !in->marked.count);
         }
     }
     if (r || !s->binding_count) {
         return r;
     }
     /* Of the diagrams, those that the merged trees show to be in the way. */
-    reached.seen = heap_alloc(&s->heap, s->binding_count);
-    if (!reached.seen) {
-        return -DPF_E_MEM;
-    }
-    __builtin_memset(reached.seen, 0, s->binding_count);
     for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
         for (uint32_t i = 0; i < reach(in) && !r; i++) {
             if (s->trees[t].users && !s->trees[t].copies) {
                 r = cube_reach(&s->dd, s->trees[t].root, &in->cubes[i], &found,
-                               note, &reached);
+                               note, s);
             }
         }
     }
-    for (uint32_t i = 0; i < s->binding_count && !r; i++) {
+    for (uint32_t i = 0; i < s->binding_count; i++) {
         struct binding *b = s->bindings[i];
 
-        if (reached.seen[i] && b && !b->cube_count &&
-            !(b->flags & (DPF_TAP | DPF_SHARED))) {
-            r = judge_diagram(in, b);
+        if (b && b->reached) {
+            b->reached = false;
+            if (!r && !b->cube_count && !(b->flags & (DPF_TAP | DPF_SHARED))) {
+                r = judge_diagram(in, b);
+            }
         }
     }
-    heap_free(&s->heap, reached.seen, s->binding_count);
     return r;
 }
 

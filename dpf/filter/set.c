@@ -41,7 +41,8 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
     s->mem = *mem;
     s->heap.mem = &s->mem;
     forget(s);
-    if (dd_init(&s->dd, &s->heap) ||
+    s->scratch = heap_alloc(&s->heap, sizeof(*s->scratch));
+    if (!s->scratch || dd_init(&s->dd, &s->heap) ||
         heap_grow(&s->heap, (void **)&s->regions, &s->region_cap,
                   sizeof(*s->regions), 0, 1)) {
         goto fail;
@@ -82,6 +83,7 @@ void dpf_set_destroy(struct dpf_set *s)
     heap_free(h, s->regions, s->region_cap * sizeof(*s->regions));
     forget(s);
     dd_finish(&s->dd);
+    heap_free(h, s->scratch, sizeof(*s->scratch));
     s->mem.free(s->mem.ctx, s, sizeof(*s));
 }
 
@@ -147,17 +149,13 @@ static void tidy_bases(struct dpf_set *s)
 static struct install *install_begin(struct dpf_set *s, uint32_t id,
                                      struct dpf_error *err)
 {
-    struct install *in = heap_alloc(&s->heap, sizeof(*in));
+    struct install *in = s->scratch;
 
     if (err) {
         err->code = 0;
         err->witness_len = 0;
         err->other = 0;
         err->text[0] = err->rule[0] = 0;
-    }
-    if (!in) {
-        set_fail(err, -DPF_E_MEM, "no memory to judge the filter");
-        return NULL;
     }
     /* The cubes are written before they are read; the rest is small. */
     __builtin_memset(in, 0, offsetof(struct install, cubes));
@@ -169,7 +167,7 @@ static struct install *install_begin(struct dpf_set *s, uint32_t id,
     return in;
 }
 
-/* Free `in`; r is what the call returns. */
+/* r is what the call returns. */
 static int install_end(struct install *in, int r)
 {
     struct dpf_set *s = in->s;
@@ -180,7 +178,6 @@ static int install_end(struct install *in, int r)
         set_fail(in->err, r, "the filter is larger than the set can hold");
     }
     s->dd.err = 0;
-    heap_free(&s->heap, in, sizeof(*in));
     rest(s);
     return r;
 }
@@ -222,9 +219,6 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
     uint32_t slot = 0, must;
     int r;
 
-    if (!in) {
-        return -DPF_E_MEM;
-    }
     if (flags & ~(uint32_t)DPF_SHARED || id == DPF_NO_OWNER) {
         r = set_fail(err, -DPF_E_INVAL, "unknown flag, or a reserved id");
     } else if (!p) {
@@ -340,9 +334,6 @@ int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
     struct dd_mark m = dd_mark(&s->dd);
     int r;
 
-    if (!in) {
-        return -DPF_E_MEM;
-    }
     if (flags & ~(uint32_t)(DPF_REFINE | DPF_TAP) || id > DPF_ID_MAX) {
         r = set_fail(err, -DPF_E_INVAL, "unknown flag, or a reserved id");
     } else if (!p) {
@@ -429,9 +420,6 @@ int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
     struct dd_mark m = dd_mark(&s->dd);
     int r;
 
-    if (!in) {
-        return -DPF_E_MEM;
-    }
     r = id > DPF_ID_MAX ? set_fail(err, -DPF_E_INVAL, "a reserved id")
         : index_find(&s->index, id)
             ? set_fail(err, -DPF_E_EXISTS, "a binding has this id")
@@ -452,12 +440,8 @@ int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
 {
     struct install *in = install_begin(s, id, NULL);
     uint32_t n = 0, first, width;
-    int r;
+    int r = cube_of(s, id, in);
 
-    if (!in) {
-        return -DPF_E_MEM;
-    }
-    r = cube_of(s, id, in);
     for (; !r && field_at(&in->cubes[0], n, &first, &width); n++) {
         const struct cube_byte *b = &in->cubes[0].bytes[first];
         struct dpf_field f = {DD_VAR_BASE(b->var), DD_VAR_OFF(b->var), width, 0,
@@ -471,21 +455,16 @@ int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
             out[n] = f;
         }
     }
-    heap_free(&s->heap, in, sizeof(*in));
     return r ? r : (int)n;
 }
 
 int dpf_set_remove(struct dpf_set *s, uint32_t id)
 {
     const struct index_entry *e = index_find(&s->index, id);
-    struct install *in;
+    struct install *in = install_begin(s, id, NULL);
 
     if (!e) {
         return -DPF_E_NOT_FOUND;
-    }
-    in = install_begin(s, id, NULL);
-    if (!in) {
-        return -DPF_E_MEM;
     }
     return install_end(in, install_remove(s, e, in));
 }

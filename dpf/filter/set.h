@@ -39,6 +39,7 @@ struct binding {
     uint32_t tag;    /* number and age: what residual tables hold */
     uint32_t tree;
     bool residual;       /* a diagram kept in cubes[0], not in a tree */
+    bool reached;        /* judge.c: by a walk over the trees */
     uint32_t cube_count; /* 0: a diagram */
     struct entry cubes[CUBES_MAX];
     struct span span;            /* residual: decides instead of a program */
@@ -114,13 +115,16 @@ struct image {
 #define CHAIN_FIRST DD_TERM_COUNTED
 
 /* What is small comes first: the code that reads it is smaller then. */
+struct install;
+
 struct dpf_set {
     struct heap heap;
     struct image *image; /* published with one store */
     uint64_t version;
     struct retired *retired;
     struct index index;
-    struct shape **shapes; /* NULL: a free slot */
+    struct install *scratch; /* of the one writer */
+    struct shape **shapes;   /* NULL: a free slot */
     uint32_t shape_count, shape_cap;
     struct binding **bindings; /* NULL: a free slot */
     uint32_t binding_count, binding_cap;

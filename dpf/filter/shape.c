@@ -191,23 +191,20 @@ void shape_destroy(struct heap *h, struct shape *s)
     }
 }
 
-bool shape_differs(const struct shape *s, const struct cube *c,
+void shape_differs(const struct shape *s, const struct cube *c,
                    struct cube *out)
 {
-    bool any = false;
-
+    out->count = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
 
         if (!b->varies && b->value != c->bytes[i].value) {
-            if (!any) {
+            if (!out->count) {
                 *out = s->cube;
             }
             out->bytes[i].varies = 1;
-            any = true;
         }
     }
-    return any;
 }
 
 void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
@@ -225,28 +222,34 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
 int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
                   uint8_t *mask)
 {
+    const struct cube_byte *x = c->bytes, *end = x + c->count;
+    const struct cube_byte *b = s->cube.bytes, *last = b + s->cube.count;
     int result = 1;
 
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     __builtin_memset(mask, 0, TABLE_KEY_MAX);
-    for (uint32_t i = 0, j = 0; i < s->cube.count; i++) {
-        const struct cube_byte *b = &s->cube.bytes[i];
-        uint8_t both, value;
+    for (; b < last; b++) {
+        uint32_t both = 0, value = 0;
 
-        while (j < c->count && c->bytes[j].var < b->var) {
-            j++;
+        while (x < end && x->var < b->var) {
+            x++;
         }
-        both = j < c->count && c->bytes[j].var == b->var ? c->bytes[j].mask : 0;
-        both &= b->mask;
-        value = both ? c->bytes[j].value & both : 0;
-        if (!b->varies && (b->value & both) != value) {
+        if (x < end && x->var == b->var) {
+            both = x->mask & b->mask;
+            value = x->value & both;
+        }
+        if (b->varies) {
+            result = both == b->mask ? result : 2;
+        } else if ((b->value & both) != value) {
             return 0;
+        } else {
+            both = b->mask;
+            value = b->value;
         }
         if (b->place != SHAPE_NO_PLACE) {
-            key[b->place] = b->varies ? value : b->value;
-            mask[b->place] = b->varies ? both : b->mask;
+            key[b->place] = (uint8_t)value;
+            mask[b->place] = (uint8_t)both;
         }
-        result = !b->varies || both == b->mask ? result : 2;
     }
     return result;
 }

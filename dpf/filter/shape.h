@@ -63,10 +63,10 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err);
 void shape_destroy(struct heap *h, struct shape *s);
 
 /*
- * Does `c`, of this shape, differ from its constants? Then `out` is the shape's
- * cube with those bytes marked.
+ * Where `c`, of this shape, differs from its constants: `out` is the shape's
+ * cube with those bytes marked, or has no bytes if there are none.
  */
-bool shape_differs(const struct shape *s, const struct cube *c,
+void shape_differs(const struct shape *s, const struct cube *c,
                    struct cube *out);
 
 /* The key of cube `c` of this shape. */
