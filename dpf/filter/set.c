@@ -131,7 +131,7 @@ static void tidy_bases(struct dpf_set *s)
     }
     for (uint32_t i = 0; i < s->binding_count; i++) {
         if (s->bindings[i] && !s->bindings[i]->cube_count) {
-            mask |= dd_bases(&s->dd, s->bindings[i]->may);
+            mask |= dd_bases(&s->dd, s->bindings[i]->exact);
         }
     }
     for (uint32_t i = 0; i < s->shape_count; i++) {

@@ -381,6 +381,28 @@ START_TEST(test_opaque)
 }
 END_TEST
 
+/*
+ * What may be accepted can count from fewer bases than what is: they stay
+ * defined when another filter comes, although there are many.
+ */
+START_TEST(test_bases_kept)
+{
+    uint8_t p[75] = {[12] = 0x86, [13] = 0xdd, [55] = 22, [70] = 95};
+
+    ck_assert_int_eq(bind(1,
+                          "not (not (len % 3 = 1) and (ether proto 0x8100 or "
+                          "ip6 protochain 17))",
+                          DPF_REFINE),
+                     0);
+    /* The chain of headers leads out of the packet. */
+    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, 0, NULL),
+                      DPF_NO_OWNER);
+    ck_assert_int_eq(bind(2, "tcp dst port 79", DPF_REFINE), 0);
+    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, 0, NULL),
+                      DPF_NO_OWNER);
+}
+END_TEST
+
 START_TEST(test_like)
 {
     struct dpf_field f[8];
@@ -671,6 +693,7 @@ int main(void)
     tcase_add_test(c, test_region);
     tcase_add_test(c, test_copies);
     tcase_add_test(c, test_opaque);
+    tcase_add_test(c, test_bases_kept);
     tcase_add_test(c, test_like);
     tcase_add_test(c, test_churn);
     tcase_add_test(c, test_short);
