@@ -112,10 +112,13 @@ static struct region *region_find(struct dpf_set *s, uint32_t id)
     return NULL;
 }
 
-/* Bases that nothing installed counts from may be defined anew. */
-static void tidy_bases(struct dpf_set *s)
+/*
+ * Bases that neither what is installed nor `exact` counts from may be defined
+ * anew.
+ */
+static void tidy_bases(struct dpf_set *s, uint32_t exact)
 {
-    uint64_t mask = 1;
+    uint64_t mask = dd_bases(&s->dd, exact);
     uint32_t used = 0;
 
     for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
@@ -140,10 +143,7 @@ static void tidy_bases(struct dpf_set *s)
             mask |= UINT64_C(1) << s->shapes[i]->cube.lens[k].base;
         }
     }
-    if (!s->dd.err) {
-        dd_bases_keep(&s->dd, mask);
-    }
-    s->dd.err = 0;
+    dd_bases_keep(&s->dd, mask);
 }
 
 static struct install *install_begin(struct dpf_set *s, uint32_t id,
@@ -196,7 +196,7 @@ static int lift(struct install *in, const struct dpf_program *filter,
                         "only a program of type filter can be bound");
     }
     in->filter = filter;
-    tidy_bases(in->s);
+    tidy_bases(in->s, DD_NO);
     insns = dpf_program_insns(filter, &count);
     r = dd_lift(d, insns, count, as_cube ? &in->cubes[0] : NULL, &in->exact);
     if (r == 1) {
@@ -204,6 +204,7 @@ static int lift(struct install *in, const struct dpf_program *filter,
         r = 0;
     } else if (!r) {
         in->exact = space_settle(d, in->exact);
+        tidy_bases(in->s, in->exact); /* judging needs some for itself */
         install_may(in);
         r = d->err;
     }

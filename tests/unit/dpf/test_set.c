@@ -403,6 +403,22 @@ START_TEST(test_bases_kept)
 }
 END_TEST
 
+/* Reading defines bases, whose slots judging needs afterwards. */
+START_TEST(test_bases_freed)
+{
+    static const char *const expr[2] = {
+        "", "ah and ip6 protochain 17 and tcp src and dst port 53 and "
+            "(arp[4:1] - 7) <= 43 and not (src and dst net 255.192.0.0/10 and "
+            "ether proto 0x8100)"};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t id = i ^ (uint32_t)_i;
+
+        ck_assert_int_eq(bind(id, expr[id], id == 0 ? DPF_REFINE : 0), 0);
+    }
+}
+END_TEST
+
 START_TEST(test_like)
 {
     struct dpf_field f[8];
@@ -694,6 +710,7 @@ int main(void)
     tcase_add_test(c, test_copies);
     tcase_add_test(c, test_opaque);
     tcase_add_test(c, test_bases_kept);
+    tcase_add_loop_test(c, test_bases_freed, 0, 2);
     tcase_add_test(c, test_like);
     tcase_add_test(c, test_churn);
     tcase_add_test(c, test_short);
