@@ -122,6 +122,21 @@ bool shape_fits(const struct cube *c)
 }
 
 /*
+ * Mark constants too, those at the end first, as long as the key stays narrow:
+ * addresses and ports rather than protocols. What is compared as part of the
+ * key is no check besides, and with few checks a lookup shares its code.
+ */
+static void mark_constants(struct cube *c)
+{
+    for (uint32_t i = c->count; i-- > 0;) {
+        c->bytes[i].varies ^= 2; /* wanted in the key, whether it varies */
+        if (!shape_stays_narrow(c)) {
+            c->bytes[i].varies ^= 2;
+        }
+    }
+}
+
+/*
  * Where each byte of the cube is in the key; and which bits of the words are
  * compared, for they load constants besides.
  */
@@ -153,6 +168,7 @@ static void destroy(struct heap *h, struct retired *r)
 struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
 {
     struct shape *s = heap_alloc(h, sizeof(*s));
+    struct cube keyed = *c;
     uint32_t n8 = 0;
 
     *err = -DPF_E_MEM;
@@ -163,7 +179,8 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
     s->retired.destroy = destroy;
     s->cube = *c;
     s->rank = s->rank_high = cube_rank(c);
-    if (!make_words(s, c, false)) {
+    mark_constants(&keyed);
+    if (!make_words(s, &keyed, false)) {
         *err = -DPF_E_TOO_BIG;
         goto fail;
     }

@@ -255,14 +255,11 @@ static void choose_tree_bytes(struct demux *dx)
 /* Can a packet be in both shapes, as far as their constants say? */
 OUT_OF_LINE static bool meet(const struct shape *a, const struct shape *b)
 {
-    for (uint32_t i = 0, j = 0; i < a->cube.count; i++) {
-        const struct cube_byte *x = &a->cube.bytes[i], *y;
+    for (uint32_t i = 0; i < a->cube.count; i++) {
+        const struct cube_byte *x = &a->cube.bytes[i];
+        const struct cube_byte *y = cube_byte_of(&b->cube, x->var);
 
-        while (j < b->cube.count && b->cube.bytes[j].var < x->var) {
-            j++;
-        }
-        y = &b->cube.bytes[j];
-        if (j < b->cube.count && y->var == x->var && !x->varies && !y->varies &&
+        if (y && !x->varies && !y->varies &&
             (x->value ^ y->value) & x->mask & y->mask) {
             return false;
         }

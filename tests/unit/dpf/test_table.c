@@ -7,6 +7,7 @@
 #error "tests need assertions"
 #endif
 
+#include "dpf/filter/shape.h"
 #include "dpf/filter/table.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
@@ -124,6 +125,36 @@ START_TEST(test_reclaim)
 }
 END_TEST
 
+/*
+ * A shape's key has constants too as long as it stays narrow, the last bytes
+ * first: here ports and addresses, but not what says that it is TCP.
+ */
+START_TEST(test_narrow_key)
+{
+    struct cube c = {.len_count = 1, .lens = {{0, 38}}};
+    struct shape *sh;
+    int err;
+
+    ck_assert(cube_add(&c, (struct cube_byte){.var = DD_VAR_BYTE(0, 23),
+                                              .mask = 0xff,
+                                              .value = 6}));
+    for (uint32_t off = 26; off < 38; off++) {
+        ck_assert(cube_add(&c, (struct cube_byte){.var = DD_VAR_BYTE(0, off),
+                                                  .mask = 0xff,
+                                                  .value = (uint8_t)off}));
+    }
+    sh = shape_create(&heap, &c, &err);
+    ck_assert_ptr_nonnull(sh);
+    ck_assert(shape_is_narrow(sh));
+    for (uint32_t i = 0; i < sh->cube.count; i++) {
+        ck_assert_int_eq(sh->cube.bytes[i].place == SHAPE_NO_PLACE, i == 0);
+        ck_assert(!sh->cube.bytes[i].varies);
+    }
+    shape_destroy(&heap, sh);
+    ck_assert_uint_eq(heap.bytes, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("table");
@@ -134,6 +165,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_full, 0, 6);
     tcase_add_test(c, test_reclaim);
+    tcase_add_test(c, test_narrow_key);
     suite_add_tcase(s, c);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
