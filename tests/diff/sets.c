@@ -123,6 +123,23 @@ static void check_lift(uint32_t f)
     }
 }
 
+/* A twin of one of the first f filters, with other flags perhaps; or one
+   inside it, around it, or beside it. */
+static void relative(struct one *o, uint32_t f)
+{
+    static const char *const how[] = {"(%s) and (%s)", "(%s) or (%s)",
+                                      "(%s) and not (%s)"};
+    const char *a = f ? all[rng_below(&rng, f)].text : "ip";
+    const char *b = f ? all[rng_below(&rng, f)].text : "tcp";
+    unsigned k = rng_below(&rng, 6);
+
+    if (k >= 3) {
+        snprintf(o->text, sizeof(o->text), "%s", a);
+    } else if (strlen(a) + strlen(b) < 400) {
+        snprintf(o->text, sizeof(o->text), how[k], a, b);
+    }
+}
+
 /* Simple filters bind in numbers; libpcap's grammar makes the others. */
 static void make_filter(uint32_t f)
 {
@@ -134,9 +151,10 @@ static void make_filter(uint32_t f)
         unsigned h = rng_below(&rng, 3), p = 78 + rng_below(&rng, 6);
         const char *l4 = rng_below(&rng, 2) ? "tcp" : "udp";
 
+        o->text[0] = 0;
         switch (rng_below(&rng, 11)) {
-        case 10: /* another's twin, with other flags perhaps */
-            snprintf(o->text, n, "%s", f ? all[rng_below(&rng, f)].text : "ip");
+        case 10:
+            relative(o, f);
             break;
         case 0:
             snprintf(o->text, n, "%s dst port %u", l4, p);
