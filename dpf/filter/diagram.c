@@ -540,9 +540,25 @@ static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
     return a->var != b->var ? a->var < b->var : a->src < b->src;
 }
 
+#define IP_SLOTS 3u /* behind Ethernet, one VLAN tag, two */
+
+/*
+ * The slot of a base that is the end of an IPv4 header, or the first that all
+ * others share: however many of these are in use, IPv4 can be read.
+ */
+static uint32_t first_slot(const struct dd_bits *t)
+{
+    uint32_t tag = t->var - DD_VAR_BYTE(0, 14);
+
+    return tag % 4 == 0 && tag / 4 < IP_SLOTS && t->dst == 2 && t->src == 0 &&
+                   t->len == 4
+               ? tag / 4 + 1
+               : IP_SLOTS + 1;
+}
+
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
-    uint32_t least = 1, max = 0, depth = 1, slot = 0;
+    uint32_t least, max = 0, depth = 1, slot = 0;
 
     if (count == 0 || count > DD_TERMS_MAX) {
         return 0;
@@ -556,6 +572,7 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
         }
         terms[j] = t;
     }
+    least = count == 1 ? first_slot(terms) : IP_SLOTS + 1;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t after = DD_VAR_BASE(terms[i].var) + 1;
 

@@ -184,8 +184,8 @@ fail:
     return -DPF_E_MEM;
 }
 
-OUT_OF_LINE static int shape_new(struct dpf_set *s, const struct cube *c,
-                                 bool residual, uint16_t *n)
+static int shape_new(struct dpf_set *s, const struct cube *c, bool residual,
+                     uint16_t *n)
 {
     uint32_t i = 0;
     struct cube plain = *c;

@@ -3,6 +3,7 @@
  * Sets of filters: the calls of dpf.h. One writer at a time; lookups are in
  * image.c.
  */
+#include "dpf/compact.h"
 #include "dpf/filter/install.h"
 #include "dpf/filter/lift.h"
 
@@ -146,8 +147,8 @@ static void tidy_bases(struct dpf_set *s, uint32_t exact)
     dd_bases_keep(&s->dd, mask);
 }
 
-static struct install *install_begin(struct dpf_set *s, uint32_t id,
-                                     struct dpf_error *err)
+OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
+                                                 struct dpf_error *err)
 {
     struct install *in = s->scratch;
 

@@ -253,7 +253,7 @@ static void choose_tree_bytes(struct demux *dx)
 }
 
 /* Can a packet be in both shapes, as far as their constants say? */
-OUT_OF_LINE static bool meet(const struct shape *a, const struct shape *b)
+static bool meet(const struct shape *a, const struct shape *b)
 {
     for (uint32_t i = 0; i < a->cube.count; i++) {
         const struct cube_byte *x = &a->cube.bytes[i];

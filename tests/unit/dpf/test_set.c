@@ -11,6 +11,7 @@
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -419,6 +420,25 @@ START_TEST(test_bases_freed)
 }
 END_TEST
 
+/* Others' bases cannot be so many that IPv4 can no longer be read. */
+START_TEST(test_bases_reserved)
+{
+    char expr[80];
+
+    for (uint32_t i = 0; i < 70; i++) {
+        snprintf(expr, sizeof(expr), "ether[4 * (ether[%u] & 0xf)] = 7",
+                 20 + i);
+        ck_assert_int_eq(bind(100 + i, expr, DPF_TAP), 0);
+    }
+    ck_assert_int_eq(bind(1, "ip and tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(2, "ip and tcp dst port 81", 0), 0);
+    ck_assert_int_eq(bind(3, "vlan and ip and tcp dst port 80", 0), 0);
+    ck_assert_int_eq(bind(4, "vlan and ip and tcp dst port 81", 0), 0);
+    ck_assert_uint_eq(owner(6, HOST, 80), 1);
+    ck_assert_uint_eq(owner(6, HOST, 81), 2);
+}
+END_TEST
+
 START_TEST(test_like)
 {
     struct dpf_field f[8];
@@ -711,6 +731,7 @@ int main(void)
     tcase_add_test(c, test_opaque);
     tcase_add_test(c, test_bases_kept);
     tcase_add_loop_test(c, test_bases_freed, 0, 2);
+    tcase_add_test(c, test_bases_reserved);
     tcase_add_test(c, test_like);
     tcase_add_test(c, test_churn);
     tcase_add_test(c, test_short);
