@@ -223,7 +223,7 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
     int how = 3;
 
     /* The common case: a connection inside a listener that allows it. */
-    if (in->cube_count == 1 && r->cube_count) {
+    if (in->cube_count == 1 && r->cube_count == 1) {
         if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], &in->other)) {
             how = cube_rank(&in->cubes[0]) > rank ? 1 : 3;
         } else if (in->flags & DPF_REFINE &&

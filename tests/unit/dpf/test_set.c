@@ -241,6 +241,21 @@ START_TEST(test_refine_twins)
 }
 END_TEST
 
+/* Of two cubes one lies inside another filter: the whole does not. */
+START_TEST(test_refine_half)
+{
+    static const char *const expr[2] = {
+        "ip and udp dst port 53",
+        "(ip and udp dst port 53 and dst host 10.0.0.1) or "
+        "(ip and tcp dst port 80 and dst host 10.0.0.2)"};
+    uint32_t first = (uint32_t)_i;
+
+    ck_assert_int_eq(bind(first, expr[first], first ? 0 : DPF_REFINE), 0);
+    ck_assert_int_eq(bind(!first, expr[!first], first ? DPF_REFINE : 0),
+                     -DPF_E_CONFLICT);
+}
+END_TEST
+
 /* Ranges inside one another whose hulls are one cube: only depth tells. */
 START_TEST(test_refine_ranges)
 {
@@ -724,6 +739,7 @@ int main(void)
     tcase_add_test(c, test_alias);
     tcase_add_test(c, test_refine);
     tcase_add_test(c, test_refine_twins);
+    tcase_add_loop_test(c, test_refine_half, 0, 2);
     tcase_add_loop_test(c, test_refine_ranges, 0, 6);
     tcase_add_test(c, test_ranges_grow);
     tcase_add_test(c, test_region);
