@@ -96,7 +96,10 @@ static int take(const struct dd *d, const struct step *s, struct cube *c,
     struct cube_byte b;
 
     if (DD_VAR_IS_LEN(n->var)) {
-        return e[s->edge].hi == DD_LEN_MAX && s->edge &&
+        /* At the root cube_split has seen to what is longer. */
+        bool up = !whole && !(s->len_count | s->count);
+
+        return (up || e[s->edge].hi == DD_LEN_MAX) && s->edge &&
                        cube_add_len(c, DD_VAR_BASE(n->var),
                                     e[s->edge - 1].hi + 1)
                    ? 1
@@ -129,8 +132,24 @@ uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
     return take(d, &s, c, true) == 1 ? only : DD_NO;
 }
 
-uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
-                    uint32_t max)
+/*
+ * What else can be asked depends on the length, which is tested first: of
+ * shorter packets IPv4, of longer ones IPv6 too. If packets of any length that
+ * do what `shorter` asks do what `child` asks, both without the upper bound,
+ * the rest of `child` is left to be asked. Else, or if that is not known,
+ * false.
+ */
+OUT_OF_LINE static bool longer(struct dd *d, uint32_t shorter, uint32_t *child)
+{
+    bool all = dd_ite(d, *child, DD_NO, shorter) == DD_NO;
+
+    *child = dd_ite(d, shorter, DD_NO, *child);
+    all = all && !d->err;
+    d->err = 0;
+    return all;
+}
+
+uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
 {
     struct step path[CUBE_BYTES_MAX + CUBE_LENS_MAX];
     struct cube *c = out;
@@ -143,6 +162,7 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
     path[depth++] = (struct step){f, 0, 0, 0};
     while (depth) {
         struct step *s = &path[depth - 1];
+        const struct dd_edge *at;
         uint32_t child;
         int took;
 
@@ -150,7 +170,12 @@ uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
             depth--;
             continue;
         }
-        child = d->edges[d->nodes[s->node].edges + s->edge].child;
+        at = &d->edges[d->nodes[s->node].edges + s->edge];
+        child = at->child;
+        if (depth == 1 && s->edge && DD_VAR_IS_LEN(d->nodes[f].var) &&
+            !longer(d, at[-1].child, &child)) {
+            return 0;
+        }
         if (child == DD_NO) {
             s->edge++;
             continue;

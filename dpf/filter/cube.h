@@ -35,8 +35,7 @@ struct cube {
  * needs more than `max` or has tests that no cube has. `out` has room for
  * max + 1.
  */
-uint32_t cube_split(const struct dd *d, uint32_t f, struct cube *out,
-                    uint32_t max);
+uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max);
 
 /*
  * If all that node f accepts has one test of f's variable, add it to the cube

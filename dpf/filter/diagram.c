@@ -484,7 +484,8 @@ OUT_OF_LINE static void descend(struct dd *d, struct dd_frame *fr,
 }
 
 /* Take the child for this interval. Returns true when it was the last. */
-static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
+OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
+                                uint32_t child)
 {
     emit(d, fr->scratch, fr->hi, child);
     if (fr->hi == dd_var_max(fr->var)) {

@@ -151,7 +151,8 @@ int set_publish(struct dpf_set *s)
 }
 
 /* Make bytes of shape n part of the key, as `marked` says. */
-static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
+OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
+                                   const struct cube *marked)
 {
     struct shape *from = s->shapes[n], *to;
     struct table *t;
@@ -666,8 +667,8 @@ int install_commit(struct install *in)
     return in->cube_count ? commit_cubes(in) : commit_diagram(in);
 }
 
-static int remove_diagram(struct dpf_set *s, struct binding *b,
-                          struct install *in)
+OUT_OF_LINE static int remove_diagram(struct dpf_set *s, struct binding *b,
+                                      struct install *in)
 {
     uint32_t count = s->binding_count;
     uint8_t *inside;

@@ -271,8 +271,7 @@ static bool meet(const struct shape *a, const struct shape *b)
  * Unsure: another shape's owner may go before or after this residual one's. Of
  * two residual ones the depth decides, also where their ranks are the same.
  */
-OUT_OF_LINE static enum demux_kind kind_of(const struct image *im,
-                                           const struct shape *s)
+static enum demux_kind kind_of(const struct image *im, const struct shape *s)
 {
     for (uint32_t k = 0; s->residual && k < im->shape_count; k++) {
         const struct shape *o = im->shapes[k];

@@ -19,7 +19,7 @@ enum x64_reg plain_source(struct compiler *c, uint32_t r, enum x64_reg tmp)
     return plain_reg[r];
 }
 
-static enum x64_alu alu_op(uint32_t op)
+OUT_OF_LINE static enum x64_alu alu_op(uint32_t op)
 {
     switch (op) {
     case BPF_ADD:

@@ -38,6 +38,25 @@ static void teardown(void)
 /* Filters read straight to a cube, which must be what their diagram says. */
 static unsigned conjunctions;
 
+/* Filters taken apart into a few cubes, which are them again together. */
+static unsigned taken_apart;
+
+static void take_apart(uint32_t root)
+{
+    static struct cube part[9];
+    uint32_t n = cube_split(&d, root, part, 8), all = DD_NO;
+
+    ck_assert_int_eq(d.err, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t one = cube_diagram(&d, &part[i]);
+
+        ck_assert_uint_eq(dd_and(&d, all, one), DD_NO);
+        all = dd_ite(&d, one, DD_YES, all);
+    }
+    ck_assert(n == 0 || all == root);
+    taken_apart += n > 1;
+}
+
 static uint32_t lift_code(const struct dpf_insn *code, size_t count)
 {
     struct dpf_program *p;
@@ -56,6 +75,7 @@ static uint32_t lift_code(const struct dpf_insn *code, size_t count)
         ck_assert(dd_is_term(root) || cube_split(&d, root, split, 1) == 1);
         conjunctions++;
     }
+    take_apart(root);
     dpf_program_destroy(p);
     return root;
 }
@@ -165,6 +185,20 @@ static bool is_beyond(const char *expr)
     return false;
 }
 
+/* Both kinds of IP, which ask for different lengths. */
+START_TEST(test_lengths)
+{
+    static struct cube part[3];
+    uint32_t root = lift("tcp dst port 80", 0);
+
+    ck_assert_uint_eq(cube_split(&d, root, part, 2), 2);
+    ck_assert_uint_eq(cube_split(&d, root, part, 1), 0);
+    /* An upper bound is what no cube has. */
+    root = lift("tcp dst port 80 and less 100", 0);
+    ck_assert_uint_eq(cube_split(&d, root, part, 2), 0);
+}
+END_TEST
+
 /* Every expression of the list, optimised by libpcap or not. */
 START_TEST(test_expressions)
 {
@@ -197,6 +231,7 @@ START_TEST(test_expressions)
     fclose(f);
     ck_assert_uint_ge(total, 124);
     ck_assert_uint_ge(conjunctions, 20);
+    ck_assert_uint_ge(taken_apart, 20);
     ck_assert_uint_lt(beyond_count * 10, total);
 }
 END_TEST
@@ -320,6 +355,7 @@ int main(void)
     tcase_add_test(c, test_opaque);
     tcase_add_test(c, test_bytecode);
     tcase_add_test(c, test_diamonds);
+    tcase_add_test(c, test_lengths);
     tcase_add_test(c, test_memory);
     suite_add_tcase(s, c);
     r = srunner_create(s);
