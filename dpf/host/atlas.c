@@ -7,7 +7,6 @@
 #include "dpf/host/atlas.h"
 
 #include "dpf/filter/lift.h"
-#include "dpf/filter/space.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +87,24 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     return 0;
 }
 
+/* Have a packet that filter i accepts, which is there as number `n`. */
+static void take_sample(struct dpf_atlas *a, unsigned n, size_t i)
+{
+    struct atlas_filter *f = &a->filters[i];
+    struct dd_mark m = dd_mark(&a->ask);
+    if (f->sampled) {
+        return;
+    }
+    f->sampled = true;
+    uint32_t may = dd_apply(&a->ask, DD_MAY, a->ask_roots[n], 0, 0);
+    if (a->ask.err != 0 || space_find(&a->ask, may, &f->sample) != 1 ||
+        dpf_filter_run(f->program, f->sample.packet, f->sample.len) == 0) {
+        f->sample.len = 0;
+    }
+    a->ask.err = 0;
+    dd_release(&a->ask, m);
+}
+
 /* Read filter i into a->ask as number `n` of the two. */
 static int ask_add(struct dpf_atlas *a, unsigned n, size_t i)
 {
@@ -97,6 +114,9 @@ static int ask_add(struct dpf_atlas *a, unsigned n, size_t i)
     give_room(&a->ask);
     int result = dd_lift(&a->ask, insns, count, NULL, &a->ask_roots[n]);
     a->asked[n] = result ? SIZE_MAX : i;
+    if (result == 0) {
+        take_sample(a, n, i);
+    }
     return result;
 }
 
@@ -122,6 +142,14 @@ static int ask_about(struct dpf_atlas *a, size_t i, size_t k)
     return result;
 }
 
+static void show(const struct witness *w, struct dpf_error *err)
+{
+    if (err != NULL) {
+        err->witness_len = w->len;
+        memcpy(err->witness, w->packet, sizeof(err->witness));
+    }
+}
+
 /*
  * Does any packet that filter a->asked[first] may accept reach YES in `in`, of
  * the same diagrams? As space_find, with a witness in `err`.
@@ -134,9 +162,8 @@ static int find(struct dpf_atlas *a, unsigned first, uint32_t in,
     uint32_t may = dd_apply(d, DD_MAY, a->ask_roots[first], 0, 0);
     uint32_t f = dd_and(d, may, in);
     int result = d->err ? d->err : space_find(d, f, &w);
-    if (result == 1 && err != NULL) {
-        err->witness_len = w.len;
-        memcpy(err->witness, w.packet, sizeof(err->witness));
+    if (result == 1) {
+        show(&w, err);
     }
     return result;
 }
@@ -164,6 +191,13 @@ int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
     int result = first ? 0 : ask_about(a, i, k);
     if (result != 0) {
         return result;
+    }
+    /* Mostly the one packet that is known of i shows it. */
+    const struct witness *w = &a->filters[i].sample;
+    if (w->len > 0 &&
+        dpf_filter_run(a->filters[k].program, w->packet, w->len) == 0) {
+        show(w, err);
+        return 1;
     }
     give_room(&a->ask);
     struct dd_mark m = dd_mark(&a->ask);

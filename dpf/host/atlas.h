@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "dpf/filter/diagram.h"
+#include "dpf/filter/space.h"
 #include "dpf/host.h"
 
 struct atlas_filter {
@@ -12,6 +12,8 @@ struct atlas_filter {
     const struct dpf_program *program; /* borrowed */
     uint32_t root;
     uint64_t bases; /* that `root` uses */
+    bool sampled;
+    struct witness sample; /* a packet that it accepts; length 0: not known */
 };
 
 /*
