@@ -227,7 +227,13 @@ enum dpf_type dpf_program_type(const struct dpf_program *p);
 /* The kept instructions; *count receives their number. */
 const struct dpf_insn *dpf_program_insns(const struct dpf_program *p,
                                          size_t *count);
-/* Native code and its size in bytes; NULL if it was not compiled. */
+/*
+ * Native code and its size in bytes; NULL if it was not compiled. That of a
+ * filter may be called as dpf_filter_code where every nanosecond counts: with a
+ * length below 2^32 and the fuel, it returns what dpf_filter_run returns.
+ */
+typedef uint64_t dpf_filter_code(const void *packet, uint64_t len,
+                                 uint64_t fuel);
 const void *dpf_program_code(const struct dpf_program *p, size_t *size);
 
 /* The plain reading of the standard: the oracle for all else. */

@@ -6,13 +6,7 @@
 
 #include "dpf/dpf.h"
 
-/*
- * A filter. `len` is below 2^32. Returns r0, or 0 when the run stopped: of a
- * filter, stopping and answering 0 are one answer.
- */
-typedef uint64_t native_filter(const void *packet, uint64_t len, uint64_t fuel);
-
-/* Every other type. The result comes back in rax and edx. */
+/* Of every type but filter. The result comes back in rax and edx. */
 typedef struct dpf_result native_general(struct dpf_run *run, uint64_t fuel);
 
 /*

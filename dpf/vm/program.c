@@ -120,8 +120,8 @@ struct dpf_result dpf_program_run(const struct dpf_program *p,
     const struct dpf_region *packet = &run->regions[0];
     bool none = run->region_count == 0;
     return (struct dpf_result){
-        .r0 = ((native_filter *)p->code)(none ? NULL : packet->base,
-                                         none ? 0 : packet->len, fuel_of(run)),
+        .r0 = ((dpf_filter_code *)p->code)(
+            none ? NULL : packet->base, none ? 0 : packet->len, fuel_of(run)),
         .end = DPF_END_EXIT,
     };
 }
@@ -131,7 +131,7 @@ uint64_t dpf_filter_run(const struct dpf_program *p, const void *packet,
 {
     len = len < UINT32_MAX ? len : UINT32_MAX;
     if (p->code != NULL) {
-        return ((native_filter *)p->code)(packet, len, DPF_FUEL_DEFAULT);
+        return ((dpf_filter_code *)p->code)(packet, len, DPF_FUEL_DEFAULT);
     }
     struct dpf_run run = {
         /* A filter cannot store: the verifier refuses it. */

@@ -158,6 +158,21 @@ static bool shows(const uint8_t *code, size_t size, uint64_t k, uint32_t width)
     return false;
 }
 
+/* A filter's code is called as dpf.h says. */
+START_TEST(test_called)
+{
+    const struct dpf_insn code[] = {LOAD(BPF_B, 0, 1, 4), EXIT()};
+    struct dpf_program *p = make(DPF_FILTER, code, COUNT(code));
+    uint8_t packet[5] = {[4] = 77};
+    size_t size;
+    dpf_filter_code *run = (dpf_filter_code *)dpf_program_code(p, &size);
+    ck_assert_ptr_nonnull(run);
+    ck_assert_uint_eq(run(packet, 5, DPF_FUEL_DEFAULT), 77);
+    ck_assert_uint_eq(run(packet, 4, DPF_FUEL_DEFAULT), 0);
+    dpf_program_destroy(p);
+}
+END_TEST
+
 /* Gadgets as constants, wherever a program can put one. */
 #define G32 0x0f05c3d9                   /* ret; syscall */
 #define G64 UINT64_C(0xc3300f58220fc058) /* pop, mov cr3, wrmsr, ret */
@@ -271,6 +286,7 @@ int main(void)
     tcase_add_test(t, test_never_writable);
     tcase_add_test(t, test_packed);
     tcase_add_test(t, test_heap);
+    tcase_add_test(t, test_called);
     tcase_add_test(t, test_constants_hidden);
     tcase_add_test(t, test_constants_hidden_in_memory_operands);
     tcase_add_test(t, test_fork);
