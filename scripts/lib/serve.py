@@ -71,6 +71,7 @@ def arguments():
     p.add_argument("--for", type=seconds, dest="seconds")
     p.add_argument("--log", action="store_true")
     p.add_argument("--append", default="")
+    p.add_argument("--judge", action="store_true")  # scripts/serve's own
     a = p.parse_args()
     if bool(a.dir) == bool(a.site_image):
         raise Failure("give either a directory or --site-image FILE; "
@@ -84,6 +85,10 @@ def arguments():
     if a.port is not None and a.tap:
         raise Failure("--port is for the forwarded port; with --tap the "
                       "server has an address of its own, port 80")
+    if a.site_image:
+        judge_image(a.site_image)
+    else:
+        judge_dir(a.dir)
     return a
 
 
@@ -103,7 +108,14 @@ def judge_pcap(path):
                       "written; choose another")
 
 
-# ------------------------------------------------------------------- the site
+def judge_image(path):
+    if os.path.isdir(path):
+        raise Failure(f"--site-image {path}: a directory; serve "
+                      "it without --site-image")
+    if not os.path.isfile(path):
+        raise Failure(f"{path}: no such file; make one with "
+                      "build/cheetah/mksite DIR FILE")
+
 
 def judge_dir(path):
     try:
@@ -123,14 +135,10 @@ def judge_dir(path):
                       "by chmod, or serve another")
 
 
+# ------------------------------------------------------------------- the site
+
 def site_image(a, work):
     if a.site_image:
-        if os.path.isdir(a.site_image):
-            raise Failure(f"--site-image {a.site_image}: a directory; serve "
-                          "it without --site-image")
-        if not os.path.isfile(a.site_image):
-            raise Failure(f"{a.site_image}: no such file; make one with "
-                          "build/cheetah/mksite DIR FILE")
         run = subprocess.run([MKSITE, "--check", a.site_image],
                              capture_output=True, text=True)
         if run.returncode != 0:
@@ -138,7 +146,6 @@ def site_image(a, work):
                           "The image cannot be served; make it again with "
                           "build/cheetah/mksite DIR FILE")
         return os.path.abspath(a.site_image)
-    judge_dir(a.dir)
     image = os.path.join(work, "site.img")
     say(f"laying out {a.dir}")
     if subprocess.run([MKSITE, "-s", a.dir, image]).returncode != 0:
@@ -335,6 +342,8 @@ def main():
         signal.signal(s, lambda number, _: sys.exit(128 + number))
     try:
         a = arguments()
+        if a.judge:
+            return 0
         for name, why in ((vm.QEMU, "serve"), ("ip", "serve")):
             if not shutil.which(name):
                 raise Failure(f"{name} is not installed; run scripts/setup "

@@ -230,6 +230,13 @@ def one_line(t, folder):
                  f"{name}: one line with a remedy", p.stdout + p.stderr)
             t.ok(not os.listdir(work), f"{name}: no file is left")
         os.chmod(closed, 0o700)
+    script = os.path.join(e2e.vm.ROOT, "scripts", "serve")
+    p = subprocess.run([script, "/nowhere"], text=True, capture_output=True,
+                       timeout=60)
+    t.ok(p.returncode == 1 and p.stdout == "" and
+         re.fullmatch(r"serve: .+; .+\n", p.stderr),
+         "scripts/serve /nowhere: told before anything is built",
+         p.stdout + p.stderr)
 
 
 def hang_up(t, folder):
