@@ -89,16 +89,19 @@ int net_attach(struct netdev *dev)
 static void deliver(struct net *n, struct net_queue *q, uint32_t id,
                     const void *frame, size_t len, uint32_t flags)
 {
-    uint32_t ring = net_binding_at(n, id)->ring;
+    uint32_t ring =
+        __atomic_load_n(&net_binding_at(n, id)->ring, __ATOMIC_RELAXED);
     struct net_ring *r = &n->ring[ring];
     lock_acquire(&r->lock);
-    uint32_t i = (uint32_t)r->next & r->mask;
-    struct net_rx_slot *s = (struct net_rx_slot *)r->slots + i;
     if (r->kind != NET_RING_RX) {
         q->count.rx_unowned++;
-    } else if (len > NET_RX_BUFFER ||
-               __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) !=
-                   NET_OWNER_KERNEL) {
+        lock_release(&r->lock);
+        return;
+    }
+    uint32_t i = (uint32_t)r->next & r->mask;
+    struct net_rx_slot *s = (struct net_rx_slot *)r->slots + i;
+    if (len > NET_RX_BUFFER ||
+        __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != NET_OWNER_KERNEL) {
         r->head->dropped = ++r->dropped;
         q->count.rx_dropped++;
     } else {

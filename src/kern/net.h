@@ -86,9 +86,15 @@ struct net_region {
     struct dpf_program *program; /* outgoing only */
 };
 
+/*
+ * The ring of bindings that could not be taken out of the set for want of
+ * memory: it is nobody's, so that their packets are dropped.
+ */
+#define NET_RING_GONE NET_RINGS_MAX
+
 struct net_binding {
     uint8_t used;
-    uint8_t ring;
+    uint8_t ring; /* changes to NET_RING_GONE under deliver's eyes */
     uint16_t reserved;
     uint32_t region;
     uint32_t bytes; /* charged to the ring's environment */
@@ -99,10 +105,11 @@ struct net {
     struct netdev *dev;
     struct sysinfo_net *info;
     struct dpf_set *set[NET_DIRECTIONS]; /* in, out (regions only) */
-    struct net_ring ring[NET_RINGS_MAX];
+    struct net_ring ring[NET_RINGS_MAX + 1];
     struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
+    uint32_t bindings_gone;               /* on NET_RING_GONE */
     uint32_t queues;
     struct net_queue queue[];
 };

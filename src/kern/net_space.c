@@ -54,6 +54,40 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
     return copied < 0 ? copied : r;
 }
 
+/* ----------------------------------------------------- bindings that go */
+
+static void binding_give(struct net *n, uint32_t id)
+{
+    struct net_binding *b = net_binding_at(n, id);
+    *b = (struct net_binding){.next_free = n->free_binding};
+    n->free_binding = id;
+}
+
+/* Take a binding out of the set; false if there is no memory to do so. */
+static bool binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
+{
+    if (dpf_set_remove(n->set[0], id) < 0) {
+        return false;
+    }
+    settle(n->set[0]);
+    binding_give(n, id);
+    return true;
+}
+
+/* Those that could not be taken out when they were to. */
+static void drop_gone(struct net *n) REQUIRES(bind_lock)
+{
+    for (uint32_t id = 0; n->bindings_gone > 0 && id < n->bindings_made; id++) {
+        struct net_binding *b = net_binding_at(n, id);
+        if (b->used && b->ring == NET_RING_GONE) {
+            if (!binding_drop(n, id)) {
+                return;
+            }
+            n->bindings_gone--;
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- regions */
 
 struct net_region *net_region_get(struct net *n, unsigned direction,
@@ -145,6 +179,7 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
 {
     struct net_region *g = &n->region[direction][id];
     REFUSE_IF(id == NET_REGION_ALL || g->rings > 0, E_BUSY);
+    drop_gone(n);
     TRY(code_error(dpf_set_region_remove(n->set[direction], id)));
     settle(n->set[direction]);
     dpf_program_destroy(g->program);
@@ -196,13 +231,6 @@ static uint32_t binding_take(struct net *n)
 }
 _Static_assert(NET_CHUNK * sizeof(struct net_binding) <= PAGE_SIZE, "a frame");
 
-static void binding_give(struct net *n, uint32_t id)
-{
-    struct net_binding *b = net_binding_at(n, id);
-    *b = (struct net_binding){.next_free = n->free_binding};
-    n->free_binding = id;
-}
-
 /* A binding of this environment; NULL if it is not. */
 static struct net_binding *binding_of(const struct net *n, const struct env *e,
                                       uint32_t id)
@@ -226,6 +254,7 @@ static int64_t binding_begin(struct env *e, struct net *n, uint32_t ring,
                              uint32_t region, uint64_t bytes)
     REQUIRES(bind_lock)
 {
+    drop_gone(n);
     TRY(env_charge_bytes(e, bytes));
     uint32_t id = binding_take(n);
     if (id == NET_BINDINGS_MAX) {
@@ -328,11 +357,12 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
 static void unbind(struct net *n, uint32_t id) REQUIRES(bind_lock)
 {
     struct net_binding *b = net_binding_at(n, id);
-    int r = dpf_set_remove(n->set[0], id);
-    assert(r == 0);
-    settle(n->set[0]);
     env_refund_bytes(n->ring[b->ring].env, b->bytes);
-    binding_give(n, id);
+    if (!binding_drop(n, id)) {
+        __atomic_store_n(&b->ring, NET_RING_GONE, __ATOMIC_RELAXED);
+        n->bindings_gone++;
+        net_quiesce(); /* who has read the old ring is done with it */
+    }
 }
 
 int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)

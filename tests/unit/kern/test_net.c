@@ -5,6 +5,7 @@
 #include "src/abi/event.h"
 #include "src/abi/net.h"
 #include "src/abi/sysno.h"
+#include "src/kern/code.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"
@@ -192,6 +193,78 @@ START_TEST(a_packet_finds_its_ring)
     fake_trap(ARCH_VECTOR_KICK);
     ck_assert_uint_eq(head(rx_frame)->done, 8);
     REFUSED(E_NONE, SYS_NET_UNBIND, 0, (uint64_t)b);
+}
+END_TEST
+
+/* All memory that the kernel could get. */
+static uint64_t taken[FAKE_FRAMES];
+
+static size_t take_all(void)
+{
+    size_t n = 0;
+    while ((taken[n] = page_kalloc(1)) != FRAME_NONE) {
+        n++;
+    }
+    for (size_t size = 32; size <= 2048; size *= 2) {
+        while (code_alloc(size) != NULL) {
+        }
+    }
+    return n;
+}
+
+/* It takes memory to build what is left without it. */
+START_TEST(unbinding_never_fails)
+{
+    static const struct dpf_insn up_to_9[] = {
+        LDB(3, 1, 20), MOV(0, 0), {0x25, 3, 1, 9}, MOV(0, 1), EXIT};
+    uint8_t p[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    packet(p, 7);
+    int64_t b = BIND(0, 0, 0, 0, up_to_9);
+    ck_assert_int_ge(b, 0);
+    size_t n = take_all();
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)b), 0);
+    REFUSED(E_NONE, SYS_NET_UNBIND, 0, (uint64_t)b);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 0);
+    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), -E_MEM);
+    while (n-- > 0) {
+        page_kfree(taken[n], 1);
+    }
+    /* With memory again the filter is gone, and its number comes again. */
+    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), b);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 1);
+}
+END_TEST
+
+/* Nor does the end of a ring, or of who has it. */
+START_TEST(a_ring_ends_without_memory)
+{
+    static const struct dpf_insn up_to_9[] = {
+        LDB(3, 1, 20), MOV(0, 0), {0x25, 3, 1, 9}, MOV(0, 1), EXIT};
+    uint8_t p[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    packet(p, 7);
+    ck_assert_int_ge(BIND(0, 0, 0, 0, up_to_9), 0);
+    size_t n = take_all();
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+    while (n-- > 0) {
+        page_kfree(taken[n], 1);
+    }
+    /* Another ring in its place gets none of its packets. */
+    ck_assert_int_eq(rx_ring(), 0);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 0);
+    ck_assert_int_ge(BIND(0, 0, 0, 0, up_to_9), 0);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 1);
 }
 END_TEST
 
@@ -654,6 +727,7 @@ START_TEST(stealing_is_refused_and_shown)
 END_TEST
 
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
+      unbinding_never_fails, a_ring_ends_without_memory,
       a_packet_wakes_its_owner, a_flood_keeps_nobody_out, taps_get_copies,
       sending, bad_frames, a_full_queue_resumes,
       the_end_of_an_environment_under_way, ring_refusals, space_refusals)
