@@ -717,7 +717,20 @@ START_TEST(test_memory)
         ck_assert_uint_eq(owner(17, HOST, 301), 3);
     }
     ck_assert_int_eq(rc, 0);
-    ck_assert_int_eq(dpf_set_remove(set, 9), 0);
+    rc = -DPF_E_MEM;
+    for (int n = 0; rc == -DPF_E_MEM; n++) {
+        struct dpf_set_stats s;
+
+        ck_assert_int_lt(n, 1000);
+        countdown = n;
+        rc = dpf_set_remove(set, 9);
+        countdown = -1;
+        dpf_set_stats(set, &s);
+        ck_assert_uint_eq(s.bindings, rc ? 4 : 3);
+        ck_assert_uint_eq(owner(6, HOST, 80), 1);
+        ck_assert_uint_eq(owner(17, HOST, 301), 3);
+    }
+    ck_assert_int_eq(rc, 0);
     dpf_program_destroy(p);
     dpf_set_destroy(set);
     set = NULL;
