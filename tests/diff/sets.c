@@ -418,7 +418,7 @@ static void one_round(void)
         uint32_t f = rng_below(&rng, filters);
 
         if (!all[f].bound) {
-            bind(s, f);
+            (void)bind(s, f);
         } else if (rng_below(&rng, 3) == 0) {
             if (dpf_set_remove(s, f)) {
                 die("remove", f, f);

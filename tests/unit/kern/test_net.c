@@ -212,59 +212,65 @@ static size_t take_all(void)
     return n;
 }
 
-/* It takes memory to build what is left without it. */
-START_TEST(unbinding_never_fails)
+static const struct dpf_insn up_to_9[] = {
+    LDB(3, 1, 20), MOV(0, 0), {0x25, 3, 1, 9}, MOV(0, 1), EXIT};
+
+/* A ring with a binding that is no table entry, and no memory; its id. */
+static int64_t bind_last(size_t *n)
 {
-    static const struct dpf_insn up_to_9[] = {
-        LDB(3, 1, 20), MOV(0, 0), {0x25, 3, 1, 9}, MOV(0, 1), EXIT};
-    uint8_t p[64];
     boot();
     ck_assert_int_eq(rx_ring(), 0);
-    packet(p, 7);
     int64_t b = BIND(0, 0, 0, 0, up_to_9);
     ck_assert_int_ge(b, 0);
-    size_t n = take_all();
-    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)b), 0);
-    REFUSED(E_NONE, SYS_NET_UNBIND, 0, (uint64_t)b);
-    fake_nic_arrive(p, sizeof(p));
-    fake_trap(ARCH_VECTOR_KICK);
-    ck_assert_uint_eq(head(rx_frame)->done, 0);
-    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), -E_MEM);
+    *n = take_all();
+    return b;
+}
+
+static void give_all(size_t n)
+{
     while (n-- > 0) {
         page_kfree(taken[n], 1);
     }
-    /* With memory again the filter is gone, and its number comes again. */
-    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), b);
+}
+
+/* A packet comes; how many the ring has had then. */
+static void delivers(uint64_t done)
+{
+    uint8_t p[64];
+    packet(p, 7);
     fake_nic_arrive(p, sizeof(p));
     fake_trap(ARCH_VECTOR_KICK);
-    ck_assert_uint_eq(head(rx_frame)->done, 1);
+    ck_assert_uint_eq(head(rx_frame)->done, done);
+}
+
+/* It takes memory to build what is left without it. */
+START_TEST(unbinding_never_fails)
+{
+    size_t n;
+    int64_t b = bind_last(&n);
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)b), 0);
+    REFUSED(E_NONE, SYS_NET_UNBIND, 0, (uint64_t)b);
+    delivers(0);
+    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), -E_MEM);
+    give_all(n);
+    /* With memory again the filter is gone, and its number comes again. */
+    ck_assert_int_eq(BIND(0, 0, 0, 0, port_7), b);
+    delivers(1);
 }
 END_TEST
 
 /* Nor does the end of a ring, or of who has it. */
 START_TEST(a_ring_ends_without_memory)
 {
-    static const struct dpf_insn up_to_9[] = {
-        LDB(3, 1, 20), MOV(0, 0), {0x25, 3, 1, 9}, MOV(0, 1), EXIT};
-    uint8_t p[64];
-    boot();
-    ck_assert_int_eq(rx_ring(), 0);
-    packet(p, 7);
-    ck_assert_int_ge(BIND(0, 0, 0, 0, up_to_9), 0);
-    size_t n = take_all();
+    size_t n;
+    (void)bind_last(&n);
     ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
-    while (n-- > 0) {
-        page_kfree(taken[n], 1);
-    }
+    give_all(n);
     /* Another ring in its place gets none of its packets. */
     ck_assert_int_eq(rx_ring(), 0);
-    fake_nic_arrive(p, sizeof(p));
-    fake_trap(ARCH_VECTOR_KICK);
-    ck_assert_uint_eq(head(rx_frame)->done, 0);
+    delivers(0);
     ck_assert_int_ge(BIND(0, 0, 0, 0, up_to_9), 0);
-    fake_nic_arrive(p, sizeof(p));
-    fake_trap(ARCH_VECTOR_KICK);
-    ck_assert_uint_eq(head(rx_frame)->done, 1);
+    delivers(1);
 }
 END_TEST
 
