@@ -48,7 +48,8 @@ enum env_entry {
 
 #define FRAME_FOREIGN 0x100u /* vector of a foreign system call */
 
-/* The state of ring 3, in the order in which entry.S saves it. */
+/* The state of ring 3, in the order in which entry.S saves it. ds, es, fs and
+   gs are not part of it: they are 0 when an environment is loaded. */
 struct frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
     uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;

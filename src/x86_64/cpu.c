@@ -121,6 +121,9 @@ static void descriptors_init(struct cpu *cpu)
     lgdt(&gdt);
     load_kernel_selectors(SEL_KERNEL_CODE, SEL_KERNEL_DATA);
     ltr(SEL_TSS);
+    /* After reset the local table is usable and lies at address 0, which is
+       ring 3's to bind. */
+    lldt(0);
 }
 
 void cpu_init(struct cpu *cpu)

@@ -158,6 +158,11 @@ static inline void ltr(uint16_t selector)
     __asm__ volatile("ltr %0" : : "r"(selector));
 }
 
+static inline void lldt(uint16_t selector)
+{
+    __asm__ volatile("lldt %0" : : "r"(selector));
+}
+
 static inline void load_kernel_selectors(uint64_t code, uint32_t data)
 {
     __asm__ volatile("push %0\n\t"
@@ -173,6 +178,21 @@ static inline void load_kernel_selectors(uint64_t code, uint32_t data)
                      :
                      : "r"(code), "r"(data), "r"(0)
                      : "rax", "memory");
+}
+
+/* Null data selectors. What gs is loaded with is ring 3's: the kernel's base
+   of gs is put aside meanwhile. */
+static inline void clear_selectors(void)
+{
+    __asm__ volatile("mov %0, %%ds\n\t"
+                     "mov %0, %%es\n\t"
+                     "mov %0, %%fs\n\t"
+                     "swapgs\n\t"
+                     "mov %0, %%gs\n\t"
+                     "swapgs"
+                     :
+                     : "r"(0)
+                     : "memory");
 }
 
 static inline void fxsave(void *area)

@@ -113,5 +113,6 @@ void arch_aspace_load(uint64_t root)
     if (self->root != paddr) {
         __atomic_store_n(&self->root, paddr, __ATOMIC_SEQ_CST);
         write_cr3(paddr);
+        clear_selectors(); /* one environment's are not another's to read */
     }
 }

@@ -306,6 +306,19 @@ static int programs(void)
     return 0;
 }
 
+/* How many selectors hold what others left. */
+static int selectors(void)
+{
+    uint32_t ds, es, fs, gs;
+
+    __asm__ volatile("mov %%ds, %0\n\t"
+                     "mov %%es, %1\n\t"
+                     "mov %%fs, %2\n\t"
+                     "mov %%gs, %3"
+                     : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
+    return (ds != 0) + (es != 0) + (fs != 0) + (gs != 0);
+}
+
 static int exit7(void)
 {
     return 7;
@@ -339,6 +352,7 @@ static const struct {
     {"exhaust", exhaust},
     {"children", children},
     {"programs", programs},
+    {"selectors", selectors},
     {"exit7", exit7},
     {"no-id", no_id},
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Exceptions and foreign calls: delivered, resumed, and fatal when nested. */
 #include "libos/libos/time.h"
+#include "src/abi/page.h"
 #include "tests/qemu/env/families.h"
 
 static void divide(void *p)
@@ -39,6 +40,57 @@ static void port(void *p)
 static void non_canonical(void *p)
 {
     (void)*(volatile uint8_t *)(0x8000000000000000ull | (uint64_t)p);
+}
+
+/* The first descriptor of a table that the selector says is ours. */
+static void local_descriptor(void *p)
+{
+    (void)p;
+    __asm__ volatile("mov %0, %%ds" : : "r"(7));
+}
+
+static void drop_selector(void *p)
+{
+    (void)p;
+    __asm__ volatile("mov %0, %%ds" : : "r"(0));
+}
+
+/* A data segment at address 0, where the processor's table lay after reset. */
+static void no_descriptors_of_ours(void)
+{
+    const uint64_t data = 0x00cff3000000ffff;
+    int64_t frame = sys_page_alloc(ROOT, PAGE_ANY, 1);
+    struct page_binding b = {0, (uint64_t)frame, 1, PAGE_R | PAGE_W};
+
+    IS(sys_page_bind(0, 0, ROOT, &b, 1), 1);
+    /* The compiler may not think of address 0. */
+    __asm__ volatile("movq %0, (%1)" : : "r"(data), "r"(0ull) : "memory");
+    tap_ok(trap_run(local_descriptor, NULL) == 13,
+           "a descriptor of our own cannot be loaded");
+    OK(trap_run(drop_selector, NULL) == -1);
+    b = (struct page_binding){0, 0, 1, 0};
+    IS(sys_page_bind(0, 0, ROOT, &b, 1), 1);
+    IS(sys_page_free(ROOT, (uint64_t)frame, 1), 0);
+}
+
+/* What we leave in ds, es, fs and gs no other environment finds there. */
+static void selectors(void)
+{
+    struct child c;
+
+    IS(child_start(&c, "selectors", FREE_SLOT, 512), 0);
+    __asm__ volatile("mov %%ss, %%eax\n\t"
+                     "mov %%eax, %%ds\n\t"
+                     "mov %%eax, %%es\n\t"
+                     "mov %%eax, %%fs\n\t"
+                     "mov %%eax, %%gs"
+                     :
+                     :
+                     : "eax");
+    OK(child_wait(&c, 5000));
+    tap_ok(child_info(&c)->end == ENV_END_DESTROYED &&
+               child_info(&c)->end_detail == 0,
+           "selectors do not leak (%u found)", child_info(&c)->end_detail);
 }
 
 /* Emulate: the handler writes the result and skips the two-byte ud2. */
@@ -117,7 +169,9 @@ void family_faults(void)
     OK(trap_run(non_canonical, NULL) == 13);
     resume();
     foreign();
+    no_descriptors_of_ours();
     IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"f/", 2, CAP_ALL), 0);
+    selectors();
     ends("exit7", ENV_END_DESTROYED, 7);
     ends("unhandled", ENV_END_DESTROYED, 128 + 14);
     ends("no-entry", ENV_END_FAULT, 6);
