@@ -88,8 +88,7 @@ boot_mb2:
 
     mov $PHYS(early_pml4), %eax
     mov %eax, %cr3
-    mov %cr4, %eax
-    or $(1 << 5), %eax /* PAE */
+    mov $(1 << 5), %eax /* PAE, and nothing that a loader left */
     mov %eax, %cr4
     mov $0xc0000080, %ecx /* EFER: LME, NXE */
     rdmsr
