@@ -117,6 +117,7 @@ void arch_backtrace(void);
 /* ------------------------------------------------ portable code offers (kern/)
  */
 
+#define ARCH_VECTOR_PROTECTION 13u /* general protection */
 #define ARCH_VECTOR_SYSCALL 0x100u
 #define ARCH_VECTOR_TIMER 0xe0u
 #define ARCH_VECTOR_KICK 0xe1u

@@ -51,6 +51,11 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
         env_fault(c->current, f, vector);
     } else {
         f = interrupt(c, vector, f);
+        /* It may strike between a jump to nowhere and the fault of it (AMD
+           checks at the fetch), and nowhere cannot be resumed. */
+        if (!arch_frame_sanitize(f)) {
+            env_fault(c->current, f, ARCH_VECTOR_PROTECTION);
+        }
     }
     if (c->net_polling != 0 && c->leave == LEAVE_NOT) {
         net_poll(c, vector == ARCH_VECTOR_SYSCALL ? NET_POLL_CALL
