@@ -22,7 +22,6 @@
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 
-#define VECTOR_PROTECTION 13u /* general protection: SDM 3A s6.15 */
 /* A directed yield gives at least this part of a slice. */
 #define YIELD_MIN_PART 16u
 
@@ -198,7 +197,7 @@ static struct env *pick_named(uint32_t id, uint64_t now)
 
 static void doom_unenterable(struct env *e, const struct frame *f)
 {
-    env_kill(e, ENV_END_FAULT, VECTOR_PROTECTION, f);
+    env_kill(e, ENV_END_FAULT, ARCH_VECTOR_PROTECTION, f);
 }
 
 static bool upcalls_masked(const struct uarea *u)
@@ -306,14 +305,30 @@ static void idle(struct cpu *c)
     c->info->idle_ticks += arch_tsc() - from;
 }
 
+/*
+ * When the slice ends that a directed yield goes on with. It is made longer
+ * once; else two who yield to each other would keep the processor from all
+ * others.
+ */
+static uint64_t yield_end(struct cpu *c, uint64_t now)
+{
+    uint64_t least = now + slice_ticks() / YIELD_MIN_PART;
+    if (c->stretched || c->slice_end >= least) {
+        return c->slice_end;
+    }
+    c->stretched = true;
+    return least;
+}
+
 static struct frame *next(struct cpu *c, uint32_t yield_to)
 {
     uint64_t now = arch_tsc();
-    struct env *e = pick_named(yield_to, now);
+    bool spent = c->stretched && now >= c->slice_end;
+    struct env *e = spent ? NULL : pick_named(yield_to, now);
     if (e != NULL) {
-        uint64_t least = now + slice_ticks() / YIELD_MIN_PART;
-        return enter(c, e, c->slice_end > least ? c->slice_end : least);
+        return enter(c, e, yield_end(c, now));
     }
+    c->stretched = false;
     for (;;) {
         drop_doomed(c);
         if (c->net_polling != 0) {

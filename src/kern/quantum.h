@@ -19,6 +19,7 @@ struct cpu {
     uint32_t yield_to;             /* LEAVE_YIELD: id, or 0 */
     unsigned slot;                 /* of the current slice */
     bool over;                     /* the slice is over, its owner was told */
+    bool stretched;                /* a directed yield made it longer */
     uint64_t slice_end, grace_end; /* tsc */
     uint64_t charged_to;           /* tsc up to which an overrun is accounted */
     uint64_t ran_from;             /* tsc at which `current` was entered */

@@ -366,6 +366,43 @@ START_TEST(directed_yield)
 }
 END_TEST
 
+/* Who yields to each other for ever has one slice between them. */
+START_TEST(yields_do_not_add_up)
+{
+    boot(1);
+    struct env *a = runner(0), *b = runner(0);
+    unsigned yields = 0;
+    fake_tsc += SLICE - 1;
+    while (fake_current() != a) {
+        uint32_t to = fake_current() == root ? b->id : root->id;
+        ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, to), 0);
+        fake_tsc += SLICE / 100;
+        yields++;
+        ck_assert_uint_lt(yields, 100);
+    }
+    /* A sixteenth of a slice, and the yield that finds it spent. */
+    ck_assert_uint_eq(yields, 8);
+    /* The next slice may be made longer again. */
+    fake_tsc += SLICE;
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, b->id), 0);
+    ck_assert_ptr_eq(fake_current(), b);
+}
+END_TEST
+
+/* An interrupt struck before the fault of a jump to nowhere. */
+START_TEST(nowhere_is_not_resumed)
+{
+    boot(1);
+    entries(root, ENV_FAULT, ENV_FAULT);
+    fake_frame.rip = 1ull << 60;
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_uint_eq(fake_frame.rip, ENTRY(ENV_FAULT));
+    ck_assert_uint_eq(root->uarea->fault.vector, ARCH_VECTOR_PROTECTION);
+    ck_assert_uint_eq(root->uarea->fault.rip, 1ull << 60);
+}
+END_TEST
+
 START_TEST(vector_refusals)
 {
     boot(2);
@@ -566,7 +603,8 @@ TESTS("env", create_and_destroy, create_refusals, remains_go_to_the_parent,
       faults_go_to_the_environment, the_last_end_halts, destroying_oneself,
       unenterable_entries_kill, foreign_calls, slices_take_turns,
       prologue_and_epilogue, masked_upcalls_wait, excess_time_is_forfeited,
-      overrun_ends_it, directed_yield, vector_refusals, sleep_until_an_event,
+      overrun_ends_it, directed_yield, yields_do_not_add_up,
+      nowhere_is_not_resumed, vector_refusals, sleep_until_an_event,
       sleep_until_a_deadline, idle_wakes, one_processor_at_a_time,
       destroyed_from_another_processor, two_ends_do_not_wait_for_each_other,
       registers_do_not_leak)
