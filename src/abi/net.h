@@ -126,7 +126,12 @@ _Static_assert(sizeof(struct net_rx_slot) == 32, "abi");
 #define NET_TX_PIECES_MAX 7u
 #define NET_TX_BYTES_MAX 65550u
 
-#define NET_TX_CSUM (1u << 0) /* device fills the checksum */
+/*
+ * device fills the checksum: of TCP (csum_offset 16) or UDP (6), directly
+ * behind an IPv4 header or the fixed header of IPv6, without VLAN tags; all
+ * else is refused, since the device writes after the region has been checked
+ */
+#define NET_TX_CSUM (1u << 0)
 #define NET_TX_TSO4 (1u << 1) /* segment: TCP over IPv4, needs NET_TX_CSUM */
 #define NET_TX_TSO6 (1u << 2) /* segment: TCP over IPv6, needs NET_TX_CSUM */
 

@@ -12,6 +12,14 @@
 #define TURN 8u /* frames of one ring before the next has its turn */
 #define ETHERNET_HEADER 14u
 #define VLAN_TAG 4u
+#define ETHERTYPE_IPV4 0x0800u
+#define ETHERTYPE_IPV6 0x86ddu
+#define IPV4_HEADER_MIN 20u
+#define IPV6_HEADER 40u
+#define PROTOCOL_TCP 6u
+#define PROTOCOL_UDP 17u
+#define TCP_CHECKSUM 16u /* offset in the header */
+#define UDP_CHECKSUM 6u
 #define GSO_MIN 256u /* smaller segments would flood the device */
 #define FLAGS (NET_TX_CSUM | NET_TX_TSO4 | NET_TX_TSO6)
 #define TSO (NET_TX_TSO4 | NET_TX_TSO6)
@@ -47,8 +55,37 @@ static bool offload_ok(const struct net *n, const struct taken *t)
         return false;
     }
     return (t->flags & NET_TX_CSUM) == 0 ||
-           (t->csum_start >= ETHERNET_HEADER &&
-            (uint32_t)t->csum_start + t->csum_offset + 2u <= t->header_len);
+           (uint32_t)t->csum_start + t->csum_offset + 2u <= t->header_len;
+}
+
+/*
+ * The device writes the sum, and into segments what TCP needs, after the
+ * region's filter has judged the frame. So it may do that only where the
+ * header says that there is a checksum, and never in what is judged: else
+ * another's ports and addresses could be made of those that are allowed.
+ *
+ * h  the copy, zero or not beyond t->header_len
+ */
+static bool csum_ok(const struct taken *t, const uint8_t *h)
+{
+    uint32_t type = (uint32_t)h[12] << 8 | h[13], ip, protocol, tso;
+    if (type == ETHERTYPE_IPV4) {
+        ip = (h[14] & 15u) * 4;
+        protocol = ip < IPV4_HEADER_MIN ? 0 : h[23];
+        tso = NET_TX_TSO4;
+    } else if (type == ETHERTYPE_IPV6) {
+        ip = IPV6_HEADER;
+        protocol = h[20];
+        tso = NET_TX_TSO6;
+    } else {
+        return false;
+    }
+    if (t->csum_start != ETHERNET_HEADER + ip || (t->flags & TSO & ~tso) != 0) {
+        return false;
+    }
+    return (protocol == PROTOCOL_TCP && t->csum_offset == TCP_CHECKSUM) ||
+           (protocol == PROTOCOL_UDP && t->csum_offset == UDP_CHECKSUM &&
+            (t->flags & TSO) == 0);
 }
 
 /* Copy and check the shape of what the slot holds, and count its bytes.
@@ -63,6 +100,9 @@ static bool take_slot(const struct net *n, const struct net_tx_slot *s,
     }
     /* All of it: by a known size and this name it needs no call. */
     __builtin_memcpy(to->header, s->header, sizeof(to->header));
+    if ((t->flags & NET_TX_CSUM) != 0 && !csum_ok(t, to->header)) {
+        return false;
+    }
     uint64_t bytes = t->header_len;
     for (uint32_t i = 0; i < t->pieces; i++) {
         to->piece[i] = s->piece[i];
