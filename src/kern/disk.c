@@ -284,7 +284,10 @@ static void signal(struct disk *d)
 
 void disk_interrupt(struct blkdev *dev)
 {
-    struct disk *d = disks[dev->index];
+    struct disk *d = disk_at(dev->index);
+    if (d == NULL || d->dev != dev) {
+        return; /* it was refused when it was found */
+    }
     lock_acquire(&d->lock);
     dev->ops->poll(dev);
     resume(d);

@@ -214,7 +214,11 @@ void net_poll(struct cpu *c, enum net_poll_kind kind)
 void net_interrupt(struct netdev *dev, unsigned queue)
 {
     struct cpu *c = cpu_this();
-    struct net_queue *q = &nets[dev->index]->queue[queue];
+    struct net *n = net_at(dev->index);
+    if (n == NULL || n->dev != dev || queue >= n->queues) {
+        return; /* it was refused when it was found */
+    }
+    struct net_queue *q = &n->queue[queue];
     polled[arch_cpu()][dev->index] = (uint16_t)queue;
     c->net_polling |= 1ull << dev->index;
     lock_acquire(&q->lock);

@@ -150,8 +150,13 @@ void fake_disk_attach(void)
     }
 }
 
-void fake_disk_complete(unsigned n)
+void fake_disk_due(unsigned n)
 {
     to_complete = n;
+}
+
+void fake_disk_complete(unsigned n)
+{
+    fake_disk_due(n);
     disk_interrupt(&fake_disk.dev);
 }

@@ -44,5 +44,7 @@ struct fake_disk {
 extern struct fake_disk fake_disk;
 
 void fake_disk_attach(void);
+/* The first `n` requests are done when the disk is polled. */
+void fake_disk_due(unsigned n);
 /* Do the first `n` requests and interrupt. */
 void fake_disk_complete(unsigned n);

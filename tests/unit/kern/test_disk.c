@@ -195,6 +195,24 @@ START_TEST(bad_requests)
 }
 END_TEST
 
+/* Of a disk that was refused: the one that has its place is not asked. */
+START_TEST(interrupts_of_nothing)
+{
+    boot();
+    struct blkdev stranger = fake_disk.dev;
+    ck_assert_int_eq(ring(0, 0), 0);
+    ask(0, DISK_READ, 8, 1);
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 1);
+    fake_disk_due(1);
+    disk_interrupt(&stranger);
+    stranger.index = 1;
+    disk_interrupt(&stranger);
+    ck_assert_uint_eq(slot(0)->owner, DISK_OWNER_KERNEL);
+    disk_interrupt(&fake_disk.dev);
+    ck_assert_uint_eq(slot(0)->owner, DISK_OWNER_ENV);
+}
+END_TEST
+
 START_TEST(a_full_device_is_shared)
 {
     boot();
@@ -355,5 +373,5 @@ START_TEST(the_end_of_an_environment_under_way)
 }
 END_TEST
 
-TESTS("disk", read_write_flush, bad_requests, a_full_device_is_shared, refusals,
-      the_end_of_an_environment_under_way)
+TESTS("disk", read_write_flush, bad_requests, interrupts_of_nothing,
+      a_full_device_is_shared, refusals, the_end_of_an_environment_under_way)

@@ -318,6 +318,22 @@ START_TEST(a_flood_keeps_nobody_out)
 }
 END_TEST
 
+/* Of a card that was refused, or of a queue beyond what is used. */
+START_TEST(interrupts_of_nothing)
+{
+    boot();
+    struct netdev stranger = fake_nic.dev;
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert(fake_nic.interrupts);
+    net_interrupt(&stranger, 0);
+    stranger.index = 1;
+    net_interrupt(&stranger, 0);
+    net_interrupt(&fake_nic.dev, 1);
+    ck_assert(fake_nic.interrupts);
+    ck_assert_uint_eq(cpu_this()->net_polling, 0);
+}
+END_TEST
+
 START_TEST(taps_get_copies)
 {
     uint8_t p[64];
@@ -407,6 +423,64 @@ static void bad_frame(void)
         bad_frame();                                                           \
     } while (0)
 
+/* TCP (6) or UDP (17) over IPv4 or 6, its checksum left to the device. */
+static void fill_tcp(unsigned i, unsigned version, uint8_t protocol)
+{
+    struct net_tx_slot *s = tx(i % SLOTS);
+    fill(i, 7);
+    s->header[12] = version == 4 ? 0x08 : 0x86;
+    s->header[13] = version == 4 ? 0x00 : 0xdd;
+    s->header[14] = version == 4 ? 0x45 : 0x60;
+    s->header[version == 4 ? 23 : 20] = protocol;
+    s->flags = NET_TX_CSUM;
+    s->csum_start = version == 4 ? 34 : 54;
+    s->header_len = (uint16_t)(s->csum_start + 20u);
+    s->csum_offset = protocol == 6 ? 16 : 6;
+}
+#define BAD_CHECKSUM(version, protocol, change)                                \
+    do {                                                                       \
+        struct net_tx_slot *s = tx(at % SLOTS);                                \
+        fill_tcp(at, version, protocol);                                       \
+        change;                                                                \
+        bad_frame();                                                           \
+    } while (0)
+
+/* The device would write where the region has already looked. */
+START_TEST(bad_checksums)
+{
+    boot();
+    fake_nic.dev.features |= SYSINFO_NET_TSO6;
+    ck_assert_int_eq(tx_ring(0, 0), 0);
+    BAD_CHECKSUM(4, 6, s->csum_start = 14);
+    BAD_CHECKSUM(4, 6, s->csum_start = 20);
+    BAD_CHECKSUM(4, 6, s->csum_offset = 2);
+    BAD_CHECKSUM(4, 6, s->csum_offset = 6);
+    BAD_CHECKSUM(4, 17, s->csum_offset = 16);
+    BAD_CHECKSUM(4, 47, s->csum_offset = 16);
+    BAD_CHECKSUM(4, 6, s->header[14] = 0x44; s->csum_start = 30);
+    BAD_CHECKSUM(4, 6, s->header[14] = 0x46);
+    BAD_CHECKSUM(4, 6, s->header[12] = 0x81); /* a VLAN tag */
+    BAD_CHECKSUM(6, 6, s->csum_start = 34);
+    BAD_CHECKSUM(6, 0, s->csum_offset = 16);
+    BAD_CHECKSUM(6, 6, s->flags |= NET_TX_TSO4; s->gso_size = 1000);
+    BAD_CHECKSUM(4, 6, s->flags |= NET_TX_TSO6; s->gso_size = 1000);
+    BAD_CHECKSUM(4, 17, s->flags |= NET_TX_TSO4; s->gso_size = 1000);
+    for (unsigned v = 4; v <= 6; v += 2) {
+        fill_tcp(at++, v, 6);
+        fill_tcp(at++, v, 17);
+    }
+    fill_tcp(at, 4, 6);
+    tx(at % SLOTS)->header[14] = 0x46; /* an option */
+    tx(at % SLOTS)->csum_start = 38;
+    tx(at % SLOTS)->header_len = 58;
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 5);
+    ck_assert_uint_eq(fake_nic.sent_count, 5);
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_uint_eq(fake_nic.sent[i].flags, NET_TX_CSUM);
+    }
+}
+END_TEST
+
 START_TEST(bad_frames)
 {
     boot();
@@ -437,7 +511,7 @@ START_TEST(bad_frames)
     BAD_FRAME(s->flags = NET_TX_CSUM | NET_TX_TSO4; s->gso_size = 1480;
               s->csum_start = 34);
     /* The same with nothing wrong. */
-    fill(at, 7);
+    fill_tcp(at, 4, 6);
     tx(at % SLOTS)->flags = NET_TX_CSUM | NET_TX_TSO4;
     tx(at % SLOTS)->gso_size = 1448;
     tx(at % SLOTS)->csum_start = 34;
@@ -735,5 +809,6 @@ END_TEST
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
       a_packet_wakes_its_owner, a_flood_keeps_nobody_out, taps_get_copies,
-      sending, bad_frames, a_full_queue_resumes,
-      the_end_of_an_environment_under_way, ring_refusals, space_refusals)
+      interrupts_of_nothing, sending, bad_frames, bad_checksums,
+      a_full_queue_resumes, the_end_of_an_environment_under_way, ring_refusals,
+      space_refusals)
