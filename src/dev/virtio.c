@@ -10,6 +10,7 @@
 
 #define PAGE 4096u
 #define CAP_VENDOR 9
+#define WINDOWS_MAX 16u /* a list of capabilities may go round */
 #define RESET_TURNS_MAX 1000000u
 
 enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_DEVICE = 4 };
@@ -50,24 +51,31 @@ void *virtio_memory(size_t bytes, uint64_t *paddr)
     return arch_frame_ptr(frame);
 }
 
-/* One vendor capability: map its window, if it is inside its BAR. */
+/* One vendor capability: map its window, if it is inside its BAR; else NULL,
+   and *len is 0. */
 static volatile void *map_window(struct virtio *v, uint8_t cap, uint32_t *len)
 {
     uint64_t paddr, size;
     uint32_t offset = pci_read32(&v->pci, cap + 8u);
     *len = pci_read32(&v->pci, cap + 12u);
-    if (!pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) ||
-        offset > size || *len > size - offset || *len == 0) {
-        return NULL;
+    void *window = NULL;
+    if (pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) &&
+        offset <= size && *len <= size - offset && *len != 0) {
+        window = arch_device_map(paddr + offset, *len);
     }
-    return arch_device_map(paddr + offset, *len);
+    *len = window == NULL ? 0 : *len;
+    return window;
 }
 
 static void map_windows(struct virtio *v)
 {
     uint32_t common_len = 0;
     uint8_t cap = 0;
-    while ((cap = pci_capability(&v->pci, CAP_VENDOR, cap)) != 0) {
+    for (unsigned i = 0; i < WINDOWS_MAX; i++) {
+        cap = pci_capability(&v->pci, CAP_VENDOR, cap);
+        if (cap == 0) {
+            return;
+        }
         switch (pci_read8(&v->pci, cap + 3u)) {
         case CAP_COMMON:
             v->common = map_window(v, cap, &common_len);
