@@ -371,6 +371,8 @@ def refused(t, image):
         with e2e.Server(bad) as s:
             said = s.vm.wait_for(want, 10)
             t.ok(said, f"image with a wrong {name}: {want}", s.vm.tail())
+            t.ok(s.vm.wait_for("netsvc: echo", 10),
+                 f"wrong {name}: netsvc listens", s.vm.tail())
             with s.connect("echo") as c:
                 c.sendall(b"alive")
                 t.ok(c.recv(9) == b"alive", f"wrong {name}: netsvc lives on")
