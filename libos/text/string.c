@@ -32,6 +32,10 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
         ((struct word *)d)->v = ((const struct word *)s)->v;
         __asm__ volatile("");
     }
+    if (n > 0 && d - (uint8_t *)to >= 8) { /* the last word, again in part */
+        ((struct word *)(d + n - 8))->v = ((const struct word *)(s + n - 8))->v;
+        return to;
+    }
     for (; n > 0; n--) {
         *d++ = *s++;
         __asm__ volatile("");
@@ -57,6 +61,10 @@ void *memset(void *to, int byte, size_t n)
         ((struct word *)d)->v = fill;
         __asm__ volatile("");
     }
+    if (n > 0 && d - (uint8_t *)to >= 8) {
+        ((struct word *)(d + n - 8))->v = fill;
+        return to;
+    }
     for (; n > 0; n--) {
         *d++ = (uint8_t)byte;
         __asm__ volatile("");
@@ -69,8 +77,19 @@ void *memmove(void *to, const void *from, size_t n)
     uint8_t *d = to;
     const uint8_t *s = from;
 
-    if ((uintptr_t)d - (uintptr_t)s >= n) {
+    if ((uintptr_t)d - (uintptr_t)s >= n && (uintptr_t)s - (uintptr_t)d >= n) {
         return memcpy(to, from, n);
+    }
+    if (d < s) { /* forward; but memcpy's last word reads bytes again */
+        for (; n >= 8; n -= 8, d += 8, s += 8) {
+            ((struct word *)d)->v = ((const struct word *)s)->v;
+            __asm__ volatile("");
+        }
+        for (; n > 0; n--) {
+            *d++ = *s++;
+            __asm__ volatile("");
+        }
+        return to;
     }
     /* The ends overlap: from the last byte down. */
     d += n - 1;
