@@ -147,7 +147,7 @@ static uint32_t from_text(struct gathering *w, struct response *r,
     }
     w->g->piece[w->g->count - 1].copy = s->kind == SPAN_LEAD;
     flight_own(w->f, w->c, r);
-    took(w, len, w->summed ? site_sum(va, len, 0) : 0);
+    took(w, len, w->summed ? net_sum(va, len) : 0);
     return len;
 }
 
@@ -181,7 +181,7 @@ static uint32_t from_tail(struct gathering *w, struct response *r, uint64_t at,
     flight_block(w->f, b);
     uint16_t sum = r->tail_sum;
     if (w->summed && len != r->tail_len) {
-        sum = site_sum(b->va + off, len, 0);
+        sum = net_sum(b->va + off, len);
     }
     took(w, len, sum);
     return len;
@@ -223,10 +223,10 @@ static bool sum_upto(struct server *s, const struct response *r, uint64_t x,
     edge = edge < r->body_len ? edge : r->body_len;
     if (edge <= x) {
         size_t n = (size_t)(x - edge);
-        *out = net_sum_add(p, site_sum(at - n, n, 0));
+        *out = net_sum_add(p, net_sum(at - n, n));
         return true;
     }
-    uint16_t rest = site_sum(at, (size_t)(edge - x), 0);
+    uint16_t rest = net_sum(at, (size_t)(edge - x));
     *out = net_sum_sub(p, x % 2 != 0 ? net_sum_shift(rest) : rest);
     return true;
 }
