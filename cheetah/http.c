@@ -31,7 +31,7 @@ static const uint8_t CLASS[256] = {
     ['"'] = TV,
     ['#'] = VALUE | TCHAR,
     ['$'] = ALL,
-    ['%'] = P | TCHAR | HOST | LITERAL,
+    ['%'] = P | TCHAR,
     ['&' ... '\''] = ALL,
     ['(' ... ')'] = TVH,
     ['*' ... '+'] = ALL,
@@ -125,12 +125,25 @@ static int crlf(struct parser *s)
     return 1;
 }
 
+/* Take what most requests have here, if it is here. */
+static inline bool begins(struct parser *s, const char *usual, size_t len)
+{
+    bool yes = s->end - s->p >= (ptrdiff_t)len &&
+               __builtin_memcmp(s->p, usual, len) == 0;
+    s->p += yes ? len : 0;
+    return yes;
+}
+
 /* ------------------------------------------------------------ request line */
 
 static int method(struct parser *s)
 {
     static const char *const known[] = {"POST",  "PUT",   "DELETE",
                                         "PATCH", "TRACE", "CONNECT"};
+    if (begins(s, "GET ", 4)) {
+        s->r->method = HTTP_GET;
+        return 1;
+    }
     const uint8_t *start = s->p, *p = span(s->p, s->end, TCHAR);
     size_t len = (size_t)(p - start);
     if (len > 32) {
@@ -144,9 +157,7 @@ static int method(struct parser *s)
     }
     s->p = p + 1;
     s->r->method = HTTP_OTHER;
-    if (len == 3 && __builtin_memcmp(start, "GET", 3) == 0) {
-        s->r->method = HTTP_GET;
-    } else if (len == 4 && __builtin_memcmp(start, "HEAD", 4) == 0) {
+    if (len == 4 && __builtin_memcmp(start, "HEAD", 4) == 0) {
         s->r->method = HTTP_HEAD;
     } else if (len == 7 && __builtin_memcmp(start, "OPTIONS", 7) == 0) {
         s->r->method = HTTP_OPTIONS;
@@ -162,16 +173,17 @@ static int method(struct parser *s)
     return 1;
 }
 
-/* Whether each '%' in [p, end) begins a percent escape. */
-static bool escapes_ok(const uint8_t *p, const uint8_t *end)
+/* Like span, and past percent escapes; NULL: one is broken. */
+static const uint8_t *escaped(const uint8_t *p, const uint8_t *end,
+                              uint8_t bits)
 {
-    for (; p < end; p++) {
-        if (*p == '%' &&
-            (end - p < 3 || http_hex(p[1]) < 0 || http_hex(p[2]) < 0)) {
-            return false;
+    while ((p = span(p, end, bits)) < end && *p == '%') {
+        if (end - p < 3 || http_hex(p[1]) < 0 || http_hex(p[2]) < 0) {
+            return NULL;
         }
+        p += 3;
     }
-    return true;
+    return p;
 }
 
 /* Past uri-host [ ":" port ] at p (RFC 3986 section 3.2.2): only an IPv6
@@ -179,20 +191,17 @@ static bool escapes_ok(const uint8_t *p, const uint8_t *end)
    or nothing is in it, or an escape is none. */
 static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *host = p;
     if (p < end && *p == '[') {
-        p = span(p + 1, end, LITERAL);
-        if (p == end || *p != ']' || p == host + 1) {
+        const uint8_t *in = p + 1;
+        p = escaped(in, end, LITERAL);
+        if (p == NULL || p == end || *p != ']' || p == in) {
             return NULL;
         }
         p++;
     } else {
-        p = span(p, end, HOST);
+        p = escaped(p, end, HOST);
     }
-    if (!escapes_ok(host, p)) {
-        return NULL;
-    }
-    return p < end && *p == ':' ? span(p + 1, end, DIGIT) : p;
+    return p != NULL && p < end && *p == ':' ? span(p + 1, end, DIGIT) : p;
 }
 
 /* absolute-form: skip scheme and authority (RFC 9112 section 3.2.2), of which
@@ -266,6 +275,9 @@ static int target(struct parser *s)
 static int version(struct parser *s)
 {
     static const char want[] = "HTTP/";
+    if (begins(s, "HTTP/1.1", 8)) {
+        return crlf(s);
+    }
     const uint8_t *p = s->p;
     for (int i = 0; i < 8; i++) {
         if (p + i == s->end) {

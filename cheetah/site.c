@@ -81,6 +81,26 @@ static uint64_t mix(uint64_t h)
     return h ^ h >> 33;
 }
 
+/* The last 1 to 7 bytes as a word, little endian. */
+static uint64_t last_word(const uint8_t *p, size_t n)
+{
+    uint32_t four = 0;
+    uint16_t two = 0;
+    unsigned at = 0;
+    uint64_t w = 0;
+    if ((n & 4) != 0) {
+        __builtin_memcpy(&four, p, 4);
+        w = four;
+        at = 4;
+    }
+    if ((n & 2) != 0) {
+        __builtin_memcpy(&two, p + at, 2);
+        w |= (uint64_t)two << 8 * at;
+        at += 2;
+    }
+    return (n & 1) != 0 ? w | (uint64_t)p[at] << 8 * at : w;
+}
+
 void site_hash(const void *path, size_t len, uint64_t seed, uint64_t out[2])
 {
     const uint8_t *p = path;
@@ -92,9 +112,7 @@ void site_hash(const void *path, size_t len, uint64_t seed, uint64_t out[2])
         if (n == 8) {
             __builtin_memcpy(&w, p, 8);
         } else {
-            for (size_t i = 0; i < n; i++) {
-                w |= (uint64_t)p[i] << (8 * i);
-            }
+            w = last_word(p, n);
         }
         a = (a ^ w) * 0x9fb21c651e98df25u;
         a ^= a >> 29;
