@@ -12,6 +12,7 @@
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
+#include "src/lib/string.h"
 
 #define CONSTS_MAX 16u
 #define NOBODY 0u
@@ -44,11 +45,15 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
         (r != -E_VERIFY && r != -E_REGION && r != -E_CONFLICT)) {
         return r;
     }
-    struct net_refusal out = {.insn = why.insn, .other = why.other};
-    out.witness_len =
-        why.witness_len <= NET_WITNESS_MAX ? why.witness_len : NET_WITNESS_MAX;
-    __builtin_memcpy(out.text, why.text, sizeof(out.text) - 1);
-    __builtin_memcpy(out.witness, why.witness, out.witness_len);
+    struct net_refusal out = {0};
+    out.insn = r == -E_VERIFY ? why.insn : 0;
+    if (r == -E_CONFLICT || r == -E_REGION) {
+        out.other = why.other;
+        out.witness_len = why.witness_len <= NET_WITNESS_MAX ? why.witness_len
+                                                             : NET_WITNESS_MAX;
+        __builtin_memcpy(out.witness, why.witness, out.witness_len);
+    }
+    str_copy(out.text, sizeof(out.text), why.text);
     uaddr to = {address};
     int copied = copy_out(e, to, &out, sizeof(out));
     return copied < 0 ? copied : r;

@@ -52,7 +52,7 @@ static const struct dpf_insn port_9[] = BYTE_IS(20, 9);
 static const struct dpf_insn port_7_from_1[] = BYTES_ARE(20, 7, 21, 1);
 static const struct dpf_insn every[] = {MOV(0, 1), EXIT};
 static const struct dpf_insn reads_nothing_written[] = {
-    {0xbf, 0 | 5 << 4, 0, 0}, EXIT};
+    MOV(0, 1), {0xbf, 0 | 5 << 4, 0, 0}, EXIT};
 
 static void boot(void)
 {
@@ -749,6 +749,14 @@ static struct net_refusal *refusal(void)
     return (struct net_refusal *)(root->uarea->scratch + 1024);
 }
 
+static void no_text_beyond_its_end(void)
+{
+    const struct net_refusal *r = refusal();
+    for (size_t i = strlen(r->text); i < sizeof(r->text); i++) {
+        ck_assert_int_eq(r->text[i], 0);
+    }
+}
+
 START_TEST(stealing_is_refused_and_shown)
 {
     boot();
@@ -768,6 +776,7 @@ START_TEST(stealing_is_refused_and_shown)
     BAD_BIND(E_CONFLICT, 0, every, .region = 0);
     BAD_REGION(E_REGION, 1, port_9, .parent = 1, .guard = 1);
     BAD_BIND(E_VERIFY, 1, reads_nothing_written, .region = 1, .refusal = where);
+    ck_assert_uint_eq(refusal()->insn, 1);
     BAD_BIND(E_FAULT, 1, port_9, .region = 1, .refusal = 0x1000);
     /* With permission the smaller one owns. */
     ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)mine), 0);
@@ -796,9 +805,15 @@ START_TEST(stealing_is_refused_and_shown)
     fake_nic_arrive(p, 64);
     fake_trap(ARCH_VECTOR_KICK);
     ck_assert_uint_eq(rx(2)->binding, (uint32_t)ten);
+    /* Of a refusal before, which may have been another's, nothing is left. */
+    BAD_BIND(E_VERIFY, 0, reads_nothing_written, .region = 0);
+    like.refusal = where;
     (void)PUT(other);
     uint64_t again = PUT(like);
     REFUSED(E_CONFLICT, SYS_NET_BIND_LIKE, 0, again);
+    ck_assert_uint_eq(refusal()->other, (uint32_t)ten);
+    ck_assert_uint_eq(refusal()->insn, 0);
+    no_text_beyond_its_end();
     /* Freeing the ring unbinds all. */
     ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
     ck_assert_int_eq(rx_ring(), 0);
