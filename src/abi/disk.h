@@ -11,6 +11,7 @@
 #define DISK_BLOCK_SIZE 4096u
 #define DISK_RING_SLOTS_MAX 1024u
 #define DISK_PIECES_MAX 14u
+#define DISK_COUNT_MAX 1024u /* blocks of one request */
 #define DISK_RANGE_ALL 0u
 
 enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH };
@@ -52,7 +53,7 @@ struct disk_slot {
     uint16_t op;    /* enum disk_op */
     uint16_t pieces;
     uint64_t block;  /* first block */
-    uint32_t count;  /* blocks; the pieces add up to it */
+    uint32_t count;  /* blocks, at most DISK_COUNT_MAX; the pieces' sum */
     int32_t status;  /* set by the kernel: 0 or -E_* */
     uint64_t cookie; /* the environment's own */
     struct disk_piece piece[DISK_PIECES_MAX];

@@ -116,6 +116,7 @@ static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
     struct disk_slot s;
     memcpy(&s, slot, sizeof(s));
     REFUSE_IF(s.op > DISK_FLUSH || s.pieces > DISK_PIECES_MAX ||
+                  s.count > DISK_COUNT_MAX ||
                   (s.op == DISK_FLUSH) != (s.count == 0),
               E_INVAL);
     uint64_t bytes = 0;

@@ -156,6 +156,10 @@ START_TEST(bad_requests)
     s = good;
     s.pieces = DISK_PIECES_MAX + 1;
     bad(E_INVAL, &s);
+    s = good; /* so many frames would be pinned at a stretch */
+    s.count = DISK_COUNT_MAX + 1;
+    s.piece[0].len = s.count * 4096;
+    bad(E_INVAL, &s);
     s = good;
     s.piece[0].len = 4095;
     bad(E_INVAL, &s);
