@@ -139,7 +139,9 @@ void cpu_init(struct cpu *cpu)
     cr4 |= cpu_has.smap ? CR4_SMAP : 0;
     cr4 |= cpu_has.umip ? CR4_UMIP : 0;
     write_cr4(cr4);
-    write_cr0((read_cr0() | CR0_MP | CR0_NE) & ~(CR0_EM | CR0_TS));
+    write_cr0((read_cr0() | CR0_MP | CR0_NE) & ~(CR0_EM | CR0_TS | CR0_AM));
+    wrmsr(MSR_SYSENTER_CS, 0); /* sysenter is no way in */
+    clear_breakpoints();
 
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE);
     wrmsr(MSR_STAR,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define MSR_APIC_BASE 0x1bu
+#define MSR_SYSENTER_CS 0x174u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC 0x800u /* + register offset / 16 */
 #define MSR_EFER 0xc0000080u
@@ -21,6 +22,7 @@
 #define CR0_EM (1ull << 2)
 #define CR0_TS (1ull << 3)
 #define CR0_NE (1ull << 5)
+#define CR0_AM (1ull << 18)
 #define CR4_MCE (1ull << 6)
 #define CR4_PGE (1ull << 7)
 #define CR4_OSFXSR (1ull << 9)
@@ -110,6 +112,12 @@ CONTROL_REGISTER(cr0)
 CONTROL_REGISTER(cr2)
 CONTROL_REGISTER(cr3)
 CONTROL_REGISTER(cr4)
+
+/* None of those that a loader or debugger may have left. */
+static inline void clear_breakpoints(void)
+{
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0ull));
+}
 
 static inline void invlpg(uint64_t va)
 {
