@@ -255,6 +255,7 @@ static bool start_read(struct cache *c, uint32_t block, uint32_t count,
         b[i]->block = block + i;
         b[i]->state = CACHE_READING;
         b[i]->uses = 0;
+        b[i]->judged = false;
         b[i]->read_next = i + 1 < n ? index_of(c, b[i + 1]) : 0;
         hash_insert(c, b[i]);
         bool back = remembered(c, block + i);

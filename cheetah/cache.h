@@ -41,6 +41,7 @@ struct cache_block {
     uint8_t state;                /* enum cache_state */
     uint8_t uses;                 /* since it entered its queue, at most 3 */
     bool main;                    /* which queue */
+    bool judged; /* by its reader, who sets it: once for each time it is read */
 };
 
 /*

@@ -159,6 +159,10 @@ static struct cache_block *block_of(struct gathering *w, struct response *r,
                                     uint32_t k, uint32_t ahead)
 {
     struct cache *cache = w->c->server->cache;
+    const struct flight *f = w->f;
+    if (f->count > 0 && f->block[f->count - 1]->block == r->extent + k) {
+        return f->block[f->count - 1];
+    }
     struct cache_block *b = cache_peek(cache, r->extent + k);
     if (b == NULL && w->done == 0) {
         w->c->body_block = k;

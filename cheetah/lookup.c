@@ -79,12 +79,13 @@ static bool read_record(struct conn *c)
         return false;
     }
     const struct site_record *rec = (const void *)b->va;
-    if (!site_record_ok(rec, &s->site, c->extent)) {
+    if (!b->judged && !site_record_ok(rec, &s->site, c->extent)) {
         damaged(c, c->extent);
         return true;
     }
+    b->judged = true;
     uint32_t next = c->extent + rec->blocks, group = rec->group;
-    response_site(c, rec);
+    response_site(c, b);
     /* The page's images and styles will be asked for next. */
     if (group != 0 && inside_site(&s->site, next)) {
         uint32_t room = s->site.manifest_block - next;

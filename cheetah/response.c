@@ -343,10 +343,10 @@ static void from_extent(struct conn *c, struct response *r,
     link_append(&c->server->holders, &c->holder);
 }
 
-void response_site(struct conn *c, const struct site_record *rec)
+void response_site(struct conn *c, struct cache_block *head)
 {
     struct cache *cache = c->server->cache;
-    struct cache_block *head = cache_peek(cache, c->extent);
+    const struct site_record *rec = (const void *)head->va;
     struct http_answer a = {.status = rec->status};
     if (rec->status == 301 && c->req.query_len != 0) {
         redirect(c, rec, head);

@@ -300,7 +300,7 @@ struct response *response_begin(struct conn *c, unsigned status);
 void response_error(struct conn *c, unsigned status);
 void response_page(struct conn *c, struct response *r, const char *type,
                    uint16_t len);
-void response_site(struct conn *c, const struct site_record *rec);
+void response_site(struct conn *c, struct cache_block *head);
 void response_hold(struct conn *c, struct response *r, uint32_t k,
                    struct cache_block *b);
 void response_acked(struct conn *c, struct response *r, uint64_t upto);
