@@ -204,23 +204,21 @@ struct dpf_result {
 
 struct dpf_program; /* verified; immutable */
 
-#define DPF_COMPILE (1u << 0) /* also make native code */
+#define DPF_COMPILE (1u << 8) /* also make native code */
 
 /*
- * Verify `count` instructions as a program of type `type`, and keep a copy
- * without unreachable code.
+ * Verify `count` instructions, and keep a copy without unreachable code.
  *
+ * type   enum dpf_type, perhaps | DPF_COMPILE
  * insns  array of count instructions; read once (it may be changing)
- * flags  0 or DPF_COMPILE
  * out    the program; untouched on error
  * err    reason, or NULL
  *
  * Returns 0, -DPF_E_VERIFY, -DPF_E_TOO_BIG, -DPF_E_MEM, -DPF_E_INVAL.
  */
-int dpf_program_create(const struct dpf_mem *mem, enum dpf_type type,
+int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
                        const struct dpf_insn *insns, size_t count,
-                       uint32_t flags, struct dpf_program **out,
-                       struct dpf_error *err);
+                       struct dpf_program **out, struct dpf_error *err);
 void dpf_program_destroy(struct dpf_program *p);
 
 enum dpf_type dpf_program_type(const struct dpf_program *p);

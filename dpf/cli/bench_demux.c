@@ -140,7 +140,7 @@ struct dpf_program *bench_filter(uint32_t number, uint32_t shapes)
     which(number, shapes, &shape, &i);
     bench_expression(shape, i, text, sizeof(text));
     if (dpf_from_expr(text, DLT_EN10MB, 0, &code, &err) != 0 ||
-        dpf_program_create(cli_mem(), DPF_FILTER, code.insns, code.count, 0, &p,
+        dpf_program_create(cli_mem(), DPF_FILTER, code.insns, code.count, &p,
                            &err) != 0) {
         cli_say("%s: %s", text, err.text);
         return NULL;

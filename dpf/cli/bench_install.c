@@ -97,7 +97,7 @@ static int one(struct bench *b, uint32_t n)
         }
         double start = bench_now();
         int r = dpf_program_create(cli_mem(), DPF_FILTER, code.insns,
-                                   code.count, 0, &p, &err);
+                                   code.count, &p, &err);
         r = r ? r : dpf_set_insert(s, n + 1, 0, p, 0, &err);
         if (r == 0) {
             sample(&insert, start);
@@ -224,8 +224,8 @@ static void hosts(struct bench *b)
         struct dpf_error err;
         double start = bench_now();
         if (dpf_from_atoms(text, (size_t)(p - text), &code, &err) == 0 &&
-            dpf_program_create(cli_mem(), DPF_FILTER, code.insns, code.count,
-                               DPF_COMPILE, &program, &err) == 0) {
+            dpf_program_create(cli_mem(), DPF_FILTER | DPF_COMPILE, code.insns,
+                               code.count, &program, &err) == 0) {
             sample(&s, start);
         }
         dpf_program_destroy(program);

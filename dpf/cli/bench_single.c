@@ -219,8 +219,8 @@ static bool make_all(struct bench *b, struct all *a, const char *expr)
         dpf_from_expr(expr, DLT_EN10MB, 0, &code, &err) == 0;
     pcap_close(p);
     if (!good ||
-        dpf_program_create(cli_mem(), DPF_FILTER, code.insns, code.count,
-                           DPF_COMPILE, &a->pavise, &err) != 0) {
+        dpf_program_create(cli_mem(), DPF_FILTER | DPF_COMPILE, code.insns,
+                           code.count, &a->pavise, &err) != 0) {
         return false;
     }
     dpf_code_finish(&code);

@@ -67,8 +67,8 @@ static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
     const struct dpf_code *code = f->expr ? &s->code : &f->code;
     if (!result) {
         result =
-            dpf_program_create(cli_mem(), d->options.type, code->insns,
-                               code->count, DPF_COMPILE, &s->program, &err);
+            dpf_program_create(cli_mem(), d->options.type | DPF_COMPILE,
+                               code->insns, code->count, &s->program, &err);
     }
     if (result) {
         cli_say("%s (%s): %s", f->text, variant, err.text);

@@ -493,9 +493,8 @@ int filters_verify(struct filters *f, const struct filter_options *o,
     for (size_t i = 0; i < f->count; i++) {
         struct dpf_error err = {0};
         struct filter *one = &f->all[i];
-        if (dpf_program_create(cli_mem(), o->type, one->code.insns,
-                               one->code.count, flags, &one->program,
-                               &err) != 0) {
+        if (dpf_program_create(cli_mem(), o->type | flags, one->code.insns,
+                               one->code.count, &one->program, &err) != 0) {
             status = refused(one, &err);
         }
     }

@@ -27,7 +27,7 @@ static int add_set(struct merged *m)
     m->sets = bigger;
     m->sets[m->set_count] = NULL;
     int result =
-        dpf_program_create(cli_mem(), DPF_FILTER, all, 2, 0, &every, NULL);
+        dpf_program_create(cli_mem(), DPF_FILTER, all, 2, &every, NULL);
     result =
         result ? result : dpf_set_create(cli_mem(), &m->sets[m->set_count]);
     if (result == 0) {

@@ -72,8 +72,9 @@ static int compile_and_execute(const struct job *j, const struct bytes *image,
                 : dpf_from_raw(image->at, image->len, &code, &err)) != 0) {
         cli_say("program: byte %u: %s", err.position, err.text);
         status = CLI_USAGE;
-    } else if (dpf_program_create(cli_mem(), DPF_RAW, code.insns, code.count,
-                                  j->interp ? 0 : DPF_COMPILE, &p, &err) != 0) {
+    } else if (dpf_program_create(cli_mem(),
+                                  DPF_RAW | (j->interp ? 0 : DPF_COMPILE),
+                                  code.insns, code.count, &p, &err) != 0) {
         cli_say("program: %s", err.text);
     } else {
         status = execute(p, j->interp, memory);

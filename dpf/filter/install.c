@@ -291,11 +291,11 @@ static int shape_ready(struct install *in, const struct cube *c, bool residual,
     struct dpf_set *s = in->s;
     uint32_t i = in->home ? in->home - 1 : shape_choose(in, c, residual);
 
+    *n = (uint16_t)i;
     if (i == s->shape_count) {
         *fresh = true;
         return shape_new(s, c, residual, n);
     }
-    *n = (uint16_t)i;
     if (in->marked.count) {
         int r = shape_widen(s, *n, &in->marked);
 
@@ -521,8 +521,8 @@ static int keep_program(struct install *in, struct binding *b, bool residual)
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
-    return dpf_program_create(&in->s->mem, DPF_FILTER, insns, count,
-                              DPF_COMPILE, &b->program, NULL);
+    return dpf_program_create(&in->s->mem, DPF_FILTER | DPF_COMPILE, insns,
+                              count, &b->program, NULL);
 }
 
 /* Has another residual binding the same key? */

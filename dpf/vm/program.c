@@ -33,15 +33,14 @@ static struct dpf_program *program_alloc(const struct dpf_mem *mem,
     return p;
 }
 
-int dpf_program_create(const struct dpf_mem *mem, enum dpf_type type,
+int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
                        const struct dpf_insn *insns, size_t count,
-                       uint32_t flags, struct dpf_program **out,
-                       struct dpf_error *err)
+                       struct dpf_program **out, struct dpf_error *err)
 {
     struct dpf_error ignored;
     err = err != NULL ? err : &ignored;
     *err = (struct dpf_error){0};
-    if ((uint32_t)type > DPF_RAW || (flags & ~DPF_COMPILE) != 0) {
+    if ((type & ~DPF_COMPILE) > DPF_RAW) {
         return fail(err, -DPF_E_INVAL, "unknown program type or flag");
     }
     if (count > DPF_INSNS_MAX) {
@@ -58,7 +57,7 @@ int dpf_program_create(const struct dpf_mem *mem, enum dpf_type type,
     }
     int rc = verify(mem, p, err);
     bool interp = mem->engine->interp != NULL;
-    if (rc == 0 && ((flags & DPF_COMPILE) != 0 || !interp)) {
+    if (rc == 0 && ((type & DPF_COMPILE) != 0 || !interp)) {
         rc = native_compile(p);
     }
     if (rc != 0) {

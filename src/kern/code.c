@@ -269,8 +269,8 @@ int code_load(const struct env *e, enum dpf_type type, uaddr insns,
     REFUSE_IF(copy == NULL, E_MEM);
     int r = copy_in(e, copy, insns, size);
     if (r == 0) {
-        r = code_error(dpf_program_create(&code_mem, type, copy, count,
-                                          DPF_COMPILE, out, err));
+        r = code_error(dpf_program_create(&code_mem, type | DPF_COMPILE, copy,
+                                          count, out, err));
     }
     code_free(copy, size);
     return r;

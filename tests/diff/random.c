@@ -71,8 +71,8 @@ static void judge(struct rng *r, struct tally *t, const char *what,
     struct dpf_program *p = NULL;
     struct dpf_error err;
     uint8_t packet[PACKET_MAX];
-    int result = dpf_program_create(&mem, DPF_FILTER, c->insns, c->count,
-                                    DPF_COMPILE, &p, &err);
+    int result = dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, c->insns,
+                                    c->count, &p, &err);
     if (result != 0) {
         t->refused++;
         if (classic != NULL) { /* what libpcap accepts must verify */

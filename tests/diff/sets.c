@@ -82,7 +82,7 @@ static struct dpf_program *compile(const char *text)
     if (dpf_from_expr(text, 1, 0, &code, &err)) {
         return NULL;
     }
-    if (dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, 0, &p,
+    if (dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p,
                            &err)) {
         printf("not ok 1 - verify %s: %s\n", text, err.text);
         exit(1);

@@ -32,8 +32,8 @@ static struct dpf_program *make_filter(void)
     struct dpf_code code = {0};
     if (dpf_host_mem_init(&mem) != 0 ||
         dpf_from_expr("ip6 or tcp port 80", DLT_EN10MB, 0, &code, NULL) != 0 ||
-        dpf_program_create(&mem, DPF_FILTER, code.insns, code.count,
-                           DPF_COMPILE, &p, NULL) != 0) {
+        dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, code.insns,
+                           code.count, &p, NULL) != 0) {
         abort();
     }
     dpf_code_finish(&code);

@@ -53,8 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     size_t left = size - HEAD - bytes;
     left = left < 256 ? left : 256;
-    if (dpf_program_create(&mem, (enum dpf_type)(data[0] % 5), code, count,
-                           DPF_COMPILE, &p, &err) != 0) {
+    if (dpf_program_create(&mem, (enum dpf_type)(data[0] % 5) | DPF_COMPILE,
+                           code, count, &p, &err) != 0) {
         /* A refusal always says why. */
         if (err.code == 0 || err.text[0] == '\0') {
             abort();

@@ -136,8 +136,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (code.count < 2000) {
         read_back(&code);
     }
-    if (dpf_program_create(&mem, DPF_FILTER, code.insns, code.count,
-                           DPF_COMPILE, &p, &err) == 0) {
+    if (dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, code.insns,
+                           code.count, &p, &err) == 0) {
         run(p, data, size);
         dpf_program_destroy(p);
     }

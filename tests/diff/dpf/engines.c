@@ -477,7 +477,7 @@ static int one_program(const struct dpf_mem *mem)
         generate(&text);
     }
     assert(text.count <= COUNT(text.code));
-    if (dpf_program_create(mem, text.type, text.code, text.count, DPF_COMPILE,
+    if (dpf_program_create(mem, text.type | DPF_COMPILE, text.code, text.count,
                            &p, &err) != 0) {
         return 0;
     }

@@ -39,7 +39,8 @@ static struct dpf_program *make(enum dpf_type type, const struct dpf_insn *code,
 {
     struct dpf_error err;
     struct dpf_program *p = NULL;
-    int rc = dpf_program_create(&mem, type, code, count, DPF_COMPILE, &p, &err);
+    int rc =
+        dpf_program_create(&mem, type | DPF_COMPILE, code, count, &p, &err);
     ck_assert_msg(rc == 0, "%s", err.text);
     return p;
 }
@@ -265,8 +266,8 @@ START_TEST(test_fork)
     pid_t child = fork();
     if (child == 0) {
         struct dpf_program *q = NULL;
-        int rc = dpf_program_create(&mem, DPF_FILTER, code, COUNT(code),
-                                    DPF_COMPILE, &q, NULL);
+        int rc = dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, code,
+                                    COUNT(code), &q, NULL);
         _exit(rc == -DPF_E_MEM && dpf_filter_run(p, "", 1) == 7 ? 0 : 1);
     }
     int status;

@@ -63,7 +63,7 @@ static uint32_t lift_code(const struct dpf_insn *code, size_t count)
     struct dpf_error err;
     struct cube cube, split[2];
     uint32_t root, ignored;
-    int rc = dpf_program_create(&mem, DPF_FILTER, code, count, 0, &p, &err);
+    int rc = dpf_program_create(&mem, DPF_FILTER, code, count, &p, &err);
 
     ck_assert_msg(rc == 0, "%s", err.text);
     code = dpf_program_insns(p, &count);

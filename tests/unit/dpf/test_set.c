@@ -39,8 +39,7 @@ static struct dpf_program *make(const char *expr)
     int rc = dpf_from_expr(expr, 1, 0, &code, &err);
 
     ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
-    rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, 0, &p,
-                            &err);
+    rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
     ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
     dpf_code_finish(&code);
     return p;

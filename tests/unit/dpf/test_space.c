@@ -63,9 +63,9 @@ static uint32_t lift(const char *expr)
     size_t count;
 
     ck_assert_msg(!dpf_from_expr(expr, 1, 0, &code, &err), "%s", err.text);
-    ck_assert_int_eq(dpf_program_create(&mem, DPF_FILTER, code.insns,
-                                        code.count, 0, &p, &err),
-                     0);
+    ck_assert_int_eq(
+        dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err),
+        0);
     insns = dpf_program_insns(p, &count);
     ck_assert_int_eq(dd_lift(&d, insns, count, NULL, &f), 0);
     dpf_program_destroy(p);

@@ -355,8 +355,8 @@ START_TEST(test_rules)
         const struct program_case *c = &cases[n];
         struct dpf_error err;
         struct dpf_program *p = NULL;
-        int rc = dpf_program_create(&mem, c->type, c->code, code_count(c), 0,
-                                    &p, &err);
+        int rc =
+            dpf_program_create(&mem, c->type, c->code, code_count(c), &p, &err);
         if (c->rule == NULL) {
             ck_assert_msg(rc == 0, "case %zu: %s", n, err.text);
             dpf_program_destroy(p);
@@ -389,7 +389,7 @@ START_TEST(test_states_in_message)
     };
     struct dpf_error err;
     struct dpf_program *p = NULL;
-    dpf_program_create(&mem, DPF_FILTER, code, COUNT(code), 0, &p, &err);
+    dpf_program_create(&mem, DPF_FILTER, code, COUNT(code), &p, &err);
     ck_assert_str_eq(err.text,
                      "insn 3: r2 is scalar; a load goes through a pointer, and "
                      "an integer is none [r1 packet, r2 scalar, r6 packet, r7 "
@@ -402,16 +402,15 @@ START_TEST(test_arguments)
     const struct dpf_insn code[] = {MOV_K(0, 1), EXIT()};
     struct dpf_error err;
     struct dpf_program *p = NULL;
-    ck_assert_int_eq(
-        dpf_program_create(&mem, (enum dpf_type)9, code, 2, 0, &p, NULL),
-        -DPF_E_INVAL);
-    ck_assert_int_eq(dpf_program_create(&mem, DPF_RAW, code, 2, 6, &p, &err),
+    ck_assert_int_eq(dpf_program_create(&mem, 9, code, 2, &p, NULL),
                      -DPF_E_INVAL);
-    ck_assert_int_eq(dpf_program_create(&mem, DPF_RAW, code, 0, 0, &p, &err),
-                     -DPF_E_VERIFY);
     ck_assert_int_eq(
-        dpf_program_create(&mem, DPF_RAW, code, 65537, 0, &p, &err),
-        -DPF_E_TOO_BIG);
+        dpf_program_create(&mem, DPF_RAW | 1u << 9, code, 2, &p, &err),
+        -DPF_E_INVAL);
+    ck_assert_int_eq(dpf_program_create(&mem, DPF_RAW, code, 0, &p, &err),
+                     -DPF_E_VERIFY);
+    ck_assert_int_eq(dpf_program_create(&mem, DPF_RAW, code, 65537, &p, &err),
+                     -DPF_E_TOO_BIG);
     dpf_program_destroy(NULL);
 }
 END_TEST
@@ -436,7 +435,7 @@ START_TEST(test_large)
     }
     code[count - 1] = EXIT();
     clock_t start = clock();
-    int rc = dpf_program_create(&mem, DPF_FILTER, code, count, DPF_COMPILE, &p,
+    int rc = dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, code, count, &p,
                                 &err);
     ck_assert_msg(rc == 0, "%s", err.text);
     ck_assert_int_lt((clock() - start) / CLOCKS_PER_SEC, 10);
@@ -500,7 +499,7 @@ static int create_failing(const struct dpf_insn *code, size_t count, int n,
         ck_assert_int_eq(dpf_mem_start(&failing), 0);
     }
     fail_after = n;
-    int rc = dpf_program_create(&failing, DPF_FILTER, code, count, DPF_COMPILE,
+    int rc = dpf_program_create(&failing, DPF_FILTER | DPF_COMPILE, code, count,
                                 &p, &err);
     fail_after = -1;
     if (rc == 0) {

@@ -32,7 +32,8 @@ static struct dpf_program *make(enum dpf_type type, const struct dpf_insn *code,
 {
     struct dpf_error err;
     struct dpf_program *p = NULL;
-    int rc = dpf_program_create(&mem, type, code, count, DPF_COMPILE, &p, &err);
+    int rc =
+        dpf_program_create(&mem, type | DPF_COMPILE, code, count, &p, &err);
     size_t size;
     ck_assert_msg(rc == 0, "%s: %s", err.rule, err.text);
     ck_assert_ptr_nonnull(dpf_program_code(p, &size));

@@ -55,7 +55,7 @@ static void set_up(void)
         struct dpf_error err;
         ck_assert_int_eq(dpf_from_expr(filters[i], 1, 0, &code, &err), 0);
         ck_assert_int_eq(dpf_program_create(&mem, DPF_FILTER, code.insns,
-                                            code.count, 0, &programs[i], &err),
+                                            code.count, &programs[i], &err),
                          0);
         ck_assert_int_eq(dpf_atlas_add(atlas, filters[i], programs[i]), 0);
         dpf_code_finish(&code);
@@ -152,7 +152,7 @@ START_TEST(thousands_are_told_apart)
         code.insns[host].imm = 0x0a000000 + (int32_t)i;
         code.insns[port].imm = (int32_t)i;
         ck_assert_int_eq(dpf_program_create(&mem, DPF_FILTER, code.insns,
-                                            code.count, 0, &many[i], &err),
+                                            code.count, &many[i], &err),
                          0);
         ck_assert_int_eq(dpf_atlas_add(atlas, "one of many", many[i]), 0);
     }

@@ -22,8 +22,8 @@ static struct dpf_program *verified(const struct dpf_code *code)
 {
     struct dpf_program *p = NULL;
     struct dpf_error err = {0};
-    int r = dpf_program_create(&mem, DPF_FILTER, code->insns, code->count,
-                               DPF_COMPILE, &p, &err);
+    int r = dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, code->insns,
+                               code->count, &p, &err);
     ck_assert_msg(r == 0, "%s", err.text);
     return p;
 }

@@ -115,9 +115,9 @@ static void witness_is_shared(const struct attempt *a, const struct filter *f)
         return; /* refused for what it might do: it was caught at nothing */
     }
     ck_assert_uint_ge(r->witness_len, 38);
-    ck_assert_int_eq(dpf_program_create(&code_mem, DPF_FILTER, f->insn,
-                                        f->count, 0, &p, NULL),
-                     0);
+    ck_assert_int_eq(
+        dpf_program_create(&code_mem, DPF_FILTER, f->insn, f->count, &p, NULL),
+        0);
     bool wanted = dpf_filter_run(p, r->witness, r->witness_len) != 0;
     dpf_program_destroy(p);
     ck_assert_msg(wanted, "%s: not its packet", a->name);

@@ -37,7 +37,7 @@ static bool accepts(size_t len)
     uint64_t r;
 
     ck_assert_msg(
-        dpf_program_create(&mem, DPF_FILTER, f.insn, f.count, 0, &p, &err) == 0,
+        dpf_program_create(&mem, DPF_FILTER, f.insn, f.count, &p, &err) == 0,
         "%s", err.text);
     r = dpf_filter_run(p, packet, len);
     dpf_program_destroy(p);
