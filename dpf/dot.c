@@ -54,7 +54,7 @@ static bool joins(void *ctx, uint32_t f)
 static void names(const struct picture *p, size_t group)
 {
     const struct atlas_group *g = &p->a->groups[group];
-    uint32_t count = g->count, shown[NAMES_SHOWN];
+    uint32_t count = g->count, shown[NAMES_SHOWN] = {0};
     for (; g->count > 0; g = &p->a->groups[g->before]) {
         if (g->count <= NAMES_SHOWN) {
             shown[g->count - 1] = g->member;

@@ -229,7 +229,45 @@ uint32_t cube_diagram(struct dd *d, const struct cube *c)
     return f;
 }
 
-#define AVOIDS 2u /* beside 1 for a node that is below */
+/* Beside 1 for a node that is below: a terminal but NO is reached from it
+   without testing the variable. */
+#define AVOIDS 2u
+
+/* What a variable is in packets that are not refused at its nodes. */
+struct values {
+    uint32_t min;     /* of a length */
+    uint8_t all, any; /* of a byte: bits that all have, that any has */
+};
+
+/* Add those that node i lets through, if it tests `var`; and set seen[i]. */
+static void add_values(const struct dd *d, uint32_t i, uint32_t var,
+                       uint8_t *seen, struct values *v)
+{
+    const struct dd_node *n = &d->nodes[i];
+    uint32_t lo = 0, hi;
+
+    seen[i] = 1;
+    for (uint32_t k = 0; k < n->count; k++, lo = hi + 1) {
+        const struct dd_edge *e = &d->edges[n->edges + k];
+
+        hi = e->hi;
+        if (e->child == DD_NO) {
+            continue;
+        }
+        if (n->var != var) {
+            seen[i] |= dd_is_term(e->child) ? AVOIDS : seen[e->child];
+            continue;
+        }
+        if (DD_VAR_IS_LEN(var)) {
+            v->min = lo < v->min ? lo : v->min;
+            continue;
+        }
+        for (uint32_t x = lo; x <= hi; x++) {
+            v->all &= (uint8_t)x;
+            v->any |= (uint8_t)x;
+        }
+    }
+}
 
 int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 {
@@ -245,47 +283,28 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         return -DPF_E_MEM;
     }
     for (; var != DD_VAR_TERM; var = next) {
-        uint32_t same, min = DD_LEN_MAX;
-        uint8_t all = 0xff, any = 0;
+        struct values v = {DD_LEN_MAX, 0xff, 0};
+        uint32_t same;
 
         next = DD_VAR_TERM;
-        /* AVOIDS: a terminal but NO is reached without testing var. */
         for (uint32_t i = 0; i <= f; i++) {
-            const struct dd_node *n = &d->nodes[i];
-            uint32_t lo = 0;
+            uint32_t at = d->nodes[i].var;
 
-            if (!seen[i]) {
-                continue;
-            }
-            next = n->var > var && n->var < next ? n->var : next;
-            seen[i] = 1;
-            for (uint32_t k = 0; k < n->count; k++) {
-                const struct dd_edge *e = &d->edges[n->edges + k];
-
-                if (e->child == DD_NO) {
-                } else if (n->var != var) {
-                    seen[i] |= dd_is_term(e->child) ? AVOIDS : seen[e->child];
-                } else if (DD_VAR_IS_LEN(var)) {
-                    min = lo < min ? lo : min;
-                } else {
-                    for (uint32_t x = lo; x <= e->hi; x++) {
-                        all &= (uint8_t)x;
-                        any |= (uint8_t)x;
-                    }
-                }
-                lo = e->hi + 1;
+            if (seen[i]) {
+                next = at > var && at < next ? at : next;
+                add_values(d, i, var, seen, &v);
             }
         }
-        same = (uint8_t) ~(all ^ any);
+        same = (uint8_t) ~(v.all ^ v.any);
         if (seen[f] & AVOIDS) {
         } else if (DD_VAR_IS_LEN(var)) {
-            if (min && min != DD_LEN_MAX) {
-                (void)cube_add_len(out, DD_VAR_BASE(var), min);
+            if (v.min && v.min != DD_LEN_MAX) {
+                (void)cube_add_len(out, DD_VAR_BASE(var), v.min);
             }
-        } else if (same && all <= any) {
+        } else if (same && v.all <= v.any) {
             (void)cube_add(out,
                            (struct cube_byte){var, (uint8_t)same,
-                                              (uint8_t)(all & same), 0, 0});
+                                              (uint8_t)(v.all & same), 0, 0});
         }
     }
     heap_free(d->heap, seen, f + 1);
@@ -336,6 +355,20 @@ static bool overlaps(const struct cube_byte *b, uint32_t lo, uint32_t hi)
     return !b;
 }
 
+/* Account for a terminal. */
+static void meet(struct cube_walk *out, uint32_t term,
+                 void (*visit)(void *ctx, uint32_t term), void *ctx)
+{
+    if (term == DD_NO) {
+        out->no = true;
+    } else {
+        out->other = true;
+        if (visit) {
+            visit(ctx, term);
+        }
+    }
+}
+
 int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
                struct cube_walk *out, void (*visit)(void *ctx, uint32_t term),
                void *ctx)
@@ -345,11 +378,7 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
 
     out->no = out->other = false;
     if (dd_is_term(f)) {
-        out->no = f == DD_NO;
-        out->other = !out->no;
-        if (visit && out->other) {
-            visit(ctx, f);
-        }
+        meet(out, f, visit, ctx);
         return 0;
     }
     if (f >= sizeof(small)) {
@@ -377,13 +406,8 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
             } else if (!dd_is_term(e->child)) {
                 seen[e->child] = 1;
                 lowest = e->child < lowest ? e->child : lowest;
-            } else if (e->child == DD_NO) {
-                out->no = true;
             } else {
-                out->other = true;
-                if (visit) {
-                    visit(ctx, e->child);
-                }
+                meet(out, e->child, visit, ctx);
             }
             lo = e->hi + 1;
         }

@@ -497,6 +497,23 @@ OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
     return false;
 }
 
+/* A child is known: take it, and finish every node it ends. The result of
+   the last one. */
+static uint32_t unwind(struct dd *d, enum dd_op op, uint32_t *depth,
+                       uint32_t result)
+{
+    while (*depth && advance(d, &d->stack[*depth - 1], result)) {
+        struct dd_frame *fr = &d->stack[--*depth];
+
+        result = finish(d, fr->var, fr->scratch);
+        if (d->err) {
+            break;
+        }
+        remember(d, op, fr->f, result);
+    }
+    return result;
+}
+
 uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
                   uint32_t c)
 {
@@ -509,16 +526,7 @@ uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
                 break;
             }
         } else {
-            /* A child is known: take it, and finish every node it ends. */
-            while (depth && advance(d, &d->stack[depth - 1], result)) {
-                struct dd_frame *fr = &d->stack[--depth];
-
-                result = finish(d, fr->var, fr->scratch);
-                if (d->err) {
-                    break;
-                }
-                remember(d, op, fr->f, result);
-            }
+            result = unwind(d, op, &depth, result);
             if (!depth) {
                 break;
             }

@@ -229,8 +229,8 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
         r = set_fail(err, -DPF_E_EXISTS, "a region has this id");
     } else {
         r = lift(in, filter, false);
+        r = r ? r : judge_region(in, p->must);
     }
-    r = r ? r : judge_region(in, p->must);
     must = dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
     r = r ? r : s->dd.err;
     while (slot < s->region_count && s->regions[slot].id != DPF_NO_OWNER) {
@@ -246,6 +246,8 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
         s->region_count += !r;
     }
     if (!r) {
+        /* Without a parent r is what set_fail returned, which the analyser
+           cannot see. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         p->users++;
         s->regions[slot] = (struct region){
             id, parent, flags | (p->flags & DPF_SHARED), must, 0};

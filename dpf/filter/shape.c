@@ -10,7 +10,8 @@
 bool shape_same(const struct cube *a, const struct cube *b)
 {
     if (a->len_count != b->len_count || a->count != b->count ||
-        __builtin_memcmp(a->lens, b->lens, a->len_count * sizeof(a->lens[0]))) {
+        __builtin_memcmp(a->lens, b->lens, a->len_count * sizeof(a->lens[0])) !=
+            0) {
         return false;
     }
     for (uint32_t i = 0; i < a->count; i++) {
@@ -37,6 +38,23 @@ static bool add_word(struct shape *s, const struct cube *c, uint32_t var,
     return true;
 }
 
+/* Of the run of such bytes that begins at i and fits a word of eight, the last
+   one; *next is the byte behind it. */
+static uint32_t run_last(const struct cube *c, uint32_t i, bool all,
+                         uint32_t *next)
+{
+    uint32_t first = c->bytes[i].var, last = first;
+
+    *next = i + 1;
+    for (uint32_t k = *next; k < c->count && c->bytes[k].var < first + 8; k++) {
+        if (all || c->bytes[k].varies) {
+            last = c->bytes[k].var;
+            *next = k + 1;
+        }
+    }
+    return last;
+}
+
 /*
  * Cover the bytes of `c` that vary, or all, with words of `s`, wide ones first;
  * of `s`, only the words are used.
@@ -46,19 +64,13 @@ static bool make_words(struct shape *s, const struct cube *c, bool all)
     s->word_count = 0;
     for (uint32_t want = 8; want >= 4; want -= 4) {
         for (uint32_t i = 0, next; i < c->count; i = next) {
-            uint32_t first = c->bytes[i].var, last = first;
+            uint32_t first = c->bytes[i].var, last;
 
             next = i + 1;
             if (!all && !c->bytes[i].varies) {
                 continue;
             }
-            for (uint32_t k = next; k < c->count && c->bytes[k].var < first + 8;
-                 k++) {
-                if (all || c->bytes[k].varies) {
-                    last = c->bytes[k].var;
-                    next = k + 1;
-                }
-            }
+            last = run_last(c, i, all, &next);
             if ((last - first < 4 ? 4 : 8) == want &&
                 !add_word(s, c, first, last)) {
                 return false;

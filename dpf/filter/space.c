@@ -50,14 +50,14 @@ static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
 
             if (same_bits(term, &t)) {
                 s->by[b] += v << term->dst;
-            } else {
-                terms[n] = *term;
-                terms[n].var = shift_var(s, term->var);
-                if (DD_VAR_OFF(terms[n].var) > DD_OFF_MAX) {
-                    return false;
-                }
-                n++;
+                continue;
             }
+            terms[n] = *term;
+            terms[n].var = shift_var(s, term->var);
+            if (DD_VAR_OFF(terms[n].var) > DD_OFF_MAX) {
+                return false;
+            }
+            n++;
         }
         s->base[b] = dd_base_of(d, terms, n);
         if (n && !s->base[b]) {

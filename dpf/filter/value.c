@@ -359,6 +359,7 @@ static bool power_of_two(uint64_t k, uint32_t *log)
 static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
 {
     uint32_t log = 0;
+    bool power;
 
     switch (op) {
     case BPF_AND:
@@ -384,13 +385,12 @@ static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
     default:
         break;
     }
-    if (!power_of_two(k, &log)) {
-        unknown(a);
-    } else if (op == BPF_MUL) {
+    power = power_of_two(k, &log);
+    if (power && op == BPF_MUL) {
         shift_left(a, log, width);
-    } else if (op == BPF_DIV) {
+    } else if (power && op == BPF_DIV) {
         shift_right(a, log);
-    } else if (op == BPF_MOD) {
+    } else if (power && op == BPF_MOD) {
         mask_bits(a, k - 1, 0);
     } else {
         unknown(a);
@@ -429,11 +429,10 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
         *a = x;
         return;
     }
-    if (a->kind == VAL_CONST && x.kind != VAL_CONST &&
-        (op == BPF_ADD || op == BPF_AND || op == BPF_OR || op == BPF_XOR ||
-         op == BPF_MUL)) {
-        swap(a, &x);
-    } else if (op == BPF_ADD && x.kind == VAL_PACKET) {
+    if ((a->kind == VAL_CONST && x.kind != VAL_CONST &&
+         (op == BPF_ADD || op == BPF_AND || op == BPF_OR || op == BPF_XOR ||
+          op == BPF_MUL)) ||
+        (op == BPF_ADD && x.kind == VAL_PACKET)) {
         swap(a, &x);
     }
     if (a->kind == VAL_CONST && x.kind == VAL_CONST) {

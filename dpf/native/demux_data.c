@@ -23,22 +23,25 @@ static void allow(const struct part *p, uint32_t var, uint64_t *to,
 
     for (uint32_t i = 0; !term && i <= p->root; i++) {
         const struct dd_node *n = &p->nodes[i];
-        uint32_t x = 0;
+        uint32_t x, end = 0;
 
         /* Open: a terminal but NO is reached without testing var. */
         p->open[i] = 0;
         for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
             const struct dd_edge *e = &p->edges[n->edges + k];
 
+            x = end;
+            end = e->hi + 1;
             if (e->child == DD_NO) {
-            } else if (n->var != var) {
-                p->open[i] |= dd_is_term(e->child) || p->open[e->child];
-            } else {
-                for (; x <= e->hi; x++) {
-                    to[x] |= bit;
-                }
+                continue;
             }
-            x = e->hi + 1;
+            if (n->var != var) {
+                p->open[i] |= dd_is_term(e->child) || p->open[e->child];
+                continue;
+            }
+            for (; x < end; x++) {
+                to[x] |= bit;
+            }
         }
         all = p->open[i]; /* the root is the last */
     }
