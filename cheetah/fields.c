@@ -83,9 +83,10 @@ int64_t http_read_date(const uint8_t *v, size_t len, int64_t now)
 void http_read_if_range(struct http_request *r, const uint8_t *v, size_t len,
                         int64_t now)
 {
+    bool only = !r->if_range; /* of two, neither holds */
     r->if_range = true;
-    r->if_range_is_tag = read_tag(v, len, &r->if_range_tag);
-    r->if_range_date = http_read_date(v, len, now);
+    r->if_range_is_tag = only && read_tag(v, len, &r->if_range_tag);
+    r->if_range_date = only ? http_read_date(v, len, now) : HTTP_NO_DATE;
 }
 
 /* ------------------------------------------------------------------ ranges */

@@ -72,7 +72,7 @@ struct parser {
     bool have_length, have_encoding, chunked;
     bool close, keep_alive; /* tokens of Connection */
     bool bad_expect;
-    unsigned range_fields;
+    unsigned range_fields, modified_fields, unmodified_fields;
 };
 
 bool http_same(const uint8_t *s, size_t len, const char *lower)
@@ -365,6 +365,13 @@ static void range(struct parser *s, const uint8_t *v, size_t len)
     }
 }
 
+/* Nor is a date: two are ignored (RFC 9110 sections 13.1.3, 13.1.4). */
+static int64_t only_date(const struct parser *s, unsigned *fields,
+                         const uint8_t *v, size_t len)
+{
+    return ++*fields == 1 ? http_read_date(v, len, s->now) : HTTP_NO_DATE;
+}
+
 /* Names by length, so that most fields cost one comparison of a number. */
 static int field(struct parser *s, const uint8_t *n, size_t n_len,
                  const uint8_t *v, size_t len)
@@ -410,7 +417,7 @@ static int field(struct parser *s, const uint8_t *n, size_t n_len,
         return 1;
     case 17:
         if (http_same(n, 17, "if-modified-since")) {
-            r->if_modified_since = http_read_date(v, len, s->now);
+            r->if_modified_since = only_date(s, &s->modified_fields, v, len);
         } else if (http_same(n, 17, "transfer-encoding")) {
             s->chunked = !s->have_encoding && http_same(v, len, "chunked");
             s->have_encoding = true;
@@ -418,7 +425,8 @@ static int field(struct parser *s, const uint8_t *n, size_t n_len,
         return 1;
     case 19:
         if (http_same(n, 19, "if-unmodified-since")) {
-            r->if_unmodified_since = http_read_date(v, len, s->now);
+            r->if_unmodified_since =
+                only_date(s, &s->unmodified_fields, v, len);
         }
         return 1;
     default:

@@ -223,7 +223,9 @@ def conditions(t, s):
              (412, 'If-Match: "x"'), (412, f"If-Match: W/{etag}"),
              (412, f"If-Unmodified-Since: {old}"),
              (200, f"If-Unmodified-Since: {when}"),
-             (200, f'If-None-Match: "x"\r\nIf-Modified-Since: {when}')]
+             (200, f'If-None-Match: "x"\r\nIf-Modified-Since: {when}'),
+             (200, "\r\n".join([f"If-Modified-Since: {when}"] * 2)),
+             (200, "\r\n".join([f"If-Unmodified-Since: {old}"] * 2))]
     cases += [(304, f"If-Modified-Since: {form}") for form in forms]
     for want, field in cases:
         got = ask(s, "/body.bin", field)

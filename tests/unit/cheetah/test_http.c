@@ -496,6 +496,33 @@ START_TEST(preconditions)
 }
 END_TEST
 
+/* None of these is a list: given twice, a date is ignored, and If-Range does
+   not hold, whichever of the two would. */
+START_TEST(given_twice)
+{
+    static const char same[] = "Sun, 06 Nov 1994 08:49:37 GMT";
+    static const char before[] = "Sun, 06 Nov 1994 08:49:36 GMT";
+    static const struct {
+        const char *name, *value;
+        uint16_t once, twice;
+    } row[] = {{"If-Modified-Since", same, 304, 206},
+               {"If-Unmodified-Since", before, 412, 206},
+               {"If-Range", same, 206, 200},
+               {"If-Range", TAG_A, 206, 200}};
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        char f[300] = "Range: bytes=0-1\r\n";
+        for (unsigned n = 1; n <= 3; n++) {
+            size_t len = strlen(f);
+            snprintf(f + len, sizeof(f) - len, "%s: %s\r\n", row[i].name,
+                     row[i].value);
+            status_is(f, n == 1 ? row[i].once : row[i].twice);
+        }
+    }
+    status_is("Range: bytes=0-1\r\nIf-Range: " TAG_A "\r\nIf-Range: x\r\n",
+              200);
+}
+END_TEST
+
 /* Trees with all their times at 0 exist; a date before that is a date. */
 START_TEST(before_1970)
 {
@@ -618,6 +645,7 @@ int main(void)
     tcase_add_test(t, limits);
     tcase_add_test(t, persistence);
     tcase_add_test(t, preconditions);
+    tcase_add_test(t, given_twice);
     tcase_add_test(t, before_1970);
     tcase_add_test(t, ranges);
     tcase_add_test(t, encodings);
