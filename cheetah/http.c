@@ -69,8 +69,9 @@ struct parser {
     int64_t now;
     struct http_request *r;
     unsigned hosts;
-    bool have_length, have_encoding, chunked;
-    bool close, keep_alive; /* tokens of Connection */
+    bool have_length, have_encoding;
+    bool chunked, chunked_last; /* nothing but that; that as the last coding */
+    bool close, keep_alive;     /* tokens of Connection */
     bool bad_expect;
     unsigned range_fields, modified_fields, unmodified_fields;
 };
@@ -344,6 +345,16 @@ static void connection(struct parser *s, const uint8_t *v, size_t len)
     }
 }
 
+static void transfer_encoding(struct parser *s, const uint8_t *v, size_t len)
+{
+    const uint8_t *end = v + len, *item;
+    s->chunked = !s->have_encoding && http_same(v, len, "chunked");
+    s->have_encoding = true;
+    while (http_list_next(&v, end, &item, &len)) {
+        s->chunked_last = http_same(item, len, "chunked");
+    }
+}
+
 /* A list like others (RFC 9110 section 10.1.1), so an empty one asks for
    nothing. */
 static void expect(struct parser *s, const uint8_t *v, size_t len)
@@ -419,8 +430,7 @@ static int field(struct parser *s, const uint8_t *n, size_t n_len,
         if (http_same(n, 17, "if-modified-since")) {
             r->if_modified_since = only_date(s, &s->modified_fields, v, len);
         } else if (http_same(n, 17, "transfer-encoding")) {
-            s->chunked = !s->have_encoding && http_same(v, len, "chunked");
-            s->have_encoding = true;
+            transfer_encoding(s, v, len);
         }
         return 1;
     case 19:
@@ -472,7 +482,7 @@ static int field_line(struct parser *s)
 static int judge(struct parser *s)
 {
     struct http_request *r = s->r;
-    if (s->have_encoding && (s->have_length || r->http10)) {
+    if (s->have_encoding && (s->have_length || r->http10 || !s->chunked_last)) {
         return -400;
     }
     if (s->hosts == 0 && !r->http10) {

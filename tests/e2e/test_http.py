@@ -102,7 +102,9 @@ CLOSING = (  # request, status: one answer, then the connection ends
     (f"GET / HTTP/1.1\r\n{H}Content-Length: 1\r\nTransfer-Encoding: chunked"
      "\r\n\r\n0\r\n\r\n", 400),
     ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    (f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: gzip\r\n\r\n", 501),
+    (f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: gzip\r\n\r\n", 400),
+    (f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: chunked, gzip\r\n\r\n", 400),
+    (f"GET / HTTP/1.1\r\n{H}Transfer-Encoding: gzip, chunked\r\n\r\n", 501),
     (f"GET / HTTP/1.1\r\n{H}Content-Length: 9999999\r\n\r\n", 413),
     (f"GET / HTTP/1.1\r\n{H}Content-Length: 18446744073709551621\r\n\r\n",
      413),

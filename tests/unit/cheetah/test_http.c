@@ -157,7 +157,17 @@ static const struct {
      "Transfer-Encoding: chunked\r\n\r\n",
      -501},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", -501},
-    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", -501},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n"
+     "Transfer-Encoding: Chunked ,\r\n\r\n",
+     -501},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked, gzip\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n"
+     "Transfer-Encoding: identity\r\n\r\n",
+     -400},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", -400},
+    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n"
      "Content-Length: 5\r\n\r\n",
      -400},
