@@ -14,7 +14,7 @@
 #include "cheetah/site.h"
 
 #define HTTP_HEAD_MAX 8192u   /* bytes of a request head; beyond it 431 */
-#define HTTP_TARGET_MAX 4096u /* bytes of a request target; beyond it 414 */
+#define HTTP_TARGET_MAX 8000u /* bytes of a request target; beyond it 414 */
 #define HTTP_FIELDS_MAX 100u  /* field lines; beyond it 431 */
 #define HTTP_BODY_MAX                                                          \
     65536u                 /* a request body we read past; beyond it 413,      \

@@ -394,6 +394,9 @@ START_TEST(limits)
     ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 4, &r), 0);
     ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 5, &r), -414);
     ck_assert_int_eq(parse_n(big, sizeof(big), &r), -414);
+    /* A request line of 8000 bytes, as RFC 9112 section 3 recommends. */
+    strcpy(big + 8000 - strlen(" HTTP/1.1"), " HTTP/1.1\r\n" H "\r\n");
+    ck_assert_int_eq(parse_n(big, strlen(big), &r), (int)strlen(big));
     const char *head = "GET / HTTP/1.1\r\n" H "A: ";
     memset(big, 'a', sizeof(big));
     memcpy(big, head, strlen(head));
