@@ -279,7 +279,8 @@ static uint32_t carry_add(struct conn *c, const uint8_t *p, uint32_t len)
         c->carry_len += len;
         s->stats.request_bytes_kept += len;
         /* Less than a line more cannot complete a head. */
-        if (c->carry_len == CARRY_MAX || in_body(c) || has_newline(p, len)) {
+        if (c->carry_len >= HTTP_HEAD_MAX || in_body(c) ||
+            has_newline(p, len)) {
             c->stale = false;
         }
     }

@@ -29,7 +29,9 @@
 #define LEAD_200 54u   /* bytes of status line and Date line of a 200 */
 #define LEAD_MAX 256u  /* bytes of a head that depend on the request */
 #define QUERY_MAX 256u /* bytes of a query that a redirection can repeat */
-#define CARRY_MAX HTTP_HEAD_MAX /* bytes of requests that wait */
+/* Bytes of requests that wait: a head, and more than a segment, since a sender
+   may leave the last part of one in a window unused (RFC 9293 s3.8.6.2.1). */
+#define CARRY_MAX (HTTP_HEAD_MAX + 2048u)
 
 #define SERVER_STATS(X)                                                        \
     X(connections, "connections accepted")                                     \

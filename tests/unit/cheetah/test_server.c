@@ -407,6 +407,45 @@ START_TEST(pipelined)
 }
 END_TEST
 
+/* A sender leaves a window's last part of a segment unused (RFC 9293 section
+   3.8.6.2.1): the longest of heads must not need it. */
+START_TEST(long_heads_flow)
+{
+    enum { COUNT = 6 };
+    static char text[COUNT * HTTP_HEAD_MAX + 1];
+    set_up(NET_CAP_CSUM, 256, 8);
+    for (unsigned i = 0; i < COUNT; i++) {
+        char *head = text + (size_t)i * HTTP_HEAD_MAX;
+        memset(head, 'x', HTTP_HEAD_MAX);
+        int n = sprintf(head, "GET /small HTTP/1.1\r\n" HOST_LINE "%sA: ",
+                        i + 1 < COUNT ? "" : CLOSE);
+        head[n] = 'x';
+        memcpy(head + HTTP_HEAD_MAX - 4, "\r\n\r\n", 4);
+    }
+    struct client k = {0};
+    struct answer a;
+    size_t at = 0;
+    client_start(&site, &k, text);
+    EXPECT(client_run(&site, &k, S / 5));
+    for (unsigned i = 0; i < COUNT; i++) {
+        EXPECT(answer_read(&k, &at, false, &a));
+        ck_assert_int_eq(a.status, 200);
+    }
+    ck_assert_uint_eq(at, k.len);
+    client_free(&k);
+    /* What is too long is seen at once, without a line's end. */
+    memset(text + 30, 'x', HTTP_HEAD_MAX);
+    text[HTTP_HEAD_MAX] = 0;
+    client_start(&site, &k, text);
+    EXPECT(client_run(&site, &k, S / 5));
+    at = 0;
+    EXPECT(answer_read(&k, &at, false, &a));
+    ck_assert_int_eq(a.status, 431);
+    client_free(&k);
+    fake_site_finish(&site);
+}
+END_TEST
+
 START_TEST(bodies_are_read_past)
 {
     set_up(NET_CAP_CSUM, 256, 8);
@@ -892,6 +931,7 @@ int main(void)
     tcase_add_test(t, what_depends_on_encodings_says_so);
     tcase_add_test(t, conditional);
     tcase_add_loop_test(t, many_ranges, 0, 3);
+    tcase_add_test(t, long_heads_flow);
     tcase_add_test(t, bodies_are_read_past);
     tcase_add_test(t, chunked_bodies_are_read_past);
     tcase_add_test(t, broken_chunks_end_the_connection);
