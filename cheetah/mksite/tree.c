@@ -31,6 +31,7 @@ struct dir {
     dev_t dev;
     ino_t ino;
     unsigned links; /* symbolic links to directories followed so far */
+    int64_t mtime;  /* of the last entry that came, went or was renamed */
 };
 
 struct walk {
@@ -141,7 +142,8 @@ static void add_dir(struct walk *w, const struct dir *in, const char *name,
                     .path = must_printf("%s%s/", in->path, name),
                     .dev = st->st_dev,
                     .ino = st->st_ino,
-                    .links = in->links + link};
+                    .links = in->links + link,
+                    .mtime = file_time(w, st)};
     struct doc *r = site_add(w->site, must_printf("%s%s", in->path, name));
     char *target = path_escape(d.path);
     r->status = 301;
@@ -150,7 +152,7 @@ static void add_dir(struct walk *w, const struct dir *in, const char *name,
                           target);
     r->location = target;
     r->len = strlen(r->text);
-    r->mtime = file_time(w, st);
+    r->mtime = d.mtime;
     r->type = "text/html";
     r->utf8 = true;
     walk_dir(w, &d);
@@ -221,7 +223,7 @@ static void walk_dir(struct walk *w, const struct dir *d)
     }
     struct listing *l = listing_start(d->path);
     bool has_index = false;
-    int64_t newest = 0;
+    int64_t newest = d->mtime;
     for (int i = 0; i < n; i++) {
         struct stat st;
         const char *name = list[i]->d_name;
@@ -280,8 +282,11 @@ bool tree_walk(struct site *s, const char *root, const struct options *o)
         die(root, "%s", strerror(errno));
     }
     char top[] = "/";
-    struct dir d = {
-        .source = w.root, .path = top, .dev = st.st_dev, .ino = st.st_ino};
+    struct dir d = {.source = w.root,
+                    .path = top,
+                    .dev = st.st_dev,
+                    .ino = st.st_ino,
+                    .mtime = file_time(&w, &st)};
     walk_dir(&w, &d);
     free(w.root);
     resolve_aliases(s);

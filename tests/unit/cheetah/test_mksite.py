@@ -289,6 +289,17 @@ def empty_directory(d):
 
 
 @test
+def listing_is_as_new_as_its_directory(d):
+    write(d + "/t/a")
+    os.utime(d + "/t/a", (86400, 86400))
+    os.utime(d + "/t", (2 * 86400, 2 * 86400))  # something was removed
+    run("-q", d + "/t", d + "/s.img")
+    texts, _ = extent(d + "/s.img", listing(d + "/s.img")[b"/", "identity"])
+    for text in texts:
+        assert b"Last-Modified: Sat, 03 Jan 1970 00:00:00 GMT\r\n" in text
+
+
+@test
 def every_damage_is_found(d):
     write(d + "/t/a.txt", b"some words\n" * 700)
     write(d + "/t/b/c.bin", random.Random(5).randbytes(5000))
