@@ -8,7 +8,8 @@
  * of bounded size, and the receive window never promises more than it holds.
  *
  * When all carries are taken, a request that comes in pieces is not read: TCP
- * delivers its bytes again, and whoever holds a carry has head_ns to finish.
+ * delivers its bytes again, and whoever has been holding a carry for the rest
+ * of a head for longer than crowd_ns loses it.
  *
  * What the disk or the device wakes only marks the connection and puts it on
  * the todo list: server_turn does the work, outside of everybody's callbacks.
@@ -249,6 +250,7 @@ static void carry_free(struct conn *c)
         __builtin_memcpy(c->carry, &s->free_carries, sizeof(void *));
         s->free_carries = c->carry;
         c->carry = NULL;
+        link_remove(&c->carrying);
     }
     c->carry_len = 0;
     c->stale = false;
@@ -264,13 +266,42 @@ static bool has_newline(const uint8_t *p, uint32_t len)
     return false;
 }
 
+/* All are taken: end the request that has been coming for longest, if that is
+   a while. */
+static void carry_recall(struct server *s)
+{
+    const struct conn_link *l = s->carriers.next;
+    for (; l != &s->carriers; l = l->next) {
+        struct conn *c = CONN_OF(l, carrying);
+        uint64_t since_ns = c->deadline_ns - s->limits.head_ns;
+        if (c->watch == WATCH_HEAD &&
+            s->now_ns - since_ns > s->limits.crowd_ns) {
+            expired(c);
+            carry_free(c);
+            return;
+        }
+    }
+}
+
+static void carry_take(struct conn *c)
+{
+    struct server *s = c->server;
+    if (s->free_carries == NULL) {
+        carry_recall(s);
+    }
+    c->carry = s->free_carries;
+    if (c->carry != NULL) {
+        __builtin_memcpy(&s->free_carries, c->carry, sizeof(void *));
+        link_append(&s->carriers, &c->carrying);
+    }
+}
+
 /* Keep bytes for later; how many. */
 static uint32_t carry_add(struct conn *c, const uint8_t *p, uint32_t len)
 {
     struct server *s = c->server;
-    if (c->carry == NULL && s->free_carries != NULL) {
-        c->carry = s->free_carries;
-        __builtin_memcpy(&s->free_carries, c->carry, sizeof(void *));
+    if (c->carry == NULL) {
+        carry_take(c);
     }
     uint32_t room = c->carry != NULL ? CARRY_MAX - c->carry_len : 0;
     len = len < room ? len : room;
@@ -465,6 +496,7 @@ static struct tcp_conn *accepted(struct tcp_listener *l,
     c->body_wait.wake = body_wake;
     link_init(&c->idle);
     link_init(&c->holder);
+    link_init(&c->carrying);
     link_init(&c->todo);
     return &c->tcp;
 }
@@ -561,6 +593,7 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
     s->stack = stack;
     s->site = *site;
     s->limits = (struct server_limits){.head_ns = 10000000000u,
+                                       .crowd_ns = 1000000000u,
                                        .idle_ns = 15000000000u,
                                        .send_ns = 60000000000u,
                                        .stall_ns = 5000000000u,
@@ -568,6 +601,7 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
     s->date_unix = -1;
     link_init(&s->idle);
     link_init(&s->holders);
+    link_init(&s->carriers);
     link_init(&s->todo);
     for (uint32_t i = 0; i < m->flight_count; i++) {
         m->flights[i].server = s;

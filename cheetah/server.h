@@ -91,6 +91,7 @@ struct machine_stats {
 /* Time limits on what a client controls, nanoseconds. */
 struct server_limits {
     uint64_t head_ns;   /* from a request's first byte to its last */
+    uint64_t crowd_ns;  /* the same, when others need the carry */
     uint64_t idle_ns;   /* between requests */
     uint64_t send_ns;   /* without progress on an answer */
     uint64_t stall_ns;  /* the same, when others need the connection */
@@ -145,8 +146,8 @@ struct conn {
     struct tcp_conn tcp; /* first */
     struct server *server;
     struct conn *free_next;
-    uint64_t paddr;                      /* of this struct */
-    struct conn_link idle, holder, todo; /* in the server's lists */
+    uint64_t paddr;                                /* of this struct */
+    struct conn_link idle, holder, carrying, todo; /* in the server's lists */
     struct net_timer timer;
     uint64_t deadline_ns;
     uint8_t watch;  /* enum watch */
@@ -218,6 +219,7 @@ struct server {
     uint8_t *free_carries;      /* linked through their first bytes */
     struct conn_link idle;      /* longest idle first */
     struct conn_link holders;   /* least recent progress first */
+    struct conn_link carriers;  /* of a carry, longest first */
     struct conn_link todo;
     uint32_t live;          /* connections */
     bool device_waits;      /* somebody waits for frames to leave; set here,

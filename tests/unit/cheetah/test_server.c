@@ -641,6 +641,38 @@ START_TEST(time_limits)
 }
 END_TEST
 
+/* More halves of requests than there is memory for. */
+START_TEST(half_heads_keep_nobody_out)
+{
+    set_up(NET_CAP_CSUM, 256, 16);
+    struct client half[10] = {0}, k = {.chunk = 40};
+    for (size_t i = 0; i < 10; i++) {
+        client_start(&site, &half[i], "GET / HTTP/1.1\r\nHost: ");
+    }
+    EXPECT(!client_run(&site, &half[0], 2 * S));
+    uint64_t start = site.net.now_ns;
+    struct answer a =
+        fetch(&k, request_for(file_named("/small"), CLOSE), false);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_uint_lt(site.net.now_ns - start, 3 * S);
+    client_free(&k);
+    /* One has made room for it; the others have their time. */
+    unsigned ended = 0;
+    for (size_t i = 0; i < 10; i++) {
+        ended += half[i].closed || half[i].peer_finished;
+    }
+    ck_assert_uint_le(ended, 4);
+    for (size_t i = 0; i < 10; i++) {
+        size_t at = 0;
+        EXPECT(client_run(&site, &half[i], 15 * S));
+        EXPECT(answer_read(&half[i], &at, false, &a));
+        ck_assert_int_eq(a.status, 408);
+        client_free(&half[i]);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
 static uint32_t take_nothing(struct tcp_conn *c, const void *data, uint32_t len)
 {
     (void)data;
@@ -938,6 +970,7 @@ int main(void)
     tcase_add_test(t, errors_close);
     tcase_add_test(t, no_content_for_a_broken_head);
     tcase_add_test(t, time_limits);
+    tcase_add_test(t, half_heads_keep_nobody_out);
     tcase_add_test(t, half_closed_client_is_answered);
     tcase_add_test(t, status_pages);
     tcase_add_test(t, access_log_says_what_was_answered);
