@@ -317,7 +317,9 @@ static bool take_ack(struct tcp_conn *c, const struct tcp_seg *g)
         return true;
     }
     window_update(c, g);
+    /* An answer to a window probe looks the same and says nothing. */
     if (g->ack == c->snd_una && c->snd_una != c->snd_nxt &&
+        !(c->flags & CF_PERSIST) &&
         (news || (!g->len && !(g->flags & TH_FIN) && wnd == c->snd_wnd))) {
         tcp_dup_ack(c, news);
     }

@@ -115,6 +115,30 @@ START_TEST(closed_window_is_probed)
 }
 END_TEST
 
+/* Answers to probes repeat a number and a window, but report no loss: the
+   congestion window is what it was. */
+START_TEST(answers_to_probes_are_no_duplicates)
+{
+    open_plain();
+    inject(
+        (struct in){.seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 0});
+    tcp_send_limit(&u.c, 50000);
+    for (int i = 0; i < 6; i++) {
+        run(60 * S);
+        forget();
+        inject((struct in){
+            .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 0});
+        sent_nothing(); /* only time brings the next */
+    }
+    ck_assert_uint_eq(stats->tcp_fast_rexmit, 0);
+    forget();
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 60000});
+    run(0);
+    ck_assert_uint_eq(out_count, 10);
+}
+END_TEST
+
 START_TEST(closed_window_and_no_answer_ends)
 {
     open_plain();
@@ -442,6 +466,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, options_end_with_the_header);
     tcase_add_test(c, peer_window_is_obeyed);
     tcase_add_test(c, closed_window_is_probed);
+    tcase_add_test(c, answers_to_probes_are_no_duplicates);
     tcase_add_test(c, closed_window_and_no_answer_ends);
     tcase_add_test(c, timeout_backs_off_and_gives_up);
     tcase_add_test(c, three_duplicates_and_newreno);
