@@ -258,18 +258,20 @@ static bool admit(struct tcp_conn *c, const struct tcp_seg *g)
 
 static void window_update(struct tcp_conn *c, const struct tcp_seg *g)
 {
+    uint32_t was = c->snd_wnd;
+
     if (!seq_lt(c->snd_wl1, g->seq) &&
         (c->snd_wl1 != g->seq || seq_lt(g->ack, c->snd_wl2))) {
         return;
     }
-    if (g->wnd << c->snd_scale != c->snd_wnd) {
+    c->snd_wnd = g->wnd << c->snd_scale;
+    if (c->snd_wnd != was) {
         tcp_queue(c);
     }
-    c->snd_wnd = g->wnd << c->snd_scale;
     c->max_wnd = max_u32(c->max_wnd, c->snd_wnd);
     c->snd_wl1 = g->seq;
     c->snd_wl2 = g->ack;
-    if (c->flags & CF_PERSIST && c->snd_wnd) {
+    if (c->flags & CF_PERSIST && c->snd_wnd > was) {
         /* It is open again: the byte the probe carried was not taken. */
         c->flags &= ~(CF_PERSIST | CF_PROBE);
         c->backoff = 0;

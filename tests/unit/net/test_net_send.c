@@ -139,6 +139,26 @@ START_TEST(answers_to_probes_are_no_duplicates)
 }
 END_TEST
 
+/* s3.8.6.2.1: what is kept back to avoid a silly window is sent after a while,
+   however often the peer repeats that window. */
+START_TEST(a_small_window_is_used_after_a_while)
+{
+    open_plain();
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 500});
+    tcp_send_limit(&u.c, 5000);
+    for (uint32_t i = 0; i < 20; i++) {
+        run(100 * MS);
+        inject((struct in){.seq = PEER_ISN + 1 + i,
+                           .ack = iss + 1,
+                           .flags = A,
+                           .wnd = 500,
+                           .len = 1});
+    }
+    ck_assert_uint_ne(stats->tcp_probes, 0);
+}
+END_TEST
+
 START_TEST(closed_window_and_no_answer_ends)
 {
     open_plain();
@@ -467,6 +487,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, peer_window_is_obeyed);
     tcase_add_test(c, closed_window_is_probed);
     tcase_add_test(c, answers_to_probes_are_no_duplicates);
+    tcase_add_test(c, a_small_window_is_used_after_a_while);
     tcase_add_test(c, closed_window_and_no_answer_ends);
     tcase_add_test(c, timeout_backs_off_and_gives_up);
     tcase_add_test(c, three_duplicates_and_newreno);
