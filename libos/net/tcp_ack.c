@@ -34,6 +34,7 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
     }
     c->rto_us = c->srtt_us + max_u32(RTT_GRAIN_US, 4 * c->rttvar_us);
     c->rto_us = max_u32(min_u32(c->rto_us, TCP_RTO_MAX_US), TCP_RTO_MIN_US);
+    c->backoff = 0;
 }
 
 /* ---------------------------------------------------------------- scoreboard
@@ -292,7 +293,13 @@ void tcp_acked(struct tcp_conn *c, uint32_t ack)
         c->snd_nxt = ack;
     }
     c->stuck_ns = now;
-    c->backoff = 0;
+    if (unlikely(c->backoff)) {
+        /* RFC 6298 s5: only a measurement takes doublings back. */
+        if (!(c->flags & CF_PERSIST)) {
+            c->rto_us = (uint32_t)(tcp_rto_ns(c) / 1000);
+        }
+        c->backoff = 0;
+    }
     c->flags &= ~CF_PERSIST;
     if (unlikely(c->sack_count)) {
         sack_trim(c);

@@ -264,6 +264,25 @@ START_TEST(round_trips_of_what_was_sent_twice_do_not_count)
 }
 END_TEST
 
+/* RFC 6298 s5: what was doubled stays so until a round trip is measured, or a
+   path that became slower than the timer could never be measured again. */
+START_TEST(a_slower_path_is_noticed)
+{
+    open_plain();
+    for (uint32_t i = 1; i <= 6; i++) {
+        tcp_send_limit(&u.c, 1000 * i);
+        run(1 * S);
+        forget();
+        say(A, 0, 1000 * i, 0);
+    }
+    ck_assert_uint_ge(u.c.rto_us, 1000000);
+    tcp_send_limit(&u.c, 7000);
+    run(1 * S);
+    is(AP, 6000, 0, 1000); /* once */
+    sent_nothing();
+}
+END_TEST
+
 START_TEST(a_lost_segment_not_at_hand_is_sent_when_it_is)
 {
     open_plain();
@@ -493,6 +512,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, three_duplicates_and_newreno);
     tcase_add_test(c, duplicates_of_an_old_loss_are_not_a_new_one);
     tcase_add_test(c, round_trips_of_what_was_sent_twice_do_not_count);
+    tcase_add_test(c, a_slower_path_is_noticed);
     tcase_add_test(c, a_lost_segment_not_at_hand_is_sent_when_it_is);
     tcase_add_test(c, long_streams_outlive_sequence_numbers);
     tcase_add_test(c, a_new_station_is_followed);
