@@ -180,7 +180,9 @@ static void enter_recovery(struct tcp_conn *c)
     bool sack = (c->flags & CF_SACK) != 0;
 
     c->stack->stats.tcp_fast_rexmit++;
-    c->cc->lost(c, c->snd_nxt - c->snd_una, false);
+    /* RFC 5681 s3.2 step 2: what limited transmit sent beyond cwnd must not
+       count. */
+    c->cc->lost(c, min_u32(c->snd_nxt - c->snd_una, c->cwnd), false);
     c->ca_state = CA_RECOVERY;
     c->recover = c->snd_nxt;
     c->high_rxt = c->snd_una;

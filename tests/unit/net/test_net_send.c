@@ -210,21 +210,21 @@ START_TEST(three_duplicates_and_newreno)
     say(A, 0, 0, 0);
     is(A, 11000, 0, 1000);
     say(A, 0, 0, 0);
-    is(A, 0, 0, 1000); /* the third: fast retransmit */
-    ck_assert_uint_eq(u.c.ssthresh, 6000);
+    is(A, 0, 0, 1000);                     /* the third: fast retransmit */
+    ck_assert_uint_eq(u.c.ssthresh, 5000); /* the two extra do not count */
     sent_nothing();
-    for (int i = 0; i < 4; i++) {
-        say(A, 0, 0, 0); /* cwnd = 9000 + 4000 > flight of 12000 */
+    for (int i = 0; i < 5; i++) {
+        say(A, 0, 0, 0); /* cwnd = 8000 + 5000 > flight of 12000 */
     }
     is(A, 12000, 0, 1000);
     sent_nothing();
     say(A, 0, 5000, 0); /* a partial ACK (RFC 6582): the next hole */
     is(A, 5000, 0, 1000);
-    ck_assert_uint_eq(u.c.cwnd, 6000 + 7000 - 5000 + 1000);
+    ck_assert_uint_eq(u.c.cwnd, 5000 + 8000 - 5000 + 1000);
     forget();
     say(A, 0, 12000, 0); /* everything of then */
     ck_assert_int_eq(u.c.ca_state, CA_OPEN);
-    ck_assert_uint_le(u.c.cwnd, 6000);
+    ck_assert_uint_le(u.c.cwnd, 5000);
 }
 END_TEST
 
@@ -449,6 +449,22 @@ START_TEST(sack_repairs_holes_only)
 }
 END_TEST
 
+START_TEST(sack_halves_what_the_window_held)
+{
+    open_sack();
+    tcp_send_limit(&u.c, 20000);
+    run(0);
+    forget();
+    say_sack(0, 1000, 2000);
+    is(A, 10000, 0, 1000); /* RFC 3042, by the pipe */
+    say_sack(0, 1000, 3000);
+    is(A, 11000, 0, 1000);
+    say_sack(0, 1000, 4000);
+    is(A, 0, 0, 1000);
+    ck_assert_uint_eq(u.c.ssthresh, 5000); /* RFC 6675 s5 step 4.2 */
+}
+END_TEST
+
 START_TEST(sack_nonsense_is_ignored)
 {
     open_sack();
@@ -519,6 +535,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, acks_stay_inside_a_closed_window);
     tcase_add_test(c, a_listener_counts_its_handshakes);
     tcase_add_test(c, sack_repairs_holes_only);
+    tcase_add_test(c, sack_halves_what_the_window_held);
     tcase_add_test(c, sack_nonsense_is_ignored);
     tcase_add_test(c, data_not_at_hand_is_asked_for_later);
     tcase_add_test(c, idle_restarts_the_window);
