@@ -276,6 +276,7 @@ static void sent_new(struct tcp_conn *c, uint32_t n)
 {
     struct net_stack *s = c->stack;
     uint64_t now = s->now_ns;
+    bool first = c->snd_nxt == c->snd_max; /* not before its window closed */
 
     if (c->snd_una == c->snd_nxt) {
         c->stuck_ns = now;
@@ -286,7 +287,7 @@ static void sent_new(struct tcp_conn *c, uint32_t n)
         c->snd_max = c->snd_nxt;
     }
     c->sent_ns = now;
-    if (!c->rtt_ns && c->ca_state == CA_OPEN) {
+    if (!c->rtt_ns && c->ca_state == CA_OPEN && first) {
         c->rtt_ns = now;
         c->rtt_seq = c->snd_nxt;
     }

@@ -264,6 +264,32 @@ START_TEST(round_trips_of_what_was_sent_twice_do_not_count)
 }
 END_TEST
 
+/* Neither do those of what a window that closed and opened made us repeat. */
+START_TEST(round_trips_through_a_closed_window_do_not_count)
+{
+    uint32_t samples;
+
+    open_plain();
+    tcp_send_limit(&u.c, 3000);
+    run(0);
+    inject(
+        (struct in){.seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 0});
+    run(1 * S);
+    ck_assert_uint_ne(stats->tcp_probes, 0);
+    forget();
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 60000});
+    is(A, 0, 0, 1000);
+    samples = (uint32_t)stats->tcp_rtt_samples;
+    say(A, 0, 3000, 0); /* of the first or of the second? */
+    ck_assert_uint_eq(stats->tcp_rtt_samples, samples);
+    tcp_send_limit(&u.c, 4000);
+    run(0);
+    say(A, 0, 4000, 0);
+    ck_assert_uint_eq(stats->tcp_rtt_samples, samples + 1);
+}
+END_TEST
+
 /* RFC 6298 s5: what was doubled stays so until a round trip is measured, or a
    path that became slower than the timer could never be measured again. */
 START_TEST(a_slower_path_is_noticed)
@@ -528,6 +554,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, three_duplicates_and_newreno);
     tcase_add_test(c, duplicates_of_an_old_loss_are_not_a_new_one);
     tcase_add_test(c, round_trips_of_what_was_sent_twice_do_not_count);
+    tcase_add_test(c, round_trips_through_a_closed_window_do_not_count);
     tcase_add_test(c, a_slower_path_is_noticed);
     tcase_add_test(c, a_lost_segment_not_at_hand_is_sent_when_it_is);
     tcase_add_test(c, long_streams_outlive_sequence_numbers);
