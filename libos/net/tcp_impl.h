@@ -107,7 +107,7 @@ struct tcp_half {
     struct tcp_listener *l;
     struct net_stack *stack;
     struct net_timer timer;
-    uint64_t sent_ns; /* the SYN-ACK, the first time */
+    uint64_t sent_ns; /* the SYN-ACK; 0: more than once, or a cookie */
     uint32_t iss, irs, ts_recent, ts_offset;
     uint16_t mss;
     uint8_t scale;

@@ -391,6 +391,7 @@ bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
             if (h->has_ts && g->has_ts && seq_lt(h->ts_recent, g->tsval)) {
                 h->ts_recent = g->tsval; /* RFC 7323 s4.3 */
             }
+            h->sent_ns = 0; /* Karn */
             say_syn_ack(s, h, s->now_ms + h->ts_offset);
         } else {
             half_ack(s, h);

@@ -73,6 +73,20 @@ START_TEST(a_repeated_syn_has_its_own_timestamp_echoed)
 }
 END_TEST
 
+/* RFC 6298 s3: nor do we measure one from a SYN-ACK that was sent twice. */
+START_TEST(a_repeated_syn_ack_is_not_timed)
+{
+    inject((struct in){.seq = PEER_ISN, .flags = TH_SYN, .mss = 1000});
+    iss = sent()->seq;
+    run(900 * MS);
+    inject((struct in){.seq = PEER_ISN, .flags = TH_SYN, .mss = 1000});
+    sent();
+    say(A, 0, 0, 0);
+    ck_assert(u.open);
+    ck_assert_uint_eq(u.c.srtt_us, 0);
+}
+END_TEST
+
 START_TEST(listen_rules)
 {
     struct out *o;
@@ -313,6 +327,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, syn_options_are_answered);
     tcase_add_test(c, syn_ack_is_repeated_then_given_up);
     tcase_add_test(c, a_repeated_syn_has_its_own_timestamp_echoed);
+    tcase_add_test(c, a_repeated_syn_ack_is_not_timed);
     tcase_add_test(c, listen_rules);
     tcase_add_test(c, half_open_rules);
     tcase_add_test(c, no_memory_lets_the_peer_try_again);
