@@ -184,7 +184,8 @@ static bool timestamp_refuses(struct tcp_conn *c, const struct tcp_seg *g)
         return false;
     }
     if (!g->has_ts) {
-        return true; /* s3.2: they were agreed upon */
+        /* s3.2: they were agreed upon; but every SYN is challenged. */
+        return !(g->flags & TH_SYN);
     }
     if (!seq_lt(g->tsval, c->ts_recent) ||
         c->stack->now_ns - c->ts_age_ns > PAWS_LIFE_NS) {

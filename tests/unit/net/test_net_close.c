@@ -54,6 +54,17 @@ START_TEST(paws_drops_old_segments)
 }
 END_TEST
 
+/* RFC 5961 s4.2 before RFC 7323 s3.2: a peer that lost its memory may call
+   without any, and must be told. */
+START_TEST(a_syn_without_timestamp_is_challenged)
+{
+    open_with((struct in){.mss = 1000, .ts = true, .tsval = 1000});
+    say(TH_SYN, 77777, 0, 0);
+    is(A, 0, 0, 0);
+    ck_assert(!u.closed);
+}
+END_TEST
+
 START_TEST(paws_forgets_after_24_days)
 {
     open_with((struct in){.mss = 1000, .ts = true, .tsval = 1000});
@@ -397,6 +408,7 @@ END_TEST
 static void add_all(TCase *c)
 {
     tcase_add_test(c, paws_drops_old_segments);
+    tcase_add_test(c, a_syn_without_timestamp_is_challenged);
     tcase_add_test(c, paws_forgets_after_24_days);
     tcase_add_test(c, time_wait_rules);
     tcase_add_test(c, time_wait_is_no_mirror);
