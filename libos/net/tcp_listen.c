@@ -350,13 +350,13 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
     struct tcp_half copy = *h;
     struct tcp_conn *c;
 
-    if (g->ack != h->iss + 1) {
-        tcp_refuse(s, g);
-        return;
-    }
     if (g->seq - (h->irs + 1) > wnd ||
         (h->has_ts && (!g->has_ts || seq_lt(g->tsval, h->ts_recent)))) {
         half_ack(s, h);
+        return;
+    }
+    if (g->ack != h->iss + 1) {
+        tcp_refuse(s, g);
         return;
     }
     c = complete(s, &copy, g); /* accept may stop listening */

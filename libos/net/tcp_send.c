@@ -394,7 +394,7 @@ static int output_syn(struct tcp_conn *c)
         if (r) {
             return r;
         }
-        c->flags &= ~CF_SYN;
+        c->flags &= ~(CF_SYN | CF_ACK_NOW);
         if (c->snd_nxt == c->iss) {
             c->snd_nxt = c->snd_max = c->iss + 1;
             c->rtt_ns = c->stack->now_ns;
@@ -402,6 +402,13 @@ static int output_syn(struct tcp_conn *c)
         }
         if (!c->t_rexmit) {
             tcp_rexmit_start(c);
+        }
+    }
+    if (c->flags & CF_ACK_NOW) {
+        int r = send_ack(c);
+
+        if (r) {
+            return r;
         }
     }
     tcp_arm(c);

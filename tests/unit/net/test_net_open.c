@@ -125,6 +125,11 @@ START_TEST(half_open_rules)
     o = sent();
     ck_assert_uint_eq(o->flags, TH_RST);
     ck_assert_uint_eq(o->seq, iss + 2);
+    /* s3.10.7.4: its place is judged first: an ACK, no reset. */
+    inject((struct in){.seq = 500000, .ack = iss + 2, .flags = A});
+    o = sent();
+    ck_assert_uint_eq(o->flags, A);
+    ck_assert_uint_eq(o->ack, 6);
     /* RFC 5961: a reset must be exact; nearly gets an ACK. */
     inject((struct in){.seq = 7, .flags = TH_RST});
     o = sent();
@@ -322,6 +327,28 @@ START_TEST(both_call_and_only_syn_acks_cross)
 }
 END_TEST
 
+/* s3.10.7.4 with RFC 5961 before the opening is complete. */
+START_TEST(challenges_while_both_call)
+{
+    struct out *o;
+
+    call();
+    inject(reply(TH_SYN, PEER_ISN, 0));
+    sent();
+    inject(reply(TH_RST, PEER_ISN + 2, 0));
+    o = sent();
+    ck_assert_uint_eq(o->flags, A);
+    ck_assert_uint_eq(o->seq, iss + 1);
+    ck_assert_uint_eq(o->ack, PEER_ISN + 1);
+    run(500 * MS); /* not yet our timer */
+    inject(reply(A, PEER_ISN + 100000, iss + 1));
+    o = sent();
+    ck_assert_uint_eq(o->flags, A);
+    ck_assert_uint_eq(o->ack, PEER_ISN + 1);
+    ck_assert(!u.open && !u.closed);
+}
+END_TEST
+
 static void add_all(TCase *c)
 {
     tcase_add_test(c, syn_options_are_answered);
@@ -337,6 +364,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, syn_is_refused);
     tcase_add_test(c, syn_is_repeated_for_three_minutes);
     tcase_add_test(c, both_call_at_once);
+    tcase_add_test(c, challenges_while_both_call);
     tcase_add_test(c, both_call_and_only_syn_acks_cross);
 }
 
