@@ -51,6 +51,7 @@ struct dhcp_client {
     uint64_t bound_ns;     /* asked_ns of the request that gave the lease */
     uint32_t xid;          /* of the exchange under way */
     uint32_t tries;        /* of the message under way */
+    uint16_t secs;         /* said by the last discovery or renewal */
     struct dhcp_lease got; /* offered, not yet in force */
 };
 

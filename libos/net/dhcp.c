@@ -103,13 +103,17 @@ static void send(struct dhcp_client *c, uint32_t type)
     struct net_stack *s = c->stack;
     struct net_endpoint to = {net_v4(255, 255, 255, 255), SERVER_PORT};
     uint64_t secs = (s->now_ns - c->began_ns) / NS_PER_S;
+    bool chosen = type == REQUEST && c->state == DHCP_REQUESTING;
     bool has_addr = type == RELEASE || c->state == DHCP_RENEWING ||
                     c->state == DHCP_REBINDING;
     uint8_t m[M_SIZE] = {1, 1, 6};
 
     put_be32(m + M_XID, c->xid);
+    if (!chosen) {
+        c->secs = (uint16_t)(secs > 0xffff ? 0xffff : secs);
+    }
     if (type == DISCOVER || type == REQUEST) {
-        put16(m + M_SECS, (uint16_t)(secs > 0xffff ? 0xffff : secs));
+        put16(m + M_SECS, c->secs); /* s3.1 step 3: of the discovery */
     }
     if (has_addr) {
         put_be32(m + M_CIADDR, c->lease.addr.word[3]);

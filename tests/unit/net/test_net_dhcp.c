@@ -25,7 +25,8 @@ static struct {
     struct net_addr offer, mask, router;
     uint8_t last[300];
     uint32_t changes;
-    bool garble;
+    uint16_t secs[8]; /* of the last message of each type */
+    bool garble, offers_only;
 } server;
 
 static uint8_t *opt32(uint8_t *p, uint8_t kind, uint32_t be)
@@ -79,13 +80,14 @@ static void serve(struct udp_port *p, const struct net_endpoint *from,
     ck_assert_uint_eq(m[240], 53);
     memcpy(server.last, m, 300);
     server.seen[m[242]]++;
+    server.secs[m[242]] = get16(m + 8);
     if (server.silent) {
         server.silent--;
         return;
     }
     if (m[242] == 1) {
         answer(m, 2);
-    } else if (m[242] == 3) {
+    } else if (m[242] == 3 && !server.offers_only) {
         bool nak = server.naks != 0;
 
         server.naks -= nak;
@@ -173,6 +175,21 @@ START_TEST(silence_backs_off)
     run(90 * S);
     ck_assert_uint_eq(server.seen[1], 5);
     ck_assert(has(net_v4(10, 0, 0, 50)));
+}
+END_TEST
+
+/* RFC 2131 s3.1 step 3: relays choose by it, so a request says the seconds
+   of the discovery that was answered. */
+START_TEST(requests_repeat_the_seconds)
+{
+    server.silent = 1;
+    server.offers_only = true;
+    ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+    run(20 * S);
+    ck_assert_uint_eq(server.seen[1], 2);
+    ck_assert_uint_ge(server.seen[3], 2);
+    ck_assert_uint_ge(server.secs[1], 3);
+    ck_assert_uint_eq(server.secs[3], server.secs[1]);
 }
 END_TEST
 
@@ -291,6 +308,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, address_is_obtained_and_given_back);
     tcase_add_test(c, silence_backs_off);
+    tcase_add_test(c, requests_repeat_the_seconds);
     tcase_add_test(c, refusal_begins_anew);
     tcase_add_test(c, taken_address_is_declined);
     tcase_add_test(c, lease_is_renewed_rebound_and_lost);
