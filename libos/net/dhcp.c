@@ -54,7 +54,8 @@
 #define O_END 255u
 
 #define TRIES_MAX 5u    /* of a request, before beginning anew */
-#define LEASE_MIN_S 60u /* also the shortest time between renewals, s4.4.5 */
+#define LEASE_MIN_S 8u  /* or renewing it would be all we do */
+#define RENEW_MIN_S 60u /* between two tries, s4.4.5 */
 
 /* ------------------------------------------------------------------- sending
  */
@@ -231,19 +232,21 @@ static void renew(struct dhcp_client *c)
     c->tries++;
     send(c, REQUEST);
     wait = end > now ? (end - now) / 2 : 0;
-    wait = wait < LEASE_MIN_S * NS_PER_S ? LEASE_MIN_S * NS_PER_S : wait;
+    wait = wait < RENEW_MIN_S * NS_PER_S ? RENEW_MIN_S * NS_PER_S : wait;
     set_timer(c, now + wait < end ? now + wait : end);
 }
 
 static void bind(struct dhcp_client *c)
 {
-    struct net_addr had = c->lease.addr;
+    struct dhcp_lease had = c->lease;
 
     c->lease = c->got;
     c->bound_ns = c->asked_ns;
     c->state = DHCP_BOUND;
     c->tries = 0;
-    if (!net_addr_eq(&had, &c->lease.addr)) {
+    if (!net_addr_eq(&had.addr, &c->lease.addr) ||
+        !net_addr_eq(&had.gateway, &c->lease.gateway) ||
+        had.prefix != c->lease.prefix) {
         (void)net_set_v4(c->stack, c->lease.addr, c->lease.prefix,
                          c->lease.gateway);
     }
@@ -392,16 +395,13 @@ static bool complete(struct answer *a)
     int prefix = prefix_of(a->mask, ip);
 
     if (prefix < 1 || !is_station(ip, (uint32_t)prefix) || !a->has_lease ||
-        !l->server.word[3]) {
+        !l->server.word[3] || l->lease_s < LEASE_MIN_S) {
         return false;
     }
     l->prefix = (uint32_t)prefix;
     if (l->gateway.word[3] == ip ||
         !is_station(l->gateway.word[3], l->prefix)) {
         l->gateway = (struct net_addr){0};
-    }
-    if (l->lease_s < LEASE_MIN_S) {
-        l->lease_s = LEASE_MIN_S;
     }
     /* s4.4.5: T1 is half, T2 seven eighths, unless told sensibly. */
     if (!l->rebind_s || l->rebind_s >= l->lease_s) {

@@ -241,6 +241,34 @@ START_TEST(lease_is_renewed_rebound_and_lost)
 }
 END_TEST
 
+START_TEST(renewal_may_change_the_network)
+{
+    ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+    run(S);
+    ck_assert_uint_eq(a.stack->gateway, net_v4(10, 0, 0, 2).word[3]);
+    server.router = net_v4(10, 0, 0, 9);
+    run(1800 * S);
+    ck_assert_uint_eq(client.lease.gateway.byte[15], 9);
+    ck_assert_uint_eq(a.stack->gateway, net_v4(10, 0, 0, 9).word[3]);
+}
+END_TEST
+
+/* s4.4.5: when it ends, the address is somebody else's, however short. */
+START_TEST(no_lease_is_overdrawn)
+{
+    server.lease_s = 20;
+    ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+    run(S);
+    ck_assert(has(net_v4(10, 0, 0, 50)));
+    run(60 * S); /* renewed in time */
+    ck_assert(has(net_v4(10, 0, 0, 50)));
+    server.silent = UINT32_MAX;
+    run(20 * S);
+    ck_assert(has((struct net_addr){0}));
+    ck_assert_int_eq(client.state, DHCP_SELECTING);
+}
+END_TEST
+
 START_TEST(no_host_has_such_an_address)
 {
     const struct net_addr bad[] = {
@@ -309,6 +337,8 @@ int main(void)
     tcase_add_test(c, address_is_obtained_and_given_back);
     tcase_add_test(c, silence_backs_off);
     tcase_add_test(c, requests_repeat_the_seconds);
+    tcase_add_test(c, renewal_may_change_the_network);
+    tcase_add_test(c, no_lease_is_overdrawn);
     tcase_add_test(c, refusal_begins_anew);
     tcase_add_test(c, taken_address_is_declined);
     tcase_add_test(c, lease_is_renewed_rebound_and_lost);
