@@ -53,6 +53,7 @@ static bool expected(const struct tcp_conn *c, const uint8_t *h, uint32_t hlen,
            (h[TCP_FLAGS] & ~TH_PSH) == TH_ACK &&
            (h[TCP_OFF] >> 4) * 4u == hlen && len >= hlen &&
            get32(h + TCP_SEQ) == c->rcv_nxt &&
+           seq_leq(c->snd_wl1, c->rcv_nxt) &&
            len - hlen <= c->rcv_adv - c->rcv_nxt &&
            ack - c->snd_una <= c->snd_max - c->snd_una &&
            (len > hlen || ack != c->snd_una) && get_be16(h + TCP_WND);

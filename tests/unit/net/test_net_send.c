@@ -83,6 +83,18 @@ START_TEST(peer_window_is_obeyed)
 }
 END_TEST
 
+/* s3.10.7.4: the later segment's window counts, not that which comes later. */
+START_TEST(an_overtaken_window_is_not_taken)
+{
+    open_plain();
+    inject((struct in){
+        .seq = PEER_ISN + 101, .ack = iss + 1, .flags = A, .wnd = 0});
+    say(A, 0, 0, 100);
+    tcp_send_limit(&u.c, 5000);
+    sent_nothing();
+}
+END_TEST
+
 START_TEST(closed_window_is_probed)
 {
     open_plain();
@@ -546,6 +558,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, congestion_avoidance_grows_by_a_segment_per_window);
     tcase_add_test(c, options_end_with_the_header);
     tcase_add_test(c, peer_window_is_obeyed);
+    tcase_add_test(c, an_overtaken_window_is_not_taken);
     tcase_add_test(c, closed_window_is_probed);
     tcase_add_test(c, answers_to_probes_are_no_duplicates);
     tcase_add_test(c, a_small_window_is_used_after_a_while);
