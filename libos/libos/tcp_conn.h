@@ -121,9 +121,10 @@ struct tcp_conn {
     /* Receiving beyond a gap. */
     struct net_buf *ooo; /* ascending */
     uint32_t ooo_count;
-    uint32_t ooo_recent[4];  /* begins of blocks, latest first (RFC 2018 s4) */
-    uint32_t fin_seq;        /* where the peer's FIN is, once seen */
-    uint32_t rcv_up, snd_up; /* urgent pointers, exclusive ends */
+    uint32_t ooo_recent[4]; /* begins of blocks, latest first (RFC 2018 s4) */
+    uint32_t fin_seq;       /* where the peer's FIN is, once seen */
+    uint32_t snd_up;        /* end of what is urgent, exclusive */
+    uint64_t urgent_off;    /* the same of what is received, as an offset */
 
     /* Path. */
     uint16_t mtu, mtu_claimed; /* RFC 5927 s7: claimed, not yet believed */

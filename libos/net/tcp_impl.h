@@ -48,10 +48,9 @@ enum ca_state {
 #define CF_RESCUED 0x40000u /* RFC 6675 RescueRxt was used */
 #define CF_NO_DF 0x80000u   /* the path is narrower than we cut */
 #define CF_BIG 0x100000u    /* big_seq is valid */
-#define CF_URG_IN 0x200000u
-#define CF_URG_OUT 0x400000u
-#define CF_DELIVER 0x800000u    /* held data may be delivered */
-#define CF_SYN_AGAIN 0x1000000u /* our SYN was sent more than once */
+#define CF_URG_OUT 0x200000u
+#define CF_DELIVER 0x400000u   /* held data may be delivered */
+#define CF_SYN_AGAIN 0x800000u /* our SYN was sent more than once */
 
 #define TCP_RTO_FIRST_US 1000000u /* RFC 6298 s2.1 */
 #define TCP_RTO_LATE_US 3000000u  /* RFC 6298 s5.7 */

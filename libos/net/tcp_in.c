@@ -332,17 +332,15 @@ static bool take_ack(struct tcp_conn *c, const struct tcp_seg *g)
 
 static void take_urgent(struct tcp_conn *c, const struct tcp_seg *g)
 {
-    uint32_t up = g->seq + g->up;
+    uint32_t ahead = g->seq + g->up - c->rcv_nxt;
+    uint64_t upto = c->rcv_off + ahead;
 
-    if (!seq_lt(c->rcv_nxt, up) ||
-        (c->flags & CF_URG_IN && seq_lt(c->rcv_nxt, c->rcv_up) &&
-         !seq_lt(c->rcv_up, up))) {
+    if (!seq_lt(0, ahead) || upto <= c->urgent_off) {
         return;
     }
-    c->flags |= CF_URG_IN;
-    c->rcv_up = up;
+    c->urgent_off = upto;
     if (c->ops->urgent) {
-        c->ops->urgent(c, c->rcv_off + (up - c->rcv_nxt));
+        c->ops->urgent(c, upto);
     }
 }
 

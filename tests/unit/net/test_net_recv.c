@@ -372,6 +372,29 @@ START_TEST(urgent_is_told_and_in_line)
 }
 END_TEST
 
+/* An urgent pointer of 2^31 bytes ago is not ahead. */
+START_TEST(urgent_is_told_again_after_long)
+{
+    struct in urgent = {.seq = PEER_ISN + 1,
+                        .flags = A | TH_URG,
+                        .wnd = 60000,
+                        .up = 10,
+                        .len = 10};
+
+    open_plain();
+    urgent.ack = iss + 1;
+    inject(urgent);
+    ck_assert_uint_eq(u.urgent, 10);
+    /* As if so much had come meanwhile. */
+    u.c.rcv_nxt += 0x80000000u;
+    u.c.rcv_adv += 0x80000000u;
+    u.c.rcv_off += 0x80000000u;
+    urgent.seq = u.c.rcv_nxt;
+    inject(urgent);
+    ck_assert_uint_eq(u.urgent, 0x80000000ull + 20);
+}
+END_TEST
+
 static void add_all(TCase *c)
 {
     tcase_add_test(c, window_decides_what_is_acceptable);
@@ -390,6 +413,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, user_takes_less_than_it_got);
     tcase_add_test(c, window_closes_and_opens_in_steps);
     tcase_add_test(c, urgent_is_told_and_in_line);
+    tcase_add_test(c, urgent_is_told_again_after_long);
 }
 
 int main(void)
