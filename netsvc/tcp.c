@@ -205,9 +205,16 @@ static const struct tcp_ops zero_ops = {
     .closed = any_closed,
 };
 
+/* All but zero wait for the client only, who may be gone for good. */
 static struct tcp_listener listeners[] = {
-    {.ops = &echo_ops, .port = PORT_ECHO, .window = ECHO_BYTES},
-    {.ops = &discard_ops, .port = PORT_DISCARD, .window = WINDOW},
+    {.ops = &echo_ops,
+     .port = PORT_ECHO,
+     .options = TCP_KEEPALIVE,
+     .window = ECHO_BYTES},
+    {.ops = &discard_ops,
+     .port = PORT_DISCARD,
+     .options = TCP_KEEPALIVE,
+     .window = WINDOW},
     {.ops = &zero_ops, .port = PORT_ZERO, .window = WINDOW},
 };
 
