@@ -378,7 +378,7 @@ void tcp_conn_input(struct tcp_conn *c, const struct tcp_seg *seg)
         return;
     }
     if (c->state == TCP_SYN_RECEIVED && g.seq == c->irs &&
-        (g.flags & (TH_SYN | TH_ACK)) == (TH_SYN | TH_ACK)) {
+        (g.flags & (TH_SYN | TH_ACK | TH_RST)) == (TH_SYN | TH_ACK)) {
         /* The peer's half of a simultaneous open repeats its SYN (figure 8).
            Its window is not scaled. */
         g.flags &= (uint8_t)~TH_SYN;
