@@ -322,12 +322,13 @@ void tcp_listen_input(struct net_stack *s, const struct tcp_seg *g)
 
 static void half_ack(struct net_stack *s, const struct tcp_half *h)
 {
+    uint32_t shift = h->scale == TCP_NO_SCALE ? 0 : tcp_scale_for(h->l->window);
     struct tcp_say m = {
         .key = h->key,
         .seq = h->iss + 1,
         .ack = h->irs + 1,
         .flags = TH_ACK,
-        .wnd = (uint16_t)min_u32(h->l->window, 65535),
+        .wnd = (uint16_t)(min_u32(h->l->window, 65535) >> shift),
         .scale = TCP_NO_SCALE,
         .has_ts = h->has_ts,
         .tsval = s->now_ms + h->ts_offset,

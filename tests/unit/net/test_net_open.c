@@ -148,6 +148,24 @@ START_TEST(half_open_rules)
 }
 END_TEST
 
+/* RFC 7323 s2.2: only in a SYN the window is as it is. */
+START_TEST(a_challenge_scales_the_window)
+{
+    struct out *o;
+
+    listener.window = 300000;
+    inject(
+        (struct in){.seq = 5, .flags = TH_SYN, .mss = 1000, .scale_ok = true});
+    o = sent();
+    ck_assert_int_eq(o->scale, 3);
+    ck_assert_uint_eq(o->wnd, 65535);
+    inject((struct in){.seq = 900, .flags = TH_SYN});
+    o = sent();
+    ck_assert_uint_eq(o->flags, A);
+    ck_assert_uint_eq(o->wnd, 65535 >> 3);
+}
+END_TEST
+
 START_TEST(no_memory_lets_the_peer_try_again)
 {
     u.accept = false;
@@ -360,6 +378,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, a_repeated_syn_ack_is_not_timed);
     tcase_add_test(c, listen_rules);
     tcase_add_test(c, half_open_rules);
+    tcase_add_test(c, a_challenge_scales_the_window);
     tcase_add_test(c, no_memory_lets_the_peer_try_again);
     tcase_add_test(c, cookies_when_the_backlog_is_full);
     tcase_add_test(c, isns_differ_and_grow);
