@@ -207,6 +207,7 @@ uint32_t tcp_ts_offset(const struct net_stack *s, const struct tcp_key *k);
 /* tcp_listen.c */
 void tcp_listen_input(struct net_stack *s, const struct tcp_seg *g);
 bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g);
+struct tcp_listener *tcp_listener_at(struct net_stack *s, uint16_t port);
 
 /* tcp_in.c */
 void tcp_conn_input(struct tcp_conn *c, const struct tcp_seg *g);

@@ -231,7 +231,7 @@ static struct tcp_conn *complete(struct net_stack *s, const struct tcp_half *h,
     return c;
 }
 
-static struct tcp_listener *listener(struct net_stack *s, uint16_t port)
+struct tcp_listener *tcp_listener_at(struct net_stack *s, uint16_t port)
 {
     struct tcp_listener *l = s->tcp.listeners;
 
@@ -286,7 +286,7 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
 
 void tcp_listen_input(struct net_stack *s, const struct tcp_seg *g)
 {
-    struct tcp_listener *l = listener(s, g->key.local_port);
+    struct tcp_listener *l = tcp_listener_at(s, g->key.local_port);
     struct tcp_half h = {.key = g->key, .l = l, .stack = s};
     struct tcp_conn *c;
 

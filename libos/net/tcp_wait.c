@@ -153,7 +153,8 @@ bool tcp_wait_input(struct net_stack *s, struct tcp_seg *g)
     if (g->flags & TH_RST) {
         return true;
     }
-    if ((g->flags & (TH_SYN | TH_ACK)) == TH_SYN && newer(w, g)) {
+    if ((g->flags & (TH_SYN | TH_ACK | TH_FIN)) == TH_SYN && newer(w, g) &&
+        tcp_listener_at(s, g->key.local_port)) {
         g->isn_bound = true;
         g->isn_floor = w->snd_nxt;
         forget(s, w);

@@ -132,6 +132,23 @@ START_TEST(time_wait_is_no_mirror)
 }
 END_TEST
 
+/* s3.10.7.4: only a SYN that opens something new ends it early. */
+START_TEST(time_wait_is_left_for_a_connection_only)
+{
+    struct in syn = {.seq = PEER_ISN + 3, .flags = TH_SYN | TH_FIN};
+
+    open_plain();
+    close_first();
+    inject(syn);
+    is(A, 1, 1, 0);
+    tcp_unlisten(&listener);
+    syn.flags = TH_SYN;
+    inject(syn);
+    is(A, 1, 1, 0);
+    ck_assert_uint_eq(stats->tcp_tw_reused, 0);
+}
+END_TEST
+
 START_TEST(time_wait_ends)
 {
     open_plain();
@@ -412,6 +429,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, paws_forgets_after_24_days);
     tcase_add_test(c, time_wait_rules);
     tcase_add_test(c, time_wait_is_no_mirror);
+    tcase_add_test(c, time_wait_is_left_for_a_connection_only);
     tcase_add_test(c, time_wait_ends);
     tcase_add_test(c, a_repeated_fin_restarts_time_wait);
     tcase_add_test(c, both_close_at_once);
