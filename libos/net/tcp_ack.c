@@ -227,7 +227,7 @@ void tcp_dup_ack(struct tcp_conn *c, bool news)
     tcp_queue(c);
 }
 
-static void recovery_done(struct tcp_conn *c)
+void tcp_recovery_done(struct tcp_conn *c)
 {
     uint32_t flight = c->snd_nxt - c->snd_una;
 
@@ -246,7 +246,7 @@ static void recovery_done(struct tcp_conn *c)
 static void recovery_ack(struct tcp_conn *c, uint32_t bytes)
 {
     if (seq_leq(c->recover, c->snd_una)) {
-        recovery_done(c);
+        tcp_recovery_done(c);
         return;
     }
     if (seq_lt(c->high_rxt, c->snd_una)) {

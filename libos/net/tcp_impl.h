@@ -223,6 +223,7 @@ void tcp_challenge(struct tcp_conn *c);
 /* tcp_ack.c */
 void tcp_acked(struct tcp_conn *c, uint32_t ack);
 void tcp_dup_ack(struct tcp_conn *c, bool news);
+void tcp_recovery_done(struct tcp_conn *c);
 bool tcp_sack_input(struct tcp_conn *c, const struct tcp_seg *g);
 void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns);
 uint32_t tcp_pipe(const struct tcp_conn *c);

@@ -279,8 +279,8 @@ static void window_update(struct tcp_conn *c, const struct tcp_seg *g)
         c->backoff = 0;
         c->t_rexmit = 0;
         c->snd_nxt = c->snd_una;
-        c->ca_state = CA_OPEN;
-        c->dup_acks = c->sack_count = 0;
+        c->sack_count = 0;
+        tcp_recovery_done(c);
         c->rtt_ns = 0;
         c->stuck_ns = c->stack->now_ns;
     }

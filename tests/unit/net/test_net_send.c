@@ -240,6 +240,31 @@ START_TEST(three_duplicates_and_newreno)
 }
 END_TEST
 
+/* A window that closes during recovery and opens again ends it; less than a
+   segment of congestion window would let nothing go, for ever. */
+START_TEST(recovery_ends_with_a_closed_window)
+{
+    open_plain();
+    tcp_send_limit(&u.c, 20000);
+    run(0);
+    for (int i = 0; i < 3; i++) {
+        say(A, 0, 0, 0);
+        run(0);
+    }
+    say(A, 0, 9000, 0);
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1 + 9050, .flags = A, .wnd = 0});
+    ck_assert_int_eq(u.c.ca_state, CA_RECOVERY);
+    run(5 * S);
+    forget();
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1 + 9050, .flags = A, .wnd = 60000});
+    is(A, 9050, 0, 1000);
+    is(A, 10050, 0, 1000);
+    sent_nothing();
+}
+END_TEST
+
 START_TEST(duplicates_of_an_old_loss_are_not_a_new_one)
 {
     open_plain();
@@ -565,6 +590,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, closed_window_and_no_answer_ends);
     tcase_add_test(c, timeout_backs_off_and_gives_up);
     tcase_add_test(c, three_duplicates_and_newreno);
+    tcase_add_test(c, recovery_ends_with_a_closed_window);
     tcase_add_test(c, duplicates_of_an_old_loss_are_not_a_new_one);
     tcase_add_test(c, round_trips_of_what_was_sent_twice_do_not_count);
     tcase_add_test(c, round_trips_through_a_closed_window_do_not_count);
