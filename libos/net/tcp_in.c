@@ -262,8 +262,9 @@ static void window_update(struct tcp_conn *c, const struct tcp_seg *g)
 {
     uint32_t was = c->snd_wnd;
 
-    if (!seq_lt(c->snd_wl1, g->seq) &&
-        (c->snd_wl1 != g->seq || seq_lt(g->ack, c->snd_wl2))) {
+    /* s3.10.7.4, and whatever acknowledges more was sent later too. */
+    if (!seq_lt(c->snd_wl2, g->ack) && !seq_lt(c->snd_wl1, g->seq) &&
+        (c->snd_wl1 != g->seq || c->snd_wl2 != g->ack)) {
         return;
     }
     c->snd_wnd = g->wnd << c->snd_scale;
@@ -271,7 +272,9 @@ static void window_update(struct tcp_conn *c, const struct tcp_seg *g)
         tcp_queue(c);
     }
     c->max_wnd = max_u32(c->max_wnd, c->snd_wnd);
-    c->snd_wl1 = g->seq;
+    if (seq_lt(c->snd_wl1, g->seq)) {
+        c->snd_wl1 = g->seq;
+    }
     c->snd_wl2 = g->ack;
     if (c->flags & CF_PERSIST && c->snd_wnd > was) {
         /* It is open again: the byte the probe carried was not taken. */

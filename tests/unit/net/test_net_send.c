@@ -95,6 +95,29 @@ START_TEST(an_overtaken_window_is_not_taken)
 }
 END_TEST
 
+/* A segment that is sent again has an old number and the latest window, as
+   what it acknowledges shows. */
+START_TEST(a_window_beside_news_is_taken)
+{
+    open_plain();
+    tcp_send_limit(&u.c, 100000);
+    run(0);
+    say(A, 100, 0, 100); /* the one before it was lost */
+    forget();
+    inject((struct in){.seq = PEER_ISN + 1,
+                       .ack = iss + 1 + 10000,
+                       .flags = A,
+                       .wnd = 2000,
+                       .len = 100});
+    is(A, 10000, 200, 1000);
+    is(A, 11000, 200, 1000);
+    sent_nothing();
+    say(A, 100, 0, 100); /* the old one, late */
+    is(A, 12000, 200, 0);
+    sent_nothing();
+}
+END_TEST
+
 START_TEST(closed_window_is_probed)
 {
     open_plain();
@@ -584,6 +607,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, options_end_with_the_header);
     tcase_add_test(c, peer_window_is_obeyed);
     tcase_add_test(c, an_overtaken_window_is_not_taken);
+    tcase_add_test(c, a_window_beside_news_is_taken);
     tcase_add_test(c, closed_window_is_probed);
     tcase_add_test(c, answers_to_probes_are_no_duplicates);
     tcase_add_test(c, a_small_window_is_used_after_a_while);
