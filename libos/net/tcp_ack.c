@@ -257,7 +257,8 @@ static void recovery_ack(struct tcp_conn *c, uint32_t bytes)
     } else if (!(c->flags & CF_SACK)) {
         /* RFC 6582 s3.2 step 3: a partial ACK; the next hole is there. */
         c->cwnd -= min_u32(bytes, c->cwnd);
-        c->cwnd += bytes >= c->mss || !c->cwnd ? c->mss : 0;
+        c->cwnd += bytes >= c->mss ? c->mss : 0;
+        c->cwnd = max_u32(c->cwnd, c->mss);
         c->flags |= CF_REXMIT;
     }
 }

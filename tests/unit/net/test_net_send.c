@@ -278,6 +278,7 @@ START_TEST(recovery_ends_with_a_closed_window)
     inject((struct in){
         .seq = PEER_ISN + 1, .ack = iss + 1 + 9050, .flags = A, .wnd = 0});
     ck_assert_int_eq(u.c.ca_state, CA_RECOVERY);
+    ck_assert_uint_ge(u.c.cwnd, u.c.mss); /* as after any way out of it */
     run(5 * S);
     forget();
     inject((struct in){
