@@ -253,7 +253,11 @@ static void bind(struct dhcp_client *c)
     if (c->lease.lease_s == UINT32_MAX) {
         net_timer_stop(c->stack, &c->timer);
     } else {
-        set_timer(c, lease_end(c, c->lease.renew_s));
+        /* s4.4.5: up to a sixteenth earlier, so that not all ask at once. */
+        uint64_t spread = c->lease.renew_s * NS_PER_S / 16 + 1;
+
+        set_timer(c, lease_end(c, c->lease.renew_s) -
+                         net_random(c->stack) % spread);
     }
     tell(c);
 }

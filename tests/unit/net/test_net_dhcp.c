@@ -241,6 +241,23 @@ START_TEST(lease_is_renewed_rebound_and_lost)
 }
 END_TEST
 
+/* s4.4.5: clients that were started together ask apart. */
+START_TEST(renewals_are_spread)
+{
+    uint64_t at[2];
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
+        run(S);
+        at[i] = client.timer.at_ns - client.bound_ns;
+        ck_assert_uint_le(at[i], 1800 * S);
+        ck_assert_uint_ge(at[i], 1600 * S);
+        dhcp_stop(&client);
+    }
+    ck_assert_uint_ne(at[0], at[1]);
+}
+END_TEST
+
 START_TEST(renewal_may_change_the_network)
 {
     ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
@@ -337,6 +354,7 @@ int main(void)
     tcase_add_test(c, address_is_obtained_and_given_back);
     tcase_add_test(c, silence_backs_off);
     tcase_add_test(c, requests_repeat_the_seconds);
+    tcase_add_test(c, renewals_are_spread);
     tcase_add_test(c, renewal_may_change_the_network);
     tcase_add_test(c, no_lease_is_overdrawn);
     tcase_add_test(c, refusal_begins_anew);
