@@ -120,9 +120,7 @@ const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out)
 {
     const uint8_t *p = read(rsdp, RSDP_OLD_LEN);
     memset(out, 0, sizeof(*out));
-    if (!is_rsdp(p)) {
-        return "no ACPI root pointer";
-    }
+    WRONG_IF(!is_rsdp(p), "no ACPI root pointer");
     uint64_t root_paddr = load_u32(p + RSDP_RSDT);
     uint32_t len, width = 4;
     if (p[RSDP_REVISION] >= 2) {
@@ -133,9 +131,7 @@ const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out)
         }
     }
     const uint8_t *root = table_at(read, root_paddr, &len);
-    if (root == NULL) {
-        return "the ACPI root table is damaged or above 4 GiB";
-    }
+    WRONG_IF(root == NULL, "the ACPI root table is damaged or above 4 GiB");
     for (uint32_t at = HEADER; len - at >= width; at += width) {
         uint64_t paddr = width == 8 ? load_u64(root + at) : load_u32(root + at);
         uint32_t table_len;

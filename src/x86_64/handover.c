@@ -164,9 +164,7 @@ const char *handover_layout(const struct handover *h,
 {
     out->rams = 0;
     out->modules = 0;
-    if (h->too_many) {
-        return "the memory map has more than 256 reserved ranges";
-    }
+    WRONG_IF(h->too_many, "the memory map has more than 256 reserved ranges");
     for (uint32_t i = 0; i < h->rams; i++) {
         ranges_add(out->ram, &out->rams, whole_pages_within(h->ram[i]));
     }
@@ -177,16 +175,13 @@ const char *handover_layout(const struct handover *h,
     ranges_remove(out->ram, &out->rams, whole_pages_around(*kernel));
     for (uint32_t i = 0; i < h->modules; i++) {
         struct boot_range at = whole_pages_around(h->module[i].at);
-        if (!inside(out->ram, out->rams, at)) {
-            return "a boot module overlaps the kernel or another module, or "
-                   "lies outside usable memory";
-        }
+        WRONG_IF(!inside(out->ram, out->rams, at),
+                 "a boot module overlaps the kernel or another module, or "
+                 "lies outside usable memory");
         ranges_remove(out->ram, &out->rams, at);
     }
     ranges_remove(out->ram, &out->rams, low_memory);
-    if (out->rams == 0) {
-        return "the loader's memory map names no usable memory";
-    }
+    WRONG_IF(out->rams == 0, "the loader's memory map names no usable memory");
     memcpy(out->cmdline, h->cmdline, sizeof(out->cmdline));
     return NULL;
 }

@@ -30,7 +30,17 @@ struct handover {
     char cmdline[sizeof(((struct boot_info *)0)->cmdline)];
 };
 
-/* These return NULL, or in words what is wrong with the table. */
+/*
+ * Parsers return NULL, or in words what is wrong with the table. Their checks
+ * are a list: this leaves with the words if the condition holds.
+ */
+#define WRONG_IF(condition, words)                                             \
+    do {                                                                       \
+        if (condition) {                                                       \
+            return words;                                                      \
+        }                                                                      \
+    } while (0)
+
 const char *multiboot2_parse(phys_read *read, uint64_t info,
                              struct handover *out);
 const char *pvh_parse(phys_read *read, uint64_t start_info,

@@ -26,13 +26,10 @@ struct tag {
 static const char *memory_map(struct handover *h, const uint8_t *body,
                               uint32_t len)
 {
-    if (len < 8) {
-        return "the memory map is cut short";
-    }
+    WRONG_IF(len < 8, "the memory map is cut short");
     uint32_t entry = load_u32(body);
-    if (entry < 24 || entry % 8 != 0) {
-        return "the memory map has entries of an impossible size";
-    }
+    WRONG_IF(entry < 24 || entry % 8 != 0,
+             "the memory map has entries of an impossible size");
     for (uint32_t at = 8; len - at >= entry; at += entry) {
         const uint8_t *e = body + at;
         handover_memory(h, load_u64(e), load_u64(e + 8),
@@ -44,13 +41,10 @@ static const char *memory_map(struct handover *h, const uint8_t *body,
 /* Body: start, end, then the command line of the module. */
 static const char *module(struct handover *h, const uint8_t *body, uint32_t len)
 {
-    if (len < 8) {
-        return "a module's tag is cut short";
-    }
+    WRONG_IF(len < 8, "a module's tag is cut short");
     struct boot_range at = {load_u32(body), load_u32(body + 4)};
-    if (!handover_module(h, at, (const char *)body + 8, len - 8)) {
-        return "a module is empty, ends before it starts, or is one too many";
-    }
+    WRONG_IF(!handover_module(h, at, (const char *)body + 8, len - 8),
+             "a module is empty, ends before it starts, or is one too many");
     return NULL;
 }
 
@@ -61,9 +55,8 @@ static const char *one_tag(struct handover *h, const struct tag *t,
     switch (t->type) {
     case TAG_CMDLINE:
         len = (uint32_t)str_len_max((const char *)body, len);
-        if (len >= sizeof(h->cmdline)) {
-            return "the command line is longer than 1023 bytes";
-        }
+        WRONG_IF(len >= sizeof(h->cmdline),
+                 "the command line is longer than 1023 bytes");
         memcpy(h->cmdline, body, len);
         return NULL;
     case TAG_MODULE:
@@ -87,30 +80,23 @@ const char *multiboot2_parse(phys_read *read, uint64_t info,
 {
     const uint8_t *p = read(info, 8);
     memset(out, 0, sizeof(*out));
-    if (p == NULL || info % 8 != 0) {
-        return "the boot information is not at a readable address";
-    }
+    WRONG_IF(p == NULL || info % 8 != 0,
+             "the boot information is not at a readable address");
     uint32_t total = load_u32(p), at = 8;
-    if (total < 16 || total > INFO_MAX) {
-        return "the boot information has an impossible size";
-    }
+    WRONG_IF(total < 16 || total > INFO_MAX,
+             "the boot information has an impossible size");
     p = read(info, total);
-    if (p == NULL) {
-        return "the boot information reaches beyond memory";
-    }
+    WRONG_IF(p == NULL, "the boot information reaches beyond memory");
     while (total - at >= sizeof(struct tag)) {
         struct tag t = {load_u32(p + at), load_u32(p + at + 4)};
         if (t.type == TAG_END) {
             return NULL;
         }
-        if (t.size < sizeof(t) || t.size > total - at) {
-            return "a tag of the boot information is cut short";
-        }
+        WRONG_IF(t.size < sizeof(t) || t.size > total - at,
+                 "a tag of the boot information is cut short");
         const char *wrong =
             one_tag(out, &t, p + at + sizeof(t), info + at + sizeof(t));
-        if (wrong != NULL) {
-            return wrong;
-        }
+        WRONG_IF(wrong != NULL, wrong);
         if (((t.size + 7u) & ~7u) > total - at) {
             break;
         }

@@ -32,9 +32,7 @@ static const char *copy_text(phys_read *read, uint64_t paddr, char *to,
 {
     for (size_t i = 0; i < size; i++) {
         const char *c = read(paddr + i, 1);
-        if (c == NULL) {
-            return "a command line is not at a readable address";
-        }
+        WRONG_IF(c == NULL, "a command line is not at a readable address");
         to[i] = *c;
         if (*c == 0) {
             return NULL;
@@ -47,13 +45,10 @@ static const char *modules(phys_read *read, const struct start_info *s,
                            struct handover *out)
 {
     uint32_t n = s->modules;
-    if (n > BOOT_MODULES_MAX) {
-        return "too many boot modules";
-    }
+    WRONG_IF(n > BOOT_MODULES_MAX, "too many boot modules");
     const struct start_module *list = read(s->module_list, n * sizeof(*list));
-    if (n > 0 && list == NULL) {
-        return "the list of modules is not at a readable address";
-    }
+    WRONG_IF(n > 0 && list == NULL,
+             "the list of modules is not at a readable address");
     for (uint32_t i = 0; i < n; i++) {
         struct start_module m;
         char name[256] = "";
@@ -63,10 +58,9 @@ static const char *modules(phys_read *read, const struct start_info *s,
             name[0] = 0;
         }
         struct boot_range at = {m.paddr, m.paddr + m.bytes};
-        if (at.end < at.start ||
-            !handover_module(out, at, name, sizeof(name))) {
-            return "a module is empty or wraps around";
-        }
+        WRONG_IF(at.end < at.start ||
+                     !handover_module(out, at, name, sizeof(name)),
+                 "a module is empty or wraps around");
     }
     return NULL;
 }
@@ -74,17 +68,13 @@ static const char *modules(phys_read *read, const struct start_info *s,
 static const char *memory(phys_read *read, const struct start_info *s,
                           struct handover *out)
 {
-    if (s->version < 1 || s->memory_entries == 0) {
-        return "the start information has no memory map; use QEMU 4 or later";
-    }
-    if (s->memory_entries > MEMORY_ENTRIES_MAX) {
-        return "the memory map has an impossible size";
-    }
+    WRONG_IF(s->version < 1 || s->memory_entries == 0,
+             "the start information has no memory map; use QEMU 4 or later");
+    WRONG_IF(s->memory_entries > MEMORY_ENTRIES_MAX,
+             "the memory map has an impossible size");
     const struct start_memory *list =
         read(s->memory_map, s->memory_entries * sizeof(*list));
-    if (list == NULL) {
-        return "the memory map is not at a readable address";
-    }
+    WRONG_IF(list == NULL, "the memory map is not at a readable address");
     for (uint32_t i = 0; i < s->memory_entries; i++) {
         struct start_memory m;
         memcpy(&m, list + i, sizeof(m));
@@ -98,14 +88,11 @@ const char *pvh_parse(phys_read *read, uint64_t start_info,
 {
     const void *p = read(start_info, sizeof(struct start_info));
     memset(out, 0, sizeof(*out));
-    if (p == NULL) {
-        return "the start information is not at a readable address";
-    }
+    WRONG_IF(p == NULL, "the start information is not at a readable address");
     struct start_info s;
     memcpy(&s, p, sizeof(s));
-    if (s.magic != MAGIC_PVH) {
-        return "the start information has a wrong magic number";
-    }
+    WRONG_IF(s.magic != MAGIC_PVH,
+             "the start information has a wrong magic number");
     out->rsdp = s.rsdp;
     const char *wrong = memory(read, &s, out);
     if (wrong == NULL) {
