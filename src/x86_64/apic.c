@@ -30,10 +30,6 @@ enum {
 #define LVT_NMI 0x400u
 #define LVT_TSC_DEADLINE 0x40000u
 #define DIVIDE_BY_1 0xbu
-#define COMMAND_NMI 0x4400u
-#define COMMAND_INIT 0x4500u
-#define COMMAND_STARTUP 0x4600u
-#define COMMAND_FIXED 0x4000u
 #define COMMAND_PENDING 0x1000u
 #define BASE_ENABLE (1ull << 11)
 #define BASE_X2 (1ull << 10)
@@ -102,39 +98,20 @@ void apic_end(void)
     set(APIC_EOI, 0);
 }
 
-static void command(uint32_t apic_id, uint32_t what)
+void apic_send(uint32_t apic_id, uint32_t command)
 {
     if (registers == NULL) {
         /* Not a serialising write, so what we stored must be seen first. */
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        wrmsr(MSR_X2APIC + APIC_COMMAND / 16, (uint64_t)apic_id << 32 | what);
+        wrmsr(MSR_X2APIC + APIC_COMMAND / 16,
+              (uint64_t)apic_id << 32 | command);
         return;
     }
     set(APIC_COMMAND_HIGH, apic_id << 24);
-    set(APIC_COMMAND, what);
+    set(APIC_COMMAND, command);
     while ((get(APIC_COMMAND) & COMMAND_PENDING) != 0) {
         cpu_relax();
     }
-}
-
-void apic_send(uint32_t apic_id, uint32_t vector)
-{
-    command(apic_id, COMMAND_FIXED | vector);
-}
-
-void apic_send_nmi(uint32_t apic_id)
-{
-    command(apic_id, COMMAND_NMI);
-}
-
-void apic_send_init(uint32_t apic_id)
-{
-    command(apic_id, COMMAND_INIT);
-}
-
-void apic_send_startup(uint32_t apic_id, uint32_t page)
-{
-    command(apic_id, COMMAND_STARTUP | page);
 }
 
 void apic_timer_mode(bool tsc_deadline)

@@ -14,10 +14,12 @@ void apic_init(void);
 void apic_enable(void);
 void apic_end(void);
 
-void apic_send(uint32_t apic_id, uint32_t vector);
-void apic_send_nmi(uint32_t apic_id);
-void apic_send_init(uint32_t apic_id);
-void apic_send_startup(uint32_t apic_id, uint32_t page);
+/* Commands to another processor. */
+#define APIC_FIXED 0x4000u /* | vector */
+#define APIC_NMI 0x4400u
+#define APIC_INIT 0x4500u
+#define APIC_STARTUP 0x4600u /* | page of low memory where it wakes */
+void apic_send(uint32_t apic_id, uint32_t command);
 
 /* The timer, counting down at its own rate; 0 stops it. */
 void apic_timer_mode(bool tsc_deadline);

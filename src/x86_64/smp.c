@@ -50,15 +50,15 @@ static bool start_one(struct cpu *cpu)
 {
     ap_stack = cpu->stack_top;
     __atomic_store_n(&ap_cpu, cpu, __ATOMIC_RELEASE);
-    apic_send_init(cpu->apic_id);
+    apic_send(cpu->apic_id, APIC_INIT);
     timer_wait_us(10);
-    apic_send_startup(cpu->apic_id, TRAMPOLINE_PADDR >> 12);
+    apic_send(cpu->apic_id, APIC_STARTUP | TRAMPOLINE_PADDR >> 12);
     for (unsigned waited = 0; waited < START_WAIT_US; waited += 10) {
         if (__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
             return true;
         }
         if (waited == START_AGAIN_US) {
-            apic_send_startup(cpu->apic_id, TRAMPOLINE_PADDR >> 12);
+            apic_send(cpu->apic_id, APIC_STARTUP | TRAMPOLINE_PADDR >> 12);
         }
         timer_wait_us(10);
     }
@@ -93,7 +93,7 @@ void smp_release(void)
 {
     __atomic_store_n(&released, true, __ATOMIC_RELEASE);
     for (unsigned i = 1; i < online; i++) {
-        apic_send(cpu_get(i)->apic_id, VECTOR_FLUSH);
+        apic_send(cpu_get(i)->apic_id, APIC_FIXED | VECTOR_FLUSH);
     }
 }
 
@@ -109,7 +109,7 @@ unsigned arch_cpu_id(unsigned cpu)
 
 void arch_cpu_kick(unsigned cpu)
 {
-    apic_send(cpu_get(cpu)->apic_id, ARCH_VECTOR_KICK);
+    apic_send(cpu_get(cpu)->apic_id, APIC_FIXED | ARCH_VECTOR_KICK);
 }
 
 void arch_idle(void)
@@ -146,7 +146,7 @@ void smp_stop_others(void)
     __atomic_store_n(&owner, arch_cpu(), __ATOMIC_RELEASE);
     for (unsigned i = 0; i < online; i++) {
         if (i != arch_cpu()) {
-            apic_send_nmi(cpu_get(i)->apic_id);
+            apic_send(cpu_get(i)->apic_id, APIC_NMI);
         }
     }
 }

@@ -54,7 +54,7 @@ static void ask(struct cpu *c, uint32_t what)
            !__atomic_compare_exchange_n(&c->flush, &old, what, true,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
     }
-    apic_send(c->apic_id, VECTOR_FLUSH);
+    apic_send(c->apic_id, APIC_FIXED | VECTOR_FLUSH);
 }
 
 static void flush_others(uint64_t root, uint32_t what)
