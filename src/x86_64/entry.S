@@ -43,10 +43,11 @@ entry_syscall:
     push $0
     push $VECTOR_SYSCALL
     SAVE
-    mov %rsp, %rdi
+    mov $VECTOR_SYSCALL, %edi
+    mov %rsp, %rsi
     xor %ebp, %ebp
     sub $8, %rsp
-    call trap_syscall
+    call kern_trap
     jmp entry_return
 
 /* Stack: vector (low byte counts), error code, what the processor pushed. */

@@ -88,11 +88,6 @@ void trap_load(void)
     lidt(&idt);
 }
 
-struct frame *trap_syscall(struct frame *f)
-{
-    return kern_trap(ARCH_VECTOR_SYSCALL, f);
-}
-
 static void report_registers(const struct frame *f)
 {
     log_line("rip %016lx rsp %016lx rflags %08lx cs %lx", f->rip, f->rsp,
@@ -163,11 +158,8 @@ struct frame *trap_interrupt(struct frame *f)
             trap_fatal(f);
         }
         apic_end();
-        if (user) {
-            return kern_trap(vector, f);
-        }
-        (void)kern_trap(vector, NULL);
-        return f;
+        struct frame *next = kern_trap(vector, user ? f : NULL);
+        return user ? next : f;
     }
     /* The machine's own, whoever ran: the stop of a panic, or a defect. */
     if (!user || vector == VECTOR_NMI || vector == VECTOR_CHECK) {

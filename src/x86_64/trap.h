@@ -14,7 +14,7 @@
 void trap_init(void);
 void trap_load(void);
 
-/* Called by entry.S with interrupts off; they return the frame to resume. */
-struct frame *trap_syscall(struct frame *f);
+/* Called by entry.S with interrupts off, like kern_trap; they return the frame
+ * to resume. */
 struct frame *trap_interrupt(struct frame *f);
 _Noreturn void trap_fatal(struct frame *f);
