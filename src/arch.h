@@ -142,6 +142,8 @@ struct frame *kern_trap(uint32_t vector, struct frame *f);
  */
 #define FRAME_NONE UINT64_MAX
 uint64_t page_kalloc(uint64_t count);
+/* The same for so many bytes, in the direct map; NULL if there are none. */
+void *page_kalloc_bytes(uint64_t bytes);
 void page_kfree(uint64_t frame, uint64_t count);
 
 /* The boot processor after machine set-up; and each other one. */

@@ -13,11 +13,6 @@
 #include "libos/sys/sys.h"
 #include "src/abi/pte.h"
 
-static uint64_t page_up(uint64_t bytes)
-{
-    return (bytes + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-}
-
 static uint32_t owner_of(const uint32_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);

@@ -11,6 +11,17 @@
 #define PAGE_SHIFT 12u
 #define PAGE_SIZE 4096u
 
+/* The pages that hold so many bytes; the first page boundary from `at` on. */
+static inline uint64_t page_frames(uint64_t bytes)
+{
+    return (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+static inline uint64_t page_up(uint64_t at)
+{
+    return page_frames(at) * PAGE_SIZE;
+}
+
 #define PTE_P (1ull << 0)   /* present */
 #define PTE_W (1ull << 1)   /* writable */
 #define PTE_U (1ull << 2)   /* reachable from ring 3 */

@@ -54,9 +54,8 @@ static uint32_t *bucket_of(const uint8_t *name, uint32_t len)
 static int grow(void) REQUIRES(guard_lock)
 {
     REFUSE_IF(chunks == CHUNKS, E_LIMIT);
-    uint64_t f = page_kalloc(CHUNK_FRAMES);
-    REFUSE_IF(f == FRAME_NONE, E_MEM);
-    chunk[chunks] = arch_frame_ptr(f);
+    chunk[chunks] = page_kalloc_bytes(CHUNK_FRAMES * PAGE_SIZE);
+    REFUSE_IF(chunk[chunks] == NULL, E_MEM);
     uint32_t first = chunks * (uint32_t)CHUNK_GUARDS;
     for (uint32_t i = (uint32_t)CHUNK_GUARDS; i-- > 0;) {
         if (first + i != GUARD_ROOT) {

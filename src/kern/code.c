@@ -40,11 +40,6 @@ struct lock heap_lock;
 static struct slab *partial[CLASSES] GUARDED_BY(heap_lock);
 static struct run run[RUNS_MAX] GUARDED_BY(heap_lock);
 
-static uint64_t frames_of(size_t size)
-{
-    return (size + PAGE_SIZE - 1) / PAGE_SIZE;
-}
-
 /* The class whose cells hold `size` bytes; CLASSES: none. */
 static uint32_t class_of(size_t size)
 {
@@ -79,11 +74,10 @@ static void link(struct slab *s) REQUIRES(heap_lock)
 
 static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
 {
-    uint64_t f = page_kalloc(1);
-    if (f == FRAME_NONE) {
+    struct slab *s = page_kalloc_bytes(PAGE_SIZE);
+    if (s == NULL) {
         return NULL;
     }
-    struct slab *s = arch_frame_ptr(f);
     s->class = class;
     uint32_t size = CELL_MIN << class;
     uint32_t first = size > sizeof(*s) ? size : (uint32_t)sizeof(*s);
@@ -100,8 +94,7 @@ void *code_alloc(size_t size)
 {
     uint32_t class = class_of(size);
     if (class == CLASSES) {
-        uint64_t f = page_kalloc(frames_of(size));
-        return f == FRAME_NONE ? NULL : arch_frame_ptr(f);
+        return page_kalloc_bytes(size);
     }
     lock_acquire(&heap_lock);
     struct slab *s = partial[class];
@@ -128,7 +121,7 @@ void code_free(void *p, size_t size)
     }
     uint32_t class = class_of(size);
     if (class == CLASSES) {
-        page_kfree(arch_ptr_paddr(p) / PAGE_SIZE, frames_of(size));
+        page_kfree(arch_ptr_paddr(p) / PAGE_SIZE, page_frames(size));
         return;
     }
     lock_acquire(&heap_lock);
@@ -177,7 +170,7 @@ static void *mem_code_alloc(void *ctx, size_t size)
 {
     (void)ctx;
     void *rx = NULL;
-    uint64_t frames = frames_of(size);
+    uint64_t frames = page_frames(size);
     lock_acquire(&heap_lock);
     struct run *r = run_find(NULL);
     uint64_t f = r == NULL ? FRAME_NONE : page_kalloc(frames);
@@ -200,8 +193,8 @@ static void mem_code_free(void *ctx, void *rx, size_t size)
     lock_acquire(&heap_lock);
     struct run *r = run_find(rx);
     assert(rx != NULL && r != NULL);
-    arch_code_unmap(rx, frames_of(size));
-    page_kfree(r->frame, frames_of(size));
+    arch_code_unmap(rx, page_frames(size));
+    page_kfree(r->frame, page_frames(size));
     r->rx = NULL;
     lock_release(&heap_lock);
 }

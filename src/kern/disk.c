@@ -73,11 +73,9 @@ static struct disk *disk_at(uint32_t i)
 int disk_attach(struct blkdev *dev)
 {
     REFUSE_IF(disk_count == SYSINFO_DISKS_MAX, E_LIMIT);
-    uint64_t bytes =
-        sizeof(struct disk) + dev->depth * sizeof(struct under_way);
-    uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    REFUSE_IF(f == FRAME_NONE, E_MEM);
-    struct disk *d = arch_frame_ptr(f);
+    struct disk *d =
+        page_kalloc_bytes(sizeof(*d) + dev->depth * sizeof(struct under_way));
+    REFUSE_IF(d == NULL, E_MEM);
     d->dev = dev;
     d->depth = dev->depth;
     d->under_way = (struct under_way *)(d + 1);

@@ -63,8 +63,7 @@ static int load_segment(struct env *e, const struct segment *s,
                         const uint8_t *image) REQUIRES(bind_lock)
 {
     uint64_t in_page = s->vaddr % PAGE_SIZE;
-    uint32_t count =
-        (uint32_t)((in_page + s->memsz + PAGE_SIZE - 1) / PAGE_SIZE);
+    uint32_t count = (uint32_t)page_frames(in_page + s->memsz);
     TRY(env_charge(e, count));
     int64_t f = page_take(PAGE_ANY, count, GUARD_ROOT, e->index);
     if (f < 0) {
@@ -102,7 +101,7 @@ int elf_load(struct env *e, const void *image, size_t size)
         }
         REFUSE_IF(!segment_ok(&s, size, above), E_INVAL);
         TRY(load_segment(e, &s, image));
-        above = (s.vaddr + s.memsz + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
+        above = page_up(s.vaddr + s.memsz);
     }
     e->uarea->entry[ENV_PROLOGUE] = h.entry;
     return above == PAGE_SIZE ? -E_INVAL : 0;
@@ -110,7 +109,7 @@ int elf_load(struct env *e, const void *image, size_t size)
 
 static uint64_t module_frames(const struct boot_module *m)
 {
-    return (m->at.end - m->at.start + PAGE_SIZE - 1) / PAGE_SIZE;
+    return page_frames(m->at.end - m->at.start);
 }
 
 int elf_first(const struct boot_info *info)

@@ -73,15 +73,10 @@ void env_refund(uint32_t index, uint64_t frames)
     }
 }
 
-static uint64_t frames_of(uint64_t bytes)
-{
-    return (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
-}
-
 int env_charge_bytes(struct env *e, uint64_t bytes)
 {
-    int r = env_charge(e, frames_of(e->kernel_bytes + bytes) -
-                              frames_of(e->kernel_bytes));
+    int r = env_charge(e, page_frames(e->kernel_bytes + bytes) -
+                              page_frames(e->kernel_bytes));
     if (r == 0) {
         e->kernel_bytes += bytes;
     }
@@ -91,8 +86,8 @@ int env_charge_bytes(struct env *e, uint64_t bytes)
 void env_refund_bytes(struct env *e, uint64_t bytes)
 {
     assert(e->kernel_bytes >= bytes);
-    env_refund(e->index,
-               frames_of(e->kernel_bytes) - frames_of(e->kernel_bytes - bytes));
+    env_refund(e->index, page_frames(e->kernel_bytes) -
+                             page_frames(e->kernel_bytes - bytes));
     e->kernel_bytes -= bytes;
 }
 
@@ -117,9 +112,8 @@ static int slot_find(struct env **out) REQUIRES(bind_lock)
     if (*out != NULL) {
         return 0;
     }
-    uint64_t f = page_kalloc(1);
-    REFUSE_IF(f == FRAME_NONE, E_MEM);
-    struct env *e = arch_frame_ptr(f);
+    struct env *e = page_kalloc_bytes(sizeof(*e));
+    REFUSE_IF(e == NULL, E_MEM);
     e->index = i;
     e->info = sysinfo_env(i);
     atomic_store_explicit(&slot[i], e, memory_order_release);

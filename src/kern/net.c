@@ -39,10 +39,8 @@ struct net_binding *net_binding_at(const struct net *n, uint32_t id)
 
 static int queue_init(struct net_queue *q, uint32_t depth)
 {
-    uint64_t bytes = depth * sizeof(struct net_sent);
-    uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    REFUSE_IF(f == FRAME_NONE, E_MEM);
-    q->sent = arch_frame_ptr(f);
+    q->sent = page_kalloc_bytes(depth * sizeof(struct net_sent));
+    REFUSE_IF(q->sent == NULL, E_MEM);
     q->depth = depth;
     for (uint32_t i = 0; i < depth; i++) {
         q->sent[i].next_free = (uint16_t)(i + 1);
@@ -54,11 +52,9 @@ int net_attach(struct netdev *dev)
 {
     REFUSE_IF(net_count == NET_DEVICES_MAX || dev->tx_depth > UINT16_MAX,
               E_LIMIT);
-    uint64_t bytes =
-        sizeof(struct net) + dev->queues * sizeof(struct net_queue);
-    uint64_t f = page_kalloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-    REFUSE_IF(f == FRAME_NONE, E_MEM);
-    struct net *n = arch_frame_ptr(f);
+    struct net *n =
+        page_kalloc_bytes(sizeof(*n) + dev->queues * sizeof(struct net_queue));
+    REFUSE_IF(n == NULL, E_MEM);
     n->dev = dev;
     n->queues = dev->queues;
     n->free_binding = NET_BINDINGS_MAX;

@@ -16,9 +16,8 @@ static uint64_t layout_bytes(enum net_ring_kind kind, uint64_t slots)
     if (kind == NET_RING_TX) {
         return bytes + slots * sizeof(struct net_tx_slot);
     }
-    bytes += slots * sizeof(struct net_rx_slot);
-    bytes = (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
-    return bytes + slots * NET_RX_BUFFER;
+    return page_up(bytes + slots * sizeof(struct net_rx_slot)) +
+           slots * NET_RX_BUFFER;
 }
 
 static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
@@ -51,8 +50,7 @@ static void fill(struct net_ring *r, struct env *e,
     r->head = arch_frame_ptr(a->frame);
     r->slots = r->head + 1;
     uint64_t table = sizeof(*r->head) + a->slots * sizeof(struct net_rx_slot);
-    r->buffers =
-        (uint8_t *)r->head + ((table + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull));
+    r->buffers = (uint8_t *)r->head + page_up(table);
     r->next = 0;
     r->done = 0;
     r->dropped = 0;

@@ -223,11 +223,12 @@ static uint32_t binding_take(struct net *n)
     id = n->bindings_made;
     if (id % NET_CHUNK == 0 && id < NET_BINDINGS_MAX &&
         n->chunk[id / NET_CHUNK] == NULL) {
-        uint64_t f = page_kalloc(1);
-        if (f == FRAME_NONE) {
+        struct net_binding *chunk =
+            page_kalloc_bytes(NET_CHUNK * sizeof(*chunk));
+        if (chunk == NULL) {
             return NET_BINDINGS_MAX;
         }
-        n->chunk[id / NET_CHUNK] = arch_frame_ptr(f);
+        n->chunk[id / NET_CHUNK] = chunk;
     }
     if (id < NET_BINDINGS_MAX) {
         n->bindings_made++;

@@ -79,7 +79,7 @@ static uint64_t carve(const struct boot_range *ram, uint32_t rams,
                       uint64_t frames)
 {
     for (uint32_t i = 0; i < rams; i++) {
-        uint64_t start = (ram[i].start + PAGE_SIZE - 1) / PAGE_SIZE;
+        uint64_t start = page_frames(ram[i].start);
         uint64_t end = ram[i].end / PAGE_SIZE;
         if (start < end && end - start >= frames) {
             return start;
@@ -94,7 +94,7 @@ void page_init(const struct boot_range *ram, uint32_t rams, uint64_t top)
     words = top / PAGE_SIZE;
     uint64_t chunks = (words + CHUNK - 1) / CHUNK;
     uint64_t bytes = words * sizeof(*word) + chunks * sizeof(*chunk_free);
-    uint64_t own = (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t own = page_frames(bytes);
     uint64_t at = carve(ram, rams, own);
 
     lock_acquire(&page_lock);
@@ -108,7 +108,7 @@ void page_init(const struct boot_range *ram, uint32_t rams, uint64_t top)
         atomic_store_explicit(&word[f], PAGE_KERNEL, memory_order_relaxed);
     }
     for (uint32_t i = 0; i < rams; i++) {
-        uint64_t f = (ram[i].start + PAGE_SIZE - 1) / PAGE_SIZE;
+        uint64_t f = page_frames(ram[i].start);
         for (; f < ram[i].end / PAGE_SIZE && f < words; f++) {
             if (f != 0 && (f < at || f >= at + own)) {
                 atomic_store_explicit(&word[f], 0, memory_order_relaxed);
@@ -223,6 +223,12 @@ static void give(uint64_t f, uint64_t count, uint64_t value)
 uint64_t page_kalloc(uint64_t count)
 {
     return take_any(count, PAGE_KERNEL);
+}
+
+void *page_kalloc_bytes(uint64_t bytes)
+{
+    uint64_t f = page_kalloc(page_frames(bytes));
+    return f == FRAME_NONE ? NULL : arch_frame_ptr(f);
 }
 
 /* Take from the word a count or a flag; free the frame after its last use. */

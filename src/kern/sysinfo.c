@@ -60,7 +60,7 @@ int sysinfo_init(const struct boot_info *info)
     uint32_t quantum = cpu + cpus * (uint32_t)sizeof(struct sysinfo_cpu);
     uint32_t bytes =
         quantum + cpus * QUANTUM_SLOTS * (uint32_t)sizeof(uint32_t);
-    uint64_t frames = (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t frames = page_frames(bytes);
     uint64_t f = page_kalloc(frames);
     if (f == FRAME_NONE) {
         return -E_MEM;

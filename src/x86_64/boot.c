@@ -122,7 +122,7 @@ static void copy_module(const void *data, uint64_t bytes, const char *name)
         refuse(name, bytes == 0 ? "an empty boot module"
                                 : "more boot modules than 16");
     }
-    uint64_t frame = boot_alloc((bytes + PAGE_SIZE - 1) >> PAGE_SHIFT);
+    uint64_t frame = boot_alloc(page_frames(bytes));
     if (frame == FRAME_NONE) {
         refuse(name, "no memory for this boot module");
     }

@@ -102,7 +102,7 @@ void arch_code_unmap(void *rx, uint64_t frames)
 void *arch_code_open(void *rx, size_t size)
 {
     uint64_t offset = (uint64_t)rx % PAGE_SIZE;
-    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t pages = page_frames(offset + size);
     uint64_t va = (uint64_t)rx - offset;
     uint64_t window = mmu_write_window(arch_cpu());
     if (pages > WRITE_PAGES) {
@@ -120,7 +120,7 @@ void *arch_code_open(void *rx, size_t size)
 void arch_code_seal(void *rx, void *rw, size_t size)
 {
     uint64_t offset = (uint64_t)rx % PAGE_SIZE;
-    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t pages = page_frames(offset + size);
     for (uint64_t i = 0; i < pages; i++) {
         mmu_unmap((uint64_t)rw - offset + i * PAGE_SIZE);
     }

@@ -123,16 +123,12 @@ bool handover_module(struct handover *h, struct boot_range at, const char *path,
 
 static struct boot_range whole_pages_around(struct boot_range r)
 {
-    r.start &= ~(uint64_t)(PAGE_SIZE - 1);
-    r.end = (r.end + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-    return r;
+    return (struct boot_range){r.start - r.start % PAGE_SIZE, page_up(r.end)};
 }
 
 static struct boot_range whole_pages_within(struct boot_range r)
 {
-    r.start = (r.start + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-    r.end &= ~(uint64_t)(PAGE_SIZE - 1);
-    return r;
+    return (struct boot_range){page_up(r.start), r.end - r.end % PAGE_SIZE};
 }
 
 /* Does one of the ranges hold all of `a`? */

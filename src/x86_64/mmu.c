@@ -224,7 +224,7 @@ void arch_aspace_init(uint64_t root)
 void *arch_device_map(uint64_t paddr, size_t size)
 {
     uint64_t offset = paddr % PAGE_SIZE;
-    uint64_t pages = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t pages = page_frames(offset + size);
     spin_lock(&kernel_tables_lock);
     uint64_t va = device_next;
     if (pages > (DEVICE_BASE + DEVICE_SIZE - va) / PAGE_SIZE) {

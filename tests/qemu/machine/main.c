@@ -42,6 +42,12 @@ uint64_t page_kalloc(uint64_t count)
     return at;
 }
 
+void *page_kalloc_bytes(uint64_t bytes)
+{
+    uint64_t frame = page_kalloc(page_frames(bytes));
+    return frame == FRAME_NONE ? NULL : arch_frame_ptr(frame);
+}
+
 void page_kfree(uint64_t frame, uint64_t count)
 {
     (void)frame;
