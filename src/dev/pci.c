@@ -50,11 +50,9 @@ void pci_name(struct pci_device *dev, const char *kind)
            dev->bdf >> 3 & 31, dev->bdf & 7);
 }
 
-static void scan_bus(unsigned bus, unsigned depth,
-                     void (*found)(struct pci_device *dev));
+static void scan_bus(unsigned bus, unsigned depth, pci_found *found);
 
-static void scan_function(uint32_t bdf, unsigned depth,
-                          void (*found)(struct pci_device *dev))
+static void scan_function(uint32_t bdf, unsigned depth, pci_found *found)
 {
     uint32_t id = arch_pci_read(bdf, PCI_ID);
     struct pci_device dev = {
@@ -75,8 +73,7 @@ static void scan_function(uint32_t bdf, unsigned depth,
     found(&dev);
 }
 
-static void scan_bus(unsigned bus, unsigned depth,
-                     void (*found)(struct pci_device *dev))
+static void scan_bus(unsigned bus, unsigned depth, pci_found *found)
 {
     for (unsigned slot = 0; slot < 32; slot++) {
         uint32_t bdf = bus << 8 | slot << 3;
@@ -90,7 +87,7 @@ static void scan_bus(unsigned bus, unsigned depth,
     }
 }
 
-void pci_scan(void (*found)(struct pci_device *dev))
+void pci_scan(pci_found *found)
 {
     scan_bus(0, 0, found);
 }

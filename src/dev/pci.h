@@ -24,7 +24,8 @@ struct pci_device {
 };
 
 /* Call `found` for every function of every bus that bridges lead to. */
-void pci_scan(void (*found)(struct pci_device *dev));
+typedef void pci_found(struct pci_device *dev);
+void pci_scan(pci_found *found);
 
 void pci_name(struct pci_device *dev, const char *kind);
 uint8_t pci_read8(const struct pci_device *dev, uint32_t offset);

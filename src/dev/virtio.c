@@ -8,7 +8,6 @@
 #include "src/lib/format.h"
 #include "src/lib/log.h"
 
-#define PAGE 4096u
 #define CAP_VENDOR 9
 #define WINDOWS_MAX 16u /* a list of capabilities may go round */
 #define RESET_TURNS_MAX 1000000u
@@ -39,16 +38,6 @@ static void set64(volatile struct half *to, uint64_t v)
 {
     to->low = (uint32_t)v;
     to->high = (uint32_t)(v >> 32);
-}
-
-void *virtio_memory(size_t bytes, uint64_t *paddr)
-{
-    uint64_t frame = page_kalloc((bytes + PAGE - 1) / PAGE);
-    if (frame == FRAME_NONE) {
-        return NULL;
-    }
-    *paddr = frame * PAGE;
-    return arch_frame_ptr(frame);
 }
 
 /* One vendor capability: map its window, if it is inside its BAR; else NULL,
@@ -156,24 +145,25 @@ static void log_features(const struct virtio *v,
     log_line("%s: features%s", v->pci.name, line);
 }
 
-bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
-                      const struct virtio_feature *names)
+bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
+                      uint64_t without, uint64_t needed)
 {
-    uint64_t lacks = (needed | VIRTIO_VERSION_1) & ~v->offered;
-    for (; lacks != 0 && names->bit != 0; names++) {
-        if ((lacks & names->bit) != 0) {
-            log_line("%s: the device does not offer %s; it is not used",
-                     v->pci.name, names->name);
-            return false;
-        }
-    }
-    if (lacks != 0) {
+    if ((v->offered & VIRTIO_VERSION_1) == 0) {
         log_line("%s: lacks VIRTIO_F_VERSION_1; start QEMU with "
                  "disable-legacy=on",
                  v->pci.name);
         return false;
     }
-    v->features = v->offered & (wanted | needed | VIRTIO_VERSION_1);
+    uint64_t wanted = 0;
+    for (const struct virtio_feature *f = known; f->bit != 0; f++) {
+        if ((f->bit & needed & ~v->offered) != 0) {
+            log_line("%s: the device does not offer %s; it is not used",
+                     v->pci.name, f->name);
+            return false;
+        }
+        wanted |= f->bit;
+    }
+    v->features = v->offered & wanted & ~without;
     v->common->driver_select = 0;
     v->common->driver_feature = (uint32_t)v->features;
     v->common->driver_select = 1;
@@ -183,25 +173,24 @@ bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
         log_line("%s: refuses the features it offered", v->pci.name);
         return false;
     }
-    log_features(v, names);
+    log_features(v, known);
     return true;
 }
 
 /* Memory of a queue; false if there is none. */
 static bool queue_memory(const struct virtio *v, struct virtq *q, uint16_t size,
-                         bool indirect, uint64_t *paddr)
+                         bool indirect)
 {
     struct virtq_desc *tables = NULL;
-    uint64_t tables_paddr = 0;
-    void *memory = virtio_memory(virtq_bytes(size), paddr);
+    void *memory = page_kalloc_bytes(virtq_bytes(size));
     if (indirect && (v->features & VIRTIO_INDIRECT) != 0) {
-        tables =
-            virtio_memory(size * VIRTQ_TABLE * sizeof(*tables), &tables_paddr);
+        tables = page_kalloc_bytes(size * VIRTQ_TABLE * sizeof(*tables));
     }
     if (memory == NULL) {
         return false;
     }
-    virtq_init(q, memory, size, tables, tables_paddr);
+    virtq_init(q, memory, size, tables,
+               tables == NULL ? 0 : arch_ptr_paddr(tables));
     return true;
 }
 
@@ -234,8 +223,7 @@ bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
         return false;
     }
     size = size > size_max ? size_max : size;
-    uint64_t paddr;
-    if (!queue_memory(v, q, size, indirect, &paddr)) {
+    if (!queue_memory(v, q, size, indirect)) {
         log_line("%s: no memory for queue %u", v->pci.name, index);
         return false;
     }
@@ -243,9 +231,9 @@ bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
     q->event_idx = (v->features & VIRTIO_EVENT_IDX) != 0;
     q->notify = notify;
     c->queue_size = size;
-    set64(&c->desc, paddr);
-    set64(&c->avail, paddr + (uint64_t)((char *)q->avail - (char *)q->desc));
-    set64(&c->used, paddr + (uint64_t)((char *)q->used - (char *)q->desc));
+    set64(&c->desc, arch_ptr_paddr(q->desc));
+    set64(&c->avail, arch_ptr_paddr(q->avail));
+    set64(&c->used, arch_ptr_paddr(q->used));
     c->queue_vector = msix;
     if (c->queue_vector != msix) {
         log_line("%s: no interrupt vector for queue %u", v->pci.name, index);

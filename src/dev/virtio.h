@@ -36,13 +36,21 @@ struct virtio_feature {
 bool virtio_open(struct virtio *v, const struct pci_device *pci,
                  const char *kind);
 /*
- * Accept what is both offered and wanted, and log it; false if the device
- * lacks one of `needed`.
+ * Accept what is offered of `known`, and log it; false if the device lacks one
+ * of `needed`.
  *
- * names  ends with a bit of 0
+ * known    what the driver understands; ends with VIRTIO_FEATURES
+ * without  bits not to accept all the same
  */
-bool virtio_negotiate(struct virtio *v, uint64_t wanted, uint64_t needed,
-                      const struct virtio_feature *names);
+bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
+                      uint64_t without, uint64_t needed);
+/* What every driver understands, and the end of a table. */
+#define VIRTIO_FEATURES                                                        \
+    {VIRTIO_INDIRECT, "INDIRECT_DESC"}, {VIRTIO_EVENT_IDX, "EVENT_IDX"},       \
+        {VIRTIO_VERSION_1, "VERSION_1"},                                       \
+    {                                                                          \
+        0, NULL                                                                \
+    }
 /*
  * Set up queue `index`, its interrupts through entry `msix` of the table.
  *
@@ -64,6 +72,3 @@ uint8_t virtio_config8(const struct virtio *v, uint32_t offset);
 uint16_t virtio_config16(const struct virtio *v, uint32_t offset);
 uint32_t virtio_config32(const struct virtio *v, uint32_t offset);
 uint64_t virtio_config64(const struct virtio *v, uint32_t offset);
-
-/* Zeroed memory that the device may reach; NULL if there is none. */
-void *virtio_memory(size_t bytes, uint64_t *paddr);

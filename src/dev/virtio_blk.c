@@ -24,15 +24,9 @@ enum {
     BLK_FLUSH = 1 << 9,
 };
 
-static const struct virtio_feature names[] = {
-    {BLK_SIZE_MAX, "SIZE_MAX"},
-    {BLK_SEG_MAX, "SEG_MAX"},
-    {BLK_RO, "RO"},
-    {BLK_FLUSH, "FLUSH"},
-    {VIRTIO_INDIRECT, "INDIRECT_DESC"},
-    {VIRTIO_EVENT_IDX, "EVENT_IDX"},
-    {VIRTIO_VERSION_1, "VERSION_1"},
-    {0, NULL},
+static const struct virtio_feature known[] = {
+    {BLK_SIZE_MAX, "SIZE_MAX"}, {BLK_SEG_MAX, "SEG_MAX"}, {BLK_RO, "RO"},
+    {BLK_FLUSH, "FLUSH"},       VIRTIO_FEATURES,
 };
 
 enum { CONFIG_SECTORS = 0, CONFIG_SIZE_MAX = 8, CONFIG_SEG_MAX = 12 };
@@ -53,7 +47,6 @@ struct virtio_blk {
     struct blkdev dev;
     struct virtq q;
     struct request *request; /* for each head */
-    uint64_t request_paddr;
     uint32_t token[VIRTQ_SIZE_MAX];
 };
 
@@ -85,7 +78,7 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
         .status = STATUS_NONE,
     };
     d->token[q->head] = req->token;
-    uint64_t at = d->request_paddr + q->head * sizeof(struct request);
+    uint64_t at = arch_ptr_paddr(&d->request[q->head]);
     virtq_piece(q, at, REQUEST_HEADER, false);
     for (unsigned i = 0; i < req->pieces; i++) {
         virtq_piece(q, req->piece[i].paddr, req->piece[i].len,
@@ -163,8 +156,7 @@ static bool start(struct virtio_blk *d)
         !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, true, 0)) {
         return false;
     }
-    d->request =
-        virtio_memory(d->q.size * sizeof(struct request), &d->request_paddr);
+    d->request = page_kalloc_bytes(d->q.size * sizeof(struct request));
     if (d->request == NULL) {
         return false;
     }
@@ -189,11 +181,7 @@ void virtio_blk_found(const struct pci_device *pci)
         return;
     }
     if (!virtio_open(&d->v, pci, "virtio-blk") ||
-        !virtio_negotiate(&d->v,
-                          BLK_SIZE_MAX | BLK_SEG_MAX | BLK_RO | BLK_FLUSH |
-                              VIRTIO_INDIRECT | VIRTIO_EVENT_IDX,
-                          0, names) ||
-        !limits_ok(d)) {
+        !virtio_negotiate(&d->v, known, 0, 0) || !limits_ok(d)) {
         return;
     }
     if (!start(d)) {

@@ -38,7 +38,7 @@ enum {
     NET_MQ = 1 << 22,
 };
 
-static const struct virtio_feature names[] = {
+static const struct virtio_feature known[] = {
     {NET_CSUM, "CSUM"},
     {NET_GUEST_CSUM, "GUEST_CSUM"},
     {NET_MTU, "MTU"},
@@ -48,10 +48,7 @@ static const struct virtio_feature names[] = {
     {NET_STATUS, "STATUS"},
     {NET_CTRL_VQ, "CTRL_VQ"},
     {NET_MQ, "MQ"},
-    {VIRTIO_INDIRECT, "INDIRECT_DESC"},
-    {VIRTIO_EVENT_IDX, "EVENT_IDX"},
-    {VIRTIO_VERSION_1, "VERSION_1"},
-    {0, NULL},
+    VIRTIO_FEATURES,
 };
 
 /* Fields of the configuration. */
@@ -99,20 +96,17 @@ static void post_buffer(struct pair *p)
     }
 }
 
-static unsigned collect_sent(struct pair *p)
+static void collect_sent(struct pair *p)
 {
-    unsigned n = 0;
     uint16_t head;
     uint32_t len;
     int r;
     while ((r = virtq_take(&p->tx, &head, &len)) > 0) {
-        n++;
         net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
     }
     if (r < 0) {
         virtio_fail(&p->net->v, "completed a frame that it was not given");
     }
-    return n;
 }
 
 /* Nothing will be sent any more: hand the frames under way back. */
@@ -151,7 +145,7 @@ static int transmit(struct netdev *dev, unsigned queue,
     uint8_t *start = tx->header - sizeof(struct header);
     const struct header h = make_header(tx);
     if (!virtq_start(q, tx->pieces + 1u)) {
-        (void)collect_sent(p);
+        collect_sent(p);
         if (net->v.dead || !virtq_start(q, tx->pieces + 1u)) {
             return -E_AGAIN;
         }
@@ -182,7 +176,7 @@ static void kick(struct netdev *dev, unsigned queue)
         return;
     }
     if (p->interrupts && virtq_interrupt(&p->tx, send_threshold(p))) {
-        (void)collect_sent(p);
+        collect_sent(p);
     }
     virtio_kick(&p->tx);
 }
@@ -214,7 +208,7 @@ static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
     uint16_t head;
     uint32_t len;
     int r = 1;
-    (void)collect_sent(p);
+    collect_sent(p);
     while (n < budget && (r = virtq_take(&p->rx, &head, &len)) > 0) {
         n++;
         if (!receive(p, head, len)) {
@@ -256,8 +250,7 @@ static void interrupt(void *arg)
 
 static bool pair_init(struct virtio_net *net, unsigned index)
 {
-    uint64_t paddr;
-    struct pair *p = virtio_memory(sizeof(*p), &paddr);
+    struct pair *p = page_kalloc_bytes(sizeof(*p));
     if (p == NULL) {
         return false;
     }
@@ -271,10 +264,11 @@ static bool pair_init(struct virtio_net *net, unsigned index)
                       VIRTQ_SIZE_MAX, true, (uint16_t)index)) {
         return false;
     }
-    p->rx_buffer = virtio_memory(p->rx.size * RX_BUFFER, &p->rx_paddr);
+    p->rx_buffer = page_kalloc_bytes(p->rx.size * RX_BUFFER);
     if (p->rx_buffer == NULL) {
         return false;
     }
+    p->rx_paddr = arch_ptr_paddr(p->rx_buffer);
     for (unsigned i = 0; i < p->rx.size; i++) {
         post_buffer(p);
     }
@@ -305,14 +299,13 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
         uint16_t pairs;
         uint8_t ack;
     } * m;
-    uint64_t paddr;
     uint16_t head;
     uint32_t len;
 
     if (pairs == 1) {
         return true;
     }
-    m = virtio_memory(sizeof(*m), &paddr);
+    m = page_kalloc_bytes(sizeof(*m));
     if (m == NULL || !virtq_start(&net->control, 3)) {
         return false;
     }
@@ -320,6 +313,7 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
     m->command = 0;
     m->pairs = (uint16_t)pairs;
     m->ack = 0xff;
+    uint64_t paddr = arch_ptr_paddr(m);
     virtq_piece(&net->control, paddr, 2, false);
     virtq_piece(&net->control, paddr + 2, 2, false);
     virtq_piece(&net->control, paddr + 4, 1, true);
@@ -390,9 +384,7 @@ static bool start(struct virtio_net *net)
 void virtio_net_found(const struct pci_device *pci)
 {
     struct virtio_net *net = &nets[nets_used];
-    uint64_t wanted = NET_CSUM | NET_GUEST_CSUM | NET_MTU | NET_MAC |
-                      NET_HOST_TSO4 | NET_HOST_TSO6 | NET_STATUS | NET_CTRL_VQ |
-                      VIRTIO_INDIRECT | VIRTIO_EVENT_IDX;
+    uint64_t without = 0;
     if (nets_used == NETS_MAX) {
         log_line("virtio-net: more than %u cards", NETS_MAX);
         return;
@@ -400,13 +392,13 @@ void virtio_net_found(const struct pci_device *pci)
     if (!virtio_open(&net->v, pci, "virtio-net")) {
         return;
     }
-    if ((net->v.offered & NET_CTRL_VQ) != 0) {
-        wanted |= NET_MQ;
+    if ((net->v.offered & NET_CTRL_VQ) == 0) {
+        without |= NET_MQ;
     }
     if ((net->v.offered & NET_CSUM) == 0) { /* s5.1.3.1 */
-        wanted &= ~(uint64_t)(NET_HOST_TSO4 | NET_HOST_TSO6);
+        without |= NET_HOST_TSO4 | NET_HOST_TSO6;
     }
-    if (!virtio_negotiate(&net->v, wanted, NET_MAC, names)) {
+    if (!virtio_negotiate(&net->v, known, without, NET_MAC)) {
         return;
     }
     if (!start(net)) {

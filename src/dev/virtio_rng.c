@@ -4,6 +4,7 @@
  * interrupts; whoever asks looks. Every word is given out once.
  * Source: virtio 1.1 s5.4.
  */
+#include "src/arch.h"
 #include "src/dev/dev.h"
 #include "src/dev/virtio.h"
 #include "src/kern/rngdev.h"
@@ -11,9 +12,8 @@
 
 #define WORDS 32u
 
-static const struct virtio_feature names[] = {
-    {VIRTIO_VERSION_1, "VERSION_1"},
-    {0, NULL},
+static const struct virtio_feature known[] = {
+    VIRTIO_FEATURES,
 };
 
 static struct virtio_rng {
@@ -21,15 +21,15 @@ static struct virtio_rng {
     struct rngdev dev;
     struct virtq q;
     uint64_t *word; /* WORDS, written by the device */
-    uint64_t paddr;
-    uint32_t left; /* of them not given out */
-    bool busy;     /* a processor is in read */
+    uint32_t left;  /* of them not given out */
+    bool busy;      /* a processor is in read */
 } rng;
 
 static void ask(struct virtio_rng *r)
 {
     if (virtq_start(&r->q, 1)) {
-        virtq_piece(&r->q, r->paddr, WORDS * sizeof(*r->word), true);
+        virtq_piece(&r->q, arch_ptr_paddr(r->word), WORDS * sizeof(*r->word),
+                    true);
         (void)virtq_finish(&r->q);
         virtio_kick(&r->q);
     }
@@ -78,10 +78,10 @@ void virtio_rng_found(const struct pci_device *pci)
         return; /* one is enough */
     }
     if (!virtio_open(&rng.v, pci, "virtio-rng") ||
-        !virtio_negotiate(&rng.v, 0, 0, names)) {
+        !virtio_negotiate(&rng.v, known, 0, 0)) {
         return;
     }
-    rng.word = virtio_memory(WORDS * sizeof(*rng.word), &rng.paddr);
+    rng.word = page_kalloc_bytes(WORDS * sizeof(*rng.word));
     if (rng.word == NULL ||
         !virtio_queue(&rng.v, &rng.q, 0, 8, false, VIRTIO_NO_VECTOR)) {
         virtio_fail(&rng.v, "cannot be started");

@@ -5,11 +5,6 @@ enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 #define NO_INTERRUPT 1u /* avail->flags */
 #define NO_NOTIFY 1u    /* used->flags */
 
-static size_t align(size_t n, size_t to)
-{
-    return (n + to - 1) & ~(to - 1);
-}
-
 static size_t avail_at(uint16_t size)
 {
     return size * sizeof(struct virtq_desc);
@@ -17,7 +12,7 @@ static size_t avail_at(uint16_t size)
 
 static size_t used_at(uint16_t size)
 {
-    return align(avail_at(size) + 6 + 2u * size, 64);
+    return (avail_at(size) + 6 + 2u * size + 63) & ~(size_t)63;
 }
 
 size_t virtq_bytes(uint16_t size)

@@ -52,16 +52,16 @@ void arch_pause(void)
 {
 }
 
-void *arch_frame_ptr(uint64_t frame)
+uint64_t arch_ptr_paddr(const void *direct)
 {
-    (void)frame;
-    return NULL;
+    (void)direct;
+    return 0;
 }
 
-uint64_t page_kalloc(uint64_t count)
+void *page_kalloc_bytes(uint64_t bytes)
 {
-    (void)count;
-    return FRAME_NONE;
+    (void)bytes;
+    return NULL;
 }
 
 int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
