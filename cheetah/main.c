@@ -50,12 +50,12 @@ static int read_blocks(struct cache_disk *d, uint32_t block, uint32_t count,
         .op = DISK_READ, .block = block, .count = count, .cookie = cookie};
     (void)d;
     for (uint32_t i = 0; i < count; i++) {
-        struct disk_piece *last = &r.piece[r.pieces - (r.pieces != 0)];
+        struct page_piece *last = &r.piece[r.pieces - (r.pieces != 0)];
         if (r.pieces != 0 && last->paddr + last->len == paddr[i]) {
             last->len += SITE_BLOCK;
         } else {
             r.piece[r.pieces++] =
-                (struct disk_piece){.paddr = paddr[i], .len = SITE_BLOCK};
+                (struct page_piece){.paddr = paddr[i], .len = SITE_BLOCK};
         }
     }
     return disk_put(&queue, &r);

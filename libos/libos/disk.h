@@ -39,7 +39,7 @@ struct disk_request {
     uint64_t block; /* the first, in the disk's own numbers */
     uint32_t count; /* blocks; the pieces add up to it */
     uint32_t pieces;
-    struct disk_piece piece[DISK_PIECES_MAX];
+    struct page_piece piece[DISK_PIECES_MAX];
     uint64_t cookie; /* returned by disk_reap */
 };
 

@@ -241,10 +241,10 @@ int tx_ring_put(struct tx_ring *r, const struct net_frame *f)
     s->csum_offset = f->csum_offset;
     s->gso_size = f->gso_size;
     for (uint32_t p = first; p < f->count; p++) {
-        struct net_tx_piece *to = &s->piece[p - first];
+        struct page_piece *to = &s->piece[p - first];
 
-        *to = (struct net_tx_piece){.paddr = f->piece[p].paddr,
-                                    .len = f->piece[p].len};
+        *to = (struct page_piece){.paddr = f->piece[p].paddr,
+                                  .len = f->piece[p].len};
     }
     r->pin[i] = f->pin;
     owner_set(&s->owner, NET_OWNER_KERNEL);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "src/abi/page.h"
 #include <stdint.h>
 
 #define DISK_BLOCK_SIZE 4096u
@@ -42,12 +43,6 @@ _Static_assert(sizeof(struct disk_ring_args) == 32, "abi");
 #define DISK_OWNER_ENV 0u
 #define DISK_OWNER_KERNEL 1u
 
-struct disk_piece {
-    uint64_t paddr; /* physical, 512-byte aligned */
-    uint32_t len;   /* bytes, a multiple of 512 */
-    uint32_t reserved;
-};
-
 struct disk_slot {
     uint32_t owner; /* written last by the environment */
     uint16_t op;    /* enum disk_op */
@@ -56,6 +51,7 @@ struct disk_slot {
     uint32_t count;  /* blocks, at most DISK_COUNT_MAX; the pieces' sum */
     int32_t status;  /* set by the kernel: 0 or -E_* */
     uint64_t cookie; /* the environment's own */
-    struct disk_piece piece[DISK_PIECES_MAX];
+    struct page_piece piece[DISK_PIECES_MAX]; /* multiples of 512 bytes, and so
+                                                 aligned */
 };
 _Static_assert(sizeof(struct disk_slot) == 256, "abi");

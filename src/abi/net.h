@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "src/abi/page.h"
 #include <stdint.h>
 
 #define NET_RINGS_MAX 64u /* rings of all environments on one device */
@@ -135,12 +136,6 @@ _Static_assert(sizeof(struct net_rx_slot) == 32, "abi");
 #define NET_TX_TSO4 (1u << 1) /* segment: TCP over IPv4, needs NET_TX_CSUM */
 #define NET_TX_TSO6 (1u << 2) /* segment: TCP over IPv6, needs NET_TX_CSUM */
 
-struct net_tx_piece {
-    uint64_t paddr; /* physical; every frame guarded by the ring's memory cap */
-    uint32_t len;
-    uint32_t reserved;
-};
-
 struct net_tx_slot {
     uint32_t owner;      /* NET_OWNER_*; written last by the environment */
     uint16_t header_len; /* bytes of header[] in use */
@@ -150,6 +145,6 @@ struct net_tx_slot {
     uint16_t csum_offset;              /* from csum_start */
     uint16_t gso_size;                 /* bytes of payload in each segment */
     uint8_t header[NET_TX_HEADER_MAX]; /* copied, then checked */
-    struct net_tx_piece piece[NET_TX_PIECES_MAX]; /* read in place */
+    struct page_piece piece[NET_TX_PIECES_MAX]; /* read in place */
 };
 _Static_assert(sizeof(struct net_tx_slot) == 256, "abi");

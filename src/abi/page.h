@@ -26,5 +26,14 @@ struct page_binding {
 };
 _Static_assert(sizeof(struct page_binding) == 24, "abi");
 
+/* A run of physical memory, of any length, that a device reads or writes in
+   place: every frame guarded by what the ring's memory capability dominates. */
+struct page_piece {
+    uint64_t paddr;
+    uint32_t len; /* bytes */
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct page_piece) == 16, "abi");
+
 #define PAGE_BATCH_MAX 256u /* elements of one page_bind call */
 #define PAGE_RUN_MAX 65536u /* frames in one element or one page_alloc */

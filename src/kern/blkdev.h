@@ -5,21 +5,17 @@
  */
 #pragma once
 
+#include "src/abi/page.h"
 #include <stdint.h>
 
 #define BLKDEV_PIECES_MAX 14u
 
-struct blkdev_piece {
-    uint64_t paddr;
-    uint32_t len; /* bytes, a multiple of 512 */
-};
-
 struct blkdev_req {
     uint16_t op; /* enum disk_op of abi/disk.h */
     uint16_t pieces;
-    uint32_t token;  /* handed to disk_done */
-    uint64_t sector; /* of 512 bytes */
-    struct blkdev_piece piece[BLKDEV_PIECES_MAX];
+    uint32_t token;                             /* handed to disk_done */
+    uint64_t sector;                            /* of 512 bytes */
+    struct page_piece piece[BLKDEV_PIECES_MAX]; /* multiples of 512 bytes */
 };
 
 struct blkdev;

@@ -95,18 +95,6 @@ int disk_attach(struct blkdev *dev)
 
 /* --------------------------------------------------------------- requests */
 
-static uint64_t piece_frames(const struct blkdev_piece *p)
-{
-    return (p->paddr % PAGE_SIZE + p->len + PAGE_SIZE - 1) / PAGE_SIZE;
-}
-
-static void unpin(const struct blkdev_req *q, uint32_t pieces)
-{
-    for (uint32_t i = 0; i < pieces; i++) {
-        page_unpin(q->piece[i].paddr / PAGE_SIZE, piece_frames(&q->piece[i]));
-    }
-}
-
 /* Copy a slot's request and check it: 0, -E_INVAL, -E_RANGE, -E_CAP. */
 static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
                      struct under_way *to)
@@ -123,8 +111,7 @@ static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
                       s.piece[i].len % 512 != 0 || s.piece[i].reserved != 0,
                   E_INVAL);
         bytes += s.piece[i].len;
-        to->req.piece[i] =
-            (struct blkdev_piece){s.piece[i].paddr, s.piece[i].len};
+        to->req.piece[i] = s.piece[i];
     }
     REFUSE_IF(bytes != (uint64_t)s.count * DISK_BLOCK_SIZE, E_INVAL);
     REFUSE_IF(s.op != DISK_FLUSH && (s.block < r->first || s.block > r->end ||
@@ -135,19 +122,6 @@ static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
     to->req.pieces = s.pieces;
     to->req.sector = s.op == DISK_FLUSH ? 0 : s.block * SECTORS;
     to->blocks = s.count;
-    return 0;
-}
-
-static int pin(struct disk_ring *r, const struct blkdev_req *q)
-{
-    for (uint32_t i = 0; i < q->pieces; i++) {
-        int e = page_pin(&r->memory, q->piece[i].paddr / PAGE_SIZE,
-                         piece_frames(&q->piece[i]));
-        if (e < 0) {
-            unpin(q, i);
-            return e;
-        }
-    }
     return 0;
 }
 
@@ -176,7 +150,7 @@ static void count(struct disk *d, const struct under_way *u, int status)
 static void let_go(struct disk *d, uint32_t token)
 {
     struct under_way *u = &d->under_way[token];
-    unpin(&u->req, u->req.pieces);
+    page_unpin_pieces(u->req.piece, u->req.pieces);
     u->next_free = d->free;
     d->free = token;
 }
@@ -208,7 +182,7 @@ static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
     uint32_t token = d->free;
     struct under_way *u = &d->under_way[token];
     int e = take_slot(r, &r->slots[slot], u);
-    e = e < 0 ? e : pin(r, &u->req);
+    e = e < 0 ? e : page_pin_pieces(&r->memory, u->req.piece, u->req.pieces);
     if (e < 0) {
         give_back(d, ring, slot, e);
         return true;

@@ -50,7 +50,7 @@ struct net_ring {
 struct net_sent {
     uint8_t headroom[NETDEV_HEADROOM]; /* the driver's */
     uint8_t header[NET_TX_HEADER_MAX]; /* what was checked is what is sent */
-    struct net_tx_piece piece[NET_TX_PIECES_MAX];
+    struct page_piece piece[NET_TX_PIECES_MAX];
     uint8_t pieces, ring;
     uint16_t next_free;
     uint32_t generation; /* the ring's when it was sent */

@@ -115,30 +115,6 @@ static bool take_slot(const struct net *n, const struct net_tx_slot *s,
     return bytes <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
 }
 
-static uint64_t piece_frames(const struct net_tx_piece *p)
-{
-    return (p->paddr % PAGE_SIZE + p->len + PAGE_SIZE - 1) / PAGE_SIZE;
-}
-
-static void unpin(const struct net_sent *s, uint32_t pieces)
-{
-    for (uint32_t i = 0; i < pieces; i++) {
-        page_unpin(s->piece[i].paddr / PAGE_SIZE, piece_frames(&s->piece[i]));
-    }
-}
-
-static bool pin(struct net_ring *r, const struct net_sent *s, uint32_t pieces)
-{
-    for (uint32_t i = 0; i < pieces; i++) {
-        if (page_pin(&r->pieces, s->piece[i].paddr / PAGE_SIZE,
-                     piece_frames(&s->piece[i])) < 0) {
-            unpin(s, i);
-            return false;
-        }
-    }
-    return true;
-}
-
 static int hand_over(struct net *n, struct net_queue *q, struct net_ring *r,
                      const struct taken *t, struct net_sent *s)
 {
@@ -181,7 +157,7 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s, &bytes) &&
         (r->filter == NULL ||
          dpf_filter_run(r->filter, s->header, t.header_len) != 0) &&
-        pin(r, s, t.pieces);
+        page_pin_pieces(&r->pieces, s->piece, t.pieces) == 0;
     if (!ok) {
         r->head->dropped = ++r->dropped;
         q->count.tx_refused++;
@@ -200,7 +176,7 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         r->in_flight--;
         s->next_free = (uint16_t)q->free_sent;
         q->free_sent = (uint32_t)(s - q->sent);
-        unpin(s, t.pieces);
+        page_unpin_pieces(s->piece, t.pieces);
         return false;
     }
     q->count.tx_packets++;
@@ -255,7 +231,7 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
     struct net_queue *q = &n->queue[queue];
     struct net_sent *s = &q->sent[token];
     struct net_ring *r = &n->ring[s->ring];
-    unpin(s, s->pieces);
+    page_unpin_pieces(s->piece, s->pieces);
     if (r->generation == s->generation) {
         give_back(r, s->slot, NET_OWNER_ENV);
         r->in_flight--;

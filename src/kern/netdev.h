@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "src/abi/page.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,13 +16,11 @@
 /* Bytes in front of a header that the driver may write its own into. */
 #define NETDEV_HEADROOM 16u
 
-struct net_tx_piece;
-
 /* A frame to send: the kernel's copy of its headers, then pieces in place. */
 struct netdev_tx {
-    uint8_t *header;                  /* header_len bytes, headroom in front */
-    const struct net_tx_piece *piece; /* of abi/net.h */
-    uint16_t pieces;                  /* at most NET_TX_PIECES_MAX */
+    uint8_t *header; /* header_len bytes, headroom in front */
+    const struct page_piece *piece;
+    uint16_t pieces; /* at most NET_TX_PIECES_MAX */
     uint16_t header_len;
     uint16_t flags; /* NET_TX_* of abi/net.h */
     uint16_t csum_start, csum_offset, gso_size;

@@ -458,6 +458,32 @@ void page_unpin(uint64_t frame, uint64_t count)
     }
 }
 
+static uint64_t piece_frames(const struct page_piece *p)
+{
+    return page_frames(p->paddr % PAGE_SIZE + p->len);
+}
+
+int page_pin_pieces(struct page_pass *p, const struct page_piece *piece,
+                    uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        int r =
+            page_pin(p, piece[i].paddr / PAGE_SIZE, piece_frames(&piece[i]));
+        if (r < 0) {
+            page_unpin_pieces(piece, i);
+            return r;
+        }
+    }
+    return 0;
+}
+
+void page_unpin_pieces(const struct page_piece *piece, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        page_unpin(piece[i].paddr / PAGE_SIZE, piece_frames(&piece[i]));
+    }
+}
+
 int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
                        uint32_t count)
 {

@@ -93,3 +93,8 @@ int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
 int page_pin_once(const struct cap *k, uint64_t frame, uint64_t count)
     EXCLUDES(page_lock);
 void page_unpin(uint64_t frame, uint64_t count) EXCLUDES(page_lock);
+/* The same for every frame of `n` pieces, none of them empty. */
+int page_pin_pieces(struct page_pass *p, const struct page_piece *piece,
+                    uint32_t n) EXCLUDES(page_lock);
+void page_unpin_pieces(const struct page_piece *piece, uint32_t n)
+    EXCLUDES(page_lock);

@@ -183,7 +183,7 @@ static void lie(void)
                                 .csum_offset = byte(),
                                 .gso_size = (uint16_t)(byte() * 16)};
         s.header[20] = byte();
-        s.piece[0] = (struct net_tx_piece){
+        s.piece[0] = (struct page_piece){
             (run + byte() % (RUN + 1)) * 4096 + byte(), byte() * 8u, 0};
         uint64_t slot = (uint64_t)byte() % 15;
         memcpy((uint8_t *)arch_frame_ptr(f) + 64 + slot * 256, &s, sizeof(s));
@@ -195,7 +195,7 @@ static void lie(void)
                               .pieces = byte() % 3,
                               .block = byte() % 70,
                               .count = byte() % 3};
-        s.piece[0] = (struct disk_piece){(run + byte() % (RUN + 1)) * 4096,
+        s.piece[0] = (struct page_piece){(run + byte() % (RUN + 1)) * 4096,
                                          s.count * 4096, 0};
         memcpy(p, &s, sizeof(s));
         break;

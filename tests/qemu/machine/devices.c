@@ -142,7 +142,7 @@ static bool wait_for(const unsigned *count, unsigned until, bool poll)
    VIRTQ_DIRECT_MAX in all, the indirect form is used. */
 static void send(uint64_t frame, unsigned pieces)
 {
-    struct net_tx_piece piece[NET_TX_PIECES_MAX];
+    struct page_piece piece[NET_TX_PIECES_MAX];
     struct netdev_tx tx = {.header = (uint8_t *)arch_frame_ptr(frame) + FRAME,
                            .header_len = 42,
                            .piece = piece,
@@ -153,7 +153,7 @@ static void send(uint64_t frame, unsigned pieces)
     for (unsigned i = 0; i < pieces; i++) {
         uint32_t len = i + 1 < pieces ? 2 : 18 - 2 * (pieces - 1);
 
-        piece[i] = (struct net_tx_piece){.paddr = at, .len = len};
+        piece[i] = (struct page_piece){.paddr = at, .len = len};
         at += len;
     }
     check(net->ops->transmit(net, 0, &tx) == 0, "a frame is taken");

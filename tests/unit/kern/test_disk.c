@@ -64,7 +64,7 @@ static void ask(unsigned i, uint16_t op, uint64_t block, uint32_t count)
                             .count = count,
                             .status = 99};
     s->piece[0] =
-        (struct disk_piece){.paddr = data * 4096, .len = count * 4096};
+        (struct page_piece){.paddr = data * 4096, .len = count * 4096};
     s->owner = DISK_OWNER_KERNEL;
 }
 
@@ -92,8 +92,8 @@ START_TEST(read_write_flush)
     memset(arch_frame_ptr(data), 0x5a, 4096);
     ask(2, DISK_WRITE, 20, 1);
     slot(2)->pieces = 2;
-    slot(2)->piece[0] = (struct disk_piece){data * 4096 + 512, 512, 0};
-    slot(2)->piece[1] = (struct disk_piece){data * 4096 + 4096, 3584, 0};
+    slot(2)->piece[0] = (struct page_piece){data * 4096 + 512, 512, 0};
+    slot(2)->piece[1] = (struct page_piece){data * 4096 + 4096, 3584, 0};
     ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 1);
     fake_disk_complete(1);
     ck_assert_uint_eq(fake_disk.data[20 * 4096], 0x5a);
@@ -134,7 +134,7 @@ START_TEST(bad_requests)
     ck_assert_int_eq(range(8, 16), 1);
     ck_assert_int_eq(ring(2, 1), 0); /* CAP_READ only */
     struct disk_slot good = {.pieces = 1, .block = 8, .count = 1};
-    good.piece[0] = (struct disk_piece){data * 4096, 4096, 0};
+    good.piece[0] = (struct page_piece){data * 4096, 4096, 0};
     struct disk_slot s = good;
     s.block = 7;
     bad(E_RANGE, &s);

@@ -361,8 +361,7 @@ static void fill(unsigned i, uint8_t port)
     s->pieces = 1;
     memset(s->header, 0x22, 54);
     s->header[20] = port;
-    s->piece[0] =
-        (struct net_tx_piece){.paddr = data * 4096 + 100, .len = 1000};
+    s->piece[0] = (struct page_piece){.paddr = data * 4096 + 100, .len = 1000};
     s->owner = NET_OWNER_KERNEL;
 }
 

@@ -40,8 +40,8 @@ static int put(uint64_t cookie)
                              .count = 2,
                              .pieces = 2,
                              .cookie = cookie};
-    r.piece[0] = (struct disk_piece){.paddr = 4096, .len = 4096};
-    r.piece[1] = (struct disk_piece){.paddr = 16384, .len = 4096};
+    r.piece[0] = (struct page_piece){.paddr = 4096, .len = 4096};
+    r.piece[1] = (struct page_piece){.paddr = 16384, .len = 4096};
     return disk_put(&q, &r);
 }
 
