@@ -178,15 +178,18 @@ static void take(uint64_t f, uint64_t count, uint64_t value) REQUIRES(page_lock)
 }
 
 /*
- * A run for the kernel, zeroed. What is meant for an environment becomes so
- * (give) only after that, lest a pin from elsewhere see the old contents.
+ * A run for the kernel, zeroed: the one at `f` or, with PAGE_ANY, any. What is
+ * meant for an environment becomes so (give) only after that, lest a pin from
+ * elsewhere see the old contents. FRAME_NONE if it is not free.
  */
-static uint64_t take_any(uint64_t count, uint64_t value) EXCLUDES(page_lock)
+static uint64_t take_run(uint64_t f, uint64_t count, uint64_t value)
+    EXCLUDES(page_lock)
 {
     lock_acquire(&page_lock);
-    uint64_t f = FRAME_NONE;
-    if (count <= *free_frames && count > 0) {
-        f = find_run(count);
+    if (f == PAGE_ANY) {
+        f = count <= *free_frames && count > 0 ? find_run(count) : FRAME_NONE;
+    } else if (!run_free(f, count)) {
+        f = FRAME_NONE;
     }
     if (f != FRAME_NONE) {
         take(f, count, value);
@@ -196,20 +199,6 @@ static uint64_t take_any(uint64_t count, uint64_t value) EXCLUDES(page_lock)
         __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
     }
     return f;
-}
-
-static int64_t take_named(uint64_t f, uint64_t count) EXCLUDES(page_lock)
-{
-    REFUSE_IF(f >= words || count > words - f, E_RANGE);
-    lock_acquire(&page_lock);
-    bool ok = run_free(f, count);
-    if (ok) {
-        take(f, count, PAGE_KERNEL);
-    }
-    lock_release(&page_lock);
-    REFUSE_IF(!ok, E_BUSY);
-    __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
-    return (int64_t)f;
 }
 
 static void give(uint64_t f, uint64_t count, uint64_t value)
@@ -222,7 +211,7 @@ static void give(uint64_t f, uint64_t count, uint64_t value)
 
 uint64_t page_kalloc(uint64_t count)
 {
-    return take_any(count, PAGE_KERNEL);
+    return take_run(PAGE_ANY, count, PAGE_KERNEL);
 }
 
 void *page_kalloc_bytes(uint64_t bytes)
@@ -274,18 +263,13 @@ void page_kfree(uint64_t frame, uint64_t count)
 int64_t page_take(uint64_t frame, uint32_t count, uint32_t guard,
                   uint32_t owner)
 {
-    int64_t r;
-    if (frame == PAGE_ANY) {
-        frame = take_any(count, PAGE_KERNEL);
-        r = frame == FRAME_NONE ? -E_MEM : (int64_t)frame;
-    } else {
-        r = take_named(frame, count);
-    }
-    if (r >= 0) {
-        guard_hold(guard, count);
-        give(frame, count, PAGE_OWNED | guard | (uint64_t)owner << OWNER_SHIFT);
-    }
-    return r;
+    bool any = frame == PAGE_ANY;
+    REFUSE_IF(!any && (frame >= words || count > words - frame), E_RANGE);
+    uint64_t f = take_run(frame, count, PAGE_KERNEL);
+    REFUSE_IF(f == FRAME_NONE, any ? E_MEM : E_BUSY);
+    guard_hold(guard, count);
+    give(f, count, PAGE_OWNED | guard | (uint64_t)owner << OWNER_SHIFT);
+    return (int64_t)f;
 }
 
 void page_adopt(uint64_t frame, uint64_t count, uint32_t owner)
@@ -295,7 +279,7 @@ void page_adopt(uint64_t frame, uint64_t count, uint32_t owner)
 
 uint64_t page_table_take(uint32_t owner)
 {
-    return take_any(1, PAGE_KERNEL | (uint64_t)owner << OWNER_SHIFT);
+    return take_run(PAGE_ANY, 1, PAGE_KERNEL | (uint64_t)owner << OWNER_SHIFT);
 }
 
 void page_table_free(uint64_t frame)
@@ -388,8 +372,7 @@ void page_pass_finish(struct page_pass *p)
  * The frame's guard is not the cached one. Under page_lock the frame cannot be
  * freed, so its guard is held by it and the name stands still.
  */
-static int pin_checked(struct page_pass *p, uint64_t f, uint32_t *old)
-    EXCLUDES(page_lock)
+static int pin_checked(struct page_pass *p, uint64_t f) EXCLUDES(page_lock)
 {
     int r = 0;
     lock_acquire(&page_lock);
@@ -407,7 +390,7 @@ static int pin_checked(struct page_pass *p, uint64_t f, uint32_t *old)
     lock_release(&page_lock);
     if (r == 0) {
         guard_hold((uint32_t)(w & GUARD_MASK), 1); /* the pin keeps it alive */
-        *old = p->cached ? p->guard : GUARD_ROOT;
+        guard_drop(p->cached ? p->guard : GUARD_ROOT);
         p->guard = (uint32_t)(w & GUARD_MASK);
         p->cached = true;
     }
@@ -423,10 +406,7 @@ static int pin_one(struct page_pass *p, uint64_t f)
             return 0;
         }
     }
-    uint32_t old = GUARD_ROOT;
-    int r = pin_checked(p, f, &old);
-    guard_drop(old);
-    return r;
+    return pin_checked(p, f);
 }
 
 int page_pin(struct page_pass *p, uint64_t frame, uint64_t count)
@@ -489,9 +469,7 @@ int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
 {
     REFUSE_IF(count == 0 || count > PAGE_RUN_MAX, E_INVAL);
     int g = cap_guard(e, guard, 0);
-    if (g < 0) {
-        return g;
-    }
+    TRY(g);
     int64_t r = env_charge(e, count);
     if (r == 0) {
         r = page_take(frame, count, (uint32_t)g, e->index);
@@ -507,9 +485,7 @@ int64_t sys_page_free(struct env *e, const struct cap *k, uint64_t frame,
                       uint32_t count)
 {
     (void)e;
-    int r = page_demand(k, CAP_CTL, frame, count);
-    if (r == 0) {
-        page_disown(frame, count);
-    }
-    return r;
+    TRY(page_demand(k, CAP_CTL, frame, count));
+    page_disown(frame, count);
+    return 0;
 }
