@@ -189,10 +189,7 @@ static struct env *pick(struct cpu *c, uint64_t now)
 static struct env *pick_named(uint32_t id, uint64_t now)
 {
     struct env *e = id == 0 ? NULL : env_find(id);
-    if (e == NULL || !claim(e, now)) {
-        return NULL;
-    }
-    return e;
+    return e != NULL && claim(e, now) ? e : NULL;
 }
 
 static void doom_unenterable(struct env *e, const struct frame *f)
@@ -351,19 +348,16 @@ struct frame *quantum_resume(struct cpu *c, struct frame *f)
 {
     for (;;) {
         struct env *e = c->current;
+        uint32_t yield_to = 0;
         if (e != NULL) {
-            if (c->leave == LEAVE_NOT && atomic_load(&e->doomed) == 0) {
+            bool doomed = atomic_load(&e->doomed) != 0;
+            if (c->leave == LEAVE_NOT && !doomed) {
                 return f;
             }
-            uint32_t yield_to =
-                c->leave == LEAVE_YIELD && atomic_load(&e->doomed) == 0
-                    ? c->yield_to
-                    : 0;
+            yield_to = c->leave == LEAVE_YIELD && !doomed ? c->yield_to : 0;
             leave(c, e, f);
-            f = next(c, yield_to);
-        } else {
-            f = next(c, 0);
         }
+        f = next(c, yield_to);
     }
 }
 
@@ -379,14 +373,13 @@ static struct frame *slice_over(struct cpu *c, struct env *e, struct frame *f,
         return f;
     }
     c->over = true;
-    c->grace_end = now + ticks(QUANTUM_GRACE_US);
-    c->charged_to = c->grace_end;
+    c->charged_to = now + ticks(QUANTUM_GRACE_US);
     if (upcalls_masked(e->uarea)) {
         e->uarea->slice_over = 1;
     } else {
         slice_upcall(e, f, ENV_EPILOGUE);
     }
-    quantum_arm(c, c->grace_end);
+    quantum_arm(c, c->charged_to);
     return f;
 }
 
@@ -478,8 +471,7 @@ void quantum_forget(struct env *e)
 {
     struct cpu *self = cpu_this();
     if (atomic_load(&self->loaded) == e) {
-        arch_aspace_load(0);
-        atomic_store(&self->loaded, NULL);
+        drop_loaded(self);
     }
     for (unsigned i = 0; i < arch_cpu_count(); i++) {
         /* Idle with a context that nobody runs; its loop drops it. */
@@ -496,8 +488,8 @@ int64_t sys_quantum_alloc(struct env *e, uint32_t k, uint32_t cpu,
                           uint32_t slot, uint32_t env)
 {
     struct env *other = NULL;
-    int r = env_demand(e, k, env, CAP_WRITE, &other);
-    TRY(r < 0 ? r : cap_demand(e, k, GUARD_ROOT, CAP_CTL));
+    TRY(env_demand(e, k, env, CAP_WRITE, &other));
+    TRY(cap_demand(e, k, GUARD_ROOT, CAP_CTL));
     return cpu >= arch_cpu_count() ? -E_RANGE : quantum_give(cpu, slot, other);
 }
 

@@ -15,15 +15,15 @@ enum quantum_leave { LEAVE_NOT, LEAVE_YIELD, LEAVE_SLEEP };
 struct cpu {
     struct env *current; /* in ring 3, or doing a call; NULL: none */
     struct sysinfo_cpu *info;
-    enum quantum_leave leave;      /* set by a call: do this at its end */
-    uint32_t yield_to;             /* LEAVE_YIELD: id, or 0 */
-    unsigned slot;                 /* of the current slice */
-    bool over;                     /* the slice is over, its owner was told */
-    bool stretched;                /* a directed yield made it longer */
-    uint64_t slice_end, grace_end; /* tsc */
-    uint64_t charged_to;           /* tsc up to which an overrun is accounted */
-    uint64_t ran_from;             /* tsc at which `current` was entered */
-    uint64_t timer; /* tsc the timer is armed for; 0: it is not */
+    enum quantum_leave leave; /* set by a call: do this at its end */
+    uint32_t yield_to;        /* LEAVE_YIELD: id, or 0 */
+    unsigned slot;            /* of the current slice */
+    bool over;                /* the slice is over, its owner was told */
+    bool stretched;           /* a directed yield made it longer */
+    uint64_t slice_end;       /* tsc */
+    uint64_t charged_to;      /* tsc up to which an overrun is accounted */
+    uint64_t ran_from;        /* tsc at which `current` was entered */
+    uint64_t timer;           /* tsc the timer is armed for; 0: it is not */
 
     _Atomic uint64_t vector_used;   /* slots with an owner */
     _Atomic uint32_t idle;          /* asks to be kicked */
