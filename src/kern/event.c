@@ -105,10 +105,7 @@ static int pin_regions(struct event_predicate *p, const struct event_args *a)
         const struct event_region *r = &a->region[i];
         REFUSE_IF(r->len > PAGE_SIZE || r->offset > PAGE_SIZE - r->len,
                   E_RANGE);
-        int pinned = page_pin(&p->pass, r->frame, 1);
-        if (pinned < 0) {
-            return pinned;
-        }
+        TRY(page_pin(&p->pass, r->frame, 1));
         p->region[p->regions++] = *r;
     }
     return 0;
@@ -119,14 +116,13 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
 {
     struct event_predicate *p = code_alloc(sizeof(*p));
     REFUSE_IF(p == NULL, E_MEM);
-    *p = (struct event_predicate){.bytes = code_cost(a->count)};
+    *p = (struct event_predicate){0};
     page_pass_init(&p->pass, k, CAP_READ);
-    int r = env_charge_bytes(e, p->bytes);
-    if (r < 0) {
-        code_free(p, sizeof(*p));
-        return r;
+    int r = env_charge_bytes(e, code_cost(a->count));
+    if (r == 0) {
+        p->bytes = code_cost(a->count);
+        r = pin_regions(p, a);
     }
-    r = pin_regions(p, a);
     if (r == 0) {
         uaddr insns = {a->insns};
         r = code_load(e, DPF_PREDICATE, insns, a->count, &p->program, NULL);
@@ -165,11 +161,7 @@ int64_t sys_event_unbind(struct env *e, uint32_t predicate)
 
 void event_env_end(struct env *e)
 {
-    for (uint32_t i = 0; i < ENV_PREDICATES; i++) {
-        struct event_predicate *p = e->predicate[i];
-        e->predicate[i] = NULL;
-        if (p != NULL) {
-            destroy(e, p);
-        }
+    for (uint32_t id = 1; id <= ENV_PREDICATES; id++) {
+        (void)sys_event_unbind(e, id);
     }
 }
