@@ -118,9 +118,8 @@ static int spare_fill(struct spare *s, struct env *e, uint64_t count)
 static int spare_init(struct spare *s, struct env *e, uint64_t count)
     REQUIRES(bind_lock)
 {
-    s->first = FRAME_NONE;
-    int r = count == 0 ? 0 : env_charge(e, count);
-    return r < 0 ? r : spare_fill(s, e, count);
+    TRY(env_charge(e, count));
+    return spare_fill(s, e, count);
 }
 
 static uint64_t spare_take(struct spare *s)
@@ -163,8 +162,8 @@ static bool missing(uint64_t root, uint64_t va, unsigned level)
 static uint64_t tables_needed(const struct stretch *s)
 {
     uint64_t need = 0;
-    for (uint64_t va = s->va; va < s->end;) {
-        uint64_t next = next_large(s, va);
+    for (uint64_t va = s->va, next; va < s->end; va = next) {
+        next = next_large(s, va);
         bool first = va == s->va;
         if (s->binds) {
             need +=
@@ -177,7 +176,6 @@ static uint64_t tables_needed(const struct stretch *s)
         if (p != NULL && (get(p) & PTE_PS) != 0) {
             need += !whole(va, next) || (s->binds && !s->large);
         }
-        va = next;
     }
     return need;
 }

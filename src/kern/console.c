@@ -22,11 +22,9 @@ int console_init(void)
 {
     static const uint8_t name[] = "console";
     int g = guard_intern(name, sizeof(name) - 1);
-    if (g > 0) {
-        console_guard = (uint32_t)g;
-        return 0;
-    }
-    return g;
+    TRY(g);
+    console_guard = (uint32_t)g;
+    return 0;
 }
 
 void console_write(const char *text, size_t len)

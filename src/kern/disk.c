@@ -315,9 +315,7 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
     }
     REFUSE_IF(id == DISK_RANGES_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
-    if (guard < 0) {
-        return guard;
-    }
+    TRY(guard);
     d->range[id] = (struct disk_range){.used = true,
                                        .guard = (uint32_t)guard,
                                        .owner = e->index,

@@ -75,12 +75,10 @@ void env_refund(uint32_t index, uint64_t frames)
 
 int env_charge_bytes(struct env *e, uint64_t bytes)
 {
-    int r = env_charge(e, page_frames(e->kernel_bytes + bytes) -
-                              page_frames(e->kernel_bytes));
-    if (r == 0) {
-        e->kernel_bytes += bytes;
-    }
-    return r;
+    TRY(env_charge(e, page_frames(e->kernel_bytes + bytes) -
+                          page_frames(e->kernel_bytes)));
+    e->kernel_bytes += bytes;
+    return 0;
 }
 
 void env_refund_bytes(struct env *e, uint64_t bytes)
@@ -124,9 +122,7 @@ static int slot_find(struct env **out) REQUIRES(bind_lock)
 static int uarea_make(struct env *e) REQUIRES(bind_lock)
 {
     int64_t f = page_take(PAGE_ANY, 1, e->guard, e->index);
-    if (f < 0) {
-        return (int)f;
-    }
+    TRY((int)f);
     e->uarea_frame = (uint64_t)f;
     e->uarea = arch_frame_ptr(e->uarea_frame);
     e->uarea->version = UAREA_VERSION;
@@ -320,9 +316,7 @@ void env_fault(struct env *e, struct frame *f, uint32_t vector)
 int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota)
 {
     int g = cap_guard(e, guard, CAP_CTL);
-    if (g < 0) {
-        return g;
-    }
+    TRY(g);
     struct env *made = NULL;
     int r = env_make(e, (uint32_t)g, quota, &made);
     if (r < 0) {

@@ -56,7 +56,6 @@ int net_attach(struct netdev *dev)
         page_kalloc_bytes(sizeof(*n) + dev->queues * sizeof(struct net_queue));
     REFUSE_IF(n == NULL, E_MEM);
     n->dev = dev;
-    n->queues = dev->queues;
     n->free_binding = NET_BINDINGS_MAX;
     for (uint32_t i = 0; i < dev->queues; i++) {
         REFUSE_IF(queue_init(&n->queue[i], dev->tx_depth) < 0, E_MEM);
@@ -211,7 +210,7 @@ void net_interrupt(struct netdev *dev, unsigned queue)
 {
     struct cpu *c = cpu_this();
     struct net *n = net_at(dev->index);
-    if (n == NULL || n->dev != dev || queue >= n->queues) {
+    if (n == NULL || n->dev != dev || queue >= dev->queues) {
         return; /* it was refused when it was found */
     }
     struct net_queue *q = &n->queue[queue];

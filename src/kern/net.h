@@ -80,7 +80,6 @@ struct net_region {
     bool used;
     uint32_t guard;
     uint32_t owner;              /* index of an environment; 0 nobody */
-    uint32_t flags;              /* NET_SHARED */
     uint32_t rings;              /* transmit rings on it */
     uint64_t bytes;              /* charged to the owner */
     struct dpf_program *program; /* outgoing only */
@@ -110,8 +109,7 @@ struct net {
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
     uint32_t bindings_gone;               /* on NET_RING_GONE */
-    uint32_t queues;
-    struct net_queue queue[];
+    struct net_queue queue[];             /* dev->queues */
 };
 
 /* The device; NULL if there is none. */

@@ -89,7 +89,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     struct net_ring *ring = find_free(n);
     REFUSE_IF(ring == NULL, E_LIMIT);
     TRY(page_pin_once(memory, a->frame, a->frames));
-    uint32_t queue = arch_cpu() % n->queues;
+    uint32_t queue = arch_cpu() % n->dev->queues;
     lock_acquire(&n->queue[queue].lock);
     ring->queue = queue;
     ring->region = a->region;

@@ -141,7 +141,6 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
     n->region[direction][id] = (struct net_region){.used = true,
                                                    .guard = guard,
                                                    .owner = e->index,
-                                                   .flags = a->flags,
                                                    .bytes = bytes,
                                                    .program = program};
     return 0;
@@ -168,9 +167,7 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
     uint32_t id = region_free_id(n, direction);
     REFUSE_IF(id == NET_REGIONS_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
-    if (guard < 0) {
-        return guard;
-    }
+    TRY(guard);
     int r = region_make(e, n, id, a, (uint32_t)guard);
     if (r < 0) {
         guard_drop((uint32_t)guard);
@@ -206,8 +203,8 @@ int64_t sys_net_region_free(struct env *e, uint32_t k, uint32_t device,
     unsigned direction = (flags & NET_OUT) != 0;
     struct net_region *g = net_region_get(n, direction, region);
     REFUSE_IF(g == NULL, E_NONE);
-    int r = cap_demand(e, k, g->guard, CAP_CTL);
-    return r < 0 ? r : region_remove(n, direction, region);
+    TRY(cap_demand(e, k, g->guard, CAP_CTL));
+    return region_remove(n, direction, region);
 }
 
 /* --------------------------------------------------------------- bindings */
@@ -256,9 +253,8 @@ static bool is_receive_ring(const struct net *n, const struct env *e,
 }
 
 /* Charge and fill an entry. The id, or -E_QUOTA, -E_LIMIT. */
-static int64_t binding_begin(struct env *e, struct net *n, uint32_t ring,
-                             uint32_t region, uint64_t bytes)
-    REQUIRES(bind_lock)
+static int binding_begin(struct env *e, struct net *n, uint32_t ring,
+                         uint32_t region, uint64_t bytes) REQUIRES(bind_lock)
 {
     drop_gone(n);
     TRY(env_charge_bytes(e, bytes));
@@ -271,11 +267,11 @@ static int64_t binding_begin(struct env *e, struct net *n, uint32_t ring,
                                                   .ring = (uint8_t)ring,
                                                   .region = region,
                                                   .bytes = (uint32_t)bytes};
-    return id;
+    return (int)id;
 }
 
 /* dpf said `r` about binding `id`: keep it, or undo binding_begin. */
-static int64_t binding_end(struct env *e, struct net *n, int64_t id, int r)
+static int binding_end(struct env *e, struct net *n, int id, int r)
     REQUIRES(bind_lock)
 {
     if (r < 0) {
@@ -287,13 +283,11 @@ static int64_t binding_end(struct env *e, struct net *n, int64_t id, int r)
     return id;
 }
 
-static int64_t bind(struct env *e, struct net *n, const struct net_bind_args *a)
+static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
     REQUIRES(bind_lock)
 {
-    int64_t id = binding_begin(e, n, a->ring, a->region, code_cost(a->count));
-    if (id < 0) {
-        return id;
-    }
+    int id = binding_begin(e, n, a->ring, a->region, code_cost(a->count));
+    TRY(id);
     struct dpf_program *program = NULL;
     uaddr insns = {a->insns};
     int r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
@@ -330,10 +324,8 @@ static int consts_read(const struct env *e, const struct net_like_args *a,
     for (uint32_t i = 0; i < a->count; i++) {
         struct net_const c;
         uaddr at = {a->consts + i * sizeof(c)};
-        int r = copy_in(e, &c, at, sizeof(c));
-        if (r < 0 || c.reserved != 0) {
-            return r < 0 ? r : -E_INVAL;
-        }
+        TRY(copy_in(e, &c, at, sizeof(c)));
+        REFUSE_IF(c.reserved != 0, E_INVAL);
         consts[i] = (struct dpf_const){c.index, c.value};
     }
     return 0;
@@ -351,10 +343,8 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
     REFUSE_IF(!cap_dominates(k, n->region[0][like->region].guard, CAP_READ),
               E_CAP);
     TRY(consts_read(e, a, consts));
-    int64_t id = binding_begin(e, n, a->ring, like->region, code_cost(0));
-    if (id < 0) {
-        return id;
-    }
+    int id = binding_begin(e, n, a->ring, like->region, code_cost(0));
+    TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
                                            consts, a->count, &why));
     return refuse(e, a->refusal, binding_end(e, n, id, r));
