@@ -19,16 +19,15 @@
 _Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
 
 struct disk_ring {
-    bool used; /* changes under bind_lock and the disk's lock */
+    struct env *env; /* NULL: unused; changes under bind_lock and the lock */
     bool writes;
     uint32_t generation; /* grows when the ring is freed */
-    uint32_t event, range;
+    uint32_t event;
     uint32_t in_flight;
     uint32_t mask; /* slots - 1 */
-    struct env *env;
+    struct disk_range *range;
     struct disk_slot *slots; /* in the environment's frames, pinned */
     uint64_t next;           /* slots taken since creation */
-    uint64_t first, end;     /* blocks of the range */
     struct page_pass memory; /* what pieces may name */
     uint64_t frame, frames;
 };
@@ -54,9 +53,9 @@ struct disk {
     struct blkdev *dev;
     struct sysinfo_disk *info;
     struct under_way *under_way;
-    uint32_t depth, free; /* first free request; `depth`: none */
-    uint64_t blocked;     /* rings that wait for room */
-    uint64_t touched;     /* rings to signal */
+    uint32_t free;    /* first free request; dev->depth: none */
+    uint64_t blocked; /* rings that wait for room */
+    uint64_t touched; /* rings to signal */
     uint32_t turn;
     struct disk_range range[DISK_RANGES_MAX];
     struct disk_ring ring[DISK_RINGS_MAX];
@@ -77,9 +76,8 @@ int disk_attach(struct blkdev *dev)
         page_kalloc_bytes(sizeof(*d) + dev->depth * sizeof(struct under_way));
     REFUSE_IF(d == NULL, E_MEM);
     d->dev = dev;
-    d->depth = dev->depth;
     d->under_way = (struct under_way *)(d + 1);
-    for (uint32_t i = 0; i < d->depth; i++) {
+    for (uint32_t i = 0; i < dev->depth; i++) {
         d->under_way[i].next_free = i + 1;
     }
     d->range[DISK_RANGE_ALL] = (struct disk_range){
@@ -94,6 +92,12 @@ int disk_attach(struct blkdev *dev)
 }
 
 /* --------------------------------------------------------------- requests */
+
+static bool inside(const struct disk_range *g, uint64_t start, uint64_t count)
+{
+    return start >= g->start && count <= g->count &&
+           start - g->start <= g->count - count;
+}
 
 /* Copy a slot's request and check it: 0, -E_INVAL, -E_RANGE, -E_CAP. */
 static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
@@ -114,8 +118,7 @@ static int take_slot(const struct disk_ring *r, const struct disk_slot *slot,
         to->req.piece[i] = s.piece[i];
     }
     REFUSE_IF(bytes != (uint64_t)s.count * DISK_BLOCK_SIZE, E_INVAL);
-    REFUSE_IF(s.op != DISK_FLUSH && (s.block < r->first || s.block > r->end ||
-                                     s.count > r->end - s.block),
+    REFUSE_IF(s.op != DISK_FLUSH && !inside(r->range, s.block, s.count),
               E_RANGE);
     REFUSE_IF(s.op != DISK_READ && !r->writes, E_CAP);
     to->req.op = s.op;
@@ -175,7 +178,7 @@ void disk_done(struct blkdev *dev, uint32_t token, int status)
 /* Take one slot: false if there is no room for it now. */
 static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
 {
-    if (d->free == d->depth) {
+    if (d->free == d->dev->depth) {
         return false;
     }
     struct disk_ring *r = &d->ring[ring];
@@ -229,7 +232,7 @@ static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
 static void resume(struct disk *d)
 {
     uint32_t taken = 0;
-    while (d->blocked != 0 && taken < d->depth) {
+    while (d->blocked != 0 && taken < d->dev->depth) {
         uint64_t from_turn = d->blocked & ~((1ull << d->turn) - 1);
         uint32_t ring =
             (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : d->blocked);
@@ -249,7 +252,7 @@ static void signal(struct disk *d)
 {
     for (; d->touched != 0; d->touched &= d->touched - 1) {
         struct disk_ring *r = &d->ring[__builtin_ctzll(d->touched)];
-        if (r->used) {
+        if (r->env != NULL) {
             event_signal(r->env, r->event);
         }
     }
@@ -274,7 +277,7 @@ int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
     /* A ring of the caller cannot change hands while the caller is here. */
-    REFUSE_IF(!r->used || r->env != e, E_NONE);
+    REFUSE_IF(r->env != e, E_NONE);
     lock_acquire(&d->lock);
     uint64_t before = r->next;
     if ((d->blocked & ~(1ull << ring)) != 0) {
@@ -306,9 +309,7 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
     const struct disk_range *parent = range_at(d, a->parent);
     REFUSE_IF(parent == NULL, E_NONE);
     REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
-    REFUSE_IF(a->start < parent->start || a->count > parent->count ||
-                  a->start - parent->start > parent->count - a->count,
-              E_RANGE);
+    REFUSE_IF(!inside(parent, a->start, a->count), E_RANGE);
     uint32_t id = 1;
     while (id < DISK_RANGES_MAX && d->range[id].used) {
         id++;
@@ -328,15 +329,6 @@ static void range_remove(struct disk_range *g) REQUIRES(bind_lock)
 {
     guard_drop(g->guard);
     *g = (struct disk_range){0};
-}
-
-/* Its owner ends; what others still use stays, nobody's. */
-static void range_orphan(struct disk_range *g) REQUIRES(bind_lock)
-{
-    g->owner = 0;
-    if (g->rings == 0) {
-        range_remove(g);
-    }
 }
 
 int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
@@ -366,37 +358,23 @@ static int ring_check(const struct disk *d, const struct disk_ring_args *a)
     return 0;
 }
 
-static struct disk_ring *ring_free_slot(struct disk *d)
-{
-    for (uint32_t i = 0; i < DISK_RINGS_MAX; i++) {
-        if (!d->ring[i].used) {
-            return &d->ring[i];
-        }
-    }
-    return NULL;
-}
-
 static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
                       const struct disk_ring_args *a, const struct cap *memory)
     REQUIRES(bind_lock)
 {
-    const struct disk_range *g = &d->range[a->range];
     lock_acquire(&d->lock);
     r->event = a->event;
-    r->range = a->range;
+    r->range = &d->range[a->range];
     r->in_flight = 0;
     r->mask = a->slots - 1;
     r->env = e;
     r->slots = arch_frame_ptr(a->frame);
     r->next = 0;
-    r->first = g->start;
-    r->end = g->start + g->count;
     page_pass_init(&r->memory, memory, CAP_WRITE);
     r->frame = a->frame;
     r->frames = a->frames;
-    r->used = true;
     lock_release(&d->lock);
-    d->range[a->range].rings++;
+    r->range->rings++;
 }
 
 int64_t sys_disk_ring(struct env *e, const struct cap *k,
@@ -409,24 +387,27 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
     REFUSE_IF(!cap_dominates(k, g->guard, CAP_READ), E_CAP);
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
-    struct disk_ring *ring = ring_free_slot(d);
-    REFUSE_IF(ring == NULL, E_LIMIT);
+    uint32_t id = 0;
+    while (id < DISK_RINGS_MAX && d->ring[id].env != NULL) {
+        id++;
+    }
+    REFUSE_IF(id == DISK_RINGS_MAX, E_LIMIT);
     TRY(page_pin_once(memory, a->frame, a->frames));
-    ring->writes =
+    d->ring[id].writes =
         d->dev->read_only == 0 && cap_dominates(k, g->guard, CAP_WRITE);
-    ring_fill(d, ring, e, a, memory);
-    return ring - d->ring;
+    ring_fill(d, &d->ring[id], e, a, memory);
+    return id;
 }
 
 static void ring_remove(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
 {
     lock_acquire(&d->lock);
-    r->used = false;
+    r->env = NULL;
     r->generation++;
     d->blocked &= ~(1ull << (r - d->ring));
     lock_release(&d->lock);
     page_pass_finish(&r->memory);
-    d->range[r->range].rings--;
+    r->range->rings--;
     page_unpin(r->frame, r->frames);
 }
 
@@ -435,7 +416,7 @@ int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
     struct disk *d = disk_at(disk);
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
-    REFUSE_IF(!r->used || r->env != e, E_NONE);
+    REFUSE_IF(r->env != e, E_NONE);
     /* Other processors only lower the count. */
     REFUSE_IF(__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0, E_BUSY);
     ring_remove(d, r);
@@ -447,13 +428,16 @@ void disk_env_end(struct env *e)
     struct disk *d;
     for (uint32_t i = 0; (d = disk_at(i)) != NULL; i++) {
         for (uint32_t r = 0; r < DISK_RINGS_MAX; r++) {
-            if (d->ring[r].used && d->ring[r].env == e) {
+            if (d->ring[r].env == e) {
                 ring_remove(d, &d->ring[r]);
             }
         }
         for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
             if (d->range[g].used && d->range[g].owner == e->index) {
-                range_orphan(&d->range[g]);
+                d->range[g].owner = 0; /* what others still use stays */
+                if (d->range[g].rings == 0) {
+                    range_remove(&d->range[g]);
+                }
             }
         }
     }
