@@ -82,7 +82,8 @@ void *arch_device_map(uint64_t paddr, size_t size);
  * there is no address space left.
  */
 void *arch_code_map(uint64_t frame, uint64_t frames);
-void arch_code_unmap(void *rx, uint64_t frames);
+/* Returns the first frame. */
+uint64_t arch_code_unmap(void *rx, uint64_t frames);
 void *arch_code_open(void *rx, size_t size);
 void arch_code_seal(void *rx, void *rw, size_t size);
 

@@ -17,8 +17,7 @@
 
 #define CELL_MIN 32u
 #define CLASSES 7u /* 32 ... 2048 bytes */
-#define RUNS_MAX 512u
-#define TRAP 0xcc /* int3 */
+#define TRAP 0xcc  /* int3 */
 
 struct cell {
     struct cell *next;
@@ -30,15 +29,8 @@ struct slab {
     uint32_t used, class;
 } __attribute__((aligned(32)));
 
-/* Address space to run code from, and the frames behind it. */
-struct run {
-    void *rx; /* NULL: unused */
-    uint64_t frame;
-};
-
 struct lock heap_lock;
 static struct slab *partial[CLASSES] GUARDED_BY(heap_lock);
-static struct run run[RUNS_MAX] GUARDED_BY(heap_lock);
 
 /* The class whose cells hold `size` bytes; CLASSES: none. */
 static uint32_t class_of(size_t size)
@@ -156,47 +148,27 @@ static void mem_free(void *ctx, void *p, size_t size)
     code_free(p, size);
 }
 
-static struct run *run_find(const void *rx) REQUIRES(heap_lock)
-{
-    for (uint32_t i = 0; i < RUNS_MAX; i++) {
-        if (run[i].rx == rx) {
-            return &run[i];
-        }
-    }
-    return NULL;
-}
-
 static void *mem_code_alloc(void *ctx, size_t size)
 {
     (void)ctx;
-    void *rx = NULL;
     uint64_t frames = page_frames(size);
-    lock_acquire(&heap_lock);
-    struct run *r = run_find(NULL);
-    uint64_t f = r == NULL ? FRAME_NONE : page_kalloc(frames);
-    if (f != FRAME_NONE) {
-        __builtin_memset(arch_frame_ptr(f), TRAP, frames * PAGE_SIZE);
-        rx = arch_code_map(f, frames);
-        if (rx == NULL) {
-            page_kfree(f, frames);
-        } else {
-            *r = (struct run){rx, f};
-        }
+    uint64_t f = page_kalloc(frames);
+    if (f == FRAME_NONE) {
+        return NULL;
     }
-    lock_release(&heap_lock);
+    __builtin_memset(arch_frame_ptr(f), TRAP, frames * PAGE_SIZE);
+    void *rx = arch_code_map(f, frames);
+    if (rx == NULL) {
+        page_kfree(f, frames);
+    }
     return rx;
 }
 
 static void mem_code_free(void *ctx, void *rx, size_t size)
 {
     (void)ctx;
-    lock_acquire(&heap_lock);
-    struct run *r = run_find(rx);
-    assert(rx != NULL && r != NULL);
-    arch_code_unmap(rx, page_frames(size));
-    page_kfree(r->frame, page_frames(size));
-    r->rx = NULL;
-    lock_release(&heap_lock);
+    uint64_t frames = page_frames(size);
+    page_kfree(arch_code_unmap(rx, frames), frames);
 }
 
 static void *mem_code_open(void *ctx, void *rx, size_t size)

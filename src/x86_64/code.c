@@ -22,11 +22,8 @@ static bool page_used(uint64_t page)
 static void mark(uint64_t first, uint64_t pages, bool used)
 {
     for (uint64_t p = first; p < first + pages; p++) {
-        if (used) {
-            code_used[p / 64] |= 1ull << (p % 64);
-        } else {
-            code_used[p / 64] &= ~(1ull << (p % 64));
-        }
+        uint64_t bit = 1ull << (p % 64), others = code_used[p / 64] & ~bit;
+        code_used[p / 64] = used ? others | bit : others;
     }
 }
 
@@ -86,8 +83,9 @@ void *arch_code_map(uint64_t frame, uint64_t frames)
     return done == frames ? (void *)(CODE_BASE + first * PAGE_SIZE) : NULL;
 }
 
-void arch_code_unmap(void *rx, uint64_t frames)
+uint64_t arch_code_unmap(void *rx, uint64_t frames)
 {
+    uint64_t paddr = mmu_entry((uint64_t)rx) & PTE_FRAME;
     spin_lock(&code_lock);
     unmap_pages(page_of(rx), frames);
     spin_unlock(&code_lock);
@@ -96,6 +94,7 @@ void arch_code_unmap(void *rx, uint64_t frames)
     spin_lock(&code_lock);
     mark(page_of(rx), frames, false);
     spin_unlock(&code_lock);
+    return paddr >> PAGE_SHIFT;
 }
 
 /* NULL if the piece is larger than the window, or no frame for its table. */

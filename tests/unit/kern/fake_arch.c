@@ -131,10 +131,6 @@ void *arch_code_map(uint64_t frame, uint64_t frames)
                    memory_fd, (off_t)(frame * PAGE_SIZE));
     return p == MAP_FAILED ? NULL : p;
 }
-void arch_code_unmap(void *rx, uint64_t frames)
-{
-    munmap(rx, frames * PAGE_SIZE);
-}
 /* Find the frame behind an execution address by asking the kernel's maps. */
 void *arch_code_open(void *rx, size_t size)
 {
@@ -152,6 +148,12 @@ void *arch_code_open(void *rx, size_t size)
         fclose(f);
     }
     return rw;
+}
+uint64_t arch_code_unmap(void *rx, uint64_t frames)
+{
+    uint8_t *rw = arch_code_open(rx, 1);
+    munmap(rx, frames * PAGE_SIZE);
+    return (uint64_t)(rw - memory) / PAGE_SIZE;
 }
 void arch_code_seal(void *rx, void *rw, size_t size)
 {
