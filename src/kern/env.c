@@ -39,11 +39,9 @@ struct env *env_at(uint32_t index)
 struct env *env_find(uint32_t id)
 {
     struct env *e = env_at(id & INDEX_MASK);
-    return e != NULL && id != 0 &&
-                   __atomic_load_n(&e->id, __ATOMIC_RELAXED) == id &&
-                   env_state(e) != ENV_FREE
-               ? e
-               : NULL;
+    bool found = e != NULL && id != 0 && READ_ONCE(e->id) == id &&
+                 env_state(e) != ENV_FREE;
+    return found ? e : NULL;
 }
 
 int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
@@ -53,23 +51,24 @@ int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
     return *out == NULL ? -E_NONE : cap_demand(e, k, (*out)->guard, rights);
 }
 
-static uint64_t *used(struct sysinfo_env *info)
+/* What is left of its quota. */
+static uint64_t room(const struct env *e)
 {
-    return &info->frames_used;
+    return e->info->frames_quota - READ_ONCE(e->info->frames_used);
 }
 
 int env_charge(struct env *e, uint64_t frames)
 {
-    uint64_t now = __atomic_load_n(used(e->info), __ATOMIC_RELAXED);
-    REFUSE_IF(frames > e->info->frames_quota - now, E_QUOTA);
-    __atomic_fetch_add(used(e->info), frames, __ATOMIC_RELAXED);
+    REFUSE_IF(frames > room(e), E_QUOTA);
+    __atomic_fetch_add(&e->info->frames_used, frames, __ATOMIC_RELAXED);
     return 0;
 }
 
 void env_refund(uint32_t index, uint64_t frames)
 {
     if (index != 0) {
-        __atomic_fetch_sub(used(env_at(index)->info), frames, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&env_at(index)->info->frames_used, frames,
+                           __ATOMIC_RELAXED);
     }
 }
 
@@ -158,11 +157,8 @@ int env_make(struct env *parent, uint32_t guard, uint64_t quota,
     TRY(slot_find(&e));
     REFUSE_IF(quota < ASPACE_FRAMES, E_QUOTA);
     if (parent != NULL) {
-        struct sysinfo_env *p = parent->info;
-        REFUSE_IF(quota > p->frames_quota -
-                              __atomic_load_n(used(p), __ATOMIC_RELAXED),
-                  E_QUOTA);
-        p->frames_quota -= quota;
+        REFUSE_IF(quota > room(parent), E_QUOTA);
+        parent->info->frames_quota -= quota;
     }
     reset(e, parent, guard, quota);
     int r = uarea_make(e);
@@ -213,7 +209,7 @@ void env_doom(struct env *e, enum env_end end, uint32_t detail,
     }
     /* It sees `doomed` on its way out; if it only just began there, at the
        end of its slice. */
-    uint32_t cpu = __atomic_load_n(&e->info->cpu, __ATOMIC_RELAXED);
+    uint32_t cpu = READ_ONCE(e->info->cpu);
     if (cpu != arch_cpu()) {
         arch_cpu_kick(cpu);
     }
@@ -239,7 +235,7 @@ static void bequeath(struct env *e) REQUIRES(bind_lock)
     }
     uint64_t left = page_disown_all(e->index, e->parent);
     if (heir != NULL) {
-        __atomic_fetch_add(used(heir->info), left, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&heir->info->frames_used, left, __ATOMIC_RELAXED);
         heir->info->frames_quota += e->info->frames_quota;
     }
 }
@@ -280,17 +276,15 @@ bool env_upcall(struct frame *f, uint64_t entry, uint64_t stack)
 static bool fault_upcall(struct env *e, struct frame *f, unsigned n)
 {
     struct uarea *u = e->uarea;
-    uint64_t entry = __atomic_load_n(&u->entry[n], __ATOMIC_RELAXED);
-    uint64_t stack = __atomic_load_n(&u->fault_stack_top, __ATOMIC_RELAXED);
-    if (entry == 0 ||
-        __atomic_load_n(&u->fault_active, __ATOMIC_RELAXED) != 0) {
+    uint64_t stack = READ_ONCE(u->fault_stack_top);
+    if (READ_ONCE(u->fault_active) != 0) {
         return false;
     }
     if (stack == 0) {
-        stack = __atomic_load_n(&u->stack_top, __ATOMIC_RELAXED);
+        stack = READ_ONCE(u->stack_top);
     }
     struct frame in = *f;
-    if (!env_upcall(f, entry, stack)) {
+    if (!env_upcall(f, READ_ONCE(u->entry[n]), stack)) {
         *f = in;
         return false;
     }
@@ -302,13 +296,12 @@ static bool fault_upcall(struct env *e, struct frame *f, unsigned n)
 void env_fault(struct env *e, struct frame *f, uint32_t vector)
 {
     f->vector = vector;
-    if (vector == FRAME_FOREIGN &&
-        __atomic_load_n(&e->uarea->entry[ENV_FOREIGN], __ATOMIC_RELAXED) == 0) {
+    bool foreign = vector == FRAME_FOREIGN;
+    if (foreign && READ_ONCE(e->uarea->entry[ENV_FOREIGN]) == 0) {
         f->rax = (uint64_t)-E_NOSYS;
         return;
     }
-    if (!fault_upcall(e, f,
-                      vector == FRAME_FOREIGN ? ENV_FOREIGN : ENV_FAULT)) {
+    if (!fault_upcall(e, f, foreign ? ENV_FOREIGN : ENV_FAULT)) {
         env_kill(e, ENV_END_FAULT, vector, f);
     }
 }

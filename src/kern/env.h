@@ -18,6 +18,9 @@
 #define ENV_PREDICATES 8u
 #define ENV_NO_CPU UINT32_MAX
 
+/* What another processor or an environment may change meanwhile, once. */
+#define READ_ONCE(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+
 struct event_predicate;
 
 struct env {

@@ -159,8 +159,7 @@ static bool claim(struct env *e, uint64_t now)
 /* The owner of a slot; NULL: nobody now. */
 static struct env *owner(const struct cpu *c, unsigned slot)
 {
-    uint32_t id = __atomic_load_n(&sysinfo_vector((unsigned)(c - cpus))[slot],
-                                  __ATOMIC_RELAXED);
+    uint32_t id = READ_ONCE(sysinfo_vector((unsigned)(c - cpus))[slot]);
     return id == 0 ? NULL : env_find(id);
 }
 
@@ -192,30 +191,23 @@ static struct env *pick_named(uint32_t id, uint64_t now)
     return e != NULL && claim(e, now) ? e : NULL;
 }
 
-static void doom_unenterable(struct env *e, const struct frame *f)
-{
-    env_kill(e, ENV_END_FAULT, ARCH_VECTOR_PROTECTION, f);
-}
-
 static bool upcalls_masked(const struct uarea *u)
 {
-    return __atomic_load_n(&u->slice_mask, __ATOMIC_RELAXED) != 0 ||
-           __atomic_load_n(&u->fault_active, __ATOMIC_RELAXED) != 0;
+    return READ_ONCE(u->slice_mask) != 0 || READ_ONCE(u->fault_active) != 0;
 }
 
 /* Make `f` enter entry[n], with what it was in uarea.slice. */
 static void slice_upcall(struct env *e, struct frame *f, unsigned n)
 {
     struct uarea *u = e->uarea;
-    uint64_t entry = __atomic_load_n(&u->entry[n], __ATOMIC_RELAXED);
+    uint64_t entry = READ_ONCE(u->entry[n]);
     if (entry == 0) {
         return;
     }
     u->slice = *f;
     u->slice_mask = 1;
-    if (!env_upcall(f, entry,
-                    __atomic_load_n(&u->stack_top, __ATOMIC_RELAXED))) {
-        doom_unenterable(e, f);
+    if (!env_upcall(f, entry, READ_ONCE(u->stack_top))) {
+        env_kill(e, ENV_END_FAULT, ARCH_VECTOR_PROTECTION, f);
     }
 }
 
@@ -243,7 +235,7 @@ static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
         slice_upcall(e, &e->frame, ENV_PROLOGUE);
     }
     if (!arch_frame_sanitize(&e->frame)) {
-        doom_unenterable(e, &e->frame);
+        env_kill(e, ENV_END_FAULT, ARCH_VECTOR_PROTECTION, &e->frame);
     }
     return &e->frame;
 }
@@ -366,8 +358,7 @@ struct frame *quantum_resume(struct cpu *c, struct frame *f)
 static struct frame *slice_over(struct cpu *c, struct env *e, struct frame *f,
                                 uint64_t now)
 {
-    if (__atomic_load_n(&e->uarea->entry[ENV_EPILOGUE], __ATOMIC_RELAXED) ==
-        0) {
+    if (READ_ONCE(e->uarea->entry[ENV_EPILOGUE]) == 0) {
         c->leave = LEAVE_YIELD;
         c->yield_to = 0;
         return f;
@@ -411,8 +402,9 @@ struct frame *quantum_timer(struct cpu *c, struct frame *f)
 
 /* ------------------------------------------------------------- the vector */
 
-_Noreturn void quantum_start(struct cpu *c)
+void kern_start(unsigned cpu)
 {
+    struct cpu *c = cpu_at(cpu);
     c->info->online = 1;
     for (;;) {
         arch_resume(quantum_resume(c, NULL));

@@ -39,8 +39,6 @@ static inline struct cpu *cpu_this(void)
     return cpu_at(arch_cpu());
 }
 
-/* This processor begins to work: it never returns from its vector. */
-_Noreturn void quantum_start(struct cpu *c);
 /*
  * Leave the current environment if it is to be left (its call said so, it is
  * doomed, or `f` is NULL), and enter the next; else resume at `f`.

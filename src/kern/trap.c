@@ -63,8 +63,3 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
     }
     return quantum_resume(c, f);
 }
-
-void kern_start(unsigned cpu)
-{
-    quantum_start(cpu_at(cpu));
-}
