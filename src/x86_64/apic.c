@@ -114,9 +114,10 @@ void apic_send(uint32_t apic_id, uint32_t command)
     }
 }
 
-void apic_timer_mode(bool tsc_deadline)
+void apic_timer_enable(void)
 {
-    set(APIC_TIMER, ARCH_VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
+    uint32_t mode = cpu_has.tsc_deadline ? LVT_TSC_DEADLINE : 0;
+    set(APIC_TIMER, ARCH_VECTOR_TIMER | mode);
     /* The switch of modes must be seen before the first deadline. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* Map it and switch the old interrupt controllers off; once. */
@@ -21,7 +20,7 @@ void apic_end(void);
 #define APIC_STARTUP 0x4600u /* | page of low memory where it wakes */
 void apic_send(uint32_t apic_id, uint32_t command);
 
-/* The timer, counting down at its own rate; 0 stops it. */
-void apic_timer_mode(bool tsc_deadline);
+/* This processor's timer, counting down at its own rate; 0 stops it. */
+void apic_timer_enable(void);
 void apic_timer_set(uint32_t count);
 uint32_t apic_timer_left(void);

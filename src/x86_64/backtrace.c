@@ -65,7 +65,7 @@ void backtrace_from(uint64_t rip, uint64_t rbp)
 
 void arch_backtrace(void)
 {
-    const uint64_t *frame = frame_pointer();
+    const uint64_t *frame = __builtin_frame_address(0);
     if (arch_cpu_count() > 1) {
         smp_stop_others();
     }

@@ -201,7 +201,7 @@ static void machine_start(void *unused)
     apic_init();
     apic_enable();
     timer_init(pm_port);
-    timer_enable();
+    apic_timer_enable();
     start_others();
     report();
     mmu_frames_from(page_kalloc);

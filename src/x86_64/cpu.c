@@ -197,10 +197,8 @@ void arch_fpu_load(const void *area)
 bool arch_entropy(uint64_t *out)
 {
     for (unsigned tries = 0; tries < 16; tries++) {
-        if (cpu_has.rdseed && rdseed(out)) {
-            return true;
-        }
-        if (cpu_has.rdrand && rdrand(out)) {
+        if ((cpu_has.rdseed && rdseed(out)) ||
+            (cpu_has.rdrand && rdrand(out))) {
             return true;
         }
         cpu_relax();

@@ -124,27 +124,17 @@ static inline void invlpg(uint64_t va)
     __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
-static inline void cpu_relax(void)
-{
-    __asm__ volatile("pause" : : : "memory");
-}
-
+#define INSTRUCTIONS(name, text)                                               \
+    static inline void name(void)                                              \
+    {                                                                          \
+        __asm__ volatile(text : : : "memory");                                 \
+    }
+INSTRUCTIONS(cpu_relax, "pause")
+INSTRUCTIONS(hlt, "hlt")
 /* Wait for an interrupt; none is lost, since sti takes effect after hlt. */
-static inline void sti_hlt_cli(void)
-{
-    __asm__ volatile("sti; hlt; cli" : : : "memory");
-}
-
+INSTRUCTIONS(sti_hlt_cli, "sti; hlt; cli")
 /* Take the interrupts that are pending: after the pause. */
-static inline void sti_pause_cli(void)
-{
-    __asm__ volatile("sti; pause; cli" : : : "memory");
-}
-
-static inline void hlt(void)
-{
-    __asm__ volatile("hlt" : : : "memory");
-}
+INSTRUCTIONS(sti_pause_cli, "sti; pause; cli")
 
 struct table_ptr {
     uint16_t limit;
@@ -213,22 +203,13 @@ static inline void fxrstor(const void *area)
     __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
 
-static inline void *frame_pointer(void)
-{
-    return __builtin_frame_address(0);
-}
-
 /* One of the hardware's generators; false if it had nothing. */
-static inline int rdrand(uint64_t *v)
-{
-    uint8_t ok;
-    __asm__ volatile("rdrand %0; setc %1" : "=r"(*v), "=qm"(ok) : : "cc");
-    return ok;
-}
-
-static inline int rdseed(uint64_t *v)
-{
-    uint8_t ok;
-    __asm__ volatile("rdseed %0; setc %1" : "=r"(*v), "=qm"(ok) : : "cc");
-    return ok;
-}
+#define GENERATOR(name)                                                        \
+    static inline int name(uint64_t *v)                                        \
+    {                                                                          \
+        uint8_t ok;                                                            \
+        __asm__ volatile(#name " %0; setc %1" : "=r"(*v), "=qm"(ok) : : "cc"); \
+        return ok;                                                             \
+    }
+GENERATOR(rdrand)
+GENERATOR(rdseed)

@@ -230,14 +230,11 @@ void *arch_device_map(uint64_t paddr, size_t size)
     if (pages > (DEVICE_BASE + DEVICE_SIZE - va) / PAGE_SIZE) {
         pages = 0;
     }
-    for (uint64_t i = 0; i < pages; i++) {
-        if (!mmu_map(va + i * PAGE_SIZE, paddr - offset + i * PAGE_SIZE,
-                     MAP_DEVICE)) {
-            pages = 0;
-            break;
-        }
+    bool ok = pages > 0;
+    for (uint64_t at = 0; ok && at < pages * PAGE_SIZE; at += PAGE_SIZE) {
+        ok = mmu_map(va + at, paddr - offset + at, MAP_DEVICE);
     }
-    device_next += pages * PAGE_SIZE;
+    device_next += ok ? pages * PAGE_SIZE : 0;
     spin_unlock(&kernel_tables_lock);
-    return pages == 0 ? NULL : (void *)(va + offset);
+    return ok ? (void *)(va + offset) : NULL;
 }

@@ -36,7 +36,7 @@ void ap_start(struct cpu *cpu)
     cpu_init(cpu);
     cpu->root = mmu_root();
     apic_enable();
-    timer_enable();
+    apic_timer_enable();
     cpu->idle = true;
     __atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE)) {

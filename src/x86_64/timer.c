@@ -134,11 +134,6 @@ void timer_init(uint16_t pm_port)
              from);
 }
 
-void timer_enable(void)
-{
-    apic_timer_mode(cpu_has.tsc_deadline);
-}
-
 void timer_wait_us(uint64_t us)
 {
     uint64_t end = rdtsc() + us * tsc_khz / 1000;

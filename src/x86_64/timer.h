@@ -13,7 +13,5 @@
  * pm_port   I/O port of the ACPI power-management timer, 0: none
  */
 void timer_init(uint16_t pm_port);
-/* Make this processor's timer ready. */
-void timer_enable(void);
 /* Busy-wait; for device start-up only. */
 void timer_wait_us(uint64_t us);
