@@ -282,13 +282,12 @@ static unsigned choose_pairs(const struct virtio_net *net)
 {
     unsigned want = arch_cpu_count();
     unsigned vectors = net->v.pci.msix_count;
-    unsigned have = 1;
-    if ((net->v.features & NET_MQ) != 0) {
-        have = virtio_config16(&net->v, CONFIG_PAIRS);
-    }
-    have = have < 1 ? 1 : have > ARCH_CPUS_MAX ? ARCH_CPUS_MAX : have;
-    have = have > vectors ? vectors : have;
-    return want < have ? want : have;
+    unsigned have = (net->v.features & NET_MQ) != 0
+                        ? virtio_config16(&net->v, CONFIG_PAIRS)
+                        : 1;
+    have = have < vectors ? have : vectors;
+    have = have < want ? have : want;
+    return have < 1 ? 1 : have;
 }
 
 /* Tell the device to use so many pairs; it uses one until told. */

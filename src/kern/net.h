@@ -59,21 +59,16 @@ struct net_sent {
 _Static_assert(__builtin_offsetof(struct net_sent, header) == NETDEV_HEADROOM,
                "in front of it");
 
-struct net_counts {
-    uint64_t rx_packets, rx_bytes, rx_unowned, rx_dropped;
-    uint64_t tx_packets, tx_bytes, tx_refused, demux_ticks;
-};
-
 struct net_queue {
     struct lock lock;
     struct net_sent *sent; /* entries, by token */
     uint32_t free_sent;    /* first free entry; `depth`: none */
     uint32_t depth;
-    uint64_t blocked;        /* transmit rings that wait for room */
-    uint32_t turn;           /* ring to serve first when there is room */
-    uint64_t touched;        /* rings to signal when the poll is over */
-    uint64_t now;            /* tsc of this poll */
-    struct net_counts count; /* since the last flush to sysinfo */
+    uint64_t blocked;         /* transmit rings that wait for room */
+    uint32_t turn;            /* ring to serve first when there is room */
+    uint64_t touched;         /* rings to signal when the poll is over */
+    uint64_t now;             /* tsc of this poll */
+    struct sysinfo_net count; /* its counters since the last flush */
 };
 
 struct net_region {
@@ -94,7 +89,6 @@ struct net_region {
 struct net_binding {
     uint8_t used;
     uint8_t ring; /* changes to NET_RING_GONE under deliver's eyes */
-    uint16_t reserved;
     uint32_t region;
     uint32_t bytes; /* charged to the ring's environment */
     uint32_t next_free;

@@ -54,9 +54,8 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
         __builtin_memcpy(out.witness, why.witness, out.witness_len);
     }
     str_copy(out.text, sizeof(out.text), why.text);
-    uaddr to = {address};
-    int copied = copy_out(e, to, &out, sizeof(out));
-    return copied < 0 ? copied : r;
+    TRY(copy_out(e, (uaddr){address}, &out, sizeof(out)));
+    return r;
 }
 
 /* ----------------------------------------------------- bindings that go */
@@ -104,15 +103,6 @@ struct net_region *net_region_get(struct net *n, unsigned direction,
     return &n->region[direction][region];
 }
 
-static uint32_t region_free_id(const struct net *n, unsigned direction)
-{
-    uint32_t id = 1;
-    while (id < NET_REGIONS_MAX && n->region[direction][id].used) {
-        id++;
-    }
-    return id;
-}
-
 /* The parts of a new region that can fail, in order; undone in reverse. */
 static int region_make(struct env *e, struct net *n, uint32_t id,
                        const struct net_region_args *a, uint32_t guard)
@@ -122,8 +112,8 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
     struct dpf_program *program = NULL;
     uint64_t bytes = code_cost(a->count);
     TRY(env_charge_bytes(e, bytes));
-    uaddr insns = {a->insns};
-    int r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
+    int r =
+        code_load(e, DPF_FILTER, (uaddr){a->insns}, a->count, &program, &why);
     if (r < 0) {
         goto no_program;
     }
@@ -164,7 +154,10 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
     struct net_region *parent = net_region_get(n, direction, a->parent);
     REFUSE_IF(parent == NULL, E_NONE);
     REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
-    uint32_t id = region_free_id(n, direction);
+    uint32_t id = 1;
+    while (id < NET_REGIONS_MAX && n->region[direction][id].used) {
+        id++;
+    }
     REFUSE_IF(id == NET_REGIONS_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
     TRY(guard);
@@ -186,9 +179,8 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
     settle(n->set[direction]);
     dpf_program_destroy(g->program);
     guard_drop(g->guard);
-    struct env *owner = env_at(g->owner);
-    if (g->owner != NOBODY && owner != NULL) {
-        env_refund_bytes(owner, g->bytes);
+    if (g->owner != NOBODY) {
+        env_refund_bytes(env_at(g->owner), g->bytes);
     }
     *g = (struct net_region){0};
     return 0;
@@ -218,18 +210,17 @@ static uint32_t binding_take(struct net *n)
         return id;
     }
     id = n->bindings_made;
-    if (id % NET_CHUNK == 0 && id < NET_BINDINGS_MAX &&
-        n->chunk[id / NET_CHUNK] == NULL) {
-        struct net_binding *chunk =
-            page_kalloc_bytes(NET_CHUNK * sizeof(*chunk));
-        if (chunk == NULL) {
-            return NET_BINDINGS_MAX;
-        }
-        n->chunk[id / NET_CHUNK] = chunk;
+    if (id == NET_BINDINGS_MAX) {
+        return id;
     }
-    if (id < NET_BINDINGS_MAX) {
-        n->bindings_made++;
+    struct net_binding **chunk = &n->chunk[id / NET_CHUNK];
+    if (*chunk == NULL) {
+        *chunk = page_kalloc_bytes(NET_CHUNK * sizeof(**chunk));
     }
+    if (*chunk == NULL) {
+        return NET_BINDINGS_MAX;
+    }
+    n->bindings_made++;
     return id;
 }
 _Static_assert(NET_CHUNK * sizeof(struct net_binding) <= PAGE_SIZE, "a frame");
@@ -289,8 +280,8 @@ static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
     int id = binding_begin(e, n, a->ring, a->region, code_cost(a->count));
     TRY(id);
     struct dpf_program *program = NULL;
-    uaddr insns = {a->insns};
-    int r = code_load(e, DPF_FILTER, insns, a->count, &program, &why);
+    int r =
+        code_load(e, DPF_FILTER, (uaddr){a->insns}, a->count, &program, &why);
     if (r == 0) {
         uint32_t flags = ((a->flags & NET_REFINE) != 0 ? DPF_REFINE : 0) |
                          ((a->flags & NET_TAP) != 0 ? DPF_TAP : 0);
@@ -323,8 +314,7 @@ static int consts_read(const struct env *e, const struct net_like_args *a,
 {
     for (uint32_t i = 0; i < a->count; i++) {
         struct net_const c;
-        uaddr at = {a->consts + i * sizeof(c)};
-        TRY(copy_in(e, &c, at, sizeof(c)));
+        TRY(copy_in(e, &c, (uaddr){a->consts + i * sizeof(c)}, sizeof(c)));
         REFUSE_IF(c.reserved != 0, E_INVAL);
         consts[i] = (struct dpf_const){c.index, c.value};
     }
