@@ -115,13 +115,6 @@ static int spare_fill(struct spare *s, struct env *e, uint64_t count)
     return 0;
 }
 
-static int spare_init(struct spare *s, struct env *e, uint64_t count)
-    REQUIRES(bind_lock)
-{
-    TRY(env_charge(e, count));
-    return spare_fill(s, e, count);
-}
-
 static uint64_t spare_take(struct spare *s)
 {
     uint64_t f = s->first;
@@ -146,12 +139,6 @@ static uint64_t next_large(const struct stretch *s, uint64_t va)
     return next < s->end ? next : s->end;
 }
 
-/* Does [va, next) fill a whole large entry? */
-static bool whole(uint64_t va, uint64_t next)
-{
-    return next - va == LARGE;
-}
-
 static bool missing(uint64_t root, uint64_t va, unsigned level)
 {
     const pte *p = walk(root, va, level);
@@ -174,7 +161,8 @@ static uint64_t tables_needed(const struct stretch *s)
         }
         const pte *p = walk(s->root, va, 2);
         if (p != NULL && (get(p) & PTE_PS) != 0) {
-            need += !whole(va, next) || (s->binds && !s->large);
+            bool whole = next - va == LARGE;
+            need += !whole || (s->binds && !s->large);
         }
     }
     return need;
@@ -333,7 +321,9 @@ int aspace_bind(struct env *e, const struct page_binding *b)
     uint64_t bound = s.binds ? b->count : 0;
     TRY(count_binds(b->frame, bound));
     struct spare spare;
-    int r = spare_init(&spare, e, tables_needed(&s));
+    uint64_t tables = tables_needed(&s);
+    int r = env_charge(e, tables);
+    r = r < 0 ? r : spare_fill(&spare, e, tables);
     if (r < 0) {
         uncount_binds(b->frame, bound);
         return r;
@@ -496,8 +486,7 @@ int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
     REFUSE_IF(count == 0 || count > PAGE_BATCH_MAX, E_INVAL);
     for (uint32_t i = 0; i < count; i++) {
         struct page_binding b;
-        uaddr at = {batch.va + i * sizeof(b)};
-        int r = copy_in(e, &b, at, sizeof(b));
+        int r = copy_in(e, &b, (uaddr){batch.va + i * sizeof(b)}, sizeof(b));
         r = r < 0 ? r : bind_one(other, k, &b);
         if (r < 0) {
             return i > 0 ? (int64_t)i : r;

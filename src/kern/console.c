@@ -42,8 +42,7 @@ int64_t sys_console_write(struct env *e, const struct cap *k, uaddr text,
     REFUSE_IF(len > CONSOLE_WRITE_MAX, E_INVAL);
     for (uint32_t done = 0; done < len; done += STEP) {
         uint32_t n = len - done < STEP ? len - done : STEP;
-        uaddr from = {text.va + done};
-        if (copy_in(e, step, from, n) < 0) {
+        if (copy_in(e, step, (uaddr){text.va + done}, n) < 0) {
             return done > 0 ? (int64_t)done : -E_FAULT;
         }
         console_write(step, n);
@@ -60,20 +59,17 @@ void entropy_attach(struct rngdev *dev)
     }
 }
 
-static bool entropy_word(uint64_t *out)
-{
-    return arch_entropy(out) || (rng != NULL && rng->read(rng, out));
-}
-
 int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 {
     uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
     REFUSE_IF(len > ENTROPY_MAX, E_INVAL);
     for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
-        REFUSE_IF(!entropy_word(&word[i]), E_AGAIN);
+        bool have =
+            arch_entropy(&word[i]) || (rng != NULL && rng->read(rng, &word[i]));
+        REFUSE_IF(!have, E_AGAIN);
     }
-    int r = copy_out(e, bytes, word, len);
-    return r < 0 ? r : (int64_t)len;
+    TRY(copy_out(e, bytes, word, len));
+    return len;
 }
 
 int64_t sys_machine_halt(struct env *e, const struct cap *k, uint32_t status)

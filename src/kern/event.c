@@ -124,8 +124,8 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
         r = pin_regions(p, a);
     }
     if (r == 0) {
-        uaddr insns = {a->insns};
-        r = code_load(e, DPF_PREDICATE, insns, a->count, &p->program, NULL);
+        r = code_load(e, DPF_PREDICATE, (uaddr){a->insns}, a->count,
+                      &p->program, NULL);
     }
     if (r < 0) {
         destroy(e, p);

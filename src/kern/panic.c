@@ -5,6 +5,7 @@
  */
 #include "src/arch.h"
 #include "src/lib/format.h"
+#include "src/lib/log.h"
 
 #define PANIC_STATUS 0x7fu
 
@@ -15,11 +16,9 @@ void panic(const char *fmt, ...)
     if (panicking++ == 0) {
         va_list args;
         va_start(args, fmt);
-        size_t n = format_list(line, sizeof(line), fmt, args);
+        format_list(line, sizeof(line), fmt, args);
         va_end(args);
-        arch_console_write("panic: ", 7);
-        arch_console_write(line, n < sizeof(line) ? n : sizeof(line) - 1);
-        arch_console_write("\n", 1);
+        log_line("panic: %s", line);
         arch_backtrace();
     }
     arch_halt(PANIC_STATUS);

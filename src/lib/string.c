@@ -96,11 +96,7 @@ int memcmp(const void *a, const void *b, size_t n)
 
 size_t str_len(const char *s)
 {
-    size_t n = 0;
-    while (s[n] != 0) {
-        n++;
-    }
-    return n;
+    return str_len_max(s, SIZE_MAX);
 }
 
 size_t str_len_max(const char *s, size_t max)
