@@ -242,26 +242,18 @@ static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
 
 /* -------------------------------------------------------------- idle time */
 
-static bool any_ready(const struct cpu *c)
-{
-    uint64_t used = atomic_load(&c->vector_used);
-    for (; used != 0; used &= used - 1) {
-        struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
-        if (e != NULL && env_state(e) == ENV_READY) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* When somebody asleep here is to be looked at again; tsc. */
-static uint64_t next_deadline(const struct cpu *c, uint64_t now)
+/* When somebody asleep here is to be looked at again; tsc. 0: one is ready. */
+static uint64_t next_look(const struct cpu *c, uint64_t now)
 {
     uint64_t first = EVENT_FOREVER;
     uint64_t used = atomic_load(&c->vector_used);
     for (; used != 0; used &= used - 1) {
         struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
-        if (e == NULL || env_state(e) != ENV_ASLEEP) {
+        enum env_state state = e == NULL ? ENV_FREE : env_state(e);
+        if (state == ENV_READY) {
+            return 0;
+        }
+        if (state != ENV_ASLEEP) {
             continue;
         }
         uint64_t t = atomic_load(&e->wait_deadline);
@@ -286,8 +278,9 @@ static void idle(struct cpu *c)
 {
     uint64_t from = arch_tsc();
     atomic_store(&c->idle, 1);
-    if (!any_ready(c)) {
-        quantum_arm(c, next_deadline(c, from));
+    uint64_t until = next_look(c, from);
+    if (until != 0) {
+        quantum_arm(c, until);
         arch_idle();
     }
     atomic_store(&c->idle, 0);
