@@ -64,6 +64,13 @@ static pte *walk(uint64_t root, uint64_t va, unsigned level)
     return &t[slot_of(va, level)];
 }
 
+/* What is there; 0 if no table leads there. */
+static uint64_t look(uint64_t root, uint64_t va, unsigned level)
+{
+    const pte *p = walk(root, va, level);
+    return p == NULL ? 0 : get(p);
+}
+
 static void uncount_binds(uint64_t frame, uint64_t count) REQUIRES(bind_lock)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -139,12 +146,6 @@ static uint64_t next_large(const struct stretch *s, uint64_t va)
     return next < s->end ? next : s->end;
 }
 
-static bool missing(uint64_t root, uint64_t va, unsigned level)
-{
-    const pte *p = walk(root, va, level);
-    return p == NULL || (get(p) & PTE_P) == 0;
-}
-
 /* Tables that the stretch lacks, large entries to be split included. */
 static uint64_t tables_needed(const struct stretch *s)
 {
@@ -153,14 +154,13 @@ static uint64_t tables_needed(const struct stretch *s)
         next = next_large(s, va);
         bool first = va == s->va;
         if (s->binds) {
-            need +=
-                (first || va % (LARGE << 18) == 0) && missing(s->root, va, 4);
-            need +=
-                (first || va % (LARGE << 9) == 0) && missing(s->root, va, 3);
-            need += !s->large && missing(s->root, va, 2);
+            need += (first || va % (LARGE << 18) == 0) &&
+                    (look(s->root, va, 4) & PTE_P) == 0;
+            need += (first || va % (LARGE << 9) == 0) &&
+                    (look(s->root, va, 3) & PTE_P) == 0;
+            need += !s->large && (look(s->root, va, 2) & PTE_P) == 0;
         }
-        const pte *p = walk(s->root, va, 2);
-        if (p != NULL && (get(p) & PTE_PS) != 0) {
+        if ((look(s->root, va, 2) & PTE_PS) != 0) {
             bool whole = next - va == LARGE;
             need += !whole || (s->binds && !s->large);
         }
@@ -412,13 +412,8 @@ static void *view(const struct env *e, uint64_t va, bool write)
     if (va >= USER_END) {
         return NULL;
     }
-    const pte *p = walk(e->root, va, 2);
-    if (p == NULL || (get(p) & PTE_P) == 0) {
-        return NULL;
-    }
-    uint64_t v = get(p);
-    uint64_t size = LARGE;
-    if ((v & PTE_PS) == 0) {
+    uint64_t v = look(e->root, va, 2), size = LARGE;
+    if ((v & PTE_P) != 0 && (v & PTE_PS) == 0) {
         v = get(&table(v)[slot_of(va, 1)]);
         size = PAGE_SIZE;
     }

@@ -158,8 +158,9 @@ static void let_go(struct disk *d, uint32_t token)
     d->free = token;
 }
 
-static void finish(struct disk *d, uint32_t token, int status)
+void disk_done(struct blkdev *dev, uint32_t token, int status)
 {
+    struct disk *d = disks[dev->index];
     struct under_way *u = &d->under_way[token];
     struct disk_ring *r = &d->ring[u->ring];
     count(d, u, status);
@@ -168,11 +169,6 @@ static void finish(struct disk *d, uint32_t token, int status)
         give_back(d, u->ring, u->slot, status);
     }
     let_go(d, token);
-}
-
-void disk_done(struct blkdev *dev, uint32_t token, int status)
-{
-    finish(disks[dev->index], token, status);
 }
 
 /* Take one slot: false if there is no room for it now. */
@@ -203,7 +199,7 @@ static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
         return false;
     }
     if (e < 0) {
-        finish(d, token, -E_IO);
+        disk_done(d->dev, token, -E_IO);
     }
     return true;
 }
@@ -418,7 +414,7 @@ int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
     struct disk_ring *r = &d->ring[ring];
     REFUSE_IF(r->env != e, E_NONE);
     /* Other processors only lower the count. */
-    REFUSE_IF(__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0, E_BUSY);
+    REFUSE_IF(READ_ONCE(r->in_flight) > 0, E_BUSY);
     ring_remove(d, r);
     return 0;
 }

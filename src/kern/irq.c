@@ -19,11 +19,8 @@ int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
               uint32_t *data)
 {
     int vector = arch_msi_alloc(cpu, address, data);
-    REFUSE_IF(vector < (int)ARCH_VECTOR_MSI_FIRST ||
-                  vector > (int)ARCH_VECTOR_MSI_LAST,
-              E_LIMIT);
     uint32_t i = (uint32_t)vector - ARCH_VECTOR_MSI_FIRST;
-    REFUSE_IF(line[i].handler != NULL, E_LIMIT);
+    REFUSE_IF(i >= VECTORS || line[i].handler != NULL, E_LIMIT);
     line[i].arg = arg;
     line[i].handler = handler;
     return vector;

@@ -102,22 +102,16 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     return ring - n->ring;
 }
 
-static void free_rx(struct net *n, uint32_t id) REQUIRES(bind_lock)
-{
-    struct net_ring *r = &n->ring[id];
-    net_unbind_ring(n, id);
-    lock_acquire(&r->lock);
-    r->kind = NET_RING_NONE;
-    r->generation++;
-    lock_release(&r->lock);
-    page_unpin(r->frame, r->frames);
-}
-
 /* What the device still has keeps its pieces pinned, and nothing else. */
-static void free_tx(struct net *n, uint32_t id) REQUIRES(bind_lock)
+static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
 {
     struct net_ring *r = &n->ring[id];
     struct net_queue *q = &n->queue[r->queue];
+    if (r->kind == NET_RING_RX) {
+        net_unbind_ring(n, id);
+    } else {
+        n->region[1][r->region].rings--;
+    }
     lock_acquire(&q->lock);
     lock_acquire(&r->lock);
     r->kind = NET_RING_NONE;
@@ -126,7 +120,6 @@ static void free_tx(struct net *n, uint32_t id) REQUIRES(bind_lock)
     lock_release(&r->lock);
     lock_release(&q->lock);
     page_pass_finish(&r->pieces);
-    n->region[1][r->region].rings--;
     page_unpin(r->frame, r->frames);
 }
 
@@ -136,13 +129,9 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];
     REFUSE_IF(r->kind == NET_RING_NONE || r->env != e, E_NONE);
-    if (r->kind == NET_RING_RX) {
-        free_rx(n, ring);
-        return 0;
-    }
     /* Other processors only lower the count. */
-    REFUSE_IF(__atomic_load_n(&r->in_flight, __ATOMIC_RELAXED) > 0, E_BUSY);
-    free_tx(n, ring);
+    REFUSE_IF(r->kind == NET_RING_TX && READ_ONCE(r->in_flight) > 0, E_BUSY);
+    ring_remove(n, ring);
     return 0;
 }
 
@@ -151,11 +140,8 @@ void net_env_end(struct env *e)
     struct net *n;
     for (uint32_t d = 0; (n = net_at(d)) != NULL; d++) {
         for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
-            struct net_ring *r = &n->ring[i];
-            if (r->kind == NET_RING_RX && r->env == e) {
-                free_rx(n, i);
-            } else if (r->kind == NET_RING_TX && r->env == e) {
-                free_tx(n, i);
+            if (n->ring[i].kind != NET_RING_NONE && n->ring[i].env == e) {
+                ring_remove(n, i);
             }
         }
         net_space_env_end(n, e);

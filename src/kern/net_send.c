@@ -165,12 +165,11 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         give_back(r, slot, NET_OWNER_REFUSED);
         return true;
     }
-    uint32_t next_free = s->next_free;
     s->ring = (uint8_t)ring;
     s->generation = r->generation;
     s->slot = slot;
     s->pieces = (uint8_t)t.pieces;
-    q->free_sent = next_free;
+    q->free_sent = s->next_free;
     r->in_flight++;
     if (hand_over(n, q, r, &t, s) < 0) {
         r->in_flight--;
@@ -211,8 +210,8 @@ void net_send_resume(struct net *n, struct net_queue *q)
     uint32_t sent = 0;
     while (q->blocked != 0 && sent < q->depth) {
         uint64_t from_turn = q->blocked & ~((1ull << q->turn) - 1);
-        uint64_t which = from_turn != 0 ? from_turn : q->blocked;
-        uint32_t ring = (uint32_t)__builtin_ctzll(which);
+        uint32_t ring =
+            (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : q->blocked);
         uint32_t got = send_ring(n, q, ring, TURN);
         sent += got;
         q->turn = got > 0 ? (ring + 1) % NET_RINGS_MAX : ring;
