@@ -88,13 +88,10 @@ static void map_windows(struct virtio *v)
 static bool reset(struct virtio *v)
 {
     v->common->status = 0;
-    for (unsigned i = 0; i < RESET_TURNS_MAX; i++) {
-        if (v->common->status == 0) {
-            return true;
-        }
+    for (unsigned i = 0; i < RESET_TURNS_MAX && v->common->status != 0; i++) {
         arch_pause();
     }
-    return false;
+    return v->common->status == 0;
 }
 
 static uint64_t read_offered(struct virtio *v)

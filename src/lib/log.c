@@ -13,9 +13,7 @@ void log_line_list(const char *fmt, va_list args)
 {
     char line[256];
     size_t n = format_list(line, sizeof(line), fmt, args);
-    if (n > sizeof(line) - 1) {
-        n = sizeof(line) - 1;
-    }
+    n = n < sizeof(line) ? n : sizeof(line) - 1;
     line[n++] = '\n';
     if (log_out != NULL) {
         log_out(line, n);

@@ -58,8 +58,7 @@ static void unmap_pages(uint64_t first, uint64_t pages)
 void *arch_code_map(uint64_t frame, uint64_t frames)
 {
     spin_lock(&code_lock);
-    uint64_t done = 0,
-             first = frames < CODE_PAGES ? find_run(frames) : CODE_PAGES;
+    uint64_t done = 0, first = find_run(frames);
     if (first == CODE_PAGES) {
         spin_unlock(&code_lock);
         return NULL;

@@ -38,29 +38,19 @@
 #define RFLAGS_NT (1ull << 14)
 #define RFLAGS_AC (1ull << 18)
 
-static inline void outb(uint16_t port, uint8_t v)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static inline void outl(uint16_t port, uint32_t v)
-{
-    __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t v;
-    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-
-static inline uint32_t inl(uint16_t port)
-{
-    uint32_t v;
-    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
+#define PORT_ACCESS(in, out, type)                                             \
+    static inline type in(uint16_t port)                                       \
+    {                                                                          \
+        type v;                                                                \
+        __asm__ volatile(#in " %1, %0" : "=a"(v) : "Nd"(port));                \
+        return v;                                                              \
+    }                                                                          \
+    static inline void out(uint16_t port, type v)                              \
+    {                                                                          \
+        __asm__ volatile(#out " %0, %1" : : "a"(v), "Nd"(port));               \
+    }
+PORT_ACCESS(inb, outb, uint8_t)
+PORT_ACCESS(inl, outl, uint32_t)
 
 static inline uint64_t rdmsr(uint32_t msr)
 {

@@ -95,11 +95,8 @@ const char *pvh_parse(phys_read *read, uint64_t start_info,
              "the start information has a wrong magic number");
     out->rsdp = s.rsdp;
     const char *wrong = memory(read, &s, out);
-    if (wrong == NULL) {
-        wrong = modules(read, &s, out);
-    }
-    if (wrong == NULL && s.cmdline != 0) {
-        wrong = copy_text(read, s.cmdline, out->cmdline, sizeof(out->cmdline));
-    }
-    return wrong;
+    WRONG_IF(wrong != NULL, wrong);
+    wrong = modules(read, &s, out);
+    WRONG_IF(wrong != NULL || s.cmdline == 0, wrong);
+    return copy_text(read, s.cmdline, out->cmdline, sizeof(out->cmdline));
 }

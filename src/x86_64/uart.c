@@ -74,10 +74,8 @@ void arch_console_write(const char *text, size_t len)
 
 void uart_drain(void)
 {
-    for (unsigned i = 0; present && i < WAIT_MAX; i++) {
-        if ((inb(PORT + LSR) & LSR_IDLE) != 0) {
-            return;
-        }
+    unsigned left = present ? WAIT_MAX : 0;
+    for (; left > 0 && (inb(PORT + LSR) & LSR_IDLE) == 0; left--) {
         cpu_relax();
     }
 }
