@@ -7,7 +7,6 @@
 
 #include "src/kern/irq.h"
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #define PCI_BARS 6u

@@ -128,22 +128,8 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
     return true;
 }
 
-static void log_features(const struct virtio *v,
-                         const struct virtio_feature *names)
-{
-    char line[160];
-    size_t n = 0;
-    line[0] = 0;
-    for (; names->bit != 0 && n < sizeof(line); names++) {
-        if ((v->features & names->bit) != 0) {
-            n += format(line + n, sizeof(line) - n, " %s", names->name);
-        }
-    }
-    log_line("%s: features%s", v->pci.name, line);
-}
-
 bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
-                      uint64_t without, uint64_t needed)
+                      uint64_t needed)
 {
     if ((v->offered & VIRTIO_VERSION_1) == 0) {
         log_line("%s: lacks VIRTIO_F_VERSION_1; start QEMU with "
@@ -151,16 +137,21 @@ bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
                  v->pci.name);
         return false;
     }
-    uint64_t wanted = 0;
+    char names[160] = "";
+    size_t n = 0;
     for (const struct virtio_feature *f = known; f->bit != 0; f++) {
         if ((f->bit & needed & ~v->offered) != 0) {
             log_line("%s: the device does not offer %s; it is not used",
                      v->pci.name, f->name);
             return false;
         }
-        wanted |= f->bit;
+        if ((f->bit & v->offered) != 0 && (f->requires & ~v->offered) == 0) {
+            v->features |= f->bit;
+            if (n < sizeof(names)) {
+                n += format(names + n, sizeof(names) - n, " %s", f->name);
+            }
+        }
     }
-    v->features = v->offered & wanted & ~without;
     v->common->driver_select = 0;
     v->common->driver_feature = (uint32_t)v->features;
     v->common->driver_select = 1;
@@ -170,7 +161,7 @@ bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
         log_line("%s: refuses the features it offered", v->pci.name);
         return false;
     }
-    log_features(v, known);
+    log_line("%s: features%s", v->pci.name, names);
     return true;
 }
 

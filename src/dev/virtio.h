@@ -27,10 +27,10 @@ struct virtio {
     bool dead; /* reset for good */
 };
 
-/* A feature's bit and its name in messages. */
 struct virtio_feature {
     uint64_t bit;
-    const char *name;
+    const char *name;  /* in messages */
+    uint64_t requires; /* others without which it is not accepted */
 };
 
 bool virtio_open(struct virtio *v, const struct pci_device *pci,
@@ -39,18 +39,17 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
  * Accept what is offered of `known`, and log it; false if the device lacks one
  * of `needed`.
  *
- * known    what the driver understands; ends with VIRTIO_FEATURES
- * without  bits not to accept all the same
+ * known  what the driver understands; VIRTIO_FEATURES too; a bit of 0 ends it
  */
 bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
-                      uint64_t without, uint64_t needed);
-/* What every driver understands, and the end of a table. */
+                      uint64_t needed);
+/* What every driver understands. */
 #define VIRTIO_FEATURES                                                        \
-    {VIRTIO_INDIRECT, "INDIRECT_DESC"}, {VIRTIO_EVENT_IDX, "EVENT_IDX"},       \
-        {VIRTIO_VERSION_1, "VERSION_1"},                                       \
+    {VIRTIO_INDIRECT, "INDIRECT_DESC", 0}, {VIRTIO_EVENT_IDX, "EVENT_IDX", 0}, \
     {                                                                          \
-        0, NULL                                                                \
+        VIRTIO_VERSION_1, "VERSION_1", 0                                       \
     }
+
 /*
  * Set up queue `index`, its interrupts through entry `msix` of the table.
  *

@@ -25,8 +25,12 @@ enum {
 };
 
 static const struct virtio_feature known[] = {
-    {BLK_SIZE_MAX, "SIZE_MAX"}, {BLK_SEG_MAX, "SEG_MAX"}, {BLK_RO, "RO"},
-    {BLK_FLUSH, "FLUSH"},       VIRTIO_FEATURES,
+    {BLK_SIZE_MAX, "SIZE_MAX", 0},
+    {BLK_SEG_MAX, "SEG_MAX", 0},
+    {BLK_RO, "RO", 0},
+    {BLK_FLUSH, "FLUSH", 0},
+    VIRTIO_FEATURES,
+    {0, NULL, 0},
 };
 
 enum { CONFIG_SECTORS = 0, CONFIG_SIZE_MAX = 8, CONFIG_SEG_MAX = 12 };
@@ -181,7 +185,7 @@ void virtio_blk_found(const struct pci_device *pci)
         return;
     }
     if (!virtio_open(&d->v, pci, "virtio-blk") ||
-        !virtio_negotiate(&d->v, known, 0, 0) || !limits_ok(d)) {
+        !virtio_negotiate(&d->v, known, 0) || !limits_ok(d)) {
         return;
     }
     if (!start(d)) {

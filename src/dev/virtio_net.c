@@ -39,16 +39,18 @@ enum {
 };
 
 static const struct virtio_feature known[] = {
-    {NET_CSUM, "CSUM"},
-    {NET_GUEST_CSUM, "GUEST_CSUM"},
-    {NET_MTU, "MTU"},
-    {NET_MAC, "MAC"},
-    {NET_HOST_TSO4, "HOST_TSO4"},
-    {NET_HOST_TSO6, "HOST_TSO6"},
-    {NET_STATUS, "STATUS"},
-    {NET_CTRL_VQ, "CTRL_VQ"},
-    {NET_MQ, "MQ"},
+    /* s5.1.3.1 */
+    {NET_CSUM, "CSUM", 0},
+    {NET_GUEST_CSUM, "GUEST_CSUM", 0},
+    {NET_MTU, "MTU", 0},
+    {NET_MAC, "MAC", 0},
+    {NET_HOST_TSO4, "HOST_TSO4", NET_CSUM},
+    {NET_HOST_TSO6, "HOST_TSO6", NET_CSUM},
+    {NET_STATUS, "STATUS", 0},
+    {NET_CTRL_VQ, "CTRL_VQ", 0},
+    {NET_MQ, "MQ", NET_CTRL_VQ},
     VIRTIO_FEATURES,
+    {0, NULL, 0},
 };
 
 /* Fields of the configuration. */
@@ -383,21 +385,12 @@ static bool start(struct virtio_net *net)
 void virtio_net_found(const struct pci_device *pci)
 {
     struct virtio_net *net = &nets[nets_used];
-    uint64_t without = 0;
     if (nets_used == NETS_MAX) {
         log_line("virtio-net: more than %u cards", NETS_MAX);
         return;
     }
-    if (!virtio_open(&net->v, pci, "virtio-net")) {
-        return;
-    }
-    if ((net->v.offered & NET_CTRL_VQ) == 0) {
-        without |= NET_MQ;
-    }
-    if ((net->v.offered & NET_CSUM) == 0) { /* s5.1.3.1 */
-        without |= NET_HOST_TSO4 | NET_HOST_TSO6;
-    }
-    if (!virtio_negotiate(&net->v, known, without, NET_MAC)) {
+    if (!virtio_open(&net->v, pci, "virtio-net") ||
+        !virtio_negotiate(&net->v, known, NET_MAC)) {
         return;
     }
     if (!start(net)) {

@@ -8,12 +8,12 @@
 #include "src/dev/dev.h"
 #include "src/dev/virtio.h"
 #include "src/kern/rngdev.h"
-#include "src/lib/log.h"
 
 #define WORDS 32u
 
 static const struct virtio_feature known[] = {
     VIRTIO_FEATURES,
+    {0, NULL, 0},
 };
 
 static struct virtio_rng {
@@ -78,7 +78,7 @@ void virtio_rng_found(const struct pci_device *pci)
         return; /* one is enough */
     }
     if (!virtio_open(&rng.v, pci, "virtio-rng") ||
-        !virtio_negotiate(&rng.v, known, 0, 0)) {
+        !virtio_negotiate(&rng.v, known, 0)) {
         return;
     }
     rng.word = page_kalloc_bytes(WORDS * sizeof(*rng.word));

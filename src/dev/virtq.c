@@ -20,16 +20,6 @@ size_t virtq_bytes(uint16_t size)
     return used_at(size) + 6 + 8u * size;
 }
 
-static uint16_t *used_event(struct virtq *q)
-{
-    return &q->avail->ring[q->size];
-}
-
-static const uint16_t *avail_event(const struct virtq *q)
-{
-    return (const uint16_t *)&q->used->ring[q->size];
-}
-
 void virtq_init(struct virtq *q, void *memory, uint16_t size,
                 struct virtq_desc *tables, uint64_t tables_paddr)
 {
@@ -112,7 +102,8 @@ bool virtq_publish(struct virtq *q)
     /* The device looks at idx after it stops wanting to be notified. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (q->event_idx) {
-        uint16_t event = __atomic_load_n(avail_event(q), __ATOMIC_RELAXED);
+        const uint16_t *avail_event = (const uint16_t *)&q->used->ring[q->size];
+        uint16_t event = __atomic_load_n(avail_event, __ATOMIC_RELAXED);
         return (uint16_t)(q->told - event - 1) < (uint16_t)(q->told - old);
     }
     return (__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) & NO_NOTIFY) ==
@@ -169,9 +160,9 @@ bool virtq_interrupt(struct virtq *q, uint16_t after)
 {
     if (q->event_idx) {
         /* None: the event lies as far ahead as numbers go. */
-        uint16_t event = (uint16_t)(q->taken + after - 1);
-
-        __atomic_store_n(used_event(q), event, __ATOMIC_RELAXED);
+        uint16_t *used_event = &q->avail->ring[q->size];
+        __atomic_store_n(used_event, (uint16_t)(q->taken + after - 1),
+                         __ATOMIC_RELAXED);
     } else {
         __atomic_store_n(&q->avail->flags,
                          (uint16_t)(after == 0 ? NO_INTERRUPT : 0),
