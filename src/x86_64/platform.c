@@ -43,22 +43,19 @@ void arch_pci_write(uint32_t bdf, uint32_t offset, uint32_t value)
     spin_unlock(&pci_lock);
 }
 
-/* A vector number is used on one processor only: kern/irq.c looks up by it. */
+/* A vector number is used on one processor only: kern/irq.c looks up by it.
+   Only the first processor asks, at boot. */
 int arch_msi_alloc(unsigned cpu, uint64_t *address, uint32_t *data)
 {
     static uint32_t next = ARCH_VECTOR_MSI_FIRST;
     uint32_t apic_id = cpu_get(cpu)->apic_id;
-    if (apic_id > 255) { /* would need interrupt remapping */
-        return -E_LIMIT;
-    }
-    uint32_t vector = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-    if (vector > ARCH_VECTOR_MSI_LAST) {
-        __atomic_store_n(&next, ARCH_VECTOR_MSI_LAST + 1, __ATOMIC_RELAXED);
+    /* Larger ids would need interrupt remapping. */
+    if (apic_id > 255 || next > ARCH_VECTOR_MSI_LAST) {
         return -E_LIMIT;
     }
     *address = MSI_ADDRESS | apic_id << 12;
-    *data = vector;
-    return (int)vector;
+    *data = next;
+    return (int)next++;
 }
 
 static uint32_t rtc(uint8_t reg)

@@ -45,14 +45,9 @@ long_mode:
     mov $ap_high, %rax
     jmp *%rax
 
-    .balign 8
-gdt:
-    .quad 0
-    .quad 0x00af9b000000ffff
-    .quad 0x00cf93000000ffff
 gdt_ptr:
-    .short gdt_ptr - gdt - 1
-    .long HERE(gdt)
+    .short 3 * 8 - 1
+    .long boot_gdt
 trampoline_end:
 
     .text
