@@ -62,10 +62,7 @@ uint64_t acpi_find(phys_read *read)
 static const uint8_t *table_at(phys_read *read, uint64_t paddr, uint32_t *len)
 {
     const uint8_t *p = read(paddr, HEADER);
-    if (p == NULL) {
-        return NULL;
-    }
-    *len = load_u32(p + 4);
+    *len = p == NULL ? 0 : load_u32(p + 4);
     if (*len < HEADER || *len > TABLE_MAX) {
         return NULL;
     }

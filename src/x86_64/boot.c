@@ -88,10 +88,8 @@ static void read_handover(uint32_t magic, uint64_t loader_info)
 
 static uint32_t own_apic_id(void)
 {
-    if (cpuid(0, 0).a >= 11 && cpuid(11, 0).b != 0) {
-        return cpuid(11, 0).d;
-    }
-    return cpuid(1, 0).b >> 24;
+    bool wide = cpuid(0, 0).a >= 11 && cpuid(11, 0).b != 0;
+    return wide ? cpuid(11, 0).d : cpuid(1, 0).b >> 24;
 }
 
 static void read_firmware(void)

@@ -7,17 +7,11 @@
  * no shootdown.
  */
 #include "src/abi/pte.h"
-#include "src/lib/string.h"
 #include "src/x86_64/mmu.h"
 #include "src/x86_64/spin.h"
 
 static uint64_t code_used[(CODE_PAGES + 63) / 64]; /* a bit a page */
 static struct spin code_lock;
-
-static bool page_used(uint64_t page)
-{
-    return (code_used[page / 64] >> (page % 64) & 1) != 0;
-}
 
 static void mark(uint64_t first, uint64_t pages, bool used)
 {
@@ -32,7 +26,8 @@ static uint64_t find_run(uint64_t pages)
 {
     uint64_t run = 0;
     for (uint64_t p = 0; p < CODE_PAGES; p++) {
-        run = page_used(p) ? 0 : run + 1;
+        bool used = (code_used[p / 64] >> (p % 64) & 1) != 0;
+        run = used ? 0 : run + 1;
         if (run == pages + 1) {
             return p - pages;
         }

@@ -13,6 +13,6 @@
 void smp_start(void);
 /* Let them go to kern_start. */
 void smp_release(void);
-/* For good, before a report; false if another processor was first. */
+/* For good, before a report; if another processor was first, this one stops. */
 void smp_stop_others(void);
 bool smp_stopping(void);

@@ -110,15 +110,13 @@ static const char *cause(const struct frame *f)
         mmu_is_guard(f->address)) {
         return "kernel stack overflow";
     }
-    if (f->vector == VECTOR_PAGE && (f->error & 1) == 0) {
-        return "nothing mapped there";
+    if (f->vector != VECTOR_PAGE) {
+        return "";
     }
-    if (f->vector == VECTOR_PAGE) {
-        return f->error & 16  ? "not executable"
-               : f->error & 2 ? "not writable"
-                              : "not readable by the kernel";
-    }
-    return "";
+    return (f->error & 1) == 0 ? "nothing mapped there"
+           : f->error & 16     ? "not executable"
+           : f->error & 2      ? "not writable"
+                               : "not readable by the kernel";
 }
 
 void trap_fatal(struct frame *f)
