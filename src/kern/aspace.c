@@ -12,7 +12,6 @@
  * Source: SDM 3A s4.5, s4.10.4 (invalidation); Engler95 s5.2.
  */
 #include "src/kern/aspace.h"
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/page.h"
@@ -208,15 +207,6 @@ static void let_go(pte *p, uint64_t frames) REQUIRES(bind_lock)
     uncount_binds(f, frames);
 }
 
-static void let_go_table(pte *t, unsigned from, unsigned to) REQUIRES(bind_lock)
-{
-    for (unsigned i = from; i < to; i++) {
-        if ((get(&t[i]) & HIDDEN) != 0) {
-            let_go(&t[i], 1);
-        }
-    }
-}
-
 /* Step two, after the flush: empty what was hidden. */
 static void empty(const struct stretch *s) REQUIRES(bind_lock)
 {
@@ -231,9 +221,13 @@ static void empty(const struct stretch *s) REQUIRES(bind_lock)
             let_go(p, ENTRIES);
             continue;
         }
-        unsigned from = slot_of(va, 1);
-        unsigned count = (unsigned)((next - va) / PAGE_SIZE);
-        let_go_table(table(upper), from, from + count);
+        pte *t = table(upper);
+        for (uint64_t a = va; a < next; a += PAGE_SIZE) {
+            pte *q = &t[slot_of(a, 1)];
+            if ((get(q) & HIDDEN) != 0) {
+                let_go(q, 1);
+            }
+        }
         if ((upper & HIDDEN) != 0) {
             set(p, 0);
             page_table_free((upper & PTE_FRAME) >> PAGE_SHIFT);

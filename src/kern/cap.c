@@ -9,7 +9,6 @@
  * Source: Mazieres and Kaashoek, HotOS 1997.
  */
 #include "src/kern/cap.h"
-#include "src/abi/err.h"
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"

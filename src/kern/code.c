@@ -11,7 +11,6 @@
  * execution, and for writing through a window of its own.
  */
 #include "src/kern/code.h"
-#include "src/abi/err.h"
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
 

@@ -4,7 +4,6 @@
  * one call each.
  */
 #include "src/kern/console.h"
-#include "src/abi/err.h"
 #include "src/kern/aspace.h"
 #include "src/kern/cap.h"
 #include "src/kern/demand.h"

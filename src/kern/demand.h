@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include "src/abi/err.h"
+
 /* Leave with an error of abi/err.h if the condition holds. */
 #define REFUSE_IF(condition, error)                                            \
     do {                                                                       \

@@ -9,7 +9,6 @@
  * Source: System V ABI, gABI chapters 4 and 5; AMD64 supplement.
  */
 #include "src/kern/elf.h"
-#include "src/abi/err.h"
 #include "src/kern/aspace.h"
 #include "src/kern/demand.h"
 #include "src/kern/page.h"

@@ -10,7 +10,6 @@
  * addressing contexts); Xok's env.
  */
 #include "src/kern/env.h"
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/disk.h"
 #include "src/kern/event.h"
@@ -105,15 +104,14 @@ static int slot_find(struct env **out) REQUIRES(bind_lock)
         i++;
     }
     REFUSE_IF(i == ENVS_MAX, E_LIMIT);
-    *out = env_at(i);
-    if (*out != NULL) {
-        return 0;
+    struct env *e = env_at(i);
+    if (e == NULL) {
+        e = page_kalloc_bytes(sizeof(*e));
+        REFUSE_IF(e == NULL, E_MEM);
+        e->index = i;
+        e->info = sysinfo_env(i);
+        atomic_store_explicit(&slot[i], e, memory_order_release);
     }
-    struct env *e = page_kalloc_bytes(sizeof(*e));
-    REFUSE_IF(e == NULL, E_MEM);
-    e->index = i;
-    e->info = sysinfo_env(i);
-    atomic_store_explicit(&slot[i], e, memory_order_release);
     *out = e;
     return 0;
 }

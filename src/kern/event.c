@@ -6,7 +6,6 @@
  * Source: Engler95 s5.1.3 (wakeup predicates as Xok has them).
  */
 #include "src/kern/event.h"
-#include "src/abi/err.h"
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"

@@ -4,7 +4,6 @@
  * vector number stands for one handler on every processor.
  */
 #include "src/kern/irq.h"
-#include "src/abi/err.h"
 #include "src/arch.h"
 #include "src/kern/demand.h"
 

@@ -4,7 +4,6 @@
  * ring exists. The kernel keeps its own indices; the ring tells it nothing
  * but who owns a slot and what is in it.
  */
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"

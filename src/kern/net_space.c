@@ -7,7 +7,6 @@
  * A binding's entry is filled before dpf publishes it and emptied only after
  * every lookup that could return it has ended.
  */
-#include "src/abi/err.h"
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"

@@ -8,7 +8,6 @@
  * Source: Engler95 s5.1; Xok's ppage.
  */
 #include "src/kern/page.h"
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/sysproto.h"

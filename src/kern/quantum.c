@@ -15,7 +15,6 @@
  * Source: Engler95 s5.1.1.
  */
 #include "src/kern/quantum.h"
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
