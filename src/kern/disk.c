@@ -6,7 +6,6 @@
  * Source: Xok's PXN (block ranges), virtio-blk's shape of requests.
  */
 #include "src/kern/disk.h"
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/page.h"
@@ -52,42 +51,40 @@ struct disk {
     struct lock lock;
     struct blkdev *dev;
     struct sysinfo_disk *info;
-    struct under_way *under_way;
     uint32_t free;    /* first free request; dev->depth: none */
     uint64_t blocked; /* rings that wait for room */
     uint64_t touched; /* rings to signal */
     uint32_t turn;
     struct disk_range range[DISK_RANGES_MAX];
     struct disk_ring ring[DISK_RINGS_MAX];
+    struct under_way under_way[]; /* dev->depth */
 };
 
 static struct disk *disks[SYSINFO_DISKS_MAX];
-static uint32_t disk_count;
 
 static struct disk *disk_at(uint32_t i)
 {
-    return i < disk_count ? disks[i] : NULL;
+    return i < SYSINFO_DISKS_MAX ? disks[i] : NULL;
 }
 
 int disk_attach(struct blkdev *dev)
 {
-    REFUSE_IF(disk_count == SYSINFO_DISKS_MAX, E_LIMIT);
+    dev->index = sysinfo()->disks;
+    REFUSE_IF(dev->index == SYSINFO_DISKS_MAX, E_LIMIT);
     struct disk *d =
         page_kalloc_bytes(sizeof(*d) + dev->depth * sizeof(struct under_way));
     REFUSE_IF(d == NULL, E_MEM);
     d->dev = dev;
-    d->under_way = (struct under_way *)(d + 1);
     for (uint32_t i = 0; i < dev->depth; i++) {
         d->under_way[i].next_free = i + 1;
     }
     d->range[DISK_RANGE_ALL] = (struct disk_range){
         .used = true, .guard = GUARD_ROOT, .count = dev->sectors / SECTORS};
-    dev->index = disk_count;
-    d->info = &sysinfo()->disk[disk_count];
+    d->info = &sysinfo()->disk[dev->index];
     d->info->blocks = dev->sectors / SECTORS;
     d->info->read_only = dev->read_only != 0;
-    disks[disk_count++] = d;
-    sysinfo()->disks = disk_count;
+    disks[dev->index] = d;
+    sysinfo()->disks++;
     return 0;
 }
 
@@ -342,18 +339,6 @@ int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
 
 /* ------------------------------------------------------------------ rings */
 
-static int ring_check(const struct disk *d, const struct disk_ring_args *a)
-{
-    REFUSE_IF(d == NULL, E_RANGE);
-    REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
-                  a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
-                  a->frames > PAGE_RUN_MAX ||
-                  (uint64_t)a->frames * PAGE_SIZE <
-                      a->slots * sizeof(struct disk_slot),
-              E_INVAL);
-    return 0;
-}
-
 static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
                       const struct disk_ring_args *a, const struct cap *memory)
     REQUIRES(bind_lock)
@@ -377,7 +362,13 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
                       const struct disk_ring_args *a)
 {
     struct disk *d = disk_at(a->disk);
-    TRY(ring_check(d, a));
+    REFUSE_IF(d == NULL, E_RANGE);
+    REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
+                  a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
+                  a->frames > PAGE_RUN_MAX ||
+                  (uint64_t)a->frames * PAGE_SIZE <
+                      a->slots * sizeof(struct disk_slot),
+              E_INVAL);
     const struct disk_range *g = range_at(d, a->range);
     REFUSE_IF(g == NULL, E_NONE);
     REFUSE_IF(!cap_dominates(k, g->guard, CAP_READ), E_CAP);

@@ -9,7 +9,6 @@
  * idle finds the queue empty, interrupts are on again.
  */
 #include "src/kern/net.h"
-#include "src/abi/err.h"
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
@@ -21,13 +20,12 @@
 #define DEMUX_SAMPLE 64u /* one lookup in so many is timed */
 
 static struct net *nets[NET_DEVICES_MAX];
-static uint32_t net_count;
 /* Which queue of a device this processor polls. */
 static uint16_t polled[ARCH_CPUS_MAX][NET_DEVICES_MAX];
 
 struct net *net_at(uint32_t device)
 {
-    return device < net_count ? nets[device] : NULL;
+    return device < NET_DEVICES_MAX ? nets[device] : NULL;
 }
 
 struct net_binding *net_binding_at(const struct net *n, uint32_t id)
@@ -50,7 +48,8 @@ static int queue_init(struct net_queue *q, uint32_t depth)
 
 int net_attach(struct netdev *dev)
 {
-    REFUSE_IF(net_count == NET_DEVICES_MAX || dev->tx_depth > UINT16_MAX,
+    dev->index = sysinfo()->nets;
+    REFUSE_IF(dev->index == NET_DEVICES_MAX || dev->tx_depth > UINT16_MAX,
               E_LIMIT);
     struct net *n =
         page_kalloc_bytes(sizeof(*n) + dev->queues * sizeof(struct net_queue));
@@ -61,14 +60,13 @@ int net_attach(struct netdev *dev)
         REFUSE_IF(queue_init(&n->queue[i], dev->tx_depth) < 0, E_MEM);
     }
     REFUSE_IF(net_space_init(n) < 0, E_MEM);
-    dev->index = net_count;
-    n->info = &sysinfo()->net[net_count];
+    n->info = &sysinfo()->net[dev->index];
     memcpy(n->info->mac, dev->mac, sizeof(dev->mac));
     n->info->mtu = dev->mtu;
     n->info->features = dev->features;
     n->info->queues = dev->queues;
-    nets[net_count++] = n;
-    sysinfo()->nets = net_count;
+    nets[dev->index] = n;
+    sysinfo()->nets++;
     /* Queue i is processor i's. All begin by polling, since what came before
        interrupts are on raises none. */
     for (uint32_t i = 0; i < dev->queues; i++) {

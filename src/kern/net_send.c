@@ -4,7 +4,6 @@
  * kernel's entry, checked there, and the device reads that copy; pieces are
  * pinned and read in place. Rings share a queue in turn when it is full.
  */
-#include "src/abi/err.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
@@ -103,16 +102,15 @@ static bool take_slot(const struct net *n, const struct net_tx_slot *s,
     if ((t->flags & NET_TX_CSUM) != 0 && !csum_ok(t, to->header)) {
         return false;
     }
-    uint64_t bytes = t->header_len;
+    *total = t->header_len;
     for (uint32_t i = 0; i < t->pieces; i++) {
         to->piece[i] = s->piece[i];
         if (to->piece[i].len == 0) {
             return false;
         }
-        bytes += to->piece[i].len;
+        *total += to->piece[i].len;
     }
-    *total = bytes;
-    return bytes <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
+    return *total <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
 }
 
 static int hand_over(struct net *n, struct net_queue *q, struct net_ring *r,

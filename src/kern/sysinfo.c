@@ -4,8 +4,8 @@
  * addressing context. Nothing secret may ever stand here.
  */
 #include "src/kern/sysinfo.h"
-#include "src/abi/err.h"
 #include "src/kern/aspace.h"
+#include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
@@ -62,9 +62,7 @@ int sysinfo_init(const struct boot_info *info)
         quantum + cpus * QUANTUM_SLOTS * (uint32_t)sizeof(uint32_t);
     uint64_t frames = page_frames(bytes);
     uint64_t f = page_kalloc(frames);
-    if (f == FRAME_NONE) {
-        return -E_MEM;
-    }
+    REFUSE_IF(f == FRAME_NONE, E_MEM);
     exposed = arch_frame_ptr(f);
     *exposed = (struct sysinfo){.magic = SYSINFO_MAGIC,
                                 .version = SYSINFO_VERSION,
