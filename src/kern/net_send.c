@@ -23,22 +23,13 @@
 #define FLAGS (NET_TX_CSUM | NET_TX_TSO4 | NET_TX_TSO6)
 #define TSO (NET_TX_TSO4 | NET_TX_TSO6)
 
-/* The scalar fields of a slot, as they were when they were read. */
-struct taken {
-    uint32_t owner;
-    uint16_t header_len, pieces, flags, csum_start, csum_offset, gso_size;
-};
-_Static_assert(sizeof(struct taken) ==
-                   __builtin_offsetof(struct net_tx_slot, header),
-               "the slot's head");
-
 /* Bytes of a frame on the wire. */
 static uint32_t frame_max(const struct net *n)
 {
     return n->dev->mtu + ETHERNET_HEADER + VLAN_TAG;
 }
 
-static bool offload_ok(const struct net *n, const struct taken *t)
+static bool offload_ok(const struct net *n, const struct netdev_tx *t)
 {
     uint32_t have = n->dev->features;
     uint32_t tso = t->flags & TSO;
@@ -65,7 +56,7 @@ static bool offload_ok(const struct net *n, const struct taken *t)
  *
  * h  the copy, zero or not beyond t->header_len
  */
-static bool csum_ok(const struct taken *t, const uint8_t *h)
+static bool csum_ok(const struct netdev_tx *t, const uint8_t *h)
 {
     uint32_t type = (uint32_t)h[12] << 8 | h[13], ip, protocol, tso;
     if (type == ETHERTYPE_IPV4) {
@@ -90,9 +81,18 @@ static bool csum_ok(const struct taken *t, const uint8_t *h)
 /* Copy and check the shape of what the slot holds, and count its bytes.
    False: refuse it. */
 static bool take_slot(const struct net *n, const struct net_tx_slot *s,
-                      struct taken *t, struct net_sent *to, uint64_t *total)
+                      struct netdev_tx *t, struct net_sent *to, uint64_t *total)
 {
-    __builtin_memcpy(t, s, sizeof(*t));
+    *t = (struct netdev_tx){
+        .header = to->header,
+        .piece = to->piece,
+        .pieces = READ_ONCE(s->pieces),
+        .header_len = READ_ONCE(s->header_len),
+        .flags = READ_ONCE(s->flags),
+        .csum_start = READ_ONCE(s->csum_start),
+        .csum_offset = READ_ONCE(s->csum_offset),
+        .gso_size = READ_ONCE(s->gso_size),
+    };
     if (t->header_len < ETHERNET_HEADER || t->header_len > NET_TX_HEADER_MAX ||
         t->pieces > NET_TX_PIECES_MAX || !offload_ok(n, t)) {
         return false;
@@ -111,23 +111,6 @@ static bool take_slot(const struct net *n, const struct net_tx_slot *s,
         *total += to->piece[i].len;
     }
     return *total <= ((t->flags & TSO) != 0 ? NET_TX_BYTES_MAX : frame_max(n));
-}
-
-static int hand_over(struct net *n, struct net_queue *q, struct net_ring *r,
-                     const struct taken *t, struct net_sent *s)
-{
-    const struct netdev_tx tx = {
-        .header = s->header,
-        .piece = s->piece,
-        .pieces = t->pieces,
-        .header_len = t->header_len,
-        .flags = t->flags,
-        .csum_start = t->csum_start,
-        .csum_offset = t->csum_offset,
-        .gso_size = t->gso_size,
-        .token = (uint32_t)(s - q->sent),
-    };
-    return n->dev->ops->transmit(n->dev, r->queue, &tx);
 }
 
 static void give_back(struct net_ring *r, uint32_t slot, uint32_t owner)
@@ -149,7 +132,7 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         }
     }
     struct net_sent *s = &q->sent[q->free_sent];
-    struct taken t;
+    struct netdev_tx t;
     uint64_t bytes;
     bool ok =
         take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s, &bytes) &&
@@ -163,16 +146,17 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         give_back(r, slot, NET_OWNER_REFUSED);
         return true;
     }
+    t.token = q->free_sent;
     s->ring = (uint8_t)ring;
     s->generation = r->generation;
     s->slot = slot;
     s->pieces = (uint8_t)t.pieces;
     q->free_sent = s->next_free;
     r->in_flight++;
-    if (hand_over(n, q, r, &t, s) < 0) {
+    if (n->dev->ops->transmit(n->dev, r->queue, &t) < 0) {
         r->in_flight--;
         s->next_free = (uint16_t)q->free_sent;
-        q->free_sent = (uint32_t)(s - q->sent);
+        q->free_sent = t.token;
         page_unpin_pieces(s->piece, t.pieces);
         return false;
     }
