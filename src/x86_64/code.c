@@ -82,10 +82,8 @@ uint64_t arch_code_unmap(void *rx, uint64_t frames)
     uint64_t paddr = mmu_entry((uint64_t)rx) & PTE_FRAME;
     spin_lock(&code_lock);
     unmap_pages(page_of(rx), frames);
-    spin_unlock(&code_lock);
-    mmu_flush_kernel();
+    mmu_flush_kernel(); /* who waits for the lock answers */
     /* Only now may the addresses be used again. */
-    spin_lock(&code_lock);
     mark(page_of(rx), frames, false);
     spin_unlock(&code_lock);
     return paddr >> PAGE_SHIFT;
