@@ -70,24 +70,6 @@ static uint64_t look(uint64_t root, uint64_t va, unsigned level)
     return p == NULL ? 0 : get(p);
 }
 
-static void uncount_binds(uint64_t frame, uint64_t count) REQUIRES(bind_lock)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        page_unbound(frame + i);
-    }
-}
-
-static int count_binds(uint64_t frame, uint64_t count) REQUIRES(bind_lock)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        if (!page_bound(frame + i)) {
-            uncount_binds(frame, i);
-            return -E_LIMIT;
-        }
-    }
-    return 0;
-}
-
 /* ------------------------------------------------ frames for page tables */
 
 /* Tables set aside before anything changes, chained by their first word. */
@@ -204,7 +186,7 @@ static void let_go(pte *p, uint64_t frames) REQUIRES(bind_lock)
 {
     uint64_t f = (get(p) & PTE_FRAME) >> PAGE_SHIFT;
     set(p, 0);
-    uncount_binds(f, frames);
+    page_unbound(f, frames);
 }
 
 /* Step two, after the flush: empty what was hidden. */
@@ -272,18 +254,14 @@ static void install(const struct stretch *s, const struct page_binding *b,
                     struct spare *spare)
 {
     uint64_t flags = PTE_P | PTE_U | ((b->prot & PAGE_W) != 0 ? PTE_W : 0) |
-                     ((b->prot & PAGE_X) == 0 ? PTE_NX : 0);
+                     ((b->prot & PAGE_X) == 0 ? PTE_NX : 0) |
+                     (s->large ? PTE_PS : 0);
     uint64_t paddr = b->frame << PAGE_SHIFT;
-    if (s->large) {
-        for (uint64_t va = s->va; va < s->end; va += LARGE, paddr += LARGE) {
-            set(reach(s->root, va, 2, spare), paddr | flags | PTE_PS);
-        }
-        return;
-    }
+    uint64_t step = s->large ? LARGE : PAGE_SIZE;
     for (uint64_t va = s->va, next; va < s->end; va = next) {
         next = next_large(s, va);
-        pte *p = reach(s->root, va, 1, spare);
-        for (; va < next; va += PAGE_SIZE, paddr += PAGE_SIZE) {
+        pte *p = reach(s->root, va, s->large ? 2 : 1, spare);
+        for (; va < next; va += step, paddr += step) {
             set(p++, paddr | flags);
         }
     }
@@ -313,13 +291,13 @@ int aspace_bind(struct env *e, const struct page_binding *b)
                         .binds = b->prot != 0,
                         .large = (b->prot & PAGE_2M) != 0};
     uint64_t bound = s.binds ? b->count : 0;
-    TRY(count_binds(b->frame, bound));
+    TRY(page_bound(b->frame, bound));
     struct spare spare;
     uint64_t tables = tables_needed(&s);
     int r = env_charge(e, tables);
     r = r < 0 ? r : spare_fill(&spare, e, tables);
     if (r < 0) {
-        uncount_binds(b->frame, bound);
+        page_unbound(b->frame, bound);
         return r;
     }
     if (s.va % LARGE != 0) {
@@ -362,8 +340,8 @@ int aspace_create(struct env *e)
         page_table_free(e->root);
         return -E_MEM;
     }
-    bool counted = page_bound(e->uarea_frame);
-    assert(counted);
+    int counted = page_bound(e->uarea_frame, 1);
+    assert(counted == 0);
     arch_aspace_init(e->root);
     set(reach(e->root, UAREA_VA, 1, &spare),
         e->uarea_frame << PAGE_SHIFT | PTE_P | PTE_W | PTE_U | PTE_NX);

@@ -338,20 +338,25 @@ uint64_t page_disown_all(uint32_t owner, uint32_t heir)
     return left;
 }
 
-bool page_bound(uint64_t frame)
+int page_bound(uint64_t frame, uint64_t count)
 {
-    uint64_t was = load(frame);
-    do {
-        if ((was & BINDS_MASK) == BINDS_MASK) {
-            return false;
-        }
-    } while (!swap(frame, &was, was + BIND_ONE));
-    return true;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t was = load(frame + i);
+        do {
+            if ((was & BINDS_MASK) == BINDS_MASK) {
+                page_unbound(frame, i);
+                return -E_LIMIT;
+            }
+        } while (!swap(frame + i, &was, was + BIND_ONE));
+    }
+    return 0;
 }
 
-void page_unbound(uint64_t frame)
+void page_unbound(uint64_t frame, uint64_t count)
 {
-    lower(frame, BIND_ONE, 0);
+    for (uint64_t i = 0; i < count; i++) {
+        lower(frame + i, BIND_ONE, 0);
+    }
 }
 
 void page_pass_init(struct page_pass *p, const struct cap *k, uint32_t rights)

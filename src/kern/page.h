@@ -64,9 +64,10 @@ void page_disown(uint64_t frame, uint64_t count) REQUIRES(bind_lock);
 /* End every allocation of `owner`; what others still use is `heir`'s. */
 uint64_t page_disown_all(uint32_t owner, uint32_t heir) REQUIRES(bind_lock);
 
-/* Count one page-table entry more, or less. False: the count is full. */
-bool page_bound(uint64_t frame) REQUIRES(bind_lock);
-void page_unbound(uint64_t frame) REQUIRES(bind_lock) EXCLUDES(page_lock);
+/* Count one page-table entry more, or less, for each frame of a run. 0, or
+   -E_LIMIT if a count is full; then nothing changed. */
+int page_bound(uint64_t frame, uint64_t count) REQUIRES(bind_lock);
+void page_unbound(uint64_t frame, uint64_t count) REQUIRES(bind_lock);
 
 /*
  * The authority to name frames, copied from a capability at bind time, with
