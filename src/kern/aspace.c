@@ -77,12 +77,20 @@ struct spare {
     uint64_t first; /* FRAME_NONE ends the chain */
 };
 
+static uint64_t spare_take(struct spare *s)
+{
+    uint64_t f = s->first;
+    assert(f != FRAME_NONE);
+    uint64_t *link = arch_frame_ptr(f);
+    s->first = *link;
+    *link = 0;
+    return f;
+}
+
 static void spare_finish(struct spare *s)
 {
     while (s->first != FRAME_NONE) {
-        uint64_t f = s->first;
-        s->first = *(uint64_t *)arch_frame_ptr(f);
-        page_table_free(f); /* gives the quota back too */
+        page_table_free(spare_take(s)); /* gives the quota back too */
     }
 }
 
@@ -101,16 +109,6 @@ static int spare_fill(struct spare *s, struct env *e, uint64_t count)
         s->first = f;
     }
     return 0;
-}
-
-static uint64_t spare_take(struct spare *s)
-{
-    uint64_t f = s->first;
-    assert(f != FRAME_NONE);
-    uint64_t *link = arch_frame_ptr(f);
-    s->first = *link;
-    *link = 0;
-    return f;
 }
 
 /* ---------------------------------------------------- a stretch of context */

@@ -88,11 +88,8 @@ void *code_alloc(size_t size)
         return page_kalloc_bytes(size);
     }
     lock_acquire(&heap_lock);
-    struct slab *s = partial[class];
+    struct slab *s = partial[class] != NULL ? partial[class] : slab_make(class);
     struct cell *c = NULL;
-    if (s == NULL) {
-        s = slab_make(class);
-    }
     if (s != NULL) {
         c = s->free;
         s->free = c->next;

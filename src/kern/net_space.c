@@ -82,10 +82,7 @@ static void drop_gone(struct net *n) REQUIRES(bind_lock)
 {
     for (uint32_t id = 0; n->bindings_gone > 0 && id < n->bindings_made; id++) {
         struct net_binding *b = net_binding_at(n, id);
-        if (b->used && b->ring == NET_RING_GONE) {
-            if (!binding_drop(n, id)) {
-                return;
-            }
+        if (b->used && b->ring == NET_RING_GONE && binding_drop(n, id)) {
             n->bindings_gone--;
         }
     }

@@ -440,13 +440,10 @@ static void take_back(unsigned cpu, uint32_t slot) REQUIRES(bind_lock)
 
 void quantum_env_end(struct env *e)
 {
-    uint64_t all = atomic_load(&e->cpus);
-    for (; all != 0; all &= all - 1) {
-        unsigned cpu = (unsigned)__builtin_ctzll(all);
-        for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
-            if (sysinfo_vector(cpu)[i] == e->id) {
-                take_back(cpu, i);
-            }
+    for (unsigned i = 0; i < arch_cpu_count() * QUANTUM_SLOTS; i++) {
+        unsigned cpu = i / QUANTUM_SLOTS, slot = i % QUANTUM_SLOTS;
+        if (sysinfo_vector(cpu)[slot] == e->id) {
+            take_back(cpu, slot);
         }
     }
 }

@@ -41,8 +41,7 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
 {
     struct cpu *c = cpu_this();
     if (f == NULL) {
-        interrupt(c, vector, NULL);
-        return NULL;
+        return interrupt(c, vector, NULL);
     }
     if (vector == ARCH_VECTOR_SYSCALL) {
         call(c, c->current, f);
