@@ -28,7 +28,7 @@ struct disk_ring {
     struct disk_slot *slots; /* in the environment's frames, pinned */
     uint64_t next;           /* slots taken since creation */
     struct page_pass memory; /* what pieces may name */
-    uint64_t frame, frames;
+    uint64_t frames;
 };
 
 struct disk_range {
@@ -352,7 +352,6 @@ static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
     r->slots = arch_frame_ptr(a->frame);
     r->next = 0;
     page_pass_init(&r->memory, memory, CAP_WRITE);
-    r->frame = a->frame;
     r->frames = a->frames;
     lock_release(&d->lock);
     r->range->rings++;
@@ -364,7 +363,7 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
     struct disk *d = disk_at(a->disk);
     REFUSE_IF(d == NULL, E_RANGE);
     REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
-                  a->slots > DISK_RING_SLOTS_MAX || a->event >= 64 ||
+                  a->slots > DISK_RING_SLOTS_MAX || a->event >= EVENT_BITS ||
                   a->frames > PAGE_RUN_MAX ||
                   (uint64_t)a->frames * PAGE_SIZE <
                       a->slots * sizeof(struct disk_slot),
@@ -395,7 +394,7 @@ static void ring_remove(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
     lock_release(&d->lock);
     page_pass_finish(&r->memory);
     r->range->rings--;
-    page_unpin(r->frame, r->frames);
+    page_unpin(arch_ptr_paddr(r->slots) / PAGE_SIZE, r->frames);
 }
 
 int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)

@@ -43,7 +43,7 @@ struct net_ring {
     uint32_t in_flight;         /* transmit: frames the device has */
     const struct dpf_program *filter; /* transmit: NULL = everything */
     struct page_pass pieces;          /* transmit: what pieces may name */
-    uint64_t frame, frames;           /* pinned */
+    uint64_t frames;                  /* of head and what follows */
 };
 
 /* A frame that the device has: its header and what is pinned for it. */

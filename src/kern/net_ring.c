@@ -4,6 +4,7 @@
  * ring exists. The kernel keeps its own indices; the ring tells it nothing
  * but who owns a slot and what is in it.
  */
+#include "src/abi/event.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
@@ -23,7 +24,7 @@ static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
 {
     REFUSE_IF(net_at(a->device) == NULL, E_RANGE);
     REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
-                  a->slots > NET_RING_SLOTS_MAX || a->event >= 64 ||
+                  a->slots > NET_RING_SLOTS_MAX || a->event >= EVENT_BITS ||
                   a->frames > PAGE_RUN_MAX ||
                   (uint64_t)a->frames * PAGE_SIZE <
                       layout_bytes(kind, a->slots),
@@ -54,7 +55,6 @@ static void fill(struct net_ring *r, struct env *e,
     r->done = 0;
     r->dropped = 0;
     r->mask = a->slots - 1;
-    r->frame = a->frame;
     r->frames = a->frames;
     r->head->done = 0;
     r->head->dropped = 0;
@@ -119,7 +119,7 @@ static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
     lock_release(&r->lock);
     lock_release(&q->lock);
     page_pass_finish(&r->pieces);
-    page_unpin(r->frame, r->frames);
+    page_unpin(arch_ptr_paddr(r->head) / PAGE_SIZE, r->frames);
 }
 
 int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
