@@ -54,11 +54,7 @@ void *arch_code_map(uint64_t frame, uint64_t frames)
 {
     spin_lock(&code_lock);
     uint64_t done = 0, first = find_run(frames);
-    if (first == CODE_PAGES) {
-        spin_unlock(&code_lock);
-        return NULL;
-    }
-    while (done < frames &&
+    while (first != CODE_PAGES && done < frames &&
            mmu_direct_prot((frame + done) << PAGE_SHIFT, MAP_R)) {
         if (!mmu_map(CODE_BASE + (first + done) * PAGE_SIZE,
                      (frame + done) << PAGE_SHIFT, MAP_RX)) {
@@ -93,15 +89,13 @@ uint64_t arch_code_unmap(void *rx, uint64_t frames)
 void *arch_code_open(void *rx, size_t size)
 {
     uint64_t offset = (uint64_t)rx % PAGE_SIZE;
-    uint64_t pages = page_frames(offset + size);
     uint64_t va = (uint64_t)rx - offset;
     uint64_t window = mmu_write_window(arch_cpu());
-    if (pages > WRITE_PAGES) {
+    if (offset + size > WRITE_PAGES * PAGE_SIZE) {
         return NULL;
     }
-    for (uint64_t i = 0; i < pages; i++) {
-        uint64_t paddr = mmu_entry(va + i * PAGE_SIZE) & PTE_FRAME;
-        if (!mmu_map(window + i * PAGE_SIZE, paddr, MAP_RW)) {
+    for (uint64_t at = 0; at < offset + size; at += PAGE_SIZE) {
+        if (!mmu_map(window + at, mmu_entry(va + at) & PTE_FRAME, MAP_RW)) {
             return NULL;
         }
     }
@@ -111,8 +105,7 @@ void *arch_code_open(void *rx, size_t size)
 void arch_code_seal(void *rx, void *rw, size_t size)
 {
     uint64_t offset = (uint64_t)rx % PAGE_SIZE;
-    uint64_t pages = page_frames(offset + size);
-    for (uint64_t i = 0; i < pages; i++) {
-        mmu_unmap((uint64_t)rw - offset + i * PAGE_SIZE);
+    for (uint64_t at = 0; at < offset + size; at += PAGE_SIZE) {
+        mmu_unmap((uint64_t)rw - offset + at);
     }
 }

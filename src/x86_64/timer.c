@@ -80,8 +80,8 @@ static void measure(const struct clock *clock)
         (uint32_t)((uint64_t)clock->hz * TIMER_MEASURE_US / 1000000);
     apic_timer_set(UINT32_MAX);
     const struct sample a = take(clock);
-    uint64_t give_up =
-        rdtsc() + (1ull << 32); /* a second or so: the clock is dead */
+    /* A second or so: the clock is dead. */
+    uint64_t give_up = rdtsc() + (1ull << 32);
     while (((clock->read() - a.clock) & clock->mask) < want &&
            rdtsc() < give_up) {
         cpu_relax();
@@ -149,12 +149,10 @@ void arch_timer_arm(uint64_t tsc)
         return;
     }
     uint64_t now = rdtsc();
-    uint64_t count = tsc > now ? tsc - now : 0;
+    uint64_t left = tsc > now ? tsc - now : 0;
     /* Beyond a minute it fires early; whoever armed it looks and arms again. */
-    if (count > tsc_khz * 60000) {
-        count = tsc_khz * 60000;
-    }
-    count = count * apic_khz / tsc_khz + 1;
+    uint64_t most = tsc_khz * 60000;
+    uint64_t count = (left < most ? left : most) * apic_khz / tsc_khz + 1;
     apic_timer_set(count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
 }
 

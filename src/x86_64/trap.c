@@ -15,7 +15,6 @@
 #include "src/x86_64/smp.h"
 
 enum {
-    VECTOR_DEBUG = 1,
     VECTOR_NMI = 2,
     VECTOR_BREAKPOINT = 3,
     VECTOR_OVERFLOW = 4,

@@ -56,10 +56,8 @@ void arch_console_write(const char *text, size_t len)
         return;
     }
     for (unsigned i = 0; i < WAIT_MAX && !mine; i++) {
+        cpu_relax();
         mine = !__atomic_exchange_n(&held, true, __ATOMIC_ACQUIRE);
-        if (!mine) {
-            cpu_relax();
-        }
     }
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\n') {
