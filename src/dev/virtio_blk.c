@@ -96,9 +96,7 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
 static void kick(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
-    if (!d->v.dead) {
-        virtio_kick(&d->q);
-    }
+    virtio_kick(&d->q); /* nothing if it is broken */
 }
 
 static void take_all(struct virtio_blk *d)

@@ -91,9 +91,8 @@ static unsigned nets_used;
 static void post_buffer(struct pair *p)
 {
     if (virtq_start(&p->rx, 1)) {
-        uint16_t head = p->rx.head;
-        virtq_piece(&p->rx, p->rx_paddr + (uint64_t)head * RX_BUFFER, RX_BUFFER,
-                    true);
+        virtq_piece(&p->rx, p->rx_paddr + (uint64_t)p->rx.head * RX_BUFFER,
+                    RX_BUFFER, true);
         (void)virtq_finish(&p->rx);
     }
 }
@@ -299,14 +298,9 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
         uint8_t class, command;
         uint16_t pairs;
         uint8_t ack;
-    } * m;
+    } *m = page_kalloc_bytes(sizeof(*m));
     uint16_t head;
     uint32_t len;
-
-    if (pairs == 1) {
-        return true;
-    }
-    m = page_kalloc_bytes(sizeof(*m));
     if (m == NULL || !virtq_start(&net->control, 3)) {
         return false;
     }
@@ -371,7 +365,7 @@ static bool start(struct virtio_net *net)
     }
     describe(net, pairs);
     virtio_run(&net->v);
-    if (!enable_pairs(net, pairs)) {
+    if (pairs > 1 && !enable_pairs(net, pairs)) {
         log_line("%s: does not take %u queue pairs; going on with one",
                  net->v.pci.name, pairs);
         net->dev.queues = pairs = 1;

@@ -126,12 +126,11 @@ static void release(struct virtq *q, uint16_t head)
 int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
 {
     uint16_t at = q->taken & (uint16_t)(q->size - 1);
-    uint32_t id;
     if (q->broken ||
         __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->taken) {
         return 0;
     }
-    id = __atomic_load_n(&q->used->ring[at].id, __ATOMIC_RELAXED);
+    uint32_t id = __atomic_load_n(&q->used->ring[at].id, __ATOMIC_RELAXED);
     *len = __atomic_load_n(&q->used->ring[at].len, __ATOMIC_RELAXED);
     if (id >= q->size || q->under_way[id] == 0) {
         q->broken = true;
