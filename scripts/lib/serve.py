@@ -336,10 +336,8 @@ def watch(a, m, address, url):
                       "lines stand above")
 
 
-def main():
-    # A terminal that is closed, too, must leave no tap and no file behind.
-    for s in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(s, lambda number, _: sys.exit(128 + number))
+def serve():
+    """Its exit status."""
     try:
         a = arguments()
         if a.judge:
@@ -355,15 +353,25 @@ def main():
     except Failure as e:
         print(f"serve: {e}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever read this has ended; nor can Python's own last flush help it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print()
         say("ended")
         return 0
     return 0
+
+
+def main():
+    # A terminal that is closed, too, must leave no tap and no file behind.
+    for s in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, lambda number, _: sys.exit(128 + number))
+    try:
+        return serve()
+    except BrokenPipeError:
+        # Whoever read this has ended; nor can Python's own last flush help it.
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(null, stream.fileno())
+        return 1
 
 
 if __name__ == "__main__":

@@ -46,10 +46,11 @@ def started(*args, before=()):
     with tempfile.TemporaryDirectory(prefix="pavise-serve-test-") as tmp:
         os.chmod(tmp, 0o777)
         python = "python3" if before else sys.executable
+        env = {**os.environ, "TMPDIR": tmp}
+        env.pop("PYTHONUNBUFFERED", None)  # as users start it
         p = subprocess.Popen([*before, python, SERVE, *args],
                              text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT,
-                             env={**os.environ, "TMPDIR": tmp},
+                             stderr=subprocess.STDOUT, env=env,
                              start_new_session=True)
         try:
             yield p, tmp
