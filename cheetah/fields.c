@@ -43,7 +43,7 @@ static bool read_tag(const uint8_t *v, size_t len, uint64_t *out)
         return false;
     }
     for (int i = 1; i <= 16; i++) {
-        bool digit = v[i] >= '0' && v[i] <= '9';
+        bool digit = http_digit(v[i]);
         if (!digit && (v[i] < 'a' || v[i] > 'f')) {
             return false;
         }
@@ -96,7 +96,7 @@ static bool number(const uint8_t **p, const uint8_t *end, uint64_t *out)
 {
     const uint8_t *start = *p;
     uint64_t n = 0;
-    for (; *p < end && **p >= '0' && **p <= '9'; (*p)++) {
+    for (; *p < end && http_digit(**p); (*p)++) {
         /* Saturates: such a position lies beyond every body. */
         n = n > UINT64_MAX / 20 ? UINT64_MAX / 2
                                 : n * 10 + (uint64_t)(**p - '0');
@@ -152,7 +152,7 @@ static int read_quality(const uint8_t *p, size_t len)
     }
     int q = (p[0] - '0') * 1000, unit = 100;
     for (size_t i = 2; i < len; i++, unit /= 10) {
-        if (p[i] < '0' || p[i] > '9') {
+        if (!http_digit(p[i])) {
             return -1;
         }
         q += (p[i] - '0') * unit;

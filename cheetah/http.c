@@ -189,13 +189,13 @@ static const uint8_t *escaped(const uint8_t *p, const uint8_t *end,
 
 /* Past uri-host [ ":" port ] at p (RFC 3986 section 3.2.2): only an IPv6
    address, in brackets, has colons inside. NULL: a bracket is not closed,
-   or nothing is in it, or an escape is none. */
+   or what is in it is no address, or an escape is none. */
 static const uint8_t *authority(const uint8_t *p, const uint8_t *end)
 {
     if (p < end && *p == '[') {
         const uint8_t *in = p + 1;
         p = escaped(in, end, LITERAL);
-        if (p == NULL || p == end || *p != ']' || p == in) {
+        if (p == NULL || p == end || *p != ']' || !http_ip_literal(in, p)) {
             return NULL;
         }
         p++;
@@ -284,7 +284,7 @@ static int version(struct parser *s)
         if (p + i == s->end) {
             return 0;
         }
-        bool digit = p[i] >= '0' && p[i] <= '9';
+        bool digit = http_digit(p[i]);
         if (i < 5 ? p[i] != (uint8_t)want[i] : i == 6 ? p[i] != '.' : !digit) {
             return -400;
         }
@@ -319,7 +319,7 @@ static int content_length(struct parser *s, const uint8_t *v, size_t len)
         return -400;
     }
     for (size_t i = 0; i < len; i++) {
-        if (v[i] < '0' || v[i] > '9') {
+        if (!http_digit(v[i])) {
             return -400;
         }
         /* Saturates: RFC 9110 section 8.6 calls every number valid, and judge

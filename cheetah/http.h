@@ -157,10 +157,19 @@ bool http_same(const uint8_t *s, size_t len, const char *lower);
 /* Whether a token may hold this byte (RFC 9110 section 5.6.2). */
 bool http_tchar(uint8_t c);
 
+/* literal.c: whether [p, end) may stand in brackets for a host. Its percent
+   escapes are sound. */
+bool http_ip_literal(const uint8_t *p, const uint8_t *end);
+
+static inline bool http_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* The value of a hexadecimal digit; -1 if it is none. */
 static inline int http_hex(uint8_t c)
 {
-    return c >= '0' && c <= '9'                 ? c - '0'
+    return http_digit(c)                        ? c - '0'
            : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
                                                 : -1;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests: what is read from good ones, and how bad ones are refused. */
+#include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,7 @@ static const struct {
     {"GET / HTTP/1.1\r\nHost: a%:80\r\n\r\n", -400},
     {"GET / HTTP/1.1\r\nHost: a%2Fb%c3:80\r\n\r\n", 0},
     {"GET / HTTP/1.1\r\nHost: [fe80::1%zz]\r\n\r\n", -400},
+    {"GET / HTTP/1.1\r\nHost: [zz]\r\n\r\n", -400},
     {"GET / HTTP/2.0\r\n" H "\r\n", -505},
     {"GET / HTTP/0.9\r\n" H "\r\n", -505},
     {"GET / HTTP/1.10\r\n" H "\r\n", -400},
@@ -384,6 +386,61 @@ START_TEST(bad_paths)
 }
 END_TEST
 
+static bool literal(const char *s)
+{
+    const uint8_t *p = (const uint8_t *)s;
+    return http_ip_literal(p, p + strlen(s));
+}
+
+/* Addresses against the C library's reading, then what it does not know. */
+START_TEST(ip_literals)
+{
+    static const char *const parts[] = {"0",
+                                        "1",
+                                        "12",
+                                        "00ab",
+                                        "FFFF",
+                                        "12345",
+                                        "g",
+                                        ":",
+                                        ":",
+                                        ":",
+                                        "::",
+                                        ".",
+                                        "1.",
+                                        "255",
+                                        "256",
+                                        "01",
+                                        "::ffff:",
+                                        "1.2.3.4",
+                                        "1:2:3:4:5:6:7:",
+                                        ":8"};
+    unsigned long good = 0;
+    srand(1);
+    for (int i = 0; i < 1000000; i++) {
+        char s[200] = "";
+        struct in6_addr a;
+        for (int n = 1 + rand() % 12; n > 0; n--) {
+            strcat(s, parts[(size_t)rand() % (sizeof(parts) / sizeof(*parts))]);
+        }
+        bool want = inet_pton(AF_INET6, s, &a) == 1;
+        if (literal(s) != want) {
+            ck_abort_msg("%s is %san address", s, want ? "" : "no ");
+        }
+        good += want;
+    }
+    ck_assert_uint_gt(good, 1000);
+    ck_assert(literal("fe80::1%25eth0"));
+    ck_assert(literal("v1F.a:b"));
+    ck_assert(!literal("fe80::1%25"));
+    ck_assert(!literal("fe80::1%41eth0"));
+    ck_assert(!literal("%25eth0"));
+    ck_assert(!literal("v.a"));
+    ck_assert(!literal("v1."));
+    ck_assert(!literal(""));
+}
+END_TEST
+
 /* Refused within bounds, whether or not the end ever comes. */
 START_TEST(limits)
 {
@@ -649,6 +706,7 @@ int main(void)
     Suite *s = suite_create("http");
     TCase *t = tcase_create("request");
     tcase_add_test(t, table);
+    tcase_add_test(t, ip_literals);
     tcase_add_test(t, chunked_bodies);
     tcase_add_test(t, chunked_bodies_end);
     tcase_add_test(t, pipelined);
