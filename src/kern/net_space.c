@@ -239,7 +239,8 @@ static bool is_receive_ring(const struct net *n, const struct env *e,
            n->ring[ring].env == e;
 }
 
-/* Charge and fill an entry. The id, or -E_QUOTA, -E_LIMIT. */
+/* Charge and fill an entry; `bytes` of a program of CODE_INSNS_MAX at most.
+   The id, or -E_QUOTA, -E_LIMIT. */
 static int binding_begin(struct env *e, struct net *n, uint32_t ring,
                          uint32_t region, uint64_t bytes) REQUIRES(bind_lock)
 {
@@ -293,7 +294,8 @@ int64_t sys_net_bind(struct env *e, const struct cap *k,
 {
     struct net *n = net_at(a->device);
     REFUSE_IF(n == NULL, E_RANGE);
-    REFUSE_IF((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0,
+    REFUSE_IF((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0 ||
+                  a->count > CODE_INSNS_MAX,
               E_INVAL);
     struct net_region *g = net_region_get(n, 0, a->region);
     REFUSE_IF(g == NULL || !is_receive_ring(n, e, a->ring), E_NONE);

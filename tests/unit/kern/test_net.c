@@ -734,6 +734,9 @@ START_TEST(space_refusals)
     like.ring = 0;
     like.device = 1;
     REFUSED(E_RANGE, SYS_NET_BIND_LIKE, 1, PUT(like));
+    root->info->frames_quota = 1ull << 40; /* what a count of 32 bits costs */
+    BAD_BIND(E_INVAL, 1, port_7, .region = 1, .count = 1u << 26);
+    BAD_REGION(E_INVAL, 0, port_9, .count = UINT32_MAX);
     root->info->frames_quota = root->info->frames_used;
     root->kernel_bytes += 4096 - root->kernel_bytes % 4096;
     BAD_BIND(E_QUOTA, 1, port_7, .region = 1);
