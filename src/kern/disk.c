@@ -403,8 +403,13 @@ int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
     REFUSE_IF(r->env != e, E_NONE);
-    /* Other processors only lower the count. */
-    REFUSE_IF(READ_ONCE(r->in_flight) > 0, E_BUSY);
+    lock_acquire(&d->lock);
+    bool busy = r->in_flight > 0;
+    if (!busy) {
+        d->blocked &= ~(1ull << ring); /* lest other processors begin more */
+    }
+    lock_release(&d->lock);
+    REFUSE_IF(busy, E_BUSY);
     ring_remove(d, r);
     return 0;
 }

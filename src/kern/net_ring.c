@@ -128,8 +128,14 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];
     REFUSE_IF(r->kind == NET_RING_NONE || r->env != e, E_NONE);
-    /* Other processors only lower the count. */
-    REFUSE_IF(r->kind == NET_RING_TX && READ_ONCE(r->in_flight) > 0, E_BUSY);
+    struct net_queue *q = &n->queue[r->queue];
+    lock_acquire(&q->lock);
+    bool busy = r->kind == NET_RING_TX && r->in_flight > 0;
+    if (!busy) {
+        q->blocked &= ~(1ull << ring); /* lest other processors send more */
+    }
+    lock_release(&q->lock);
+    REFUSE_IF(busy, E_BUSY);
     ring_remove(n, ring);
     return 0;
 }

@@ -32,6 +32,9 @@ static void nic_kick(struct netdev *dev, unsigned queue)
 static unsigned nic_poll(struct netdev *dev, unsigned queue, unsigned budget)
 {
     unsigned got = 0;
+    if (fake_nic.polled != NULL) {
+        fake_nic.polled();
+    }
     while (fake_nic.complete > 0 && fake_nic.sent_count > 0) {
         uint32_t token = fake_nic.sent[0].token;
         fake_nic.complete--;
@@ -118,6 +121,9 @@ static unsigned to_complete;
 
 static void disk_poll(struct blkdev *dev)
 {
+    if (fake_disk.polled != NULL) {
+        fake_disk.polled();
+    }
     for (; to_complete > 0; to_complete--) {
         struct blkdev_req r = fake_disk.req[0];
         uint8_t *at = fake_disk.data + r.sector * 512;

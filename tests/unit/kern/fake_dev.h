@@ -20,8 +20,9 @@ struct fake_nic {
     const void *frame[64];
     size_t frame_len[64];
     unsigned frames;
-    unsigned flood;    /* so many polls find a frame, frame[0] */
-    unsigned complete; /* so many of sent[] at the next poll */
+    unsigned flood;       /* so many polls find a frame, frame[0] */
+    unsigned complete;    /* so many of sent[] at the next poll */
+    void (*polled)(void); /* called first */
 };
 extern struct fake_nic fake_nic;
 
@@ -39,7 +40,8 @@ struct fake_disk {
     unsigned reqs;
     unsigned room;
     unsigned kicks;
-    int status; /* what the next completions report */
+    int status;           /* what the next completions report */
+    void (*polled)(void); /* called first */
 };
 extern struct fake_disk fake_disk;
 

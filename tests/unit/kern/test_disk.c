@@ -9,6 +9,7 @@
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/fake_dev.h"
 #include "tests/unit/kern/main.h"
+#include "tests/unit/kern/other.h"
 
 #define SLOTS 16u
 
@@ -255,6 +256,38 @@ START_TEST(a_full_device_is_shared)
 }
 END_TEST
 
+static void complete_one(void)
+{
+    fake_disk_complete(1);
+}
+
+/* What waits for room is begun by any processor, also while its ring goes. */
+START_TEST(a_ring_goes_while_another_processor_serves)
+{
+    boot();
+    ck_assert_int_eq(range(8, 16), 1);
+    ck_assert_int_eq(ring(1, 1), 0);
+    uint64_t first = ring_frame;
+    ring_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 1);
+    ck_assert_int_eq(ring(1, 1), 1);
+    fake_disk.room = 1;
+    ask(0, DISK_READ, 8, 1);
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 1), 1);
+    ring_frame = first;
+    ask(0, DISK_READ, 9, 1);
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 0);
+    fake_disk.polled = other_polled;
+    pthread_t other = other_begin(complete_one);
+    int64_t r = CALL(SYS_DISK_RING_FREE, 0, 0);
+    pthread_join(other, NULL);
+    ck_assert_uint_eq(fake_disk.reqs, 1); /* the second one's, under way */
+    ck_assert_int_eq(r, -E_BUSY);
+    fake_disk_complete(1);
+    ck_assert_uint_eq(slot(0)->owner, DISK_OWNER_ENV);
+    ck_assert_int_eq(CALL(SYS_DISK_RING_FREE, 0, 0), 0);
+}
+END_TEST
+
 #define BAD_RANGE(error, k, ...)                                               \
     do {                                                                       \
         struct disk_range_args a_ = {.guard = 1, .count = 1, __VA_ARGS__};     \
@@ -378,4 +411,5 @@ START_TEST(the_end_of_an_environment_under_way)
 END_TEST
 
 TESTS("disk", read_write_flush, bad_requests, interrupts_of_nothing,
-      a_full_device_is_shared, refusals, the_end_of_an_environment_under_way)
+      a_full_device_is_shared, a_ring_goes_while_another_processor_serves,
+      refusals, the_end_of_an_environment_under_way)

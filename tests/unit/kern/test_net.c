@@ -13,6 +13,7 @@
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/fake_dev.h"
 #include "tests/unit/kern/main.h"
+#include "tests/unit/kern/other.h"
 
 #define SLOTS 8u
 #define RX_FRAMES 5u /* head and slots, then 8 buffers of 2048 */
@@ -545,6 +546,39 @@ START_TEST(a_full_queue_resumes)
 }
 END_TEST
 
+static void poll_card(void)
+{
+    cpu_this()->net_polling = 1;
+    net_poll(cpu_this(), NET_POLL_CALL);
+}
+
+/* What waits for room is sent by any processor, also while its ring goes. */
+START_TEST(a_ring_goes_while_another_processor_polls)
+{
+    boot();
+    ck_assert_int_eq(tx_ring(0, 0), 0);
+    uint64_t first = tx_frame;
+    tx_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, TX_FRAMES);
+    ck_assert_int_eq(tx_ring(0, 0), 1);
+    fake_nic.room = 1;
+    fill(0, 7);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 1), 1);
+    tx_frame = first;
+    fill(0, 7);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 0);
+    fake_nic.complete = 1;
+    fake_nic.polled = other_polled;
+    pthread_t other = other_begin(poll_card);
+    int64_t r = CALL(SYS_NET_RING_FREE, 0, 0);
+    pthread_join(other, NULL);
+    ck_assert_uint_eq(fake_nic.sent_count, 1); /* the second one's */
+    ck_assert_int_eq(r, -E_BUSY);
+    fake_nic_done(1);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+}
+END_TEST
+
 START_TEST(the_end_of_an_environment_under_way)
 {
     boot();
@@ -827,5 +861,5 @@ TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
       a_packet_wakes_its_owner, a_flood_keeps_nobody_out, taps_get_copies,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
-      a_full_queue_resumes, the_end_of_an_environment_under_way, ring_refusals,
-      space_refusals)
+      a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
+      the_end_of_an_environment_under_way, ring_refusals, space_refusals)
