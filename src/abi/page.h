@@ -36,4 +36,4 @@ struct page_piece {
 _Static_assert(sizeof(struct page_piece) == 16, "abi");
 
 #define PAGE_BATCH_MAX 256u /* elements of one page_bind call */
-#define PAGE_RUN_MAX 65536u /* frames in one element or one page_alloc */
+#define PAGE_RUN_MAX 65536u /* frames of one page_bind or page_alloc call */

@@ -449,13 +449,17 @@ int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
     const struct cap *k;
     TRY(cap_get(e, k_page, &k));
     REFUSE_IF(count == 0 || count > PAGE_BATCH_MAX, E_INVAL);
+    uint32_t left = PAGE_RUN_MAX; /* frames, so that a call has an end */
     for (uint32_t i = 0; i < count; i++) {
         struct page_binding b;
         int r = copy_in(e, &b, (uaddr){batch.va + i * sizeof(b)}, sizeof(b));
-        r = r < 0 ? r : bind_one(other, k, &b);
+        if (r == 0) {
+            r = i > 0 && b.count > left ? -E_LIMIT : bind_one(other, k, &b);
+        }
         if (r < 0) {
             return i > 0 ? (int64_t)i : r;
         }
+        left -= b.count;
     }
     return count;
 }

@@ -262,6 +262,20 @@ START_TEST(batches_stop_at_the_first_error)
 }
 END_TEST
 
+/* A batch takes no longer than one element may: interrupts are off. */
+START_TEST(batches_are_bounded)
+{
+    boot();
+    struct page_binding b[3] = {
+        {VA, 0, PAGE_RUN_MAX - 1, 0}, {VA, 0, 1, 0}, {VA, 0, 1, 0}};
+    ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(b), 3), 2);
+    b[0].count = PAGE_RUN_MAX;
+    ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(b), 3), 1);
+    b[1].count = PAGE_RUN_MAX;
+    ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(b), 3), 1);
+}
+END_TEST
+
 START_TEST(out_of_memory_leaves_no_trace)
 {
     boot();
@@ -359,5 +373,5 @@ END_TEST
 
 TESTS("page", alloc_and_free, alloc_refusals, frames_come_zeroed,
       large_runs_are_aligned, bind_and_unbind, bind_replaces, large_entries,
-      bind_refusals, batches_stop_at_the_first_error,
+      bind_refusals, batches_stop_at_the_first_error, batches_are_bounded,
       out_of_memory_leaves_no_trace, bound_too_often, pins, copies_cross_pages)
