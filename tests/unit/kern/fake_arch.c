@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/kern/fake_arch.h"
-#include "src/abi/sysno.h"
+#include "src/abi/syserr.h"
 #include "src/kern/aspace.h"
 #include "src/kern/console.h"
 #include "src/kern/page.h"
@@ -295,8 +295,29 @@ struct env *fake_first(void)
     return e;
 }
 
+/* An error that the call does not have in the table is a defect of either. */
+static void check_error(uint64_t number, int64_t result)
+{
+    static const struct {
+        uint64_t number;
+        uint32_t errors; /* a mask */
+    } call[] = {
+#define X(number, errors) {number, errors},
+        SYS_ERRORS(X)
+#undef X
+    };
+    for (size_t i = 0; i < sizeof(call) / sizeof(call[0]) && result < 0; i++) {
+        if (call[i].number == number &&
+            (result < -31 || (call[i].errors >> -result & 1) == 0)) {
+            panic("call %lx returned %ld", number, result);
+        }
+    }
+}
+
 int64_t fake_call(uint64_t number, const uint64_t args[6])
 {
+    const struct env *e = fake_current();
+    uint32_t id = e->id;
     fake_frame.rax = number;
     fake_frame.rdi = args[0];
     fake_frame.rsi = args[1];
@@ -305,6 +326,9 @@ int64_t fake_call(uint64_t number, const uint64_t args[6])
     fake_frame.r8 = args[4];
     fake_frame.r9 = args[5];
     fake_trap(ARCH_VECTOR_SYSCALL);
+    if (fake_current() == e && e->id == id) {
+        check_error(number, (int64_t)fake_frame.rax);
+    }
     return (int64_t)fake_frame.rax;
 }
 
