@@ -45,6 +45,7 @@ struct request {
     uint8_t pad[15];
 };
 #define REQUEST_HEADER 16u
+#define CHAIN_MAX (BLKDEV_PIECES_MAX + 2u) /* header, pieces, status */
 
 struct virtio_blk {
     struct virtio v;
@@ -144,7 +145,7 @@ static bool limits_ok(const struct virtio_blk *d)
                  d->v.pci.name, pieces, BLKDEV_PIECES_MAX);
         return false;
     }
-    if ((f & BLK_SIZE_MAX) != 0 && bytes < (1u << 20)) {
+    if ((f & BLK_SIZE_MAX) != 0 && bytes < DISK_COUNT_MAX * DISK_BLOCK_SIZE) {
         log_line("%s: takes pieces of %u bytes only", d->v.pci.name, bytes);
         return false;
     }
@@ -167,12 +168,11 @@ static bool start(struct virtio_blk *d)
         .driver = d,
         .sectors = virtio_config64(&d->v, CONFIG_SECTORS),
         .read_only = (d->v.features & BLK_RO) != 0,
-        .depth = d->q.tables != NULL ? d->q.size
-                                     : d->q.size / (BLKDEV_PIECES_MAX + 2),
+        .depth = d->q.tables != NULL ? d->q.size : d->q.size / CHAIN_MAX,
     };
     virtio_run(&d->v);
     (void)virtq_interrupt(&d->q, 1);
-    return d->dev.depth > 0;
+    return d->q.size >= CHAIN_MAX; /* no chain is longer than its queue */
 }
 
 void virtio_blk_found(const struct pci_device *pci)
