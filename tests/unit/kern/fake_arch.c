@@ -316,8 +316,7 @@ static void check_error(uint64_t number, int64_t result)
 
 int64_t fake_call(uint64_t number, const uint64_t args[6])
 {
-    const struct env *e = fake_current();
-    uint32_t id = e->id;
+    uint64_t slices = cpu_this()->info->slices;
     fake_frame.rax = number;
     fake_frame.rdi = args[0];
     fake_frame.rsi = args[1];
@@ -326,7 +325,7 @@ int64_t fake_call(uint64_t number, const uint64_t args[6])
     fake_frame.r8 = args[4];
     fake_frame.r9 = args[5];
     fake_trap(ARCH_VECTOR_SYSCALL);
-    if (fake_current() == e && e->id == id) {
+    if (fake_current() != NULL && cpu_this()->info->slices == slices) {
         check_error(number, (int64_t)fake_frame.rax);
     }
     return (int64_t)fake_frame.rax;

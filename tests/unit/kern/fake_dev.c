@@ -35,9 +35,11 @@ static unsigned nic_poll(struct netdev *dev, unsigned queue, unsigned budget)
     if (fake_nic.polled != NULL) {
         fake_nic.polled();
     }
-    while (fake_nic.complete > 0 && fake_nic.sent_count > 0) {
+    unsigned complete = fake_nic.complete; /* others may set it meanwhile */
+    fake_nic.complete = 0;
+    while (complete > 0 && fake_nic.sent_count > 0) {
         uint32_t token = fake_nic.sent[0].token;
-        fake_nic.complete--;
+        complete--;
         fake_nic.sent_count--;
         memmove(fake_nic.sent, fake_nic.sent + 1,
                 fake_nic.sent_count * sizeof(fake_nic.sent[0]));
@@ -124,7 +126,9 @@ static void disk_poll(struct blkdev *dev)
     if (fake_disk.polled != NULL) {
         fake_disk.polled();
     }
-    for (; to_complete > 0; to_complete--) {
+    unsigned n = to_complete; /* others may set it meanwhile */
+    to_complete = 0;
+    for (; n > 0 && fake_disk.reqs > 0; n--) {
         struct blkdev_req r = fake_disk.req[0];
         uint8_t *at = fake_disk.data + r.sector * 512;
         for (unsigned i = 0; i < r.pieces && fake_disk.status == 0; i++) {

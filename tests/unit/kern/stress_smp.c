@@ -2,13 +2,18 @@
 /*
  * Several processors at once, each a thread that plays ring 3 of whatever the
  * kernel gives it: allocate, bind, make and destroy each other's
- * environments, sleep and signal. At the end all is destroyed and counted.
+ * environments, sleep and signal, and keep a disk and a card busy. At the end
+ * all is destroyed and counted.
  * Speaks TAP; argv: processors, rounds, seed.
  */
+#include "src/abi/disk.h"
+#include "src/abi/net.h"
 #include "src/abi/page.h"
 #include "src/abi/sysno.h"
 #include "src/kern/aspace.h"
+#include "src/kern/disk.h"
 #include "src/kern/event.h"
+#include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/sysinfo.h"
@@ -21,6 +26,7 @@
 #include <string.h>
 
 #define CPUS_MAX 8u
+#define PINS_MASK (0x3fffull << 46) /* src/kern/page.h */
 
 static unsigned cpus, rounds;
 static uint32_t seed;
@@ -85,11 +91,113 @@ static void make_another(struct env *e, uint32_t id, uint32_t *s)
     }
 }
 
+/* Ask for more than the disk takes at once; give the ring up under way. */
+static void use_disk(struct env *e, uint32_t id, uint32_t *s)
+{
+    int64_t f = CALL(SYS_PAGE_ALLOC, 0, PAGE_ANY, 2);
+    if (!goes_on(e, id, f)) {
+        return;
+    }
+    struct disk_ring_args a = {
+        .slots = 16, .frames = 1, .frame = (uint64_t)f, .event = 0};
+    int64_t ring = CALL(SYS_DISK_RING, 0, PUT(a));
+    if (!goes_on(e, id, ring)) {
+        return;
+    }
+    struct disk_slot *slot = arch_frame_ptr((uint64_t)f);
+    for (unsigned i = 0; i < 16; i++) {
+        slot[i] = (struct disk_slot){
+            .op = next_random(s) % 2, .pieces = 1, .block = i, .count = 1};
+        slot[i].piece[0] =
+            (struct page_piece){((uint64_t)f + 1) * 4096, 4096, 0};
+        __atomic_store_n(&slot[i].owner, DISK_OWNER_KERNEL, __ATOMIC_RELEASE);
+    }
+    if (!goes_on(e, id, CALL(SYS_DISK_SUBMIT, 0, (uint64_t)ring))) {
+        return;
+    }
+    fake_disk_complete(1 + next_random(s) % 8);
+    (void)CALL(SYS_DISK_RING_FREE, 0, (uint64_t)ring);
+}
+
+static const struct dpf_insn filter[] = {{0x71, 3 | 1 << 4, 20, 0},
+                                         {0xb7, 0, 0, 0},
+                                         {0x55, 3, 1, 7},
+                                         {0xb7, 0, 0, 1},
+                                         {0x95, 0, 0, 0}};
+
+static void receive(struct env *e, uint32_t id, uint32_t *s, uint64_t f)
+{
+    struct net_ring_args a = {.slots = 8, .frames = 5, .frame = f};
+    int64_t ring = CALL(SYS_NET_RX_RING, 0, PUT(a));
+    if (!goes_on(e, id, ring)) {
+        return;
+    }
+    struct dpf_insn code[5];
+    memcpy(code, filter, sizeof(code));
+    code[2].imm = (int32_t)(next_random(s) % 4);
+    uint64_t insns = fake_put(code, sizeof(code));
+    struct net_bind_args b = {
+        .ring = (uint32_t)ring, .insns = insns, .count = 5};
+    int64_t binding = CALL(SYS_NET_BIND, 0, PUT(b));
+    if (fake_current() != e || e->id != id) {
+        return;
+    }
+    fake_trap(ARCH_VECTOR_KICK);
+    if (binding >= 0 && goes_on(e, id, 0) && next_random(s) % 2 == 0) {
+        (void)CALL(SYS_NET_UNBIND, 0, (uint64_t)binding);
+    }
+    if (goes_on(e, id, 0) && next_random(s) % 4 != 0) {
+        (void)CALL(SYS_NET_RING_FREE, 0, (uint64_t)ring);
+    }
+}
+
+static void transmit(struct env *e, uint32_t id, uint64_t f)
+{
+    struct net_ring_args a = {.slots = 8, .frames = 1, .frame = f};
+    int64_t ring = CALL(SYS_NET_TX_RING, 0, PUT(a));
+    if (!goes_on(e, id, ring)) {
+        return;
+    }
+    struct net_ring_head *h = arch_frame_ptr(f);
+    struct net_tx_slot *slot = (void *)(h + 1);
+    for (unsigned i = 0; i < 8; i++) {
+        slot[i] = (struct net_tx_slot){.header_len = 54, .pieces = 1};
+        slot[i].piece[0] = (struct page_piece){(f + 1) * 4096, 1000, 0};
+        __atomic_store_n(&slot[i].owner, NET_OWNER_KERNEL, __ATOMIC_RELEASE);
+    }
+    if (goes_on(e, id, CALL(SYS_NET_SEND, 0, (uint64_t)ring))) {
+        cpu_this()->net_polling = 1;
+        fake_nic.complete = 5;
+        fake_trap(ARCH_VECTOR_KICK);
+    }
+    if (goes_on(e, id, 0)) {
+        (void)CALL(SYS_NET_RING_FREE, 0, (uint64_t)ring);
+    }
+}
+
+static void use_net(struct env *e, uint32_t id, uint32_t *s)
+{
+    static uint8_t packet[64];
+    int64_t f = CALL(SYS_PAGE_ALLOC, 0, PAGE_ANY, 5);
+    if (!goes_on(e, id, f)) {
+        return;
+    }
+    fake_nic.frame[0] = packet;
+    fake_nic.frame_len[0] = sizeof(packet);
+    fake_nic.flood = 4;
+    cpu_this()->net_polling = 1;
+    if (next_random(s) % 2 == 0) {
+        receive(e, id, s, (uint64_t)f);
+    } else {
+        transmit(e, id, (uint64_t)f);
+    }
+}
+
 static void be_environment(struct env *e, uint32_t *s)
 {
     uint32_t id = e->id, other = anybody(s);
     struct page_binding none = {0x10000000, 0, 64, 0};
-    switch (next_random(s) % 12) {
+    switch (next_random(s) % 18) {
     case 0:
     case 1:
     case 2:
@@ -121,6 +229,16 @@ static void be_environment(struct env *e, uint32_t *s)
         if (id != root_id) {
             (void)fake_trap(6); /* no entry: it ends */
         }
+        break;
+    case 11:
+    case 12:
+    case 13:
+        use_disk(e, id, s);
+        break;
+    case 14:
+    case 15:
+    case 16:
+        use_net(e, id, s);
         break;
     default:
         (void)fake_trap(ARCH_VECTOR_KICK);
@@ -158,6 +276,17 @@ static void *processor(void *arg)
     return NULL;
 }
 
+/* Those that are idle let go of a context as their loop would. */
+static void idle_ones_let_go(void)
+{
+    for (unsigned i = 0; i < cpus; i++) {
+        if (cpu_at(i)->current == NULL) {
+            fake_root[i] = 0;
+            atomic_store(&cpu_at(i)->loaded, NULL);
+        }
+    }
+}
+
 /* One thread is all processors in turn, until only the root is left. */
 static bool destroy_all(void)
 {
@@ -184,6 +313,25 @@ static bool destroy_all(void)
     return false;
 }
 
+/* The devices finish; nothing is pinned and no ring is left. */
+static bool devices_are_quiet(struct env *root)
+{
+    lock_acquire(&bind_lock);
+    net_env_end(root);
+    disk_env_end(root);
+    lock_release(&bind_lock);
+    fake_disk_complete(fake_disk.reqs);
+    cpu_this()->net_polling = 1;
+    fake_nic.complete = fake_nic.sent_count;
+    (void)fake_trap(ARCH_VECTOR_KICK);
+    const uint64_t *word = arch_frame_ptr(FAKE_FIRST);
+    bool quiet = fake_disk.reqs == 0 && fake_nic.sent_count == 0;
+    for (uint64_t f = 0; f < FAKE_FRAMES; f++) {
+        quiet &= (word[f] & PINS_MASK) == 0;
+    }
+    return quiet;
+}
+
 static void stop_idle(void)
 {
     fake_stop();
@@ -199,6 +347,10 @@ int main(int argc, char **argv)
     fake_boot(cpus);
     struct env *root = fake_first();
     root_id = root->id;
+    fake_disk_attach();
+    fake_disk.room = 8;
+    fake_nic_attach(1);
+    fake_nic.room = 8;
     for (unsigned i = 1; i < cpus; i++) {
         (void)CALL(SYS_QUANTUM_ALLOC, 0, i, 0, root_id);
     }
@@ -220,6 +372,7 @@ int main(int argc, char **argv)
         pthread_join(thread[i], NULL);
     }
     fake_idle_hook = stop_idle;
+    fake_pause_hook = idle_ones_let_go;
     bool ended = destroy_all();
     struct page_binding none = {0x10000000, 0, 64, 0};
     lock_acquire(&bind_lock);
@@ -233,10 +386,18 @@ int main(int argc, char **argv)
     for (unsigned c = 0; c < cpus; c++) {
         slices += (uint64_t)__builtin_popcountll(cpu_at(c)->vector_used);
     }
-    printf("# %lu calls\n", (unsigned long)calls);
+    printf(
+        "# %lu calls, %lu requests, %lu frames sent, %lu received\n",
+        (unsigned long)calls,
+        (unsigned long)(sysinfo()->disk[0].reads + sysinfo()->disk[0].writes),
+        (unsigned long)sysinfo()->net[0].tx_packets,
+        (unsigned long)(sysinfo()->net[0].rx_packets -
+                        sysinfo()->net[0].rx_unowned));
     printf("%sok 1 - all but the first ended\n", ended ? "" : "not ");
     printf("%sok 2 - one is left\n", children == 1 ? "" : "not ");
     printf("%sok 3 - slices of the first only\n", slices == cpus ? "" : "not ");
-    printf("1..3\n");
-    return ended && children == 1 && slices == cpus ? 0 : 1;
+    bool quiet = devices_are_quiet(root);
+    printf("%sok 4 - nothing is pinned\n", quiet ? "" : "not ");
+    printf("1..4\n");
+    return ended && children == 1 && slices == cpus && quiet ? 0 : 1;
 }
