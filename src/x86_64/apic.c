@@ -102,7 +102,7 @@ void apic_send(uint32_t apic_id, uint32_t command)
 {
     if (registers == NULL) {
         /* Not a serialising write, so what we stored must be seen first. */
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        store_fence();
         wrmsr(MSR_X2APIC + APIC_COMMAND / 16,
               (uint64_t)apic_id << 32 | command);
         return;

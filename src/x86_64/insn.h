@@ -121,6 +121,8 @@ static inline void invlpg(uint64_t va)
     }
 INSTRUCTIONS(cpu_relax, "pause")
 INSTRUCTIONS(hlt, "hlt")
+/* What was stored is seen by others before what follows begins. */
+INSTRUCTIONS(store_fence, "mfence; lfence")
 /* Wait for an interrupt; none is lost, since sti takes effect after hlt. */
 INSTRUCTIONS(sti_hlt_cli, "sti; hlt; cli")
 /* Take the interrupts that are pending: after the pause. */
