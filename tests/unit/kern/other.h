@@ -8,6 +8,7 @@
 #include "tests/unit/kern/fake_arch.h"
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 
 static _Atomic bool other_polls, first_waits;
 static void (*other_work)(void);
@@ -18,7 +19,7 @@ static void first_wants_the_lock(void)
 }
 
 /* The device's hook. */
-static void other_polled(void)
+static inline void other_polled(void)
 {
     if (fake_cpu == 1) {
         other_polls = true;
