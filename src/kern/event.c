@@ -2,7 +2,8 @@
 /*
  * Events and wakeup predicates. A predicate is verified bytecode over memory
  * that was pinned when it was downloaded; it is run when its environment's
- * slice comes round, with little fuel, by the processor that claimed it.
+ * slice comes round, for a few instructions, by the processor that claimed
+ * it: nobody's slice pays for that.
  * Source: Engler95 s5.1.3 (wakeup predicates as Xok has them).
  */
 #include "src/kern/event.h"
@@ -13,15 +14,16 @@
 #include "src/kern/quantum.h"
 #include "src/kern/sysproto.h"
 
-#define PREDICATE_FUEL 1024u
 #define PREDICATE_INSNS_MAX 4096u
+#define PREDICATE_WORK 16384u /* instructions of a run; the last turn whole */
 
 struct event_predicate {
     struct dpf_program *program;
     struct page_pass pass;
     struct event_region region[EVENT_REGIONS_MAX];
     uint32_t regions; /* pinned */
-    uint64_t bytes;   /* charged */
+    uint32_t fuel;
+    uint64_t bytes; /* charged */
 };
 
 void event_signal(struct env *e, uint32_t bit)
@@ -42,7 +44,7 @@ bool event_pending(const struct env *e)
 
 static bool predicate_true(struct env *e, const struct event_predicate *p)
 {
-    struct dpf_run run = {.region_count = p->regions, .fuel = PREDICATE_FUEL};
+    struct dpf_run run = {.region_count = p->regions, .fuel = p->fuel};
     for (uint32_t i = 0; i < p->regions; i++) {
         const struct event_region *r = &p->region[i];
         run.regions[i].base = (uint8_t *)arch_frame_ptr(r->frame) + r->offset;
@@ -117,6 +119,7 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
     REFUSE_IF(p == NULL, E_MEM);
     *p = (struct event_predicate){0};
     page_pass_init(&p->pass, k, CAP_READ);
+    p->fuel = PREDICATE_WORK / a->count; /* 4 at least */
     int r = env_charge_bytes(e, code_cost(a->count));
     if (r == 0) {
         p->bytes = code_cost(a->count);

@@ -171,6 +171,40 @@ START_TEST(predicate_refusals)
 }
 END_TEST
 
+/* True after 1,000 turns of a loop over `body` divisions; is it found so? */
+static bool wakes_after(uint32_t body)
+{
+    const uint64_t va = 0x10000000, frames = 8;
+    uint64_t f = (uint64_t)CALL(SYS_PAGE_ALLOC, 1, PAGE_ANY, frames);
+    struct page_binding b = {va, f, (uint32_t)frames, PAGE_R};
+    ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(b), 1), 1);
+    struct dpf_insn *p = arch_frame_ptr(f);
+    p[0] = (struct dpf_insn){0xb7, 3, 0, 1000};
+    p[1] = (struct dpf_insn){0xb7, 0, 0, 1};
+    p[2] = (struct dpf_insn){0x18, 4, 0, -1}; /* 64 bits */
+    p[3] = (struct dpf_insn){0, 0, 0, -1};
+    for (uint32_t i = 0; i < body; i++) {
+        p[4 + i] = (struct dpf_insn){0x37, 4, 0, 3};
+    }
+    p[4 + body] = (struct dpf_insn){0x17, 3, 0, 1};
+    p[5 + body] = (struct dpf_insn){0x55, 3, (int16_t)(-4 - (int)body), 0};
+    p[6 + body] = (struct dpf_insn){0x95, 0, 0, 0};
+    struct event_args a = {.insns = va, .count = 7 + body};
+    int64_t id = CALL(SYS_EVENT_BIND, 1, PUT(a));
+    ck_assert_int_gt(id, 0);
+    (void)CALL(SYS_EVENT_WAIT, 0, EVENT_FOREVER, (uint64_t)id);
+    return fake_current() == root;
+}
+
+/* Whoever's turn it is pays for it, with interrupts off. */
+START_TEST(predicates_are_short)
+{
+    boot();
+    ck_assert(wakes_after(1));
+    ck_assert(!wakes_after(4000));
+}
+END_TEST
+
 START_TEST(console)
 {
     boot();
@@ -213,4 +247,4 @@ START_TEST(entropy_and_halt)
 END_TEST
 
 TESTS("code", the_heap_returns_all, a_predicate_wakes, predicate_refusals,
-      console, entropy_and_halt)
+      predicates_are_short, console, entropy_and_halt)
