@@ -248,17 +248,6 @@ static void behind_a_product(struct filter *f)
     end(f);
 }
 
-static void behind_a_loop(struct filter *f)
-{
-    begin(f);
-    emit(f, MOV_K(3, 9));
-    emit(f, ALU64_K(BPF_SUB, 3, 1));
-    emit(f, JUMP_K(BPF_JNE, 3, 0, -2));
-    tcp(f);
-    is(f, 16, PORT, 80);
-    end(f);
-}
-
 const struct attempt attempts[] = {
     {"the same", the_same, false},
     {"reordered", reordered, false},
@@ -276,6 +265,5 @@ const struct attempt attempts[] = {
     {"everything", everything, false},
     {"behind a comparison", behind_a_comparison, true},
     {"behind a product", behind_a_product, true},
-    {"behind a loop", behind_a_loop, true},
 };
 const unsigned attempt_count = COUNT(attempts);

@@ -55,6 +55,13 @@ static const struct dpf_insn every[] = {MOV(0, 1), EXIT};
 static const struct dpf_insn reads_nothing_written[] = {
     MOV(0, 1), {0xbf, 0 | 5 << 4, 0, 0}, EXIT};
 
+/* 60,000 turns for every packet that comes. */
+static const struct dpf_insn turns[] = {
+    MOV(3, 60000), MOV(0, 1), {0x17, 3, 0, 1}, {0x55, 3, -2, 0}, EXIT};
+static const struct dpf_insn turns32[] = {MOV(3, 60000),    MOV(0, 1),
+                                          {0x17, 3, 0, 1},  {0x15, 3, 1, 0},
+                                          {0x06, 0, 0, -3}, EXIT};
+
 static void boot(void)
 {
     fake_boot(1);
@@ -742,6 +749,9 @@ START_TEST(space_refusals)
     BAD_BIND(E_INVAL, 1, port_7, .region = 1, .count = 0);
     BAD_BIND(E_FAULT, 1, port_7, .region = 1, .insns = 0x1000);
     BAD_BIND(E_VERIFY, 1, reads_nothing_written, .region = 1);
+    BAD_BIND(E_VERIFY, 1, turns, .region = 1);
+    BAD_BIND(E_VERIFY, 1, turns32, .region = 1);
+    BAD_REGION(E_VERIFY, 0, turns, .flags = NET_OUT);
     REFUSED(E_FAULT, SYS_NET_BIND, 1, 0x1000);
     REFUSED(E_RANGE, SYS_NET_UNBIND, 1, 0);
     REFUSED(E_NONE, SYS_NET_UNBIND, 0, 0);
