@@ -62,6 +62,9 @@ int dpf_from_ddd(const char *text, size_t len, struct dpf_code *out,
 /* How dpf_from_expr asks libpcap. */
 enum {
     DPF_EXPR_PLAIN = 1u << 0, /* unoptimised code */
+    /* for captures of machines of the other byte order: the loopback links
+       of BSD keep theirs */
+    DPF_EXPR_SWAPPED = 1u << 1,
 };
 
 /*

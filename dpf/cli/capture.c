@@ -70,6 +70,7 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
         return false;
     }
     c->dlt = pcap_datalink(c->pcap);
+    c->swapped = pcap_is_swapped(c->pcap) == 1;
     c->said = now();
     return true;
 }

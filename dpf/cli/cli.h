@@ -53,6 +53,7 @@ struct filter_options {
     const char *list;    /* --list: a file of expressions */
     int dlt;             /* --dlt; -1 = not given */
     bool plain;          /* --plain: libpcap's unoptimised code */
+    bool swapped;        /* capture.swapped of what they shall judge */
     enum dpf_type type;  /* --type */
     int status;          /* CLI_OK, or what a bad option left */
 };
@@ -90,6 +91,8 @@ extern const char filter_help[];
 
 /* Take one option; false if it is not one of these. */
 bool filter_option(struct filter_options *o, int option, const char *arg);
+/* How dpf_from_expr is to read expressions. */
+unsigned filter_expr_flags(const struct filter_options *o);
 
 struct filter {
     char *name; /* as given, or its number */
@@ -162,6 +165,7 @@ struct capture {
     uint64_t size;         /* of a regular file, else 0 */
     uint64_t packets;      /* read so far */
     int dlt;
+    bool swapped;  /* of the other byte order */
     double said;   /* when progress was last shown, in seconds */
     bool terminal; /* standard error is one */
     bool quiet;    /* say nothing about a damaged file */

@@ -116,9 +116,11 @@ static int make_subjects(struct diff *d)
     int status = CLI_OK;
     for (size_t i = 0; i < d->filters.count && status == CLI_OK; i++) {
         const struct filter *f = &d->filters.all[i];
-        status = add_subject(d, f, DPF_EXPR_PLAIN, f->expr ? "plain" : "");
+        unsigned order = d->options.swapped ? DPF_EXPR_SWAPPED : 0;
+        status =
+            add_subject(d, f, DPF_EXPR_PLAIN | order, f->expr ? "plain" : "");
         if (status == CLI_OK && f->expr) {
-            status = add_subject(d, f, 0, "optimised");
+            status = add_subject(d, f, order, "optimised");
         }
     }
     return status ? status : make_merged(d);
@@ -206,10 +208,12 @@ static int one_capture(struct diff *d, const char *path, int argc, char **argv)
         return d->skip ? CLI_OK : CLI_USAGE;
     }
     int dlt = d->options.dlt >= 0 ? d->options.dlt : c.dlt;
-    if (d->dlt != dlt || d->subjects == NULL) {
+    if (d->dlt != dlt || d->options.swapped != c.swapped ||
+        d->subjects == NULL) {
         drop_subjects(d);
         filters_finish(&d->filters);
         d->dlt = dlt;
+        d->options.swapped = c.swapped;
         status = filters_read_some(&d->filters, &d->options, dlt, argc, argv,
                                    d->skip ? &d->skipped : NULL);
         status = status ? status : make_subjects(d);

@@ -32,7 +32,7 @@ static bool packet_from_hex(const char *text, uint8_t **out, size_t *len)
     return true;
 }
 
-static bool packet_from_capture(const struct job *j, uint8_t **out, size_t *len,
+static bool packet_from_capture(struct job *j, uint8_t **out, size_t *len,
                                 int *dlt)
 {
     struct capture c;
@@ -43,6 +43,7 @@ static bool packet_from_capture(const struct job *j, uint8_t **out, size_t *len,
         return false;
     }
     *dlt = c.dlt;
+    j->options.swapped = c.swapped;
     do {
         more = capture_next(&c, &h, &data);
     } while (more == 1 && c.packets < j->number);

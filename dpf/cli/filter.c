@@ -77,6 +77,12 @@ bool filter_option(struct filter_options *o, int option, const char *arg)
     }
 }
 
+unsigned filter_expr_flags(const struct filter_options *o)
+{
+    return (o->plain ? DPF_EXPR_PLAIN : 0u) |
+           (o->swapped ? DPF_EXPR_SWAPPED : 0u);
+}
+
 /* ----------------------------------------------------------------- reading */
 
 bool cli_read(const char *path, char **out, size_t *len)
@@ -284,8 +290,7 @@ static int from_text(const struct filter_options *o, int dlt,
         err.position = (uint32_t)strlen(text);
         snprintf(err.text, sizeof(err.text), "a NUL byte; this is no text");
     } else if (strcmp(kind, "expr") == 0) {
-        result =
-            dpf_from_expr(text, dlt, o->plain ? DPF_EXPR_PLAIN : 0, out, &err);
+        result = dpf_from_expr(text, dlt, filter_expr_flags(o), out, &err);
     } else if (strcmp(kind, "ddd") == 0) {
         result = dpf_from_ddd(text, len, out, &err);
     } else if (strcmp(kind, "atoms") == 0) {
@@ -402,8 +407,8 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
         struct filter *one = add(f, name ? start : NULL, name, expr, true);
         if (one == NULL) {
             status = CLI_USAGE;
-        } else if (dpf_from_expr(expr, dlt, o->plain ? DPF_EXPR_PLAIN : 0,
-                                 &one->code, &err) == 0) {
+        } else if (dpf_from_expr(expr, dlt, filter_expr_flags(o), &one->code,
+                                 &err) == 0) {
             continue;
         } else if (skipped != NULL) {
             drop_last(f);

@@ -109,6 +109,7 @@ static int open_dump(struct job *j, struct capture *c)
 /* The link type decides how expressions are compiled: open first. */
 static int prepare(struct job *j, struct capture *c, int argc, char **argv)
 {
+    j->options.swapped = c->swapped;
     int status = filters_read(&j->filters, &j->options, c->dlt, argc, argv);
     if (status == CLI_OK) {
         status = filters_verify(&j->filters, &j->options,
@@ -135,6 +136,13 @@ static const char *dlt_name(int dlt)
     return name ? name : "of no name";
 }
 
+/* Links whose headers are in the byte order of whoever captured. */
+static bool keeps_order(const struct job *j)
+{
+    int dlt = j->options.dlt >= 0 ? j->options.dlt : j->dlt;
+    return dlt == DLT_NULL || dlt == DLT_ENC;
+}
+
 static int one_capture(struct job *j, const char *path, int argc, char **argv)
 {
     struct capture c;
@@ -152,6 +160,10 @@ static int one_capture(struct job *j, const char *path, int argc, char **argv)
         status = cli_usage("%s: link type %s, but the captures before it have "
                            "%s; run them apart",
                            path, dlt_name(c.dlt), dlt_name(j->dlt));
+    } else if (c.swapped != j->options.swapped && keeps_order(j)) {
+        status = cli_usage("%s: link type %s in another byte order than in the "
+                           "captures before it; run them apart",
+                           path, dlt_name(c.dlt));
     }
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
         take(j, header, data);

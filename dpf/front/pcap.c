@@ -16,7 +16,12 @@
  * libpcap's own code tests them, so that a load outside the packet ends the
  * whole in both.
  *
- * Source: pcap-filter(7), pcap_compile(3PCAP).
+ * What libpcap makes of an expression depends on where the packets come from:
+ * for a capture file it takes all numbers that systems have for IPv6 on a
+ * loopback link, in the byte order of the file, and refuses metadata that only
+ * a live system has. Our packets are a file's: so it is shown an empty one.
+ *
+ * Source: pcap-filter(7), pcap_compile(3PCAP), pcap-savefile(5).
  */
 #include "dpf/front/code.h"
 #include "dpf/front/split.h"
@@ -28,6 +33,7 @@
 
 #define OPTIMISE_MAX 1024u
 #define SNAPLEN 262144
+#define FILE_HEADER 24u     /* bytes before the first packet of a capture */
 #define EXPR_MAX (1u << 20) /* bytes of expression accepted */
 /*
  * Words of an expression. libpcap's plain compiler takes time that grows with
@@ -339,6 +345,64 @@ static int translate(pcap_t *p, const char *expr, unsigned flags,
     return result ? result : append(prog, &made, err);
 }
 
+/* The header of a capture file with the link type of `p`; false: it has none.
+ */
+static bool file_header(pcap_t *p, uint8_t out[FILE_HEADER])
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    pcap_dumper_t *d = f ? pcap_dump_fopen(p, f) : NULL;
+    if (d != NULL) {
+        pcap_dump_close(d); /* and f with it */
+    } else if (f != NULL) {
+        fclose(f);
+    }
+    bool good = d != NULL && text != NULL && size == FILE_HEADER;
+    if (good) {
+        memcpy(out, text, FILE_HEADER);
+    }
+    free(text);
+    return good;
+}
+
+/* In the other byte order. */
+static void swap_header(uint8_t h[FILE_HEADER])
+{
+    static const uint8_t widths[] = {4, 2, 2, 4, 4, 4, 4};
+    for (size_t i = 0; i < sizeof(widths); h += widths[i++]) {
+        for (unsigned k = 0; k < widths[i] / 2u; k++) {
+            uint8_t byte = h[k];
+            h[k] = h[widths[i] - 1 - k];
+            h[widths[i] - 1 - k] = byte;
+        }
+    }
+}
+
+/* What to compile for: an empty capture file of link type `dlt`. */
+static pcap_t *open_link(int dlt, unsigned flags)
+{
+    char why[PCAP_ERRBUF_SIZE];
+    uint8_t header[FILE_HEADER];
+    pcap_t *dead = pcap_open_dead(dlt, SNAPLEN), *p = NULL;
+    if (dead == NULL || !file_header(dead, header)) {
+        return dead; /* libpcap says what it thinks of this type */
+    }
+    if (flags & DPF_EXPR_SWAPPED) {
+        swap_header(header);
+    }
+    FILE *f = fmemopen(header, sizeof(header), "rb");
+    p = f ? pcap_fopen_offline(f, why) : NULL;
+    if (p == NULL) {
+        if (f != NULL) {
+            fclose(f);
+        }
+        return dead;
+    }
+    pcap_close(dead);
+    return p;
+}
+
 int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,
                   struct dpf_cbpf **out, size_t *count, struct dpf_error *err)
 {
@@ -348,7 +412,7 @@ int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
     int result = measure(expr, w, err);
-    pcap_t *p = result == 0 ? pcap_open_dead(dlt, SNAPLEN) : NULL;
+    pcap_t *p = result == 0 ? open_link(dlt, flags) : NULL;
     if (p != NULL) {
         result = translate(p, expr, flags, w, &prog, err);
         pcap_close(p);

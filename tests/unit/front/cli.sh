@@ -162,6 +162,22 @@ check 'captures of two link types' 2 'raw.pcap: link type RAW, .* EN10MB' \
 check 'diff takes the link type told' 2 'supported only on ethernet' \
     d diff -r "$capture" --snap 20 --dlt RAW 'ether host 02:00:00:00:00:01'
 
+# Loopback of BSD: the family's number is in the byte order of the machine that
+# captured, and IPv6 has another number on each of them.
+loopback() { # BYTES of header and packet, as printf has them
+    printf '%b' "$1\0\0\0\0\0\0\0\0$2\0\0\0\0\0\0\0\0\0\0\0\0$3"
+    printf '%b' "$4$(printf '\\0%.0s' {1..40})"
+}
+loopback '\xa1\xb2\xc3\xd4\0\2\0\4' '\0\4\0\0' '\0\0\0\x2c\0\0\0\x2c' '\0\0\0\x02' >"$work/big.pcap"
+loopback '\xd4\xc3\xb2\xa1\2\0\4\0' '\0\0\4\0' '\x2c\0\0\0\x2c\0\0\0' '\x1e\0\0\0' >"$work/little.pcap"
+check 'loopback of the other byte order' 0 '^1 of 1' d run -r "$work/big.pcap" ip
+check 'the same by diff' 0 'all agree' d diff -r "$work/big.pcap" -r "$work/little.pcap" ip
+check 'the same explained' 0 'accepted' d explain -r "$work/big.pcap" ip
+check 'loopback of another system' 0 '^1 of 1' d run -r "$work/little.pcap" ip6
+check 'loopbacks of two byte orders' 2 'little.pcap: .* another byte order' \
+    d run -r "$work/big.pcap" -r "$work/little.pcap" ip
+check 'what no capture can tell' 2 'not supported on Ethernet when reading' d verify inbound
+
 # Names of native code: for perf, and for GDB, which reads them as functions.
 check 'perf map' 0 '^[0-9a-f]+ [0-9a-f]+ dpf_web$' bash -c \
     "'$dpf' run --symbols -r '$capture' 'web: ip' 'all: arp' > '$work/out' & wait \$!; cat /tmp/perf-\$!.map; rm /tmp/perf-\$!.map"
