@@ -192,37 +192,43 @@ static struct effect effect(const struct dpf_cbpf *i)
     }
 }
 
+#define QUEUED (1u << 31) /* beside a set: its instruction is in the queue */
+
 /*
  * What some path reads before writing it: it must be set to 0 first. Forward
- * data flow over "surely written" sets; only a backward jump needs a second
- * pass. `in` has room for `count` sets.
+ * data flow over "surely written" sets, which only shrink: an instruction is
+ * looked at once and once more for each of the 18 things that its set can
+ * lose. `in` has room for `count` sets and as many that wait.
  */
 static uint32_t read_unset(const struct dpf_cbpf *prog, size_t count,
                            uint32_t *in)
 {
-    uint32_t unset = 0;
+    uint32_t unset = 0, *queue = in + count;
+    size_t queued = 1;
     for (size_t i = 0; i < count; i++) {
         in[i] = SEES_ALL;
     }
-    in[0] = 0;
-    for (bool again = true; again;) {
-        again = false;
-        for (size_t i = 0; i < count; i++) {
-            struct effect e = effect(&prog[i]);
-            uint32_t after = in[i] | e.writes;
-            int64_t to[2] = {(int64_t)i + 1, (int64_t)i + 1};
-            unset |= e.reads & ~in[i];
-            if (BPF_CLASS(prog[i].code) == C_RET) {
-                continue;
+    in[0] = QUEUED;
+    queue[0] = 0;
+    while (queued > 0) {
+        uint32_t i = queue[--queued];
+        struct effect e = effect(&prog[i]);
+        int64_t to[2] = {(int64_t)i + 1, (int64_t)i + 1};
+        in[i] &= ~QUEUED;
+        unset |= e.reads & ~in[i];
+        if (BPF_CLASS(prog[i].code) == C_RET) {
+            continue;
+        }
+        if (BPF_CLASS(prog[i].code) == BPF_JMP) {
+            jump_targets(&prog[i], i, to);
+        }
+        for (int k = 0; k < 2; k++) {
+            uint32_t old = in[to[k]], now = old & (in[i] | e.writes | QUEUED);
+            if (now != old && !(now & QUEUED)) {
+                queue[queued++] = (uint32_t)to[k];
+                now |= QUEUED;
             }
-            if (BPF_CLASS(prog[i].code) == BPF_JMP) {
-                jump_targets(&prog[i], i, to);
-            }
-            for (int k = 0; k < 2; k++) {
-                uint32_t old = in[to[k]];
-                in[to[k]] &= after;
-                again |= in[to[k]] != old && to[k] <= (int64_t)i;
-            }
+            in[to[k]] = now;
         }
     }
     return unset;
@@ -448,7 +454,7 @@ int dpf_from_cbpf(const struct dpf_cbpf *prog, size_t count,
     if (BPF_CLASS(prog[count - 1].code) != C_RET) {
         return refuse(err, count - 1, "the last instruction must return");
     }
-    uint32_t *in = malloc(count * sizeof(*in));
+    uint32_t *in = malloc(2 * count * sizeof(*in));
     if (in == NULL) {
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }

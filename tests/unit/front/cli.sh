@@ -277,6 +277,13 @@ echo 'port 80' >>"$work/ports"
 check 'a long list of ports' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/ports'"
 check 'a message is one line' 2 'somewhere in these 2000 words' bash -c \
     "(echo ip; yes 'or ip' | head -n 999; echo or) | '$dpf' verify @-"
+backward() { # each jumps to the one before it
+    printf '60000\n5 0 0 59997\n6 0 0 1\n'
+    yes '5 0 0 4294967294' | head -n 59997
+    echo 6 0 0 0
+}
+backward >"$work/backward.ddd"
+check 'classic BPF that goes backward' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/backward.ddd'"
 check 'endless program' 2 'longer than' bash -c "yes b7 | '$dpf' plugin"
 printf '\n\r\r\n\x1c\0\0\0\x4d\x3c\x2b\x1a\1\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x1c\0\0\0' >"$work/section"
 printf '\1\0\0\0\x14\0\0\0\1\0\0\0\xff\xff\0\0\x14\0\0\0' >"$work/interface"
