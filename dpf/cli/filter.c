@@ -205,10 +205,15 @@ static void become_clang(const char *path, FILE *in, const char *object)
     struct rlimit seconds = {CLANG_SECONDS_MAX, CLANG_SECONDS_MAX};
     setrlimit(RLIMIT_AS, &memory);
     setrlimit(RLIMIT_CPU, &seconds);
+    char *name = in ? "-" : NULL;
+    /* A name that begins with '-' is no option. */
+    if (in == NULL &&
+        asprintf(&name, "%s%s", *path == '-' ? "./" : "", path) < 0) {
+        _exit(127);
+    }
     if (in == NULL || dup2(fileno(in), STDIN_FILENO) >= 0) {
         execlp("clang", "clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3",
-               "-Wall", "-x", "c", "-c", in ? "-" : path, "-o", object,
-               (char *)NULL);
+               "-Wall", "-x", "c", "-c", name, "-o", object, (char *)NULL);
     }
     _exit(127);
 }

@@ -65,6 +65,8 @@ check 'C array' 0 'struct dpf_insn web\[' d compile --format c --name web ip
 check 'bad name' 2 'no name in C' d compile --format c --name 1x ip
 check 'object' 0 'verified' d verify "@$object"
 check 'C source' 0 'verified' d verify "@$source"
+cp "$source" "$work/-x.c"
+check 'C source with the name of an option' 0 'verified' bash -c "tool=\$(realpath '$dpf'); cd '$work' && \$tool verify @-x.c"
 echo 'int f(' >"$work/bad.c"
 check 'bad C' 2 'clang refuses' d verify "@$work/bad.c"
 printf '1\n6 0 0 65535\n' >"$work/a.ddd"
