@@ -132,32 +132,14 @@ static int is_capture(const struct dirent *e)
                      !strcmp(dot, ".cap"))));
 }
 
-static int add_folder(struct paths *p, const char *path)
-{
-    struct dirent **entries;
-    char name[4096];
-    int status = CLI_OK, n = scandir(path, &entries, is_capture, alphasort);
-    if (n < 0) {
-        return cli_usage("%s: %s", path, strerror(errno));
-    }
-    for (int i = 0; i < n; i++) {
-        if (status == CLI_OK &&
-            snprintf(name, sizeof(name), "%s/%s", path, entries[i]->d_name) <
-                (int)sizeof(name)) {
-            status = paths_add(p, name);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    return status;
-}
-
-int paths_add(struct paths *p, const char *path)
+static bool is_folder(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        return add_folder(p, path);
-    }
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int add_file(struct paths *p, const char *path)
+{
     char **bigger = realloc(p->all, (p->count + 1) * sizeof(*bigger));
     char *copy = strdup(path);
     if (bigger != NULL) {
@@ -169,6 +151,49 @@ int paths_add(struct paths *p, const char *path)
     }
     p->all[p->count++] = copy;
     return CLI_OK;
+}
+
+/* Links to folders are not followed here: they may lead back. */
+static int add_folder(struct paths *p, const char *path)
+{
+    struct dirent **entries;
+    struct stat st;
+    int status = CLI_OK, n = scandir(path, &entries, is_capture, alphasort);
+    if (n < 0) {
+        return cli_usage("%s: %s", path, strerror(errno));
+    }
+    for (int i = 0; i < n; i++) {
+        char *name = NULL;
+        if (status == CLI_OK &&
+            asprintf(&name, "%s/%s", path, entries[i]->d_name) < 0) {
+            name = NULL;
+            status = cli_usage("out of memory");
+        }
+        if (name != NULL && !is_folder(name)) {
+            status = add_file(p, name);
+        } else if (name != NULL && lstat(name, &st) == 0 &&
+                   S_ISDIR(st.st_mode)) {
+            status = add_folder(p, name);
+        }
+        free(name);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+int paths_add(struct paths *p, const char *path)
+{
+    size_t before = p->count;
+    if (!is_folder(path)) {
+        return add_file(p, path);
+    }
+    int status = add_folder(p, path);
+    return status == CLI_OK && p->count == before
+               ? cli_usage("%s: no captures in this folder (.pcap, .pcapng, "
+                           ".cap)",
+                           path)
+               : status;
 }
 
 void paths_finish(struct paths *p)

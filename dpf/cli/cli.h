@@ -181,7 +181,8 @@ int capture_next(struct capture *c, struct pcap_pkthdr **header,
                  const uint8_t **data);
 void capture_close(struct capture *c);
 
-/* Paths of captures; a folder stands for all captures in it, sorted. */
+/* Paths of captures; a folder stands for all captures in it, sorted. One
+   without any is an error. */
 struct paths {
     char **all;
     size_t count;

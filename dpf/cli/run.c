@@ -242,6 +242,7 @@ static int run(int argc, char **argv)
         switch (c) {
         case 'r':
             if (paths_add(&captures, optarg) != CLI_OK) {
+                paths_finish(&captures);
                 return CLI_USAGE;
             }
             break;

@@ -93,6 +93,13 @@ check 'same by every engine' 0 '^$' bash -c "
     done; cmp '$work/merged' '$work/native' && cmp '$work/native' '$work/interp'"
 check 'agreement' 0 'all agree' d diff -r "$capture" --snap 30 'tcp port 80' "@$work/a.s"
 check 'no capture' 2 'nosuch: No such file' d run -r nosuch ip
+mkdir -p "$work/folder/a.pcap/deep" "$work/empty/empty"
+for verb in run diff 'bench single'; do
+    check "$verb: an empty folder" 2 'empty: no captures' bash -c "'$dpf' $verb -r '$work/empty' < '$capture'"
+done
+cp "$capture" "$work/folder/a.pcap/deep/b.pcap"
+for name in x y z; do ln -s . "$work/folder/$name.pcap"; done
+check 'links that lead back' 0 'of 400 packets accepted' d run -r "$work/folder" ip
 check 'not a capture' 2 'not a capture' d run -r "$source" ip
 head -c 1003 "$capture" >"$work/cut.pcap"
 check 'cut capture' 2 'after [0-9]+ packets' d run -r "$work/cut.pcap" ip
