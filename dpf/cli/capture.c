@@ -27,14 +27,17 @@ static double now(void)
 /* libpcap's words, or ours if it was we who gave it no more. */
 static const char *reason(const struct capture *c, const char *why)
 {
-    static char text[80];
-    if (!c->reader->refused) {
-        return why;
+    static char text[128];
+    const char *packed = reader_packed(c->reader);
+    if (c->reader->refused) {
+        snprintf(text, sizeof(text),
+                 "more than %u interfaces; this is no sound pcapng file",
+                 READER_INTERFACES_MAX);
+    } else if (packed != NULL) {
+        snprintf(text, sizeof(text),
+                 "it is compressed; pass what '%s -dc' makes of it", packed);
     }
-    snprintf(text, sizeof(text),
-             "more than %u interfaces; this is no sound pcapng file",
-             READER_INTERFACES_MAX);
-    return text;
+    return *text != '\0' ? text : why;
 }
 
 bool capture_open(struct capture *c, const char *path, bool quiet)
@@ -60,7 +63,12 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
         free(c->reader);
         return false;
     }
-    c->pcap = pcap_fopen_offline(file, why);
+    c->nanoseconds = reader_nanoseconds(c->reader);
+    c->pcap = pcap_fopen_offline_with_tstamp_precision(
+        file,
+        c->nanoseconds ? PCAP_TSTAMP_PRECISION_NANO
+                       : PCAP_TSTAMP_PRECISION_MICRO,
+        why);
     if (c->pcap == NULL) {
         quiet ? (void)0
               : cli_say("%s: not a capture that can be read: %s", path,

@@ -165,10 +165,11 @@ struct capture {
     uint64_t size;         /* of a regular file, else 0 */
     uint64_t packets;      /* read so far */
     int dlt;
-    bool swapped;  /* of the other byte order */
-    double said;   /* when progress was last shown, in seconds */
-    bool terminal; /* standard error is one */
-    bool quiet;    /* say nothing about a damaged file */
+    bool swapped;     /* of the other byte order */
+    bool nanoseconds; /* and not microseconds in headers' ts.tv_usec */
+    double said;      /* when progress was last shown, in seconds */
+    bool terminal;    /* standard error is one */
+    bool quiet;       /* say nothing about a damaged file */
 };
 
 /*

@@ -7,6 +7,7 @@
 
 #define BLOCK_SECTION 0x0a0d0d0au /* reads the same in either byte order */
 #define BLOCK_INTERFACE 1u
+#define NANOSECONDS 0xa1b23c4du /* of pcap; pcapng tells per interface */
 #define BYTE_ORDER_SWAPPED 0x4d3c2b1au
 
 static uint32_t word(const struct reader *r, unsigned at)
@@ -54,17 +55,30 @@ static void count(struct reader *r, const char *bytes, size_t len)
     }
 }
 
-static ssize_t pass(void *cookie, char *bytes, size_t size)
+/* What is known of the file, then the file itself. */
+static ssize_t fetch(struct reader *r, char *bytes, size_t size)
 {
-    struct reader *r = cookie;
     ssize_t n = -1;
-    if (r->refused) {
-        errno = EMSGSIZE; /* r->refused tells more */
-        return -1;
+    if (r->ahead > 0) {
+        size = size < r->ahead ? size : r->ahead;
+        memcpy(bytes, (char *)&r->magic + r->known - r->ahead, size);
+        r->ahead -= (uint32_t)size;
+        return (ssize_t)size;
     }
     do {
         n = read(r->fd, bytes, size);
     } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static ssize_t pass(void *cookie, char *bytes, size_t size)
+{
+    struct reader *r = cookie;
+    if (r->refused) {
+        errno = EMSGSIZE; /* r->refused tells more */
+        return -1;
+    }
+    ssize_t n = fetch(r, bytes, size);
     if (n > 0) {
         count(r, bytes, (size_t)n);
         r->passed += (uint64_t)n;
@@ -79,7 +93,43 @@ static int end(void *cookie)
 
 FILE *reader_open(struct reader *r, int fd)
 {
+    uint32_t known = 0;
+    ssize_t n = 1;
     *r = (struct reader){.fd = fd};
+    while (known < sizeof(r->magic) && n > 0) {
+        n = fetch(r, (char *)&r->magic + known, sizeof(r->magic) - known);
+        known += n > 0 ? (uint32_t)n : 0;
+    }
+    r->known = r->ahead = known; /* an error comes again */
     return fopencookie(r, "rb",
                        (cookie_io_functions_t){.read = pass, .close = end});
+}
+
+bool reader_pcapng(const struct reader *r)
+{
+    return r->magic == BLOCK_SECTION;
+}
+
+bool reader_nanoseconds(const struct reader *r)
+{
+    return reader_pcapng(r) || r->magic == NANOSECONDS ||
+           r->magic == __builtin_bswap32(NANOSECONDS);
+}
+
+const char *reader_packed(const struct reader *r)
+{
+    static const struct {
+        uint32_t mask, magic;
+        const char *tool;
+    } kinds[] = {
+        {0xffff, 0x8b1f, "gzip"},        {0xffffff, 0x685a42, "bzip2"},
+        {UINT32_MAX, 0x587a37fd, "xz"},  {UINT32_MAX, 0xfd2fb528, "zstd"},
+        {UINT32_MAX, 0x184d2204, "lz4"},
+    };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        if ((r->magic & kinds[i].mask) == kinds[i].magic) {
+            return kinds[i].tool;
+        }
+    }
+    return NULL;
 }

@@ -16,6 +16,9 @@
 
 struct reader {
     int fd;
+    uint32_t magic;      /* the first bytes, as this machine reads them; or 0 */
+    uint32_t known;      /* how many there are: 4, or all of a short file */
+    uint32_t ahead;      /* how many of them libpcap has not yet got */
     uint64_t passed;     /* bytes read so far */
     uint8_t head[12];    /* the block's first bytes, as far as they came */
     uint32_t head_count; /* how many did */
@@ -28,7 +31,13 @@ struct reader {
 };
 
 /*
- * A stream of what `fd` has; closing it closes `fd`, which has `r` until then.
- * NULL: no memory, and `fd` is still open.
+ * A stream of what `fd` has, whose first bytes are known at once; closing it
+ * closes `fd`, which has `r` until then. NULL: no memory, and `fd` is still
+ * open.
  */
 FILE *reader_open(struct reader *r, int fd);
+/* By its magic: does the capture keep nanoseconds, or may it (pcapng)? */
+bool reader_nanoseconds(const struct reader *r);
+bool reader_pcapng(const struct reader *r);
+/* The tool that unpacks it, or NULL: it is not compressed. */
+const char *reader_packed(const struct reader *r);

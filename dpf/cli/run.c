@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SNAPLEN 262144 /* no packet of a usual link is longer */
+
 enum engine { ENGINE_MERGED, ENGINE_NATIVE, ENGINE_INTERP };
 
 struct job {
@@ -23,6 +25,8 @@ struct job {
     const char *write; /* accepted packets go there */
     struct output output;
     pcap_dumper_t *dumper;
+    bool several_captures;
+    bool nanoseconds; /* the dumper wants them */
     struct merged merged;
     uint64_t *accepted; /* per filter */
     uint64_t packets, unclaimed, several;
@@ -40,8 +44,18 @@ static bool accepts(const struct job *j, const struct filter *f,
     return dpf_filter_run(f->program, data, len) != 0;
 }
 
-static void take(struct job *j, const struct pcap_pkthdr *h,
-                 const uint8_t *data)
+static void write_packet(struct job *j, const struct capture *c,
+                         const struct pcap_pkthdr *h, const uint8_t *data)
+{
+    struct pcap_pkthdr out = *h;
+    if (j->nanoseconds && !c->nanoseconds) {
+        out.ts.tv_usec *= 1000;
+    }
+    pcap_dump((uint8_t *)j->dumper, &out, data);
+}
+
+static void take(struct job *j, const struct capture *c,
+                 const struct pcap_pkthdr *h, const uint8_t *data)
 {
     unsigned hits = 0;
     const uint8_t *hit =
@@ -65,7 +79,7 @@ static void take(struct job *j, const struct pcap_pkthdr *h,
     j->unclaimed += hits == 0;
     j->several += hits > 1;
     if (hits > 0 && j->dumper != NULL) {
-        pcap_dump((uint8_t *)j->dumper, h, data);
+        write_packet(j, c, h, data);
     }
 }
 
@@ -91,19 +105,36 @@ static void name_code(const struct job *j)
     }
 }
 
-static int open_dump(struct job *j, struct capture *c)
+/*
+ * What is written says of itself what its one capture does. If there are
+ * several, others may have longer packets and finer times than the first, and
+ * readers cut packets to the length that the file states.
+ */
+static int open_dump(struct job *j, const struct capture *c)
 {
+    int status = CLI_OK, snap = pcap_snapshot(c->pcap);
+    pcap_t *p = c->pcap;
     if (!output_open(&j->output, j->write)) {
         return CLI_USAGE;
     }
-    j->dumper = pcap_dump_fopen(c->pcap, j->output.file);
+    j->nanoseconds = j->several_captures || c->nanoseconds;
+    if (j->several_captures) {
+        p = pcap_open_dead_with_tstamp_precision(
+            c->dlt, snap > SNAPLEN ? snap : SNAPLEN,
+            PCAP_TSTAMP_PRECISION_NANO);
+    }
+    j->dumper = p ? pcap_dump_fopen(p, j->output.file) : NULL;
     if (j->dumper == NULL) {
         if (j->output.file != stdout) {
             fclose(j->output.file);
         }
-        return cli_usage("%s: %s", j->write, pcap_geterr(c->pcap));
+        status =
+            cli_usage("%s: %s", j->write, p ? pcap_geterr(p) : "out of memory");
     }
-    return CLI_OK;
+    if (p != NULL && p != c->pcap) {
+        pcap_close(p);
+    }
+    return status;
 }
 
 /* The link type decides how expressions are compiled: open first. */
@@ -166,7 +197,7 @@ static int one_capture(struct job *j, const char *path, int argc, char **argv)
                            path, dlt_name(c.dlt));
     }
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
-        take(j, header, data);
+        take(j, &c, header, data);
         if (ferror(stdout) ||
             (j->dumper != NULL && ferror(pcap_dump_file(j->dumper)))) {
             status = cli_usage("cannot write: %s", strerror(errno));
@@ -291,6 +322,7 @@ static int run(int argc, char **argv)
         !filters_apart(&j.options, argc - optind, argv + optind, j.write)) {
         status = CLI_USAGE;
     }
+    j.several_captures = captures.count > 1;
     for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
         status = one_capture(&j, captures.all[i], argc - optind, argv + optind);
     }

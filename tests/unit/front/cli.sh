@@ -187,6 +187,19 @@ check 'loopbacks of two byte orders' 2 'little.pcap: .* another byte order' \
     d run -r "$work/big.pcap" -r "$work/little.pcap" ip
 check 'what no capture can tell' 2 'not supported on Ethernet when reading' d verify inbound
 
+# What is written keeps what the captures have.
+fine() { # MAGIC SNAP FRACTION: a capture of one packet of 44 bytes
+    printf '%b' "$1\\2\\0\\4\\0$(printf '\\0%.0s' {1..8})$2\\0\\0\\0$(printf '\\0%.0s' {1..8})$3"
+    printf '%b' "\\x2c\\0\\0\\0\\x2c\\0\\0\\0$(printf '\\0%.0s' {1..44})"
+}
+fine '\x4d\x3c\xb2\xa1' '\x40' '\x15\xcd\x5b\7' >"$work/fine.pcap"
+check 'nanoseconds' 0 '^$' bash -c \
+    "'$dpf' run -r '$work/fine.pcap' -w - 'len > 0' 2>/dev/null | cmp - '$work/fine.pcap'"
+fine '\xd4\xc3\xb2\xa1' '\4' '\6\0\0\0' >"$work/short.pcap"
+check 'a short capture before a long one' 0 '^1 of 2' bash -c \
+    "'$dpf' run -r '$work/short.pcap' -r '$work/fine.pcap' -w - 'len > 0' 2>/dev/null | '$dpf' run 'len > 40'"
+check 'a compressed capture' 2 "what 'gzip -dc' makes" bash -c "gzip <'$capture' | '$dpf' run ip"
+
 # Names of native code: for perf, and for GDB, which reads them as functions.
 check 'perf map' 0 '^[0-9a-f]+ [0-9a-f]+ dpf_web$' bash -c \
     "'$dpf' run --symbols -r '$capture' 'web: ip' 'all: arp' > '$work/out' & wait \$!; cat /tmp/perf-\$!.map; rm /tmp/perf-\$!.map"
