@@ -400,6 +400,11 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
         return CLI_USAGE;
     }
     rest = text;
+    if (strlen(text) != len) {
+        struct dpf_error err = {.position = (uint32_t)strlen(text),
+                                .text = "a NUL byte; this is no text"};
+        status = report(o->list, text, len, &err);
+    }
     while (status == CLI_OK && (line = strsep(&rest, "\n")) != NULL) {
         struct dpf_error err = {0};
         char *start = line + strspn(line, " \t\r");

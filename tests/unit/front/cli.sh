@@ -74,6 +74,8 @@ check 'tcpdump -ddd' 0 'verified' d verify "@$work/a.ddd"
 check 'by pipe' 0 'verified' bash -c "echo 'udp or icmp' | '$dpf' verify @-"
 printf 'web: tcp port 80\nbad: tcp port\n' >"$work/list"
 check 'list has lines' 2 'list:2:[0-9]+: ' d verify --list "$work/list"
+printf 'ip\ntcp\0 port 80\nudp\n' >"$work/nul"
+check 'a NUL byte in a list' 2 'nul:2:4: a NUL byte' d verify --list "$work/nul"
 check 'link type' 0 'verified' d verify --dlt RAW ip
 check 'unknown link type' 2 '--dlt' d verify --dlt FROB ip
 
