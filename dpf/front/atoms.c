@@ -426,10 +426,9 @@ static void item(struct atoms *a, const struct field *f)
             fail(a, at, "the range ends before it begins");
         }
     } else if (eat(a, "/")) {
-        int width = f->width * 8;
-        uint64_t prefix = number(a, (uint64_t)width, "a prefix length here");
-        uint64_t rest =
-            prefix == 0 ? width_mask(f->width) : width_mask(f->width) >> prefix;
+        uint64_t width = (uint64_t)f->width * 8;
+        uint64_t prefix = number(a, width, "a prefix length here");
+        uint64_t rest = prefix == width ? 0 : width_mask(f->width) >> prefix;
         if (r.lo & rest) {
             fail(a, at, "the address has bits beyond its prefix; clear them");
         }

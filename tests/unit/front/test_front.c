@@ -252,6 +252,9 @@ START_TEST(atoms_mean_what_they_say)
     ck_assert(atoms_match("in [6:2] {1, 2, 3, 4, 5, 6, 65534}", p, 12));
     ck_assert(
         atoms_match("in [0:8] {0x45020a000005fff0-0x45020a000005ffff}", p, 12));
+    ck_assert(atoms_match("in [0:8] {0x45020a000005fffe/64}", p, 12));
+    ck_assert(!atoms_match("in [0:8] {0/64}", p, 12));
+    ck_assert(atoms_match("in [0:8] {0/0}", p, 12));
     /* SHIFT: low nibble 5 << 1 = 10, so [0:1] is p[10] */
     ck_assert(atoms_match("shift [0:1] & 0x0f << 1 eq [0:1] 0x50", p, 12));
     ck_assert(atoms_match("shifti 4 shift [0:2] shifti 1 eq [0:1] 80", p, 12));
