@@ -15,6 +15,17 @@ static void print_packet(const struct dpf_error *w)
     }
 }
 
+/*
+ * Do both filters accept the packet? Where a part of one can only be run, the
+ * packet was found for the rest.
+ */
+static bool shown(const struct filters *f, size_t i, size_t k,
+                  const struct dpf_error *w)
+{
+    return dpf_filter_run(f->all[i].program, w->witness, w->witness_len) != 0 &&
+           dpf_filter_run(f->all[k].program, w->witness, w->witness_len) != 0;
+}
+
 /* One pair; true if they meet. */
 static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
                  size_t k)
@@ -24,9 +35,10 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
     if (meet == 0) {
         return false;
     }
+    bool show = meet == 1 && shown(f, i, k, &w);
     bool inside = dpf_atlas_outside(a, i, k, NULL) == 0;
     bool around = dpf_atlas_outside(a, k, i, NULL) == 0;
-    const char *how = meet < 0           ? "may overlap"
+    const char *how = !show              ? "may overlap"
                       : inside && around ? "accept the same packets"
                       : inside           ? "overlap, the first inside the other"
                       : around ? "overlap, the second inside the other"
@@ -35,7 +47,7 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
            dpf_atlas_opaque(a, i) || dpf_atlas_opaque(a, k)
                ? " (as far as they can be read)"
                : "");
-    if (w.witness_len > 0) {
+    if (show && w.witness_len > 0) {
         printf(": ");
         print_packet(&w);
     }
@@ -114,5 +126,6 @@ const struct verb verb_conflicts = {
     "conflicts", "Find filters that could claim the same packet",
     "[OPTION...] FILTER...",
     "Each pair that overlaps is printed with a packet, in hexadecimal, that\n"
-    "both accept. Exit status 1 if there is one.\n\n",
+    "both accept; of a pair that may overlap none was found. Exit status 1 if\n"
+    "there is a pair of either kind.\n\n",
     run};
