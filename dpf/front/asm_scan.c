@@ -112,10 +112,12 @@ int64_t asm_number(struct scan *s, int64_t lo, int64_t hi, const char *what)
         return 0;
     }
     if (v > INT64_MAX || (minus ? -(int64_t)v < lo : (int64_t)v > hi)) {
-        snprintf(why, sizeof(why),
-                 "%s must lie in %lld .. %lld; a wider constant is loaded by "
-                 "'rN = VALUE ll'",
-                 what, (long long)lo, (long long)hi);
+        snprintf(why, sizeof(why), "%s must lie in %lld .. %lld%s", what,
+                 (long long)lo, (long long)hi,
+                 strstr(what, "constant")
+                     ? "; a wider constant is loaded by 'rN = VALUE ll'"
+                 : strstr(what, "distance") ? "; a label may be farther away"
+                                            : "");
         asm_fail(s, start, why);
         return 0;
     }

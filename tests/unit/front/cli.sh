@@ -83,6 +83,9 @@ check 'unknown link type' 2 '--dlt' d verify --dlt FROB ip
 printf 'r0 = r5\nexit\n' >"$work/unset.s"
 check 'refused' 1 'unset.s:1:' d verify "@$work/unset.s"
 
+printf 'r0 = 1\ngoto +40000\nexit\n' >"$work/far.s"
+check 'a distance is no constant' 2 '32767; a label may be farther' d verify "@$work/far.s"
+
 # Captures.
 check 'count' 0 'of 400 packets accepted' d run -r "$capture" ip
 check 'who gets what' 0 'accepted by several' d run -r "$capture" 'a: ip' 'b: tcp'
