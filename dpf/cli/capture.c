@@ -29,6 +29,7 @@ static const char *reason(const struct capture *c, const char *why)
 {
     static char text[128];
     const char *packed = reader_packed(c->reader);
+    *text = '\0';
     if (c->reader->refused) {
         snprintf(text, sizeof(text),
                  "more than %u interfaces; this is no sound pcapng file",
