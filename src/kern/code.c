@@ -253,7 +253,8 @@ static int check_turns(enum dpf_type type, const struct dpf_insn *p,
     uint32_t back = type == DPF_FILTER ? first_back(p, count) : count;
     if (back < count && err != NULL) {
         *err = (struct dpf_error){.code = -DPF_E_VERIFY, .insn = back};
-        str_copy(err->text, sizeof(err->text), "a filter jumps back");
+        str_copy(err->text, sizeof(err->text),
+                 "a filter runs for every packet and may not jump back");
     }
     return back < count ? -E_VERIFY : 0;
 }
