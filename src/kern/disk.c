@@ -324,6 +324,15 @@ static void range_remove(struct disk_range *g) REQUIRES(bind_lock)
     *g = (struct disk_range){0};
 }
 
+/* Its owner ends; what others still use stays, nobody's. */
+static void range_orphan(struct disk_range *g) REQUIRES(bind_lock)
+{
+    g->owner = 0;
+    if (g->rings == 0) {
+        range_remove(g);
+    }
+}
+
 int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
                             uint32_t range)
 {
@@ -425,10 +434,7 @@ void disk_env_end(struct env *e)
         }
         for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
             if (d->range[g].used && d->range[g].owner == e->index) {
-                d->range[g].owner = 0; /* what others still use stays */
-                if (d->range[g].rings == 0) {
-                    range_remove(&d->range[g]);
-                }
+                range_orphan(&d->range[g]);
             }
         }
     }

@@ -48,6 +48,7 @@ static struct dpf_result both(const struct dpf_program *p, struct dpf_run *run)
     for (uint32_t n = 0; n < run->region_count; n++) {
         uint32_t len = run->regions[n].len;
         copy[n] = malloc(len + 1);
+        ck_assert_ptr_nonnull(copy[n]);
         if (len != 0) {
             memcpy(copy[n], run->regions[n].base, len);
         }
@@ -60,7 +61,7 @@ static struct dpf_result both(const struct dpf_program *p, struct dpf_run *run)
         ck_assert_uint_eq(a.end, b.end);
     }
     for (uint32_t n = 0; n < run->region_count; n++) {
-        if (run->regions[n].len != 0) {
+        if (run->regions[n].len != 0 && copy[n] != NULL) {
             ck_assert_mem_eq(copy[n], run->regions[n].base,
                              run->regions[n].len);
         }

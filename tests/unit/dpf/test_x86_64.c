@@ -131,6 +131,8 @@ static const char *const cc_names[] = {"o",  "no", "b",  "ae", "e", "ne",
 static const int32_t imms[] = {1, -1, 127, -128, 128, 0x1234, 0x12345678};
 static const int32_t disps[] = {0, 8, -8, 127, -128, 128, 0x12345};
 
+/* They declare what they are given.
+   NOLINTBEGIN(bugprone-macro-parentheses) */
 #define FOR_WIDTHS(w) for (uint32_t w = 1; w <= 8; w *= 2)
 #define FOR_REGS(r) for (unsigned r = 0; r < 16; r++)
 
@@ -168,6 +170,7 @@ static void expect_imm(const char *head, uint32_t w, int32_t imm)
     for (unsigned mi_ = 0; mi_ < 16 * 17 * 7; mi_ += 5)                        \
         for (struct x64_mem m = mem_case(mi_), *once_ = &m;                    \
              once_ != NULL && m.index != RSP; once_ = NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static struct x64_mem mem_case(unsigned n)
 {
