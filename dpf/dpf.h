@@ -222,6 +222,8 @@ int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
 void dpf_program_destroy(struct dpf_program *p);
 
 enum dpf_type dpf_program_type(const struct dpf_program *p);
+/* Whether some jump goes backwards: fuel, not length, then bounds a run. */
+bool dpf_program_loops(const struct dpf_program *p);
 /* The kept instructions; *count receives their number. */
 const struct dpf_insn *dpf_program_insns(const struct dpf_program *p,
                                          size_t *count);

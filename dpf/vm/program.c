@@ -85,6 +85,11 @@ enum dpf_type dpf_program_type(const struct dpf_program *p)
     return (enum dpf_type)p->type;
 }
 
+bool dpf_program_loops(const struct dpf_program *p)
+{
+    return p->has_loop;
+}
+
 const struct dpf_insn *dpf_program_insns(const struct dpf_program *p,
                                          size_t *count)
 {

@@ -19,12 +19,6 @@
 #define CLASSES 7u /* 32 ... 2048 bytes */
 #define TRAP 0xcc  /* int3 */
 
-/* Jumps: RFC 9669 s4.3. */
-#define CLASS_MASK 7u
-#define CLASS_JMP 5u
-#define CLASS_JMP32 6u
-#define JA32 0x06u /* its distance is imm */
-
 struct cell {
     struct cell *next;
 };
@@ -228,35 +222,16 @@ int code_error(int dpf)
     }
 }
 
-/*
- * A filter runs for every packet, with interrupts off and on nobody's account,
- * so it may go through its instructions once. The first that jumps back, or
- * `count`.
- */
-static uint32_t first_back(const struct dpf_insn *p, uint32_t count)
+/* A filter runs for every packet, with interrupts off and on nobody's account,
+   so it may go through its instructions once. */
+static int refuse_loop(struct dpf_error *err)
 {
-    uint32_t i = 0;
-    for (; i < count; i++) {
-        uint32_t class = p[i].opcode & CLASS_MASK;
-        if ((class == CLASS_JMP && p[i].off < 0) ||
-            (class == CLASS_JMP32 &&
-             (p[i].opcode == JA32 ? p[i].imm : p[i].off) < 0)) {
-            break;
-        }
-    }
-    return i;
-}
-
-static int check_turns(enum dpf_type type, const struct dpf_insn *p,
-                       uint32_t count, struct dpf_error *err)
-{
-    uint32_t back = type == DPF_FILTER ? first_back(p, count) : count;
-    if (back < count && err != NULL) {
-        *err = (struct dpf_error){.code = -DPF_E_VERIFY, .insn = back};
+    if (err != NULL) {
+        *err = (struct dpf_error){.code = -DPF_E_VERIFY};
         str_copy(err->text, sizeof(err->text),
                  "a filter runs for every packet and may not jump back");
     }
-    return back < count ? -E_VERIFY : 0;
+    return -E_VERIFY;
 }
 
 int code_load(const struct env *e, enum dpf_type type, uaddr insns,
@@ -266,11 +241,18 @@ int code_load(const struct env *e, enum dpf_type type, uaddr insns,
     size_t size = count * sizeof(struct dpf_insn);
     struct dpf_insn *copy = code_alloc(size);
     REFUSE_IF(copy == NULL, E_MEM);
+    struct dpf_program *made = NULL;
     int r = copy_in(e, copy, insns, size);
-    r = r < 0 ? r : check_turns(type, copy, count, err);
     if (r == 0) {
         r = code_error(dpf_program_create(&code_mem, type | DPF_COMPILE, copy,
-                                          count, out, err));
+                                          count, &made, err));
+    }
+    if (r == 0 && type == DPF_FILTER && dpf_program_loops(made)) {
+        dpf_program_destroy(made);
+        r = refuse_loop(err);
+    }
+    if (r == 0) {
+        *out = made;
     }
     code_free(copy, size);
     return r;

@@ -22,7 +22,7 @@ void code_free(void *p, size_t size) EXCLUDES(heap_lock);
 uint64_t code_cost(uint32_t count);
 
 /*
- * Copy, verify and compile a program of `e`.
+ * Copy, verify and compile a program of `e`; a filter with a loop is refused.
  *
  * insns  address of struct dpf_insn[count]
  * err    why it was refused, or NULL
