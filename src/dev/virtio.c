@@ -193,7 +193,7 @@ static volatile uint16_t *notify_word(struct virtio *v)
 }
 
 bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
-                  uint16_t size_max, bool indirect, uint16_t msix)
+                  uint16_t size_max, uint16_t chain, uint16_t msix)
 {
     volatile struct virtio_common *c = v->common;
     c->queue_select = index;
@@ -211,7 +211,12 @@ bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
         return false;
     }
     size = size > size_max ? size_max : size;
-    if (!queue_memory(v, q, size, indirect)) {
+    if (size < chain) { /* s2.6.5.3.1: no chain is longer than its queue */
+        log_line("%s: queue %u has %u entries, and %u are needed", v->pci.name,
+                 index, size, chain);
+        return false;
+    }
+    if (!queue_memory(v, q, size, chain > VIRTQ_DIRECT_MAX)) {
         log_line("%s: no memory for queue %u", v->pci.name, index);
         return false;
     }

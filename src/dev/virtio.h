@@ -54,10 +54,10 @@ bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
  * Set up queue `index`, its interrupts through entry `msix` of the table.
  *
  * size_max  a power of two, at most VIRTQ_SIZE_MAX
- * indirect  room for chains longer than VIRTQ_DIRECT_MAX in one descriptor
+ * chain     descriptors of the longest chain; refused if the queue is shorter
  */
 bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
-                  uint16_t size_max, bool indirect, uint16_t msix);
+                  uint16_t size_max, uint16_t chain, uint16_t msix);
 #define VIRTIO_NO_VECTOR 0xffffu
 void virtio_run(struct virtio *v);
 

@@ -156,7 +156,7 @@ static bool start(struct virtio_blk *d)
 {
     unsigned cpu = disks_used % arch_cpu_count();
     if (pci_msix_bind(&d->v.pci, 0, cpu, interrupt, d) < 0 ||
-        !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, true, 0)) {
+        !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, CHAIN_MAX, 0)) {
         return false;
     }
     d->request = page_kalloc_bytes(d->q.size * sizeof(struct request));
@@ -172,7 +172,7 @@ static bool start(struct virtio_blk *d)
     };
     virtio_run(&d->v);
     (void)virtq_interrupt(&d->q, 1);
-    return d->q.size >= CHAIN_MAX; /* no chain is longer than its queue */
+    return true;
 }
 
 void virtio_blk_found(const struct pci_device *pci)

@@ -24,6 +24,7 @@
 #define NETS_MAX SYSINFO_NETS_MAX
 #define RX_BUFFER 2048u
 #define MTU 1500u
+#define TX_CHAIN_MAX (NET_TX_PIECES_MAX + 1u) /* headers, then pieces */
 #define CONTROL_TURNS_MAX 10000000u
 
 enum {
@@ -259,10 +260,10 @@ static bool pair_init(struct virtio_net *net, unsigned index)
     p->net = net;
     p->index = index;
     if (pci_msix_bind(&net->v.pci, index, index, interrupt, p) < 0 ||
-        !virtio_queue(&net->v, &p->rx, (uint16_t)(2 * index), VIRTQ_SIZE_MAX,
-                      false, (uint16_t)index) ||
+        !virtio_queue(&net->v, &p->rx, (uint16_t)(2 * index), VIRTQ_SIZE_MAX, 1,
+                      (uint16_t)index) ||
         !virtio_queue(&net->v, &p->tx, (uint16_t)(2 * index + 1),
-                      VIRTQ_SIZE_MAX, true, (uint16_t)index)) {
+                      VIRTQ_SIZE_MAX, TX_CHAIN_MAX, (uint16_t)index)) {
         return false;
     }
     p->rx_buffer = page_kalloc_bytes(p->rx.size * RX_BUFFER);
@@ -358,8 +359,8 @@ static bool start(struct virtio_net *net)
     }
     if (pairs > 1) {
         uint16_t last = virtio_config16(&net->v, CONFIG_PAIRS);
-        if (!virtio_queue(&net->v, &net->control, (uint16_t)(2 * last), 16,
-                          false, VIRTIO_NO_VECTOR)) {
+        if (!virtio_queue(&net->v, &net->control, (uint16_t)(2 * last), 16, 3,
+                          VIRTIO_NO_VECTOR)) {
             return false;
         }
     }

@@ -83,7 +83,7 @@ void virtio_rng_found(const struct pci_device *pci)
     }
     rng.word = page_kalloc_bytes(WORDS * sizeof(*rng.word));
     if (rng.word == NULL ||
-        !virtio_queue(&rng.v, &rng.q, 0, 8, false, VIRTIO_NO_VECTOR)) {
+        !virtio_queue(&rng.v, &rng.q, 0, 8, 1, VIRTIO_NO_VECTOR)) {
         virtio_fail(&rng.v, "cannot be started");
         return;
     }
