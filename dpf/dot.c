@@ -98,7 +98,7 @@ static void collect(struct picture *p, uint32_t f, uint32_t var, uint32_t depth,
             continue;
         }
         bool deeper =
-            lo == e.hi && !DD_VAR_IS_LEN(var) && depth < 3 &&
+            lo == e.hi && !dd_var_is_len(var) && depth < 3 &&
             !dd_is_term(e.child) && p->parents[e.child] == 1 &&
             p->a->dd.nodes[e.child].var == var + depth + 1 &&
             *atlas_meaning(var, 1) != '\0' &&
@@ -166,7 +166,7 @@ static void arrow(struct picture *p, uint32_t f, uint32_t var, uint32_t width,
         atlas_value(var, width, e->lo, low, sizeof(low));
         atlas_value(var, width, e->hi, high, sizeof(high));
         fprintf(p->out, "%s%s", i > from ? "\\n" : "", low);
-        if (DD_VAR_IS_LEN(var) && e->hi == DD_LEN_MAX) {
+        if (dd_var_is_len(var) && e->hi == DD_LEN_MAX) {
             fputs(" and more", p->out);
         } else if (e->hi != e->lo) {
             fprintf(p->out, " - %s", high);

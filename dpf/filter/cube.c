@@ -95,12 +95,12 @@ static int take(const struct dd *d, const struct step *s, struct cube *c,
     uint32_t child = e[s->edge].child;
     struct cube_byte b;
 
-    if (DD_VAR_IS_LEN(n->var)) {
+    if (dd_var_is_len(n->var)) {
         /* At the root cube_split has seen to what is longer. */
         bool up = !whole && !(s->len_count | s->count);
 
         return (up || e[s->edge].hi == DD_LEN_MAX) && s->edge &&
-                       cube_add_len(c, DD_VAR_BASE(n->var),
+                       cube_add_len(c, dd_var_base(n->var),
                                     e[s->edge - 1].hi + 1)
                    ? 1
                    : -1;
@@ -172,7 +172,7 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
         }
         at = &d->edges[d->nodes[s->node].edges + s->edge];
         child = at->child;
-        if (depth == 1 && s->edge && DD_VAR_IS_LEN(d->nodes[f].var) &&
+        if (depth == 1 && s->edge && dd_var_is_len(d->nodes[f].var) &&
             !longer(d, at[-1].child, &child)) {
             return 0;
         }
@@ -213,12 +213,12 @@ uint32_t cube_diagram(struct dd *d, const struct cube *c)
 
     /* From the last variable up, so that each node is made once. */
     for (uint32_t i = c->count + 1; i-- > 0;) {
-        uint32_t base = i ? DD_VAR_BASE(c->bytes[i - 1].var) : 0;
+        uint32_t base = i ? dd_var_base(c->bytes[i - 1].var) : 0;
 
         while (len && (!i || c->lens[len - 1].base > base)) {
             const struct cube_len *l = &c->lens[--len];
 
-            f = dd_range(d, DD_VAR_LEN(l->base), l->min, DD_LEN_MAX, f, DD_NO);
+            f = dd_range(d, dd_var_len(l->base), l->min, DD_LEN_MAX, f, DD_NO);
         }
         if (i) {
             const struct cube_byte *b = &c->bytes[i - 1];
@@ -258,7 +258,7 @@ static void add_values(const struct dd *d, uint32_t i, uint32_t var,
             seen[i] |= dd_is_term(e->child) ? AVOIDS : seen[e->child];
             continue;
         }
-        if (DD_VAR_IS_LEN(var)) {
+        if (dd_var_is_len(var)) {
             v->min = lo < v->min ? lo : v->min;
             continue;
         }
@@ -297,9 +297,9 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         }
         same = (uint8_t) ~(v.all ^ v.any);
         if (seen[f] & AVOIDS) {
-        } else if (DD_VAR_IS_LEN(var)) {
+        } else if (dd_var_is_len(var)) {
             if (v.min && v.min != DD_LEN_MAX) {
-                (void)cube_add_len(out, DD_VAR_BASE(var), v.min);
+                (void)cube_add_len(out, dd_var_base(var), v.min);
             }
         } else if (same && v.all <= v.any) {
             (void)cube_add(out,
@@ -398,7 +398,7 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
             continue;
         }
         b = cube_byte_of(c, n->var);
-        min = DD_VAR_IS_LEN(n->var) ? cube_len(c, DD_VAR_BASE(n->var)) : 0;
+        min = dd_var_is_len(n->var) ? cube_len(c, dd_var_base(n->var)) : 0;
         for (uint32_t k = 0; k < n->count; k++) {
             const struct dd_edge *e = &d->edges[n->edges + k];
 

@@ -201,7 +201,7 @@ void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
 static void inherit(const struct dd *d, struct dd_node *node)
 {
     const struct dd_edge *e = &d->edges[node->edges];
-    uint64_t bases = UINT64_C(1) << DD_VAR_BASE(node->var);
+    uint64_t bases = UINT64_C(1) << dd_var_base(node->var);
     uint32_t unsure = 0;
 
     for (uint32_t i = 0; i < node->count; i++) {
@@ -216,11 +216,30 @@ static void inherit(const struct dd *d, struct dd_node *node)
     node->unsure = unsure & 1;
 }
 
+/* As diagram.h has the nodes. */
+static bool node_ok(const struct dd *d, uint32_t var, const struct dd_edge *e,
+                    uint32_t n)
+{
+    uint32_t base = dd_var_base(var);
+    bool ok = base < DD_BASES_MAX && (!base || d->bases[base].count) &&
+              (dd_var_is_len(var) || dd_var_off(var) <= DD_OFF_FAR) && n &&
+              e[n - 1].hi == dd_var_max(var);
+
+    for (uint32_t i = 0; ok && i < n; i++) {
+        ok = (!i || (e[i - 1].hi < e[i].hi && e[i - 1].child != e[i].child)) &&
+             (dd_is_term(e[i].child) ||
+              (e[i].child < d->node_count && dd_var(d, e[i].child) > var));
+    }
+    return ok;
+}
+
 static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
                             uint32_t n)
 {
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;
+
+    dpf_assert(node_ok(d, var, e, n));
 
     for (uint32_t i = d->heads[hash & (d->table_cap - 1)]; i != NONE;
          i = d->nodes[i].chain) {
@@ -544,9 +563,13 @@ static uint32_t term_max(const struct dd_bits *t)
     return ((1u << t->len) - 1u) << t->dst;
 }
 
-static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
+/* A total order, so that one multiset of terms is one base. */
+static int term_order(const struct dd_bits *a, const struct dd_bits *b)
 {
-    return a->var != b->var ? a->var < b->var : a->src < b->src;
+    return a->var != b->var   ? (a->var < b->var ? -1 : 1)
+           : a->src != b->src ? a->src - b->src
+           : a->len != b->len ? a->len - b->len
+                              : a->dst - b->dst;
 }
 
 #define IP_SLOTS 3u /* behind Ethernet, one VLAN tag, two */
@@ -557,7 +580,7 @@ static bool term_before(const struct dd_bits *a, const struct dd_bits *b)
  */
 static uint32_t first_slot(const struct dd_bits *t)
 {
-    uint32_t tag = t->var - DD_VAR_BYTE(0, 14);
+    uint32_t tag = t->var - dd_var_byte(0, 14);
 
     return tag % 4 == 0 && tag / 4 < IP_SLOTS && t->dst == 2 && t->src == 0 &&
                    t->len == 4
@@ -576,14 +599,14 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
         struct dd_bits t = terms[i];
         uint32_t j = i;
 
-        for (; j && term_before(&t, &terms[j - 1]); j--) {
+        for (; j && term_order(&t, &terms[j - 1]) < 0; j--) {
             terms[j] = terms[j - 1];
         }
         terms[j] = t;
     }
     least = count == 1 ? first_slot(terms) : IP_SLOTS + 1;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t after = DD_VAR_BASE(terms[i].var) + 1;
+        uint32_t after = dd_var_base(terms[i].var) + 1;
 
         if (terms[i].inverted || terms[i].dst + terms[i].len > 16) {
             return 0;
@@ -618,12 +641,43 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     return slot;
 }
 
+bool dd_base_within(const struct dd *d, uint32_t c, uint32_t b)
+{
+    const struct dd_base *x = &d->bases[c], *y = &d->bases[b];
+    uint32_t i = 0;
+
+    for (uint32_t j = 0; i < x->count && j < y->count; j++) {
+        i += term_order(&x->terms[i], &y->terms[j]) == 0;
+    }
+    return i == x->count;
+}
+
+bool dd_pos_add(struct dd *d, struct dd_pos *a, struct dd_pos b)
+{
+    struct dd_bits terms[2 * DD_TERMS_MAX];
+    uint32_t n = 0;
+
+    a->k += b.k;
+    if (!a->base || !b.base) {
+        a->base += b.base;
+        return true;
+    }
+    for (uint32_t i = 0; i < d->bases[a->base].count; i++) {
+        terms[n++] = d->bases[a->base].terms[i];
+    }
+    for (uint32_t i = 0; i < d->bases[b.base].count; i++) {
+        terms[n++] = d->bases[b.base].terms[i];
+    }
+    a->base = dd_base_of(d, terms, n);
+    return a->base != 0;
+}
+
 static uint64_t base_closure(const struct dd *d, uint64_t mask)
 {
     /* A base depends on lower ones only. */
     for (uint32_t b = DD_BASES_MAX; b-- > 1;) {
         for (uint32_t i = 0; mask >> b & 1 && i < d->bases[b].count; i++) {
-            mask |= UINT64_C(1) << DD_VAR_BASE(d->bases[b].terms[i].var);
+            mask |= UINT64_C(1) << dd_var_base(d->bases[b].terms[i].var);
         }
     }
     return mask;
@@ -689,8 +743,8 @@ size_t dd_base_at(const struct dd_base *bases, uint32_t base,
         at[b] = 0;
         for (uint32_t i = 0; i < def->count; i++) {
             const struct dd_bits *t = &def->terms[i];
-            size_t from = at[DD_VAR_BASE(t->var)];
-            size_t off = DD_VAR_OFF(t->var);
+            size_t from = at[dd_var_base(t->var)];
+            size_t off = dd_var_off(t->var);
 
             if (from == SIZE_MAX || from + off >= len) {
                 at[b] = SIZE_MAX;
@@ -716,15 +770,15 @@ uint32_t dd_walk(const struct dd_node *nodes, const struct dd_edge *edges,
         uint32_t x;
         size_t left;
 
-        if (DD_VAR_BASE(n->var) != base) {
-            base = DD_VAR_BASE(n->var);
+        if (dd_var_base(n->var) != base) {
+            base = dd_var_base(n->var);
             at = dd_base_at(bases, base, packet, len);
         }
         left = at <= len ? len - at : 0;
-        if (DD_VAR_IS_LEN(n->var)) {
+        if (dd_var_is_len(n->var)) {
             x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
-        } else if (DD_VAR_OFF(n->var) < left) {
-            x = packet[at + DD_VAR_OFF(n->var)];
+        } else if (dd_var_off(n->var) < left) {
+            x = packet[at + dd_var_off(n->var)];
         } else {
             return DD_NO;
         }

@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dpf/check.h"
 #include "dpf/filter/heap.h"
 
 #define DD_TERM 0x80000000u
@@ -35,21 +36,70 @@
 #define DD_MAYBE (DD_TERM | 2u)         /* the program must be run */
 #define DD_TERM_COUNTED (DD_TERM + 16u) /* the first of those of DD_MERGE */
 
-/* Variables, in the global order: by base, length first, then offset. */
-#define DD_VAR_LEN(base) ((uint32_t)(base) << 17)
-#define DD_VAR_BYTE(base, off) (((uint32_t)(base) << 17) + 1u + (uint32_t)(off))
-#define DD_VAR_BASE(var) ((var) >> 17)
-#define DD_VAR_OFF(var) (((var)&0x1ffffu) - 1u)
-#define DD_VAR_IS_LEN(var) (((var)&0x1ffffu) == 0)
 #define DD_VAR_TERM UINT32_MAX
-#define DD_OFF_MAX 65535u
+#define DD_OFF_MAX 65535u /* bytes from a base on that a filter may read */
+/* Moved to where its base lies, which is as far again at most. */
+#define DD_OFF_FAR (2u * DD_OFF_MAX)
 #define DD_LEN_MAX UINT32_MAX
 
-#define DD_BASES_MAX                                                           \
-    64u /* live at one time; so that a set of them is a word                   \
-         */
+#define DD_BASES_MAX 64u /* live at one time: a set of them is a word */
 #define DD_TERMS_MAX 6u
 #define DD_DEPTH_MAX 4u /* a chain of headers is not followed further */
+
+/* Variables, in the global order: by base, length first, then offset. */
+static inline uint32_t dd_var_len(uint32_t base)
+{
+    dpf_assert(base < DD_BASES_MAX);
+    return base << 17;
+}
+
+static inline uint32_t dd_var_byte(uint32_t base, uint32_t off)
+{
+    dpf_assert(base < DD_BASES_MAX && off <= DD_OFF_FAR);
+    return (base << 17) + 1 + off;
+}
+
+static inline uint32_t dd_var_base(uint32_t var)
+{
+    return var >> 17;
+}
+
+static inline bool dd_var_is_len(uint32_t var)
+{
+    return (var & 0x1ffff) == 0;
+}
+
+/* Of a byte. */
+static inline uint32_t dd_var_off(uint32_t var)
+{
+    dpf_assert(!dd_var_is_len(var));
+    return (var & 0x1ffff) - 1;
+}
+
+/*
+ * A position in the packet as arithmetic has it: base + k modulo 2^64. On the
+ * way to an access k may be below the base, that is, a large number.
+ */
+struct dd_pos {
+    uint32_t base;
+    uint64_t k;
+};
+
+/*
+ * Where an access begins: an offset from a base, which is never negative. Only
+ * dd_at_make makes one, so that a variable is always of a byte that a packet
+ * can have.
+ */
+struct dd_at {
+    uint32_t base, off;
+};
+
+/* `size` bytes at `p`. False: not all lie in the first DD_OFF_MAX from it. */
+static inline bool dd_at_make(struct dd_pos p, uint32_t size, struct dd_at *out)
+{
+    *out = (struct dd_at){p.base, (uint32_t)p.k};
+    return p.k <= DD_OFF_MAX - size;
+}
 
 /* `len` bits of byte `var` from bit `src`, standing at bit `dst`. */
 struct dd_bits {
@@ -161,7 +211,7 @@ static inline uint32_t dd_var(const struct dd *d, uint32_t f)
 
 static inline uint32_t dd_var_max(uint32_t var)
 {
-    return DD_VAR_IS_LEN(var) ? DD_LEN_MAX : 255u;
+    return dd_var_is_len(var) ? DD_LEN_MAX : 255u;
 }
 
 /* The child of node `f` for value `x` of its variable. */
@@ -208,6 +258,16 @@ static inline uint32_t dd_not(struct dd *d, uint32_t a)
  * Returns its number, or 0 if there are none or no slot is free.
  */
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count);
+
+/*
+ * Does base `c` lie before base `b`, or where b does, in every packet that has
+ * b? It does if its terms are among those of b: then n bytes from b on are n
+ * bytes from c on, too. Of other pairs nothing is known.
+ */
+bool dd_base_within(const struct dd *d, uint32_t c, uint32_t b);
+
+/* The sum of two positions; false if no base is that of the sum. */
+bool dd_pos_add(struct dd *d, struct dd_pos *a, struct dd_pos b);
 
 /* Free every base that neither `mask` nor a base in it depends on. */
 void dd_bases_keep(struct dd *d, uint64_t mask);

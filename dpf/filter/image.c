@@ -55,7 +55,7 @@ static void plan_nodes(const struct dpf_set *s, struct plan *p)
     dd_close(d->nodes, d->edges, p->keep, d->node_count);
     for (uint32_t i = 0; i < d->node_count; i++) {
         if (p->keep[i]) {
-            plan_base(p, DD_VAR_BASE(d->nodes[i].var));
+            plan_base(p, dd_var_base(d->nodes[i].var));
             p->nodes++;
             p->edges += d->nodes[i].count;
         }

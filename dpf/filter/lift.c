@@ -338,28 +338,29 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
                              const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_SRC(in));
-    uint32_t size = insn_width(in);
-    uint64_t at = p->k + (uint64_t)(int64_t)in->off;
+    uint32_t size = insn_width(in), end;
     uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
-    uint32_t base = p->base, end;
+    struct dd_pos pos = val_pos(p);
+    struct dd_at at;
     struct val v;
 
+    pos.k += (uint64_t)(int64_t)in->off;
     if (p->kind == VAL_STACK && BPF_MODE(in->opcode) == BPF_MEM) {
-        *dst = cell_load(w, (int64_t)at, size);
+        *dst = cell_load(w, (int64_t)pos.k, size);
         return true;
     }
-    if (p->kind == VAL_PACKET && base == 0 && (int64_t)at < 0) {
+    if (p->kind == VAL_PACKET && pos.base == 0 && (int64_t)pos.k < 0) {
         return false;
     }
-    if (p->kind != VAL_PACKET || at + size > DD_OFF_MAX) {
+    if (p->kind != VAL_PACKET || !dd_at_make(pos, size, &at)) {
         fr->may_stop = true;
         *dst = ID_UNKNOWN;
         return true;
     }
-    end = (uint32_t)at + size;
+    end = at.off + size;
     fr->need = end > fr->need ? end : fr->need;
-    fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, base, end));
-    val_load(&v, base, (uint32_t)at, size);
+    fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, at.base, end));
+    val_load(&v, at, size);
     if (BPF_MODE(in->opcode) != BPF_MEM) {
         __builtin_memset(&v, 0, sizeof(v)); /* sign-extending */
     }

@@ -448,7 +448,7 @@ int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
 
     for (; !r && field_at(&in->cubes[0], n, &first, &width); n++) {
         const struct cube_byte *b = &in->cubes[0].bytes[first];
-        struct dpf_field f = {DD_VAR_BASE(b->var), DD_VAR_OFF(b->var), width, 0,
+        struct dpf_field f = {dd_var_base(b->var), dd_var_off(b->var), width, 0,
                               0};
 
         for (uint32_t i = 0; i < width; i++) {

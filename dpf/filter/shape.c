@@ -26,7 +26,7 @@ bool shape_same(const struct cube *a, const struct cube *b)
 static bool add_word(struct shape *s, const struct cube *c, uint32_t var,
                      uint32_t last)
 {
-    uint32_t base = DD_VAR_BASE(var), off = DD_VAR_OFF(var);
+    uint32_t base = dd_var_base(var), off = dd_var_off(var);
     uint32_t width = last - var < 4 ? 4 : 8;
     uint32_t len = cube_len(c, base);
 
@@ -161,7 +161,9 @@ static void set_places(struct shape *s)
         b->place = SHAPE_NO_PLACE;
         for (uint32_t w = 0; w < s->word_count; w++) {
             struct shape_word *word = &s->words[w];
-            uint32_t n = b->var - DD_VAR_BYTE(word->base, word->off);
+            bool here =
+                word->off != SHAPE_NOWHERE && word->base == dd_var_base(b->var);
+            uint32_t n = here ? dd_var_off(b->var) - word->off : UINT32_MAX;
 
             if (n < word->width && b->place == SHAPE_NO_PLACE) {
                 b->place = (uint8_t)(at + n);
@@ -314,12 +316,12 @@ uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
     for (uint32_t i = 0; i < s->cube.count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
 
-        if (DD_VAR_BASE(b->var) != base) {
-            base = DD_VAR_BASE(b->var);
+        if (dd_var_base(b->var) != base) {
+            base = dd_var_base(b->var);
             at = dd_base_at(bases, base, packet, len);
         }
         if (!b->varies &&
-            (packet[at + DD_VAR_OFF(b->var)] & b->mask) != b->value) {
+            (packet[at + dd_var_off(b->var)] & b->mask) != b->value) {
             return DPF_NO_OWNER;
         }
     }

@@ -26,11 +26,11 @@ OUT_OF_LINE static bool same_bits(const struct dd_bits *a,
 
 static uint32_t shift_var(const struct shift *s, uint32_t var)
 {
-    uint32_t b = DD_VAR_BASE(var);
+    uint32_t b = dd_var_base(var);
 
-    return DD_VAR_IS_LEN(var)
-               ? DD_VAR_LEN(s->base[b])
-               : DD_VAR_BYTE(s->base[b], DD_VAR_OFF(var) + s->by[b]);
+    return dd_var_is_len(var)
+               ? dd_var_len(s->base[b])
+               : dd_var_byte(s->base[b], dd_var_off(var) + s->by[b]);
 }
 
 /* The bases in `used` with the bits `t`, which lie in base 0, being `v`. */
@@ -54,7 +54,7 @@ static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
             }
             terms[n] = *term;
             terms[n].var = shift_var(s, term->var);
-            if (DD_VAR_OFF(terms[n].var) > DD_OFF_MAX) {
+            if (dd_var_off(terms[n].var) > DD_OFF_MAX) {
                 return false;
             }
             n++;
@@ -77,7 +77,7 @@ static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
 {
     const struct dd_node *node = &d->nodes[i];
     uint32_t var = shift_var(s, node->var), max = dd_var_max(var);
-    uint32_t by = DD_VAR_IS_LEN(var) ? s->by[DD_VAR_BASE(node->var)] : 0;
+    uint32_t by = dd_var_is_len(var) ? s->by[dd_var_base(node->var)] : 0;
     uint32_t n = 0, lo = 0, r = DD_NO;
     bool ordered = true; /* the children still come later */
 
@@ -147,7 +147,7 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
         /* Before the move: most values are not in f, and the rest is small. */
         f = dd_and(d, f, dd_byte_eq(d, t.var, mask, v << t.src, DD_YES));
         f = dd_and(d, f,
-                   dd_range(d, DD_VAR_LEN(0), DD_VAR_OFF(t.var) + 1, DD_LEN_MAX,
+                   dd_range(d, dd_var_len(0), dd_var_off(t.var) + 1, DD_LEN_MAX,
                             DD_YES, DD_NO));
         f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     }
@@ -168,12 +168,12 @@ static void path_packet(const struct dd *d, uint32_t f, struct witness *out)
         while (d->edges[n->edges + k].child == DD_NO) {
             lo = d->edges[n->edges + k++].hi + 1;
         }
-        if (DD_VAR_IS_LEN(n->var)) {
+        if (dd_var_is_len(n->var)) {
             uint32_t hi = d->edges[n->edges + k].hi;
 
             len = lo > len ? lo : hi < len ? hi : len;
-        } else if (DD_VAR_OFF(n->var) < DPF_WITNESS_MAX) {
-            out->packet[DD_VAR_OFF(n->var)] = (uint8_t)lo;
+        } else if (dd_var_off(n->var) < DPF_WITNESS_MAX) {
+            out->packet[dd_var_off(n->var)] = (uint8_t)lo;
         }
         f = d->edges[n->edges + k].child;
     }

@@ -60,7 +60,8 @@ static bool span_at(struct dd *d, uint32_t f, struct span *s, uint32_t *rest)
     uint32_t low = f, high = f;
 
     *s = (struct span){.var = d->nodes[f].var};
-    while (s->bytes < SPAN_BYTES_MAX) {
+    while (s->bytes < SPAN_BYTES_MAX &&
+           dd_var_off(s->var) + s->bytes <= DD_OFF_FAR) {
         uint32_t var = s->var + s->bytes, lo = 0, hi = 255;
 
         if (dd_var(d, low) == var) {
@@ -84,7 +85,7 @@ static bool span_at(struct dd *d, uint32_t f, struct span *s, uint32_t *rest)
 
 static bool covered(const struct cube *c, const struct span *s)
 {
-    return DD_VAR_OFF(s->var) + s->bytes <= cube_len(c, DD_VAR_BASE(s->var));
+    return dd_var_off(s->var) + s->bytes <= cube_len(c, dd_var_base(s->var));
 }
 
 bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
@@ -94,7 +95,7 @@ bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
     while (!dd_is_term(f)) {
         uint32_t next = cube_step(d, f, cube);
 
-        if (next == DD_NO && (out->bytes || DD_VAR_IS_LEN(d->nodes[f].var) ||
+        if (next == DD_NO && (out->bytes || dd_var_is_len(d->nodes[f].var) ||
                               !span_at(d, f, out, &next))) {
             return false;
         }
@@ -106,11 +107,11 @@ bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
 bool span_holds(const struct span *s, const struct dd_base *bases,
                 const uint8_t *packet, size_t len)
 {
-    size_t at = dd_base_at(bases, DD_VAR_BASE(s->var), packet, len);
+    size_t at = dd_base_at(bases, dd_var_base(s->var), packet, len);
     uint32_t x = 0;
 
     for (uint32_t i = 0; i < s->bytes; i++) {
-        x = x << 8 | packet[at + DD_VAR_OFF(s->var) + i];
+        x = x << 8 | packet[at + dd_var_off(s->var) + i];
     }
     return x - s->lo <= s->hi - s->lo;
 }

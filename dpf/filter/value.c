@@ -53,14 +53,14 @@ static bool append(struct val *v, struct dd_bits b)
     return true;
 }
 
-void val_load(struct val *v, uint32_t base, uint32_t off, uint32_t size)
+void val_load(struct val *v, struct dd_at at, uint32_t size)
 {
     unknown(v);
     v->kind = VAL_BITS;
     v->width = 64;
     for (uint32_t i = 0; i < size; i++) {
-        append(v, (struct dd_bits){DD_VAR_BYTE(base, off + i), (uint8_t)(8 * i),
-                                   0, 8, 0});
+        append(v, (struct dd_bits){dd_var_byte(at.base, at.off + i),
+                                   (uint8_t)(8 * i), 0, 8, 0});
     }
 }
 
@@ -188,25 +188,12 @@ static bool to_sum(struct dd *d, struct val *v)
     return true;
 }
 
-OUT_OF_LINE static uint32_t base_add(struct dd *d, uint32_t a, uint32_t b)
-{
-    struct dd_bits terms[2 * DD_TERMS_MAX];
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < d->bases[a].count; i++) {
-        terms[n++] = d->bases[a].terms[i];
-    }
-    for (uint32_t i = 0; i < d->bases[b].count; i++) {
-        terms[n++] = d->bases[b].terms[i];
-    }
-    return dd_base_of(d, terms, n);
-}
-
 OUT_OF_LINE static void add_sums(struct dd *d, struct val *a,
                                  const struct val *b)
 {
     struct val x = *b;
     uint8_t kind = a->kind;
+    struct dd_pos sum;
 
     if (kind == VAL_PACKET) {
         a->kind = VAL_SUM;
@@ -215,14 +202,13 @@ OUT_OF_LINE static void add_sums(struct dd *d, struct val *a,
         unknown(a);
         return;
     }
-    if (x.base) {
-        a->base = a->base ? base_add(d, a->base, x.base) : x.base;
-        if (!a->base) {
-            unknown(a);
-            return;
-        }
+    sum = val_pos(a);
+    if (!dd_pos_add(d, &sum, val_pos(&x))) {
+        unknown(a);
+        return;
     }
-    a->k += x.k;
+    a->base = sum.base;
+    a->k = sum.k;
     a->kind = kind == VAL_PACKET ? VAL_PACKET : VAL_SUM;
 }
 
@@ -509,17 +495,20 @@ uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n)
 
     while (base) {
         const struct dd_base *b = &d->bases[base];
+        uint32_t below = dd_var_base(b->terms[b->count - 1].var);
 
         r = dd_and(
-            d, dd_range(d, DD_VAR_LEN(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
-        base = DD_VAR_BASE(b->terms[b->count - 1].var);
+            d, dd_range(d, dd_var_len(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
+        /* The field that decides base may lie behind another one, which may lie
+           behind base: then bytes in base say nothing of bytes there. */
+        base = dd_base_within(d, below, base) ? below : 0;
     }
     return r;
 }
 
 uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)
 {
-    return dd_range(d, DD_VAR_LEN(0), n, DD_LEN_MAX, val_base_ge(d, base, n),
+    return dd_range(d, dd_var_len(0), n, DD_LEN_MAX, val_base_ge(d, base, n),
                     DD_NO);
 }
 
@@ -590,7 +579,7 @@ static uint32_t plain_range(struct dd *d, const struct val *v, uint64_t lo,
         if (lo > DD_LEN_MAX) {
             return DD_NO;
         }
-        return dd_range(d, DD_VAR_LEN(0), (uint32_t)lo,
+        return dd_range(d, dd_var_len(0), (uint32_t)lo,
                         hi > DD_LEN_MAX ? DD_LEN_MAX : (uint32_t)hi, DD_YES,
                         DD_NO);
     }
@@ -694,7 +683,9 @@ static uint32_t test_len(struct dd *d, uint8_t op, const struct val *a,
     struct val x = *b;
     uint64_t n;
 
-    if (a->k >= 1u << 16 || !to_sum(d, &x) || !x.base || x.k >= 1u << 16) {
+    /* Of sums modulo 2^32, only those that no length wraps: none with k. */
+    if (a->k >= 1u << 16 || !no_wrap(a) || !to_sum(d, &x) || !x.base ||
+        x.k >= 1u << 16) {
         return VAL_OPAQUE;
     }
     n = x.k - a->k + (op == BPF_JGT || op == BPF_JLE ? 1 : 0);

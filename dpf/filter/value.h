@@ -33,8 +33,14 @@ struct val {
     struct dd_bits bits[VAL_BITS_MAX]; /* ascending dst, not overlapping */
 };
 
+/* Where a value of kind VAL_SUM, VAL_PACKET or VAL_STACK lies. */
+static inline struct dd_pos val_pos(const struct val *v)
+{
+    return (struct dd_pos){v->base, v->k};
+}
+
 /* `size` bytes of the packet, as a little-endian machine loads them. */
-void val_load(struct val *v, uint32_t base, uint32_t off, uint32_t size);
+void val_load(struct val *v, struct dd_at at, uint32_t size);
 
 void val_const(struct val *v, uint64_t k);
 void val_truncate(struct val *v);
@@ -62,9 +68,9 @@ bool val_is(const struct val *v, uint64_t k, struct cube *c);
 
 /*
  * The packets with at least `n` >= 1 bytes from `base` on. What lies n bytes
- * into a base lies n bytes into every base below it; said explicitly, so that
- * two ways to write it give one diagram. val_base_ge leaves out base 0, the
- * packet's start.
+ * into a base lies n bytes into every base within it (dd_base_within): of the
+ * chain of headers that leads there, it is said explicitly, so that two ways to
+ * write it give one diagram. val_base_ge leaves out base 0, the packet's start.
  */
 uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n);
 uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n);

@@ -34,12 +34,12 @@ static const struct {
 
 const char *atlas_meaning(uint32_t var, uint32_t width)
 {
-    uint32_t off = DD_VAR_OFF(var);
-    if (DD_VAR_IS_LEN(var)) {
+    if (dd_var_is_len(var)) {
         return "";
     }
+    uint32_t off = dd_var_off(var);
     for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
-        if (meanings[i].based == (DD_VAR_BASE(var) != 0) &&
+        if (meanings[i].based == (dd_var_base(var) != 0) &&
             off >= meanings[i].offset &&
             off + width <= meanings[i].offset + meanings[i].width) {
             return meanings[i].name;
@@ -50,16 +50,16 @@ const char *atlas_meaning(uint32_t var, uint32_t width)
 
 void atlas_place(uint32_t var, uint32_t width, char *out, size_t size)
 {
-    uint32_t base = DD_VAR_BASE(var);
+    uint32_t base = dd_var_base(var);
     char from[16] = "";
     if (base != 0) {
         snprintf(from, sizeof(from), "b%u", base);
     }
-    if (DD_VAR_IS_LEN(var)) {
+    if (dd_var_is_len(var)) {
         snprintf(out, size, "length%s%s", base ? " behind " : "", from);
     } else {
         snprintf(out, size, "[%s%s%u:%u]", from, base ? "+" : "",
-                 DD_VAR_OFF(var), width);
+                 dd_var_off(var), width);
     }
 }
 
@@ -87,7 +87,7 @@ void atlas_value(uint32_t var, uint32_t width, uint64_t v, char *out,
         snprintf(out, size, "%u.%u.%u.%u", (unsigned)(v >> 24),
                  (unsigned)(v >> 16 & 255), (unsigned)(v >> 8 & 255),
                  (unsigned)(v & 255));
-    } else if (DD_VAR_IS_LEN(var) ||
+    } else if (dd_var_is_len(var) ||
                (strstr(name, "port") != NULL && width == 2) ||
                strstr(name, "protocol") != NULL) {
         snprintf(out, size, "%" PRIu64, v);
@@ -127,7 +127,7 @@ static void condition(uint32_t var, uint32_t width, uint64_t lo, uint64_t hi,
     atlas_value(var, width, hi, high, sizeof(high));
     if (lo == hi) {
         snprintf(out, size, "%s %s%s= %s", place, name, *name ? " " : "", low);
-    } else if (DD_VAR_IS_LEN(var) && hi == DD_LEN_MAX) {
+    } else if (dd_var_is_len(var) && hi == DD_LEN_MAX) {
         snprintf(out, size, "%s >= %s", place, low);
     } else {
         snprintf(out, size, "%s %s%sin %s - %s", place, name, *name ? " " : "",
@@ -149,7 +149,7 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
         uint64_t from = lo, to = hi;
         first = false;
         /* bytes that follow and are fixed as well make one field */
-        while (!DD_VAR_IS_LEN(var) && from == to && width < 4 &&
+        while (!dd_var_is_len(var) && from == to && width < 4 &&
                !dd_is_term(child) && a->dd.nodes[child].var == var + width &&
                !stop(ctx, child) && single(a, child, &next, &lo, &hi)) {
             if (strcmp(atlas_meaning(var, width + 1),
@@ -183,7 +183,7 @@ static void wanted(const struct dpf_atlas *a, uint32_t f, char *out,
     *out = '\0';
     for (uint32_t i = 0; i < n->count && used < size; i++) {
         if (e[i].child != DD_NO && shown++ < 8) {
-            const char *form = DD_VAR_IS_LEN(n->var) ? "%s%u" : "%s0x%02x";
+            const char *form = dd_var_is_len(n->var) ? "%s%u" : "%s0x%02x";
             used += (size_t)snprintf(out + used, size - used, form,
                                      shown > 1 ? ", " : "", from);
             if (e[i].hi == dd_var_max(n->var) && used < size) {
@@ -191,7 +191,7 @@ static void wanted(const struct dpf_atlas *a, uint32_t f, char *out,
             } else if (e[i].hi != from && used < size) {
                 used += (size_t)snprintf(
                     out + used, size - used,
-                    DD_VAR_IS_LEN(n->var) ? " - %u" : " - 0x%02x", e[i].hi);
+                    dd_var_is_len(n->var) ? " - %u" : " - 0x%02x", e[i].hi);
             }
         }
         from = e[i].hi + 1;
@@ -204,7 +204,7 @@ static void wanted(const struct dpf_atlas *a, uint32_t f, char *out,
 static size_t base_at(const struct dpf_atlas *a, uint32_t var,
                       const uint8_t *packet, size_t len)
 {
-    uint32_t base = DD_VAR_BASE(var);
+    uint32_t base = dd_var_base(var);
     return base ? dd_base_at(a->dd.bases, base, packet, len) : 0;
 }
 
@@ -217,19 +217,19 @@ static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
     uint64_t v = 0;
     size_t base = base_at(a, var, packet, len);
     size_t left = base <= len ? len - base : 0;
-    if (DD_VAR_IS_LEN(var)) {
+    if (dd_var_is_len(var)) {
         f = dd_child(&a->dd, f, (uint32_t)left);
         v = left;
         width = 1;
     }
-    while (!DD_VAR_IS_LEN(var) && !dd_is_term(f) && width < 4 &&
+    while (!dd_var_is_len(var) && !dd_is_term(f) && width < 4 &&
            a->dd.nodes[f].var == var + width &&
-           DD_VAR_OFF(var) + width < left &&
+           dd_var_off(var) + width < left &&
            (width == 0 || !strcmp(atlas_meaning(var, width),
                                   atlas_meaning(var, width + 1)))) {
         at = f;
-        v = v << 8 | packet[base + DD_VAR_OFF(var) + width];
-        f = dd_child(&a->dd, f, packet[base + DD_VAR_OFF(var) + width]);
+        v = v << 8 | packet[base + dd_var_off(var) + width];
+        f = dd_child(&a->dd, f, packet[base + dd_var_off(var) + width]);
         width++;
     }
     if (width == 0) {
@@ -313,14 +313,14 @@ static void print_node(struct printer *p, uint32_t f)
     atlas_place(n->var, 1, place, sizeof(place));
     fprintf(p->out, "n%u: %s %s\n", f, place, atlas_meaning(n->var, 1));
     for (uint32_t i = 0; i < n->count; i++) {
-        if (DD_VAR_IS_LEN(n->var) && e[i].hi == DD_LEN_MAX) {
+        if (dd_var_is_len(n->var) && e[i].hi == DD_LEN_MAX) {
             fprintf(p->out, "    %u and more: ", from);
         } else if (from == e[i].hi) {
             fprintf(p->out,
-                    DD_VAR_IS_LEN(n->var) ? "    %u: " : "    0x%02x: ", from);
+                    dd_var_is_len(n->var) ? "    %u: " : "    0x%02x: ", from);
         } else {
             fprintf(p->out,
-                    DD_VAR_IS_LEN(n->var) ? "    %u - %u: "
+                    dd_var_is_len(n->var) ? "    %u - %u: "
                                           : "    0x%02x - 0x%02x: ",
                     from, e[i].hi);
         }

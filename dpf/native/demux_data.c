@@ -59,7 +59,7 @@ static void fill_diagram(struct demux *dx, const struct part *p, uint32_t bit)
         dd_close(p->nodes, p->edges, p->below, p->root + 1);
     }
     for (uint32_t b = 0; b < dx->byte_count; b++) {
-        allow(p, DD_VAR_BYTE(0, dx->bytes[b]), &dx->data[256 * b],
+        allow(p, dd_var_byte(0, dx->bytes[b]), &dx->data[256 * b],
               UINT64_C(1) << bit);
     }
 }
@@ -133,7 +133,7 @@ static void fill_classes(struct demux *dx, const struct shape *s, uint64_t bit)
         for (uint32_t k = 0; k < s->cube.count; k++) {
             const struct cube_byte *c = &s->cube.bytes[k];
 
-            if (c->var == DD_VAR_BYTE(0, dx->bytes[b]) && !c->varies) {
+            if (c->var == dd_var_byte(0, dx->bytes[b]) && !c->varies) {
                 mask = c->mask;
                 value = c->value;
             }

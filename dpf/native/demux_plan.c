@@ -13,7 +13,7 @@
 static bool classed(const struct demux *dx, uint32_t var)
 {
     for (uint32_t i = 0; i < dx->byte_count; i++) {
-        if (DD_VAR_BYTE(0, dx->bytes[i]) == var) {
+        if (dd_var_byte(0, dx->bytes[i]) == var) {
             return true;
         }
     }
@@ -22,7 +22,7 @@ static bool classed(const struct demux *dx, uint32_t var)
 
 static void want_byte(struct demux *dx, uint32_t off)
 {
-    if (!classed(dx, DD_VAR_BYTE(0, off)) && dx->byte_count < DEMUX_BYTES_MAX) {
+    if (!classed(dx, dd_var_byte(0, off)) && dx->byte_count < DEMUX_BYTES_MAX) {
         dx->bytes[dx->byte_count++] = off;
     }
 }
@@ -40,8 +40,8 @@ static bool plan_base(const struct demux *dx, struct demux_shape *p)
         if (!base) {
             continue;
         }
-        if (p->base || dx->im->bases[base].count > 1 || DD_VAR_BASE(t->var) ||
-            DD_VAR_OFF(t->var) >= least) {
+        if (p->base || dx->im->bases[base].count > 1 || dd_var_base(t->var) ||
+            dd_var_off(t->var) >= least) {
             return false;
         }
         p->base = base;
@@ -106,20 +106,20 @@ OUT_OF_LINE static bool plan_checks(const struct demux *dx,
 
     for (uint32_t i = 0; i < c->count; i++) {
         const struct cube_byte *b = &c->bytes[i];
-        uint32_t off = DD_VAR_OFF(b->var);
+        uint32_t off = dd_var_off(b->var);
 
-        off += DD_VAR_BASE(b->var) ? p->usual : 0;
+        off += dd_var_base(b->var) ? p->usual : 0;
         if (b->place == SHAPE_NO_PLACE && !classed(dx, b->var) &&
             !add_check(p, off, b->mask, b->value)) {
             return false;
         }
     }
-    if (p->base && !add_check(p, DD_VAR_OFF(t->var), mask, value)) {
+    if (p->base && !add_check(p, dd_var_off(t->var), mask, value)) {
         return false;
     }
     if (p->base) {
         p->checks[p->check_count] =
-            check_of(p, DD_VAR_OFF(t->var), mask, value);
+            check_of(p, dd_var_off(t->var), mask, value);
     }
     return true;
 }
@@ -150,8 +150,8 @@ static void collect(const struct demux *dx, struct constants *at)
         for (uint32_t k = 0; k < s->cube.count; k++) {
             const struct cube_byte *b = &s->cube.bytes[k];
 
-            if (!b->varies && b->var < DD_VAR_BYTE(0, CLASS_OFF_MAX)) {
-                struct constants *c = &at[DD_VAR_OFF(b->var)];
+            if (!b->varies && b->var < dd_var_byte(0, CLASS_OFF_MAX)) {
+                struct constants *c = &at[dd_var_off(b->var)];
 
                 c->any |= UINT64_C(1) << i;
                 c->checks |= (uint64_t)(b->place == SHAPE_NO_PLACE) << i;
@@ -245,9 +245,9 @@ static void choose_tree_bytes(struct demux *dx)
     for (uint32_t i = im->node_count; im->tree_count && i-- > 0;) {
         uint32_t var = im->nodes[i].var;
 
-        if (!DD_VAR_IS_LEN(var) && DD_VAR_BASE(var) == 0 &&
-            DD_VAR_OFF(var) < TREE_OFF_MAX) {
-            want_byte(dx, DD_VAR_OFF(var));
+        if (!dd_var_is_len(var) && dd_var_base(var) == 0 &&
+            dd_var_off(var) < TREE_OFF_MAX) {
+            want_byte(dx, dd_var_off(var));
         }
     }
 }

@@ -267,7 +267,7 @@ START_TEST(test_bytecode)
                  "if r0 != 0 goto again\n"
                  "r0 = 1\n"
                  "exit\n"),
-        dd_range(&d, DD_VAR_LEN(0), 1, DD_LEN_MAX, DD_YES, DD_NO));
+        dd_range(&d, dd_var_len(0), 1, DD_LEN_MAX, DD_YES, DD_NO));
     /* One that walks the packet is followed as far as memory allows. */
     d.edge_limit = 20000;
     (void)(lift_asm("r0 = 0\n"
@@ -295,7 +295,7 @@ START_TEST(test_diamonds)
     }
     code[n++] = (struct dpf_insn){BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 7};
     code[n++] = (struct dpf_insn){BPF_JMP | BPF_EXIT, 0, 0, 0};
-    ck_assert_uint_eq(lift_code(code, n), dd_range(&d, DD_VAR_LEN(0), 30,
+    ck_assert_uint_eq(lift_code(code, n), dd_range(&d, dd_var_len(0), 30,
                                                    DD_LEN_MAX, DD_YES, DD_NO));
     ck_assert_uint_lt(d.node_count, 200);
 }

@@ -16,7 +16,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define IP_WORDS DD_VAR_BYTE(0, 14)
+#define IP_WORDS dd_var_byte(0, 14)
 
 static struct dpf_mem mem;
 static struct heap heap;
@@ -79,8 +79,8 @@ START_TEST(test_alias)
     uint32_t b = ip_base(), f, g;
     struct witness w;
 
-    f = dd_byte_eq(&d, DD_VAR_BYTE(b, 14), 0xff, 7, DD_YES);
-    g = dd_byte_eq(&d, DD_VAR_BYTE(0, 34), 0xff, 8, DD_YES);
+    f = dd_byte_eq(&d, dd_var_byte(b, 14), 0xff, 7, DD_YES);
+    g = dd_byte_eq(&d, dd_var_byte(0, 34), 0xff, 8, DD_YES);
     check_found(dd_and(&d, f, g)); /* with a header of another length */
     g = dd_and(&d, g, dd_byte_eq(&d, IP_WORDS, 0x0f, 5, DD_YES));
     ck_assert_int_eq(space_find(&d, dd_and(&d, f, g), &w), 0);
@@ -90,7 +90,7 @@ END_TEST
 /* An interval that a header's length moves beyond the largest length. */
 START_TEST(test_longest)
 {
-    uint32_t b = ip_base(), len = DD_VAR_LEN(b), f;
+    uint32_t b = ip_base(), len = dd_var_len(b), f;
     struct witness w;
 
     f = dd_range(&d, len, 20, DD_LEN_MAX - 1, DD_YES, DD_NO);

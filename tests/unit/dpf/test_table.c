@@ -135,11 +135,11 @@ START_TEST(test_narrow_key)
     struct shape *sh;
     int err;
 
-    ck_assert(cube_add(&c, (struct cube_byte){.var = DD_VAR_BYTE(0, 23),
+    ck_assert(cube_add(&c, (struct cube_byte){.var = dd_var_byte(0, 23),
                                               .mask = 0xff,
                                               .value = 6}));
     for (uint32_t off = 26; off < 38; off++) {
-        ck_assert(cube_add(&c, (struct cube_byte){.var = DD_VAR_BYTE(0, off),
+        ck_assert(cube_add(&c, (struct cube_byte){.var = dd_var_byte(0, off),
                                                   .mask = 0xff,
                                                   .value = (uint8_t)off}));
     }
