@@ -12,8 +12,10 @@
 #define SEARCH_EDGES (1u << 20) /* made in all tries of one search */
 #define TRY_FIRST 5u /* an IP header is 5 words long more often than not */
 
-/* What a base becomes once some bits of a byte are known. */
+/* What a base becomes once some bits of a byte are known, or that it is not
+   there. */
 struct shift {
+    uint64_t gone; /* bases that no packet has: no byte is counted from them */
     uint32_t base[DD_BASES_MAX];
     uint32_t by[DD_BASES_MAX];
 };
@@ -65,6 +67,35 @@ static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
         }
     }
     return true;
+}
+
+/* The bases in `used` in packets without byte `var`: as they are, or gone. */
+static void lose_bases(const struct dd *d, uint32_t var, uint64_t used,
+                       struct shift *s)
+{
+    __builtin_memset(s, 0, sizeof(*s));
+    for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
+        const struct dd_base *base = &d->bases[b];
+
+        s->base[b] = b;
+        for (uint32_t i = 0; used >> b & 1 && i < base->count; i++) {
+            uint32_t v = base->terms[i].var;
+
+            if (v == var || (s->gone >> dd_var_base(v) & 1)) {
+                s->gone |= UINT64_C(1) << b;
+            }
+        }
+    }
+}
+
+/* Node i where its base is gone: nothing is there, as dd_walk has it. */
+static uint32_t without(const struct dd *d, uint32_t i, const uint32_t *now)
+{
+    const struct dd_node *node = &d->nodes[i];
+
+    return dd_var_is_len(node->var)
+               ? dd_renumber(d->edges[node->edges].child, now, NULL)
+               : DD_NO;
 }
 
 /*
@@ -120,7 +151,10 @@ static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
     }
     for (uint32_t i = 0; i < size && !d->err; i++) {
         if (seen[i]) {
-            r = now[i] = rebuild(d, i, s, now, edges);
+            bool gone = s->gone >> dd_var_base(d->nodes[i].var) & 1;
+
+            r = now[i] =
+                gone ? without(d, i, now) : rebuild(d, i, s, now, edges);
         }
     }
     heap_free(d->heap, seen, size);
@@ -151,6 +185,26 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
                             DD_YES, DD_NO));
         f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     }
+    heap_free(d->heap, s, sizeof(*s));
+    return d->err ? DD_NO : f;
+}
+
+/*
+ * f where byte `var` of base 0 is missing: no base that depends on it is
+ * anywhere. With this, the values of the byte are all cases that there are.
+ */
+static uint32_t absent(struct dd *d, uint32_t f, uint32_t var)
+{
+    struct shift *s = heap_alloc(d->heap, sizeof(*s));
+
+    if (s == NULL) {
+        d->err = -DPF_E_MEM;
+        return DD_NO;
+    }
+    lose_bases(d, var, dd_bases(d, f), s);
+    f = dd_and(d, f,
+               dd_range(d, dd_var_len(0), 0, dd_var_off(var), DD_YES, DD_NO));
+    f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     heap_free(d->heap, s, sizeof(*s));
     return d->err ? DD_NO : f;
 }
@@ -213,7 +267,10 @@ static uint64_t bases_used(const struct dd *d)
     return mask;
 }
 
-/* The search's way: at each level some bits of `f` take all their values. */
+/*
+ * The search's way: at each level some bits of `f` take all their values, and
+ * then their byte is missing.
+ */
 struct level {
     uint32_t f, next; /* the value tried next, counted from TRY_FIRST */
     struct dd_bits bits;
@@ -248,8 +305,9 @@ static void back(struct search *q, const struct level *l)
 }
 
 /*
- * The innermost level's diagram with its next value, DD_NO if that cannot be
- * or is not known, or if the level has no more and was left.
+ * The innermost level's diagram with its next value, or without the byte;
+ * DD_NO if that cannot be or is not known, or if the level has no more and was
+ * left.
  */
 OUT_OF_LINE static uint32_t try_next(struct search *q)
 {
@@ -257,13 +315,16 @@ OUT_OF_LINE static uint32_t try_next(struct search *q)
     uint32_t values = 1u << l->bits.len, f;
 
     back(q, l);
-    if (l->next == values) {
+    if (l->next > values) {
         q->depth--;
         return DD_NO;
     }
     q->d->edge_limit = l->mark.edges + q->edges;
     q->tries++;
-    f = substitute(q->d, l->f, l->bits, (l->next++ + TRY_FIRST) & (values - 1));
+    f = l->next < values ? substitute(q->d, l->f, l->bits,
+                                      (l->next + TRY_FIRST) & (values - 1))
+                         : absent(q->d, l->f, l->bits.var);
+    l->next++;
     if (q->d->err == -DPF_E_TOO_BIG) {
         q->d->err = 0; /* this length is not known; another may do */
         q->unknown = true;

@@ -87,6 +87,86 @@ START_TEST(test_alias)
 }
 END_TEST
 
+/* The base behind a chain: the field at `off` of base `in`, added to it. */
+static uint32_t base_behind(uint32_t in, uint32_t off)
+{
+    struct dd_bits terms[DD_TERMS_MAX];
+    uint32_t n = d.bases[in].count;
+
+    for (uint32_t i = 0; i < n; i++) {
+        terms[i] = d.bases[in].terms[i];
+    }
+    terms[n] = (struct dd_bits){.var = dd_var_byte(in, off), .len = 8};
+    return dd_base_of(&d, terms, n + 1);
+}
+
+/* Only a base whose terms another has lies before that one. */
+START_TEST(test_order_of_bases)
+{
+    struct dd_bits field = {.len = 8};
+    uint32_t ip = ip_base(), chain = base_behind(ip, 7), restart, twice;
+    struct dd_pos a = {ip, 3}, b = {0, (uint64_t)-7};
+    struct dd_at at;
+
+    field.var = dd_var_byte(ip, 7);
+    restart = dd_base_of(&d, &field, 1); /* the same field, from byte 0 */
+    twice = base_behind(chain, 7);
+    ck_assert(ip && chain && restart && twice && chain != restart);
+    for (uint32_t x = 0; x <= twice; x++) {
+        ck_assert(!d.bases[x].count || dd_base_within(&d, 0, x));
+        ck_assert(!d.bases[x].count || !dd_base_within(&d, x, 0));
+        ck_assert(dd_base_within(&d, x, x));
+    }
+    ck_assert(dd_base_within(&d, ip, chain) &&
+              dd_base_within(&d, chain, twice));
+    ck_assert(!dd_base_within(&d, chain, ip));
+    ck_assert(!dd_base_within(&d, ip, restart));
+    ck_assert(dd_base_within(&d, restart, chain));
+    ck_assert(!dd_base_within(&d, chain, restart));
+
+    /* Displacements may pass through what is negative; accesses may not. */
+    ck_assert(dd_pos_add(&d, &a, b) && a.base == ip && a.k == (uint64_t)-4);
+    ck_assert(!dd_at_make(a, 1, &at) && !dd_at_make(a, 8, &at));
+    a.k += 4;
+    ck_assert(dd_at_make(a, 1, &at) && at.base == ip && at.off == 0);
+    a.k = DD_OFF_MAX - 2;
+    ck_assert(dd_at_make(a, 2, &at) && at.off == DD_OFF_MAX - 2);
+    ck_assert(!dd_at_make(a, 3, &at));
+    a.k = (uint64_t)1 << 32;
+    ck_assert(!dd_at_make(a, 1, &at));
+}
+END_TEST
+
+/* A packet too short for the byte that decides where a base lies. */
+START_TEST(test_missing)
+{
+    uint32_t words = dd_var_byte(0, 200), f, g, base;
+    struct dd_bits term = {.var = words, .dst = 0, .src = 0, .len = 8};
+    struct witness w;
+
+    base = dd_base_of(&d, &term, 1);
+    f = dd_byte_eq(&d, dd_var_byte(base, 4), 0xff, 9, DD_YES);
+    f = dd_and(&d, f, dd_byte_eq(&d, words, 0xff, 0, DD_YES));
+    f = dd_and(&d, f, dd_byte_eq(&d, dd_var_byte(0, 4), 0xff, 8, DD_YES));
+    /* With the byte it is 0, and byte 4 from the base is the other one. */
+    ck_assert_int_eq(space_find(&d, f, &w), 0);
+    g = dd_range(&d, dd_var_len(0), 100, DD_LEN_MAX, f, DD_YES);
+    check_found(g);
+    /* Where nothing lies, there are no bytes, and length 0. */
+    g = dd_and(&d, dd_range(&d, dd_var_len(0), 0, 99, DD_YES, DD_NO),
+               dd_range(&d, dd_var_len(base), 1, DD_LEN_MAX, DD_YES, DD_NO));
+    ck_assert_int_eq(space_find(&d, g, &w), 0);
+    g = dd_and(&d, dd_range(&d, dd_var_len(0), 0, 99, DD_YES, DD_NO),
+               dd_range(&d, dd_var_len(base), 0, 0, DD_YES, DD_NO));
+    check_found(g);
+    /* The same where a base depends on one that is gone. */
+    base = base_behind(base, 2);
+    g = dd_range(&d, dd_var_len(base), 0, 0, DD_YES, DD_NO);
+    check_found(
+        dd_and(&d, g, dd_range(&d, dd_var_len(0), 0, 99, DD_YES, DD_NO)));
+}
+END_TEST
+
 /* An interval that a header's length moves beyond the largest length. */
 START_TEST(test_longest)
 {
@@ -151,6 +231,8 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, test_alias);
+    tcase_add_test(c, test_order_of_bases);
+    tcase_add_test(c, test_missing);
     tcase_add_test(c, test_longest);
     tcase_add_test(c, test_released);
     tcase_add_test(c, test_hull_of_all);
