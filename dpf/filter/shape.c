@@ -23,18 +23,27 @@ bool shape_same(const struct cube *a, const struct cube *b)
     return true;
 }
 
-static bool add_word(struct shape *s, const struct cube *c, uint32_t var,
+/*
+ * The words of a key while they are chosen. They stand apart from their shape:
+ * a shape holds a cube, too big to lie on the kernel's stack beside another.
+ */
+struct key_words {
+    uint32_t count;
+    struct shape_word at[TABLE_WORDS_MAX];
+};
+
+static bool add_word(struct key_words *k, const struct cube *c, uint32_t var,
                      uint32_t last)
 {
     uint32_t base = dd_var_base(var), off = dd_var_off(var);
     uint32_t width = last - var < 4 ? 4 : 8;
     uint32_t len = cube_len(c, base);
 
-    if (s->word_count == TABLE_WORDS_MAX || len < width) {
+    if (k->count == TABLE_WORDS_MAX || len < width) {
         return false;
     }
     off = off < len - width ? off : len - width;
-    s->words[s->word_count++] = (struct shape_word){base, off, width, 0};
+    k->at[k->count++] = (struct shape_word){base, off, width, 0};
     return true;
 }
 
@@ -55,13 +64,10 @@ static uint32_t run_last(const struct cube *c, uint32_t i, bool all,
     return last;
 }
 
-/*
- * Cover the bytes of `c` that vary, or all, with words of `s`, wide ones first;
- * of `s`, only the words are used.
- */
-static bool make_words(struct shape *s, const struct cube *c, bool all)
+/* Cover the bytes of `c` that vary, or all, with words, wide ones first. */
+static bool make_words(struct key_words *k, const struct cube *c, bool all)
 {
-    s->word_count = 0;
+    k->count = 0;
     for (uint32_t want = 8; want >= 4; want -= 4) {
         for (uint32_t i = 0, next; i < c->count; i = next) {
             uint32_t first = c->bytes[i].var, last;
@@ -72,7 +78,7 @@ static bool make_words(struct shape *s, const struct cube *c, bool all)
             }
             last = run_last(c, i, all, &next);
             if ((last - first < 4 ? 4 : 8) == want &&
-                !add_word(s, c, first, last)) {
+                !add_word(k, c, first, last)) {
                 return false;
             }
         }
@@ -84,14 +90,14 @@ static bool make_words(struct shape *s, const struct cube *c, bool all)
  * Make a key that fits of one word of eight and one of four. The one of
  * eight lies in base 0 if it can.
  */
-static void pad_words(struct shape *s, const struct cube *c)
+static void pad_words(struct key_words *k, const struct cube *c)
 {
     struct shape_word to[2] = {{0, SHAPE_NOWHERE, 8, 0},
                                {0, SHAPE_NOWHERE, 4, 0}};
     uint32_t least = cube_len(c, 0);
 
-    for (uint32_t i = 0; i < s->word_count; i++) {
-        struct shape_word w = s->words[i];
+    for (uint32_t i = 0; i < k->count; i++) {
+        struct shape_word w = k->at[i];
         bool widen = w.width == 4 && w.base == 0 && least >= 8 &&
                      to[0].off == SHAPE_NOWHERE;
         uint32_t at = w.width == 8 || widen ? 0 : 1;
@@ -105,32 +111,36 @@ static void pad_words(struct shape *s, const struct cube *c)
         }
         to[at] = w;
     }
-    __builtin_memcpy(s->words, to, sizeof(to));
-    s->word_count = 2;
+    __builtin_memcpy(k->at, to, sizeof(to));
+    k->count = 2;
+}
+
+static bool words_are_narrow(const struct shape_word *words, uint32_t count)
+{
+    return count == 2 && words[0].width == 8 && words[1].width == 4;
 }
 
 OUT_OF_LINE bool shape_is_narrow(const struct shape *s)
 {
-    return s->word_count == 2 && s->words[0].width == 8 &&
-           s->words[1].width == 4;
+    return words_are_narrow(s->words, s->word_count);
 }
 
 bool shape_stays_narrow(const struct cube *c)
 {
-    struct shape s;
+    struct key_words k;
 
-    if (!make_words(&s, c, false)) {
+    if (!make_words(&k, c, false)) {
         return false;
     }
-    pad_words(&s, c);
-    return shape_is_narrow(&s);
+    pad_words(&k, c);
+    return words_are_narrow(k.at, k.count);
 }
 
 bool shape_fits(const struct cube *c)
 {
-    struct shape s; /* all bytes varying: the most words it may ever need */
+    struct key_words k; /* all bytes vary: the most words it may ever need */
 
-    return make_words(&s, c, true);
+    return make_words(&k, c, true);
 }
 
 /*
@@ -182,7 +192,7 @@ static void destroy(struct heap *h, struct retired *r)
 struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
 {
     struct shape *s = heap_alloc(h, sizeof(*s));
-    struct cube keyed = *c;
+    struct key_words k;
     uint32_t n8 = 0;
 
     *err = -DPF_E_MEM;
@@ -193,12 +203,15 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
     s->retired.destroy = destroy;
     s->cube = *c;
     s->rank = s->rank_high = cube_rank(c);
-    mark_constants(&keyed);
-    if (!make_words(s, &keyed, false)) {
+    mark_constants(&s->cube);
+    if (!make_words(&k, &s->cube, false)) {
         *err = -DPF_E_TOO_BIG;
         goto fail;
     }
-    pad_words(s, c);
+    s->cube = *c; /* without the marks */
+    pad_words(&k, c);
+    __builtin_memcpy(s->words, k.at, k.count * sizeof(k.at[0]));
+    s->word_count = k.count;
     set_places(s);
     while (n8 < s->word_count && s->words[n8].width == 8) {
         n8++;
