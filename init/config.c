@@ -162,7 +162,10 @@ bool config_program(const char *line, const char *name, uint64_t frames,
         d = strcmp(known[i].name, name) == 0 ? &known[i] : d;
     }
     *p = (struct program){.slices = d->slices};
-    text_format(p->name, sizeof(p->name), "%s", name);
+    /* A name cut short could be another program's, and with it its rights. */
+    if (text_format(p->name, sizeof(p->name), "%s", name) >= sizeof(p->name)) {
+        return complain(why, size, name, "a name of at most 15 bytes");
+    }
     if (!parse_ports(program_option(line, name, "tcp", d->tcp, word), p->tcp) ||
         !parse_ports(program_option(line, name, "udp", d->udp, word), p->udp)) {
         return complain(why, size, name, "ports like tcp=80,8080; at most 7");

@@ -17,11 +17,24 @@
 #pragma once
 
 #include "libos/libos/start.h"
+#include "src/abi/cap.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define CONFIG_PORTS_MAX 8u
+
+/*
+ * What init mints of the root's name: a kind and a program's name, as one
+ * component. Neither dominates the other's, whatever a program is called.
+ */
+#define NAME_ENV "env/"
+#define NAME_IN "in/"
+#define NAME_OUT "out/"
+#define NAME_DISK "blk/"
+#define NAME_SHARED "shared"
+_Static_assert(sizeof(NAME_DISK) - 1 + START_NAME_MAX <= CAP_NAME_MAX,
+               "a kind, the longest name and the component's length fit");
 
 struct config {
     bool dhcp;

@@ -92,7 +92,7 @@ static int plan_disk(struct plan *p)
     if (!p->program.has_disk || p->program.disk >= sys->disks) {
         return 0;
     }
-    text_format(name, sizeof(name), "disk/%s", p->program.name);
+    text_format(name, sizeof(name), NAME_DISK "%s", p->program.name);
     err = mint(args.guard, name, CAP_READ | CAP_GRANT);
     if (err) {
         return err;
@@ -160,7 +160,7 @@ static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
     int err;
 
     *step = "its name";
-    text_format(name, sizeof(name), "%s/", p->program.name);
+    text_format(name, sizeof(name), NAME_ENV "%s", p->program.name);
     err = mint(self, name, CAP_ALL);
     if (err == 0) {
         *step = "its part of packet space";
@@ -191,6 +191,18 @@ static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
     return err < 0 ? err : 0;
 }
 
+/* A name stands for one authority, so two programs must not share it. */
+static bool runs_already(const char *name)
+{
+    for (unsigned i = 0; i < child_count; i++) {
+        if (strcmp(children[i].name, name) == 0) {
+            console_printf("init: two modules are called %s\n", name);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void start_one(const struct sysinfo_module *m, const struct host *h,
                       uint32_t shared)
 {
@@ -200,6 +212,9 @@ static void start_one(const struct sysinfo_module *m, const struct host *h,
     char why[128];
     int err;
 
+    if (runs_already(m->name)) {
+        return;
+    }
     p = (struct plan){.module = m, .n = child_count};
     left = left > RESERVE_FRAMES ? left - RESERVE_FRAMES : 0;
     if (!config_program(env_sysinfo()->cmdline, m->name, left, &p.program, why,

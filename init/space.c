@@ -51,7 +51,7 @@ static int carve(const struct host *h, uint32_t guard, uint32_t flags,
 int space_shared(const struct host *h, uint32_t slot)
 {
     struct filter *f = &scratch;
-    int err = mint(slot, "host/", CAP_READ | CAP_GRANT);
+    int err = mint(slot, NAME_SHARED, CAP_READ | CAP_GRANT);
 
     if (err) {
         return err;
@@ -86,7 +86,7 @@ static int part(const struct host *h, const struct program *p, bool out,
     struct filter *f = &scratch;
     int err;
 
-    text_format(name, sizeof(name), "%s/%s", p->name, out ? "out" : "in");
+    text_format(name, sizeof(name), "%s%s", out ? NAME_OUT : NAME_IN, p->name);
     err = mint(slot, name, (out ? CAP_WRITE : CAP_READ) | CAP_CTL | CAP_GRANT);
     if (err) {
         return err;

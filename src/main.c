@@ -9,6 +9,7 @@
 #include "src/kern/console.h"
 #include "src/kern/elf.h"
 #include "src/kern/page.h"
+#include "src/kern/secret.h"
 #include "src/kern/sysinfo.h"
 #include "src/lib/log.h"
 #include "src/x86_64/smp.h"
@@ -16,8 +17,19 @@
 static void tables_init(const struct boot_info *info)
 {
     lock_acquire(&bind_lock);
-    if (sysinfo_init(info) < 0 || console_init() < 0) {
+    if (sysinfo_init(info) < 0) {
         panic("no memory for the kernel's own tables: give the machine more");
+    }
+    lock_release(&bind_lock);
+}
+
+/* Names come after the key under which they are hashed. */
+static void names_init(void)
+{
+    secret_init();
+    lock_acquire(&bind_lock);
+    if (console_init() < 0) {
+        panic("no memory for names: give the machine more");
     }
     lock_release(&bind_lock);
 }
@@ -54,6 +66,7 @@ void kern_main(const struct boot_info *info)
     page_init(info->ram, info->rams, info->top);
     tables_init(info);
     dev_probe();
+    names_init();
     first_environment(info);
     smp_release();
     kern_start(0);

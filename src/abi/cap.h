@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hierarchical capabilities. A capability is a name (a byte string) and a set
- * of rights. A dominates B iff A's name is a prefix of B's and A's rights
- * include B's. A resource has a guard, which is a name; a call presents a
- * slot of the caller's list, and the capability there must dominate the guard
- * with the rights that the call demands.
+ * Hierarchical capabilities. A capability is a name and a set of rights. A
+ * name is a list of components, and cap_mint appends one. A dominates B iff
+ * A's components are the first of B's and A's rights include B's. A resource
+ * has a guard, which is a name; a call presents a slot of the caller's list,
+ * and the capability there must dominate the guard with the rights that the
+ * call demands.
+ *
+ * Each component stands in the name behind a byte with its length. So names
+ * are compared as strings of bytes, and the name of one resource is never the
+ * beginning of the name of its neighbour, however both are called: "web" does
+ * not dominate "web2".
  * Source: Mazieres and Kaashoek, "Secure applications need flexible operating
  * systems", HotOS 1997; Xok.
  */
@@ -12,7 +18,7 @@
 
 #include <stdint.h>
 
-#define CAP_NAME_MAX 20u /* bytes of name */
+#define CAP_NAME_MAX 20u /* bytes of name, one for each component included */
 #define CAP_SLOTS 64u    /* capabilities in one environment's list */
 
 /* Rights: all masks. */

@@ -12,12 +12,13 @@
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
+#include "src/kern/secret.h"
 #include "src/kern/sysproto.h"
 
 #define CHUNK_FRAMES 16u
 #define CHUNK_GUARDS (CHUNK_FRAMES * PAGE_SIZE / sizeof(struct guard))
 #define CHUNKS (GUARD_MAX / CHUNK_GUARDS)
-#define BUCKETS 1024u
+#define BUCKETS 4096u
 
 struct guard {
     _Atomic uint32_t refs;
@@ -33,6 +34,7 @@ static struct guard *chunk[CHUNKS];
 static uint32_t chunks GUARDED_BY(guard_lock);
 static uint32_t free_list GUARDED_BY(guard_lock);
 static uint32_t bucket[BUCKETS] GUARDED_BY(guard_lock);
+static uint64_t hash_key[2] GUARDED_BY(guard_lock); /* made at first use */
 
 static struct guard *guard_at(uint32_t guard)
 {
@@ -42,11 +44,13 @@ static struct guard *guard_at(uint32_t guard)
 static uint32_t *bucket_of(const uint8_t *name, uint32_t len)
     REQUIRES(guard_lock)
 {
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (uint32_t i = 0; i < len; i++) {
-        h = (h ^ name[i]) * 16777619u;
+    /* Under a key: else an environment could choose names that all lie in
+       one bucket, and make every search long. */
+    if (hash_key[0] == 0) {
+        hash_key[0] = secret_word() | 1;
+        hash_key[1] = secret_word();
     }
-    return &bucket[h % BUCKETS];
+    return &bucket[secret_hash(hash_key, name, len) % BUCKETS];
 }
 
 /* One more chunk of unused numbers. Number 0 is not in the list. */
@@ -177,11 +181,15 @@ int64_t sys_cap_mint(struct env *e, const struct cap *from, uint32_t to,
     REFUSE_IF(to >= CAP_SLOTS, E_RANGE);
     REFUSE_IF(rights == 0 || (rights & ~CAP_ALL) != 0, E_INVAL);
     REFUSE_IF((rights & ~(uint32_t)from->rights) != 0, E_CAP);
-    REFUSE_IF(len > CAP_NAME_MAX - (uint32_t)from->len, E_RANGE);
+    uint32_t room = CAP_NAME_MAX - (uint32_t)from->len;
+    REFUSE_IF(len > 0 && len >= room, E_RANGE);
     REFUSE_IF(e->cap[to].rights != 0, E_BUSY);
     struct cap made = *from;
-    TRY(copy_in(e, made.name + made.len, suffix, len));
-    made.len = (uint8_t)(made.len + len);
+    if (len > 0) {
+        made.name[made.len++] = (uint8_t)len;
+        TRY(copy_in(e, made.name + made.len, suffix, len));
+        made.len = (uint8_t)(made.len + len);
+    }
     made.rights = (uint16_t)rights;
     e->cap[to] = made;
     return 0;

@@ -26,7 +26,7 @@ int guard_intern(const uint8_t *name, uint32_t len) EXCLUDES(guard_lock);
 void guard_hold(uint32_t guard, uint32_t times);
 void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
 
-/* Is the capability's name a prefix of the guard's, and its rights enough? */
+/* Are the capability's components the guard's first, its rights enough? */
 bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights);
 
 /* The capability in a slot. 0, -E_RANGE (no such slot) or -E_CAP (empty). */

@@ -13,6 +13,7 @@
 #include "src/kern/code.h"
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
+#include "src/kern/secret.h"
 #include "src/lib/string.h"
 
 #define CELL_MIN 32u
@@ -145,6 +146,12 @@ static void mem_free(void *ctx, void *p, size_t size)
     code_free(p, size);
 }
 
+static uint64_t mem_random(void *ctx)
+{
+    (void)ctx;
+    return secret_word();
+}
+
 static void *mem_code_alloc(void *ctx, size_t size)
 {
     (void)ctx;
@@ -187,6 +194,7 @@ const struct dpf_mem code_mem = {
     .code_free = mem_code_free,
     .code_open = mem_code_open,
     .code_seal = mem_code_seal,
+    .random = mem_random,
     .engine = &dpf_engine_native,
 };
 

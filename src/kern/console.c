@@ -19,7 +19,7 @@ static uint32_t console_guard GUARDED_BY(bind_lock);
 
 int console_init(void)
 {
-    static const uint8_t name[] = "console";
+    static const uint8_t name[] = "\7console"; /* one component */
     int g = guard_intern(name, sizeof(name) - 1);
     TRY(g);
     console_guard = (uint32_t)g;
@@ -58,14 +58,17 @@ void entropy_attach(struct rngdev *dev)
     }
 }
 
+bool entropy_word(uint64_t *out)
+{
+    return arch_entropy(out) || (rng != NULL && rng->read(rng, out));
+}
+
 int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 {
     uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
     REFUSE_IF(len > ENTROPY_MAX, E_INVAL);
     for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
-        bool have =
-            arch_entropy(&word[i]) || (rng != NULL && rng->read(rng, &word[i]));
-        REFUSE_IF(!have, E_AGAIN);
+        REFUSE_IF(!entropy_word(&word[i]), E_AGAIN);
     }
     TRY(copy_out(e, bytes, word, len));
     return len;

@@ -52,6 +52,20 @@ static void authority(void)
     IS(sys_page_free(AB, (uint64_t)frame, 1), 0);
 }
 
+/* Names of neighbours: neither is the beginning of the other. */
+static void neighbours(void)
+{
+    IS(mint(ROOT, EMPTY, "web", 3, CAP_ALL), 0);
+    IS(mint(ROOT, EMPTY + 1, "web2", 4, CAP_ALL), 0);
+    int64_t frame = sys_page_alloc(EMPTY + 1, UINT64_MAX, 1);
+
+    OK(frame >= 0);
+    IS(sys_page_free(EMPTY, (uint64_t)frame, 1), -E_CAP);
+    IS(sys_page_free(EMPTY + 1, (uint64_t)frame, 1), 0);
+    IS(sys_cap_drop(EMPTY), 0);
+    IS(sys_cap_drop(EMPTY + 1), 0);
+}
+
 static void revoking(void)
 {
     int64_t frame;
@@ -73,5 +87,6 @@ void family_caps(void)
 {
     minting();
     authority();
+    neighbours();
     revoking();
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Capabilities: dominance, and every refusal of the cap_* calls. */
 #include "src/abi/err.h"
+#include "src/abi/page.h"
 #include "src/abi/sysno.h"
+#include "src/kern/secret.h"
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/main.h"
 
@@ -69,19 +71,40 @@ START_TEST(many_guards)
 }
 END_TEST
 
+/* Chosen names would else make every search of one bucket long. */
+START_TEST(hashes_cannot_be_foretold)
+{
+    const uint64_t key[2] = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+    const uint64_t other[2] = {key[0], key[1] + 1};
+    uint8_t name[24];
+    unsigned same = 0;
+    for (uint8_t i = 0; i < sizeof(name); i++) {
+        name[i] = i;
+    }
+    for (uint32_t len = 0; len <= sizeof(name); len++) {
+        uint64_t h = secret_hash(key, name, len);
+        same += h == secret_hash(other, name, len);
+        same += len > 0 && h == secret_hash(key, name, len - 1);
+    }
+    ck_assert_uint_eq(same, 0);
+    boot();
+    ck_assert_uint_ne(secret_word(), secret_word());
+}
+END_TEST
+
 START_TEST(mint)
 {
     boot();
     uint64_t s = fake_put("xyz", 3);
     ck_assert_int_eq(CALL(SYS_CAP_MINT, 1, 5, s, 3, CAP_READ), 0);
     ck_assert_uint_eq(root->cap[5].rights, CAP_READ);
-    ck_assert_uint_eq(root->cap[5].len, 5);
-    ck_assert_mem_eq(root->cap[5].name, "abxyz\0", 6);
+    ck_assert_uint_eq(root->cap[5].len, 6);
+    ck_assert_mem_eq(root->cap[5].name, "ab\3xyz\0", 7);
     REFUSED(E_BUSY, SYS_CAP_MINT, 1, 5, s, 3, CAP_READ);
     REFUSED(E_CAP, SYS_CAP_MINT, 9, 6, s, 3, CAP_READ);
     REFUSED(E_RANGE, SYS_CAP_MINT, CAP_SLOTS, 6, s, 3, CAP_READ);
     REFUSED(E_RANGE, SYS_CAP_MINT, 1, CAP_SLOTS, s, 3, CAP_READ);
-    REFUSED(E_RANGE, SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 1, CAP_READ);
+    REFUSED(E_RANGE, SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 2, CAP_READ);
     REFUSED(E_RANGE, SYS_CAP_MINT, 1, 6, s, UINT32_MAX, CAP_READ);
     REFUSED(E_CAP, SYS_CAP_MINT, 1, 6, s, 3, CAP_CTL); /* a right it lacks */
     REFUSED(E_INVAL, SYS_CAP_MINT, 1, 6, s, 3, 0);
@@ -91,8 +114,29 @@ START_TEST(mint)
     REFUSED(E_FAULT, SYS_CAP_MINT, 1, 6, UINT64_MAX, 3, CAP_READ);
     REFUSED(E_FAULT, SYS_CAP_MINT, 1, 6, ARCH_DIRECT_MAP, 3, CAP_READ);
     /* The whole name fits exactly. */
-    ck_assert_int_eq(CALL(SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 2, CAP_WRITE),
+    ck_assert_int_eq(CALL(SYS_CAP_MINT, 1, 6, s, CAP_NAME_MAX - 3, CAP_WRITE),
                      0);
+    /* No suffix: the same name, even where none longer would fit. */
+    ck_assert_int_eq(CALL(SYS_CAP_MINT, 6, 7, s, 0, CAP_WRITE), 0);
+    ck_assert_uint_eq(root->cap[7].len, CAP_NAME_MAX);
+    REFUSED(E_RANGE, SYS_CAP_MINT, 6, 8, s, 1, CAP_WRITE);
+}
+END_TEST
+
+/* Whoever is called "web" has nothing of what is called "web2". */
+START_TEST(no_name_begins_its_neighbours)
+{
+    boot();
+    uint64_t s = fake_put("disk/web2", 9);
+    ck_assert_int_eq(CALL(SYS_CAP_MINT, 0, 5, s, 8, CAP_ALL), 0);
+    s = fake_put("disk/web2", 9);
+    ck_assert_int_eq(CALL(SYS_CAP_MINT, 0, 6, s, 9, CAP_ALL), 0);
+    int64_t f = CALL(SYS_PAGE_ALLOC, 6, PAGE_ANY, 1);
+    ck_assert_int_gt(f, 0);
+    REFUSED(E_CAP, SYS_PAGE_FREE, 5, (uint64_t)f, 1);
+    ck_assert_int_eq(CALL(SYS_CAP_REVOKE, 5), 0);
+    ck_assert_uint_eq(root->cap[6].rights, CAP_ALL);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 6, (uint64_t)f, 1), 0);
 }
 END_TEST
 
@@ -147,5 +191,6 @@ START_TEST(unknown_numbers)
 }
 END_TEST
 
-TESTS("cap", dominance, guards_are_unique_and_reused, many_guards, mint, grant,
+TESTS("cap", dominance, guards_are_unique_and_reused, many_guards,
+      hashes_cannot_be_foretold, mint, no_name_begins_its_neighbours, grant,
       drop_and_revoke, unknown_numbers)

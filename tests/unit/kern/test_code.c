@@ -21,7 +21,7 @@ static void boot(void)
     root = fake_first();
     fake_cap(root, 1, "m", CAP_ALL);
     fake_cap(root, 2, "other", CAP_ALL);
-    fake_cap(root, 3, "console", CAP_WRITE);
+    fake_cap(root, 3, "\7console", CAP_WRITE);
     frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 1, PAGE_ANY, 1);
 }
 
@@ -221,7 +221,7 @@ START_TEST(console)
     REFUSED(E_CAP, SYS_CONSOLE_WRITE, 9, text, 5);
     REFUSED(E_INVAL, SYS_CONSOLE_WRITE, 3, text, 1025);
     REFUSED(E_FAULT, SYS_CONSOLE_WRITE, 3, 0x1000, 5);
-    fake_cap(root, 4, "console", CAP_READ);
+    fake_cap(root, 4, "\7console", CAP_READ);
     REFUSED(E_CAP, SYS_CONSOLE_WRITE, 4, text, 5);
 }
 END_TEST

@@ -68,6 +68,8 @@ START_TEST(programs)
     ck_assert(!p.has_disk);
     ck_assert(config_program(line, "other", 65536, &p, why, sizeof(why)));
     ck_assert_uint_eq(p.udp[1], 5353);
+    ck_assert(config_program("", "a-name-of-fiftn", 1, &p, why, sizeof(why)));
+    ck_assert(!config_program("", "a-name-of-sixtee", 1, &p, why, sizeof(why)));
     ck_assert(!config_program("a.tcp=0", "a", 1, &p, why, sizeof(why)));
     ck_assert(!config_program("a.tcp=70000", "a", 1, &p, why, sizeof(why)));
     ck_assert(
