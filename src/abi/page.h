@@ -19,7 +19,7 @@
  * [va, va + count * PAGE_SIZE), replacing what is bound there.
  */
 struct page_binding {
-    uint64_t va;    /* page-aligned, below UADDR_TOP */
+    uint64_t va;    /* page-aligned, from UADDR_BOTTOM, below UADDR_TOP */
     uint64_t frame; /* ignored when prot is 0 */
     uint32_t count; /* frames */
     uint32_t prot;  /* PAGE_* */

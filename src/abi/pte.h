@@ -36,8 +36,10 @@ static inline uint64_t page_up(uint64_t at)
 
 /*
  * The addressing context. Ring 3 has the lower half; its last entries belong
- * to the kernel's exposed state.
+ * to the kernel's exposed state. Its first pages stay empty, so that a null
+ * pointer with a small offset faults, in the kernel too.
  */
+#define UADDR_BOTTOM 0x10000ull          /* first address that is bindable */
 #define UADDR_TOP 0x00007f0000000000ull  /* first address not bindable */
 #define UAREA_VA 0x00007f0000000000ull   /* struct uarea, read and write */
 #define SYSINFO_VA 0x00007f0000200000ull /* struct sysinfo, read only */

@@ -278,7 +278,10 @@ int aspace_check(const struct page_binding *b)
                    b->count % ENTRIES != 0),
               E_INVAL);
     uint64_t bytes = (uint64_t)b->count * PAGE_SIZE;
-    return b->va >= UADDR_TOP || bytes > UADDR_TOP - b->va ? -E_RANGE : 0;
+    REFUSE_IF(b->va < UADDR_BOTTOM || b->va >= UADDR_TOP ||
+                  bytes > UADDR_TOP - b->va,
+              E_RANGE);
+    return 0;
 }
 
 int aspace_bind(struct env *e, const struct page_binding *b)

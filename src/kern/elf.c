@@ -90,7 +90,7 @@ int elf_load(struct env *e, const void *image, size_t size)
     REFUSE_IF(size < sizeof(h), E_INVAL);
     __builtin_memcpy(&h, image, sizeof(h));
     REFUSE_IF(!header_ok(&h, size), E_INVAL);
-    uint64_t above = PAGE_SIZE; /* page 0 stays free */
+    uint64_t above = UADDR_BOTTOM;
     for (uint32_t i = 0; i < h.phnum; i++) {
         struct segment s;
         __builtin_memcpy(&s, (const uint8_t *)image + h.phoff + i * sizeof(s),
@@ -103,7 +103,7 @@ int elf_load(struct env *e, const void *image, size_t size)
         above = page_up(s.vaddr + s.memsz);
     }
     e->uarea->entry[ENV_PROLOGUE] = h.entry;
-    return above == PAGE_SIZE ? -E_INVAL : 0;
+    return above == UADDR_BOTTOM ? -E_INVAL : 0;
 }
 
 static uint64_t module_frames(const struct boot_module *m)

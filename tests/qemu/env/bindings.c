@@ -32,6 +32,8 @@ static void jump(void *p)
 
 static void rights(uint64_t frame)
 {
+    IS(bind(0, frame, 1, PAGE_R), -E_RANGE); /* where null pointers point */
+    IS(bind(UADDR_BOTTOM - PAGE_SIZE, frame, 1, PAGE_R), -E_RANGE);
     IS(bind(VA, frame, 1, PAGE_R | PAGE_W), 1);
     OK(trap_run(poke, (void *)VA) == -1);
     OK(*(volatile uint64_t *)VA == 42);

@@ -219,6 +219,8 @@ START_TEST(bind_refusals)
     BAD(E_RANGE, 1, UADDR_TOP, f, 1, PAGE_R);
     BAD(E_RANGE, 1, UADDR_TOP - PAGE_SIZE, f, 2, PAGE_R);
     BAD(E_RANGE, 1, UAREA_VA, 0, 1, 0);
+    BAD(E_RANGE, 1, 0, f, 1, PAGE_R); /* where null pointers point */
+    BAD(E_RANGE, 1, UADDR_BOTTOM - PAGE_SIZE, f, 2, PAGE_R);
     BAD(E_RANGE, 1, ARCH_DIRECT_MAP, f, 1, PAGE_R);
     BAD(E_RANGE, 1, UINT64_MAX - 4095, f, 2, PAGE_R);
     BAD(E_RANGE, 1, VA, FAKE_FRAMES - 1, 2, PAGE_R);
