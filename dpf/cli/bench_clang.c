@@ -154,7 +154,7 @@ static bool run_clang(const char *source, const char *library)
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
-        execlp("clang", "clang", "-O2", "-w", "-shared", "-fPIC", "-x", "c",
+        execlp(DPF_CLANG, DPF_CLANG, "-O2", "-w", "-shared", "-fPIC", "-x", "c",
                source, "-o", library, (char *)NULL);
         _exit(127);
     }

@@ -212,7 +212,7 @@ static void become_clang(const char *path, FILE *in, const char *object)
         _exit(127);
     }
     if (in == NULL || dup2(fileno(in), STDIN_FILENO) >= 0) {
-        execlp("clang", "clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3",
+        execlp(DPF_CLANG, DPF_CLANG, "-O2", "-g", "-target", "bpf", "-mcpu=v3",
                "-Wall", "-x", "c", "-c", name, "-o", object, (char *)NULL);
     }
     _exit(127);

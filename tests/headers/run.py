@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Every header compiles alone and twice. Speaks TAP; argv: source root, and
-build root, where the generated headers lie."""
+"""Every header compiles alone and twice. Speaks TAP; argv: source root,
+build root, where the generated headers lie, and the compiler."""
 import concurrent.futures
 import os
 import subprocess
@@ -22,19 +22,19 @@ def headers(root):
                     yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def check(root, build, path):
+def check(root, build, compiler, path):
     text = f'#include "{path}"\n' * 2 + "typedef int not_empty;\n"
     flags = FLAGS + (["-D_DEFAULT_SOURCE"] if path.startswith(HOST) else BARE)
-    return subprocess.run(["clang", *flags, f"-I{root}", f"-I{build}", "-"], input=text,
-                          capture_output=True, text=True)
+    return subprocess.run([*compiler, *flags, f"-I{root}", f"-I{build}", "-"],
+                          input=text, capture_output=True, text=True)
 
 
-def main(root, build):
+def main(root, build, *compiler):
     paths = sorted(headers(root))
     print(f"1..{len(paths)}")
     bad = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda p: check(root, build, p), paths)
+        results = pool.map(lambda p: check(root, build, compiler, p), paths)
         for i, (path, r) in enumerate(zip(paths, results), 1):
             bad += r.returncode != 0
             print("ok" if r.returncode == 0 else "not ok", i, "-", path)
