@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""scripts/setup and scripts/test as a person meets them, against an apt and a
+Meson that only pretend: what they say, when they ask, and what Ctrl-C does.
+Speaks TAP."""
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import e2e
+
+SCRIPTS = os.path.join(e2e.vm.ROOT, "scripts")
+TOOLS = ("bash sh env sed awk mktemp mkfifo rm tee head cat kill grep tail "
+         "dirname readlink nproc sleep date touch true").split()
+
+# It notes each call; SLOW_FETCH and SLOW_INSTALL make a step take seconds.
+APT = r"""#!/bin/bash
+echo "apt-get $*" >>"$FAKE/calls"
+case " $* " in
+*" -s "*)
+    echo "Inst alpha (1)"; echo "Inst beta (1)"; exit 0 ;;
+*" --print-uris "*)
+    echo "'http://x/a.deb' a.deb 3145728 SHA256:0"; exit 0 ;;
+*" update "*) touch "$FAKE/updated"; exit 0 ;;
+*" --download-only "*)
+    trap 'echo interrupted >>"$FAKE/calls"; exit 130' INT
+    [ -z "${FAIL_FETCH-}" ] || { echo "E: Unable to fetch a.deb"; exit 100; }
+    n=${SLOW_FETCH:-0}
+    for i in $(seq 0 "$n"); do
+        echo "dlstatus:1:$i.5:Retrieving file 1 of 2 (9s remaining)"
+        [ "$n" = 0 ] || sleep 1
+    done ;;
+*" --no-download "*)
+    trap 'echo "killed in dpkg" >>"$FAKE/calls"; exit 130' INT TERM HUP
+    n=${SLOW_INSTALL:-0}
+    echo "pmstatus:alpha:10.0:Unpacking alpha (amd64)"
+    for i in $(seq 1 "$n"); do sleep 1; done
+    touch "$FAKE/installed"
+    echo "dpkg done" >>"$FAKE/calls" ;;
+esac
+"""
+APT_CACHE = r"""#!/bin/bash
+case $1 in
+show) [ -z "${UNKNOWN-}" ] || [ -e "$FAKE/updated" ] || exit 100
+    echo "Installed-Size: 2048" ;;
+depends) echo "  Depends: clang-${CLANG_OF_ARCHIVE:-14}" ;;
+esac
+"""
+DPKG_QUERY = r"""#!/bin/bash
+[ -e "$FAKE/installed" ] && echo -n installed || exit 1
+"""
+
+
+@contextlib.contextmanager
+def world(uid=0, sudo=None, **more):
+    """A PATH of pretended tools; yields its folder and the environment."""
+    with tempfile.TemporaryDirectory(prefix="pavise-setup-test-") as fake:
+        for name in TOOLS + ["seq"]:
+            os.symlink(shutil.which(name), os.path.join(fake, name))
+        files = {"apt-get": APT, "apt-cache": APT_CACHE,
+                 "dpkg-query": DPKG_QUERY, "id": f"#!/bin/sh\necho {uid}\n"}
+        if sudo:
+            files["sudo"] = sudo
+        for name, text in files.items():
+            path = os.path.join(fake, name)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            os.chmod(path, 0o755)
+        env = {k: v for k, v in os.environ.items() if k not in ("CI", "CC")}
+        yield fake, {**env, "PATH": fake, "FAKE": fake, **more}
+
+
+def calls(fake):
+    try:
+        with open(os.path.join(fake, "calls"), encoding="utf-8") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def setup(env, *args):
+    p = subprocess.run([os.path.join(SCRIPTS, "setup"), *args], env=env,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60)
+    return p.returncode, p.stdout
+
+
+def installs(t):
+    with world() as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 0 and "2 packages: 4 MiB to fetch, " in text,
+             "setup says how much it installs", text)
+        done = calls(fake)
+        t.ok(done.count("--download-only") == 1 and
+             done.count("--no-download") == 1 and "apt-get update" not in done,
+             "it fetches once, installs once, and trusts the lists", done)
+        status, text = setup(env, "build")
+        t.ok(status == 0 and text == "", "a second run is silent", text)
+    with world(UNKNOWN="1") as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 0 and " update" in calls(fake),
+             "without package lists it asks for some", text + calls(fake))
+    with world(FAIL_FETCH="1") as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 1 and "E: Unable to fetch a.deb" in text and
+             "--no-download" not in calls(fake),
+             "a failed fetch is named, and nothing is installed", text)
+
+
+def compilers(t):
+    for archive in ("14", "16", "19"):
+        with world(CLANG_OF_ARCHIVE=archive) as (fake, env):
+            status, text = setup(env, "test")
+            t.ok(status == 0 and f"libclang-rt-{archive}-dev" in text,
+                 f"the run times are those of clang {archive}", text)
+    with world(CC="clang-19") as (fake, env):
+        status, text = setup(env, "build", "test")
+        t.ok(all(f"need {w} " in text for w in (
+                 "clang-19", "lld-19", "llvm-19", "libclang-rt-19-dev")),
+             "CC=clang-19 brings the linker and run times of 19", text)
+
+
+def not_root(t):
+    line = re.compile(r"^apt-get update && apt-get install .*\bmeson\b.*$",
+                      re.M)
+    refusing = "#!/bin/sh\nexit 1\n"
+    passing = '#!/bin/sh\nwhile case $1 in -*) true;; *) false;; esac; ' \
+              'do shift; done\nexec "$@"\n'
+    with world(uid=1000) as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 1 and line.search(text) and "apt-get" not in calls(fake),
+             "neither root nor sudo: the line for an administrator", text)
+    with world(uid=1000, sudo=refusing) as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 1 and line.search(text),
+             "sudo refuses: the line for an administrator", text)
+    with world(uid=1000, sudo=passing) as (fake, env):
+        status, text = setup(env, "build")
+        t.ok(status == 0 and "dpkg done" in calls(fake), "by sudo", text)
+
+
+def on_terminal(env, answer, *args):
+    """setup on a terminal: what it said, its status."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(os.path.join(SCRIPTS, "setup"), ["setup", *args], env)
+    text, sent = "", False
+    with contextlib.suppress(OSError):
+        while data := os.read(fd, 4096):
+            text += data.decode(errors="replace")
+            if "[Y/n]" in text and not sent:
+                sent = True
+                os.write(fd, answer)
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
+def asks(t):
+    with world() as (fake, env):
+        status, text = on_terminal(env, b"n\n", "build")
+        t.ok(status == 1 and "[Y/n]" in text and
+             "--download-only" not in calls(fake),
+             "on a terminal it asks, and no means no", text)
+        status, text = on_terminal(env, b"\n", "build")
+        t.ok(status == 0 and "dpkg done" in calls(fake),
+             "Enter means yes", text)
+    for name, args, more in (("-y", ("-y",), {}), ("CI", (), {"CI": "true"})):
+        with world(**more) as (fake, env):
+            status, text = on_terminal(env, b"n\n", *args, "build")
+            t.ok(status == 0 and "[Y/n]" not in text,
+                 f"{name}: it does not ask", text)
+
+
+def interrupt(env, fake, before, wait):
+    """Ctrl-C once apt was called with `before`; (status, text, longest pause
+    between lines)."""
+    p = subprocess.Popen([os.path.join(SCRIPTS, "setup"), "build"], env=env,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, start_new_session=True)
+    end = time.monotonic() + 20
+    while before not in calls(fake) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(wait)
+    os.killpg(p.pid, signal.SIGINT)  # as the terminal does it
+    text, last, pause = "", time.monotonic(), 0.0
+    while data := os.read(p.stdout.fileno(), 4096):
+        pause = max(pause, time.monotonic() - last)
+        last = time.monotonic()
+        text += data.decode()
+    return p.wait(30), text, pause
+
+
+def stops(t):
+    with world(SLOW_FETCH="30") as (fake, env):
+        began = time.monotonic()
+        status, text, _ = interrupt(env, fake, "--download-only", 1)
+        t.ok(status == 130 and time.monotonic() - began < 15,
+             "Ctrl-C while it fetches ends it", f"{status}\n{text}")
+        done = calls(fake)
+        t.ok(done.count("--download-only") == 1 and "interrupted" in done and
+             "--no-download" not in done and " update" not in done,
+             "and it neither tries again nor installs", done)
+        t.ok("network" not in text and "again to go on" in text,
+             "and it says how to go on", text)
+    with world(SLOW_INSTALL="9") as (fake, env):
+        status, text, pause = interrupt(env, fake, "--no-download", 1)
+        done = calls(fake)
+        t.ok("killed in dpkg" not in done and done.count("dpkg done") == 1,
+             "Ctrl-C while dpkg works lets dpkg finish", done)
+        t.ok(status == 130 and "half installed" in text,
+             "and ends then, having said why it waits", f"{status}\n{text}")
+        t.ok(0 < pause < 5, "a line every few seconds meanwhile", pause)
+        status, text = setup(env, "build")
+        t.ok(status == 0 and text == "", "the next run finds all there", text)
+
+
+# Meson in place of the real one: the first suite waits for its end.
+MESON = r"""#!/bin/bash
+echo "meson $*" >>"$FAKE/calls"
+trap 'echo one test is cancelled; trap "" INT' INT
+trap 'exit 1' TERM
+for i in $(seq 1 100); do sleep 0.2; done
+"""
+
+
+def test_stops(t):
+    """scripts/test of a copy with nothing to install or build."""
+    with world() as (fake, env):
+        os.makedirs(os.path.join(fake, "tree", "scripts"))
+        shutil.copy(os.path.join(SCRIPTS, "test"),
+                    os.path.join(fake, "tree", "scripts", "test"))
+        for name, text in (("meson", MESON),
+                           ("tree/scripts/setup", "#!/bin/sh\n"),
+                           ("tree/scripts/build", "#!/bin/sh\n")):
+            path = os.path.join(fake, name)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            os.chmod(path, 0o755)
+        p = subprocess.Popen([os.path.join(fake, "tree", "scripts", "test")],
+                             env=env, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True,
+                             start_new_session=True)
+        end = time.monotonic() + 20
+        while "meson" not in calls(fake) and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        began = time.monotonic()
+        os.killpg(p.pid, signal.SIGINT)
+        text, _ = p.communicate(timeout=60)
+        t.ok(p.returncode == 130 and time.monotonic() - began < 5,
+             "Ctrl-C ends scripts/test at once", text)
+        t.ok(calls(fake).count("meson test") == 1 and "quick" in text,
+             "and no further suite starts", calls(fake))
+
+
+def tallies(t):
+    """A passing run has no line that looks like an error."""
+    for name, out, want in (
+            ("TAP", "1..2\nok 1 - a\n# said\nok 2 - b\n", "2 passed, 0 failed"),
+            ("a line that is no TAP", "Running suite(s)\nok 1 - a\n",
+             "1 passed, 1 failed")):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            json.dump({"name": "x", "result": "OK", "stdout": out}, f)
+            f.flush()
+            p = subprocess.run([sys.executable, os.path.join(
+                SCRIPTS, "lib", "tally.py"), f.name], capture_output=True,
+                text=True)
+            t.ok(p.stdout.splitlines()[-1] == want, f"tally of {name}",
+                 p.stdout)
+
+
+def main():
+    t = e2e.Tap()
+    tallies(t)
+    installs(t)
+    compilers(t)
+    not_root(t)
+    asks(t)
+    stops(t)
+    test_stops(t)
+    return t.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
