@@ -4,7 +4,9 @@
 
 Each LOG is a testlog.json of `meson test`. A test that speaks TAP counts its
 own lines; any other counts once. Prints the names of what failed and of what
-was skipped with the reason, then the closing line `N passed, N failed`.
+was skipped with the reason, then the closing line `N passed, N failed`. A line
+of a test that speaks TAP that is no TAP is a failure: Meson would say ERROR in
+a run that passed, and whoever reads that would look for what is wrong.
 Exits 1 when something failed or when nothing ran.
 """
 import json
@@ -12,6 +14,7 @@ import re
 import sys
 
 TAP = re.compile(r"^(not ok|ok)\b\s*\d*\s*-?\s*(.*)$")
+OTHER_TAP = re.compile(r"^(1\.\.\d+|#|TAP version|Bail out!|pragma |\s|$)")
 SKIP = re.compile(r"#\s*SKIP\b\s*(.*)", re.IGNORECASE)
 
 
@@ -32,10 +35,16 @@ class Tally:
     def test(self, entry):
         name, result = entry["name"], entry["result"]
         before = (self.passed, len(self.failed), len(self.skipped))
+        strange = []
         for line in (entry.get("stdout") or "").splitlines():
             m = TAP.match(line)
             if m:
                 self.line(name, m.group(1) == "ok", m.group(2))
+            elif not OTHER_TAP.match(line):
+                strange.append(line)
+        if strange and before != (self.passed, len(self.failed),
+                                  len(self.skipped)):
+            self.failed.append(f"{name}: prints what is no TAP: {strange[0]}")
         counted = before != (self.passed, len(self.failed), len(self.skipped))
         bad = result not in ("OK", "EXPECTEDFAIL", "SKIP")
         if bad and len(self.failed) == before[1]:
