@@ -277,8 +277,69 @@ def tallies(t):
                  p.stdout)
 
 
+def tree_of(fake, *files, **made):
+    """A tree with copies of `files`, and scripts that note how they are
+    called; returns its root."""
+    root = os.path.join(fake, "tree")
+    for name in files:
+        to = os.path.join(root, name)
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        shutil.copy(os.path.join(e2e.vm.ROOT, name), to)
+    for name in ("setup", "build"):
+        path = os.path.join(root, "scripts", name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f'#!/bin/bash\necho "{name} $*" >>"$FAKE/calls"\n'
+                    f'{made.get(name, "")}\n')
+        os.chmod(path, 0o755)
+    return root
+
+
+def bench(t):
+    """scripts/bench in a tree where nothing was built yet."""
+    made = ('mkdir -p "$FAKE/tree/build/dpf"; cd "$FAKE/tree/build/dpf"; '
+            r'printf "#!/bin/sh\necho usage: dpf \$*\n" >dpf; '
+            'for f in dpf; do chmod +x $f; done')
+    with world() as (fake, env):
+        os.symlink(shutil.which("chmod"), os.path.join(fake, "chmod"))
+        os.symlink(shutil.which("mkdir"), os.path.join(fake, "mkdir"))
+        os.symlink(shutil.which("unshare"), os.path.join(fake, "unshare"))
+        os.symlink("/usr/bin/python3", os.path.join(fake, "python3"))
+        root = tree_of(fake, "scripts/bench", "tests/bench/http/run.py",
+                       build=made)
+
+        def run(*args):
+            p = subprocess.run([os.path.join(root, "scripts", "bench"), *args],
+                               env=env, text=True, timeout=60,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            return p.returncode, p.stdout
+
+        status, text = run("dpf", "--help")
+        t.ok(status == 0 and "usage: dpf bench --help" in text,
+             "bench dpf --help builds the tool and asks it", text)
+        status, text = run("http", "--help")
+        t.ok(status == 0 and "--rounds" in text, "bench http --help", text)
+        before = calls(fake)
+        for args in (("--only", "apache"), ("--rounds", "0")):
+            status, text = run("http", *args)
+            t.ok(status == 2 and "Traceback" not in text and
+                 calls(fake) == before,
+                 f"bench http {' '.join(args)}: refused before it installs",
+                 text)
+        status, text = run("http")
+        done = calls(fake)
+        t.ok(status == 1 and "Traceback" not in text,
+             "bench http says what is missing", text)
+        if "/dev/net/tun" in text or "namespace" in text:
+            t.ok("serve" not in done, "and what is not allowed, first", done)
+        else:
+            t.ok("setup build serve bench-http" in done and
+                 "reflect.elf" in done and "reflect_load" in done,
+                 "bench http installs its load and builds the reflector", done)
+
+
 def main():
     t = e2e.Tap()
+    bench(t)
     tallies(t)
     installs(t)
     compilers(t)

@@ -17,6 +17,7 @@ that Cheetah's machine executes for a request are counted too.
 """
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -34,6 +35,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 HOST, GUEST, BITS = "10.77.0.1", "10.77.0.2", 24
 PATH = "1k.txt"
 BODY = (b"pavise " * 147)[:1024]
+GUESTS = ("pavise", "nginx", "reflect")
 WORK = "PAVISE_BENCH_WORK"  # set for the half that runs in the namespace
 
 
@@ -46,24 +48,50 @@ def say(text):
 
 
 def run(*cmd, **kw):
-    return subprocess.run(cmd, check=True, text=True, **kw)
+    try:
+        return subprocess.run(cmd, check=True, text=True, **kw)
+    except FileNotFoundError:
+        die(f"{cmd[0]} does not exist; scripts/bench http installs and builds "
+            "what is needed")
+    except subprocess.CalledProcessError as e:
+        die(f"{' '.join(cmd)} ended with status {e.returncode}\n"
+            f"{e.stderr or ''}".rstrip())
+
+
+def end(proc):
+    """End a machine, whatever it does."""
+    proc.send_signal(signal.SIGTERM)
+    try:
+        proc.wait(10)
+    except subprocess.TimeoutExpired:
+        proc.kill()
+        proc.wait()
+
+
+def may_measure():
+    """What this machine must allow, before anything is fetched."""
+    if not os.path.exists("/dev/net/tun"):
+        die("/dev/net/tun does not exist; load the tun module")
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        die("/dev/net/tun cannot be opened; run as root, or chmod 666 it")
+    flags = ["-n"] if os.geteuid() == 0 else ["-Urn"]
+    if subprocess.run(["unshare", *flags, "true"],
+                      stderr=subprocess.DEVNULL).returncode != 0:
+        die("cannot make a network namespace; run as root, or allow user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1)")
+    return flags
 
 
 def in_namespace(work):
     """Run again inside a network namespace (and a user one if not root)."""
-    flags = ["-n"] if os.geteuid() == 0 else ["-Urn"]
-    if subprocess.run(["unshare", *flags, "true"]).returncode != 0:
-        die("cannot make a network namespace; run as root, or allow user "
-            "namespaces (sysctl kernel.unprivileged_userns_clone=1)")
-    return subprocess.run(["unshare", *flags, sys.executable, *sys.argv],
+    return subprocess.run(["unshare", *may_measure(), sys.executable,
+                           *sys.argv],
                           env={**os.environ, WORK: work}).returncode
 
 
 @contextlib.contextmanager
 def tap():
     """A tap of the namespace's own, with the host's address on it."""
-    if not os.path.exists("/dev/net/tun"):
-        die("/dev/net/tun does not exist; load the tun module")
     run("ip", "link", "set", "lo", "up")
     run("ip", "tuntap", "add", "tap0", "mode", "tap")
     try:
@@ -85,20 +113,21 @@ def qemu(accel, smp, *more):
 
 
 def guests(args, work):
-    """Name -> (command, how to load it). Missing ones are named and left out."""
+    """Name -> command."""
     build = args.build
     table = {}
     kernel = f"{build}/src/pavise.elf"
     modules = f"{build}/init/boot.tar"
-    if os.path.exists(kernel) and os.path.exists(modules):
+    for path in (kernel, modules):
+        if not os.path.exists(path):
+            die(f"{path} is not built; run scripts/bench http, which builds it")
+    if args.peer("pavise"):
         table["pavise"] = qemu(
             args.accel, 1, "-m", "256", "-kernel", kernel, "-initrd", modules,
             "-append", f"ip={GUEST}/{BITS} gw={HOST}",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
             "-drive", f"if=none,id=d,format=raw,readonly=on,file={work}/site.img",
             "-device", "virtio-blk-pci,drive=d,disable-legacy=on")
-    else:
-        say(f"pavise: skipped, {kernel} or {modules} is not built")
     if args.peer("nginx"):
         linux = f"{build}/bench-linux"
         table["nginx"] = qemu(
@@ -106,10 +135,11 @@ def guests(args, work):
             "-initrd", f"{linux}/initramfs.gz",
             "-append", f"console=ttyS0 quiet guest={GUEST}/{BITS}")
     reflect = f"{build}/tests/bench/http/reflect.elf"
-    if args.peer("reflect") and os.path.exists(reflect):
+    if args.peer("reflect"):
+        if not os.path.exists(reflect):
+            die(f"{reflect} is not built; run scripts/bench http, which "
+                "builds it")
         table["reflect"] = qemu(args.accel, 1, "-m", "64", "-kernel", reflect)
-    elif args.peer("reflect"):
-        say(f"reflect: skipped, {reflect} is not built")
     return table
 
 
@@ -119,16 +149,10 @@ def prepare(args, work):
     with open(f"{work}/site/{PATH}", "wb") as f:
         f.write(BODY)
     os.utime(f"{work}/site/{PATH}", (1700000000, 1700000000))
-    try:
-        mksite = f"{args.build}/cheetah/mksite"
-        if os.path.exists(mksite):
-            run(mksite, f"{work}/site", f"{work}/site.img",
-                stdout=subprocess.DEVNULL)
-        if args.peer("nginx"):
-            run(f"{HERE}/linux-guest", f"{args.build}/bench-linux",
-                f"{work}/site")
-    except subprocess.CalledProcessError as e:
-        die(f"{os.path.basename(e.cmd[0])} ended with status {e.returncode}")
+    run(f"{args.build}/cheetah/mksite", f"{work}/site", f"{work}/site.img",
+        stdout=subprocess.DEVNULL)
+    if args.peer("nginx"):
+        run(f"{HERE}/linux-guest", f"{args.build}/bench-linux", f"{work}/site")
 
 
 def wait_served(proc, limit):
@@ -143,7 +167,7 @@ def wait_served(proc, limit):
                 if r.read() != BODY:
                     die("the guest served other bytes than the file's")
                 return time.monotonic() - start
-        except OSError:
+        except (OSError, http.client.HTTPException):
             time.sleep(0.02)
     die(f"the guest served nothing within {limit} s")
 
@@ -165,7 +189,10 @@ def load_reflect(args):
     out = run("taskset", "-c", "1", f"{args.build}/tests/bench/http/reflect_load",
               "tap0", str(args.connections), str(args.seconds),
               capture_output=True).stdout
-    return float(out.split()[0])
+    words = out.split()
+    if not words:
+        die("the reflector's load printed nothing")
+    return float(words[0])
 
 
 def count_instructions(command, args, work):
@@ -190,8 +217,7 @@ def count_instructions(command, args, work):
             busy_end, requests_end = look()
             return (busy_end - busy) / (requests_end - requests)
         finally:
-            proc.send_signal(signal.SIGTERM)
-            proc.wait(10)
+            end(proc)
 
 
 def measure(name, command, args, work):
@@ -207,8 +233,7 @@ def measure(name, command, args, work):
             wait_served(proc, 60)
             return load_http(args)
         finally:
-            proc.send_signal(signal.SIGTERM)
-            proc.wait(10)
+            end(proc)
 
 
 def report(args, rates):
@@ -231,27 +256,50 @@ def report(args, rates):
             json.dump(rows, f, indent=1)
 
 
-def main():
+def whole(text):
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def names(text):
+    for name in text.split(","):
+        if name not in GUESTS:
+            raise argparse.ArgumentTypeError(
+                f"no guest {name!r}; there are {', '.join(GUESTS)}")
+    return text
+
+
+def arguments():
     p = argparse.ArgumentParser(prog="scripts/bench http", description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--seconds", type=int, default=5, help="of load a round")
-    p.add_argument("--connections", type=int, default=64)
+    p.add_argument("--rounds", type=whole, default=3)
+    p.add_argument("--seconds", type=whole, default=5, help="of load a round")
+    p.add_argument("--connections", type=whole, default=64)
     p.add_argument("--accel", default="tcg", choices=["tcg", "kvm"])
     p.add_argument("--build", default=f"{ROOT}/build")
-    p.add_argument("--only", help="comma list of guests")
+    p.add_argument("--only", type=names, help="comma list of guests")
     p.add_argument("--json", metavar="FILE")
+    p.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
     args = p.parse_args()
     args.peer = lambda n: args.only is None or n in args.only.split(",")
+    return args
+
+
+def main():
+    args = arguments()
+    if args.judge:
+        may_measure()
+        return
     for tool in ("qemu-system-x86_64", "wrk", "taskset", "ip"):
         if shutil.which(tool) is None:
-            die(f"{tool} is not installed; run scripts/setup")
+            die(f"{tool} is not installed; run scripts/setup serve bench-http")
     work = os.environ.get(WORK)
     if work is None:
         with tempfile.TemporaryDirectory(prefix="pavise-bench-") as work:
             prepare(args, work)
             sys.exit(in_namespace(work))
-    table = {n: c for n, c in guests(args, work).items() if args.peer(n)}
+    table = guests(args, work)
     rates = {n: [] for n in table}
     for i in range(args.rounds):
         for name, command in table.items():
@@ -264,4 +312,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
