@@ -50,6 +50,7 @@ esac
 APT_CACHE = r"""#!/bin/bash
 case $1 in
 show) [ -z "${UNKNOWN-}" ] || [ -e "$FAKE/updated" ] || exit 100
+    for p in "${@:3}"; do echo "Package: $p"; done
     echo "Installed-Size: 2048" ;;
 depends) echo "  Depends: clang-${CLANG_OF_ARCHIVE:-14}" ;;
 esac
