@@ -19,7 +19,7 @@ import e2e
 
 SCRIPTS = os.path.join(e2e.vm.ROOT, "scripts")
 TOOLS = ("bash sh env sed awk mktemp mkfifo rm tee head cat kill grep tail "
-         "dirname readlink nproc sleep date touch true").split()
+         "dirname readlink nproc sleep date touch true cut").split()
 
 # It notes each call; SLOW_FETCH and SLOW_INSTALL make a step take seconds.
 APT = r"""#!/bin/bash
@@ -235,16 +235,11 @@ for i in $(seq 1 100); do sleep 0.2; done
 def test_stops(t):
     """scripts/test of a copy with nothing to install or build."""
     with world() as (fake, env):
-        os.makedirs(os.path.join(fake, "tree", "scripts"))
-        shutil.copy(os.path.join(SCRIPTS, "test"),
-                    os.path.join(fake, "tree", "scripts", "test"))
-        for name, text in (("meson", MESON),
-                           ("tree/scripts/setup", "#!/bin/sh\n"),
-                           ("tree/scripts/build", "#!/bin/sh\n")):
-            path = os.path.join(fake, name)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text)
-            os.chmod(path, 0o755)
+        path = os.path.join(fake, "meson")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(MESON)
+        os.chmod(path, 0o755)
+        tree_of(fake, "scripts/test", qemu="echo tcg")
         p = subprocess.Popen([os.path.join(fake, "tree", "scripts", "test")],
                              env=env, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True,
@@ -286,7 +281,7 @@ def tree_of(fake, *files, **made):
         to = os.path.join(root, name)
         os.makedirs(os.path.dirname(to), exist_ok=True)
         shutil.copy(os.path.join(e2e.vm.ROOT, name), to)
-    for name in ("setup", "build"):
+    for name in ("setup", "build", "qemu"):
         path = os.path.join(root, "scripts", name)
         with open(path, "w", encoding="utf-8") as f:
             f.write(f'#!/bin/bash\necho "{name} $*" >>"$FAKE/calls"\n'
