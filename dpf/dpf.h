@@ -351,7 +351,21 @@ struct dpf_const {
 int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
                         const struct dpf_const *consts, size_t count,
                         struct dpf_error *err);
-/* Returns 0, -DPF_E_NOT_FOUND, -DPF_E_MEM (then it is still bound). */
+/*
+ * Remove binding `id`: no lookup that begins after the call returns it. Needs
+ * no memory and cannot fail for a binding that exists.
+ *
+ * dpf_set_drop    that alone: what served the binding stays allocated, and
+ *                 lookups pass it over, until dpf_set_tidy
+ * dpf_set_tidy    publish one version without all that was dropped, however
+ *                 many. Returns 0 or -DPF_E_MEM; then call it again when there
+ *                 is memory
+ * dpf_set_remove  both, for one binding
+ *
+ * drop and remove return 0 or -DPF_E_NOT_FOUND.
+ */
+int dpf_set_drop(struct dpf_set *s, uint32_t id);
+int dpf_set_tidy(struct dpf_set *s);
 int dpf_set_remove(struct dpf_set *s, uint32_t id);
 
 /*

@@ -61,7 +61,8 @@ static void plan_nodes(const struct dpf_set *s, struct plan *p)
         }
     }
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        const struct cube *c = s->shapes[i] ? &s->shapes[i]->cube : NULL;
+        const struct shape *sh = s->shapes[i];
+        const struct cube *c = sh && !sh->leaving ? &sh->cube : NULL;
 
         p->shapes += c != NULL;
         for (uint32_t k = 0; c && k < c->len_count; k++) {
@@ -85,7 +86,7 @@ static void fill_shapes(const struct dpf_set *s, struct image *to)
     for (uint32_t i = 0; i < s->shape_count; i++) {
         uint32_t at = n;
 
-        if (!s->shapes[i]) {
+        if (!s->shapes[i] || s->shapes[i]->leaving) {
             continue;
         }
         for (; at && later(to->shapes[at - 1], s->shapes[i]); at--) {
@@ -117,8 +118,8 @@ static void fill_chains(const struct dpf_set *s, struct image *to)
         for (uint32_t k = 0; k < c->count; k++) {
             uint32_t item = s->chains.items[c->first + k], put = n;
 
-            if (!s->bindings[item >> 1]) {
-                continue; /* a chain that no tree leads to any more */
+            if (!s->bindings[item >> 1] || s->bindings[item >> 1]->gone) {
+                continue; /* no tree leads to it any more, or none should */
             }
             for (; put && deeper(s, item, items[put - 1]); put--) {
                 items[put] = items[put - 1];
@@ -189,11 +190,11 @@ static struct image *fill(struct dpf_set *s, const struct plan *p)
         const struct binding *b = s->bindings[i];
 
         im->bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
-        if (b) {
+        if (b && !b->gone) {
             im->bindings[i] = (struct image_binding){
-                b->id,    b->rank,
-                b->depth, b->residual ? b->tag : DPF_NO_OWNER,
-                b->span,  b->program};
+                b->id,     b->rank,  b->residual ? b->tag : DPF_NO_OWNER,
+                false,     b->depth, b->span,
+                b->program};
         }
     }
     fill_shapes(s, im);
@@ -246,7 +247,8 @@ static bool accepts(const struct image *im, uint32_t item,
 {
     const struct image_binding *b = &im->bindings[item >> 1];
 
-    return !(item & 1) || dpf_filter_run(b->program, packet, len);
+    return !__atomic_load_n(&b->gone, __ATOMIC_ACQUIRE) &&
+           (!(item & 1) || dpf_filter_run(b->program, packet, len));
 }
 
 static size_t copy_ids(const struct image *im, const uint8_t *packet,

@@ -3,7 +3,8 @@
  * Bind and unbind. Each change follows one order: read the filter, judge it,
  * acquire all memory, then commit with stores that cannot fail. A filter of
  * a known shape commits into its table; any other change also builds a new
- * image.
+ * image. What is dropped is hidden from lookups where it stands, which needs
+ * no memory; set_tidy makes the image that is without it.
  */
 #include "dpf/filter/install.h"
 
@@ -143,6 +144,9 @@ int set_publish(struct dpf_set *s)
 
     if (!im) {
         return -DPF_E_MEM;
+    }
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        im->shapes[i]->shown = true;
     }
     __atomic_store_n(&s->image, im, __ATOMIC_RELEASE);
     s->version++;
@@ -307,26 +311,25 @@ static int shape_ready(struct install *in, const struct cube *c, bool residual,
     return table_crowded(s->shapes[i]->table) ? table_replace(s, *n) : 0;
 }
 
-/* Take shapes without keys out of the image, if there is memory to do so. */
-static void drop_empty(struct dpf_set *s)
+static void trim_shapes(struct dpf_set *s)
+{
+    while (s->shape_count && !s->shapes[s->shape_count - 1]) {
+        s->shape_count--;
+    }
+}
+
+/* Free the shapes that a call made and did not come to use. */
+static void drop_unshown(struct dpf_set *s)
 {
     for (uint32_t i = 0; i < s->shape_count; i++) {
         struct shape *sh = s->shapes[i];
 
-        if (!sh || sh->table->used) {
-            continue;
+        if (sh && !sh->shown && !sh->table->used) {
+            shape_destroy(&s->heap, sh);
+            s->shapes[i] = NULL;
         }
-        s->shapes[i] = NULL;
-        if (set_publish(s)) {
-            s->shapes[i] = sh;
-            return;
-        }
-        set_retire(s, &sh->table->retired, s->version);
-        set_retire(s, &sh->retired, s->version);
     }
-    while (s->shape_count && !s->shapes[s->shape_count - 1]) {
-        s->shape_count--;
-    }
+    trim_shapes(s);
 }
 
 /* ---------------------------------------------------------------- commit */
@@ -362,7 +365,7 @@ static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
 
 /*
  * Put cube c into the table of its shape, a new one (*fresh) if there is none:
- * 0, or an error, after which drop_empty removes a new one.
+ * 0, or an error, after which drop_unshown removes a new one.
  */
 static int cube_put(struct install *in, const struct cube *c, uint32_t id,
                     bool residual, struct entry *at, bool *fresh)
@@ -490,7 +493,7 @@ static int commit_cubes(struct install *in)
             s->regions[in->region].users--;
             binding_drop(s, b);
         }
-        drop_empty(s);
+        drop_unshown(s);
         return r;
     }
     if (!b) {
@@ -503,7 +506,7 @@ static int commit_cubes(struct install *in)
 
 /* Change the depth of the diagrams marked in inside[]. */
 static void deepen(struct dpf_set *s, const uint8_t *inside, uint32_t count,
-                   uint32_t by)
+                   uint64_t by)
 {
     for (uint32_t i = 0; inside && i < count; i++) {
         if (inside[i]) {
@@ -602,14 +605,6 @@ static int find_inside(struct install *in, uint32_t count, uint8_t **inside)
     return *inside ? judge_contained(in, *inside) : -DPF_E_MEM;
 }
 
-/* The tree that was changed last is as it was; it had `users` more. */
-static void tree_undo(struct dpf_set *s, const struct binding *b,
-                      uint32_t users)
-{
-    s->trees[b->tree].root = s->root_before;
-    s->trees[b->tree].users += users;
-}
-
 static int commit_diagram(struct install *in)
 {
     struct dpf_set *s = in->s;
@@ -645,15 +640,16 @@ static int commit_diagram(struct install *in)
         index_put(in, INDEX_BIG, b->number);
         goto out;
     }
-    deepen(s, inside, count, UINT32_MAX);
+    deepen(s, inside, count, UINT64_MAX);
     if (b->residual) {
         unput(s, b->cubes, 1);
     } else {
-        tree_undo(s, b, UINT32_MAX);
+        s->trees[b->tree].root = s->root_before;
+        s->trees[b->tree].users--;
     }
 undo:
     binding_drop(s, b);
-    drop_empty(s);
+    drop_unshown(s);
 out:
     heap_free(&s->heap, inside, count + 1);
     return r;
@@ -667,70 +663,110 @@ int install_commit(struct install *in)
     return in->cube_count ? commit_cubes(in) : commit_diagram(in);
 }
 
-OUT_OF_LINE static int remove_diagram(struct dpf_set *s, struct binding *b,
-                                      struct install *in)
+/* The diagram `b` stays in its tree for now: lookups pass it over. */
+static void hide(struct dpf_set *s, struct binding *b)
 {
-    uint32_t count = s->binding_count;
-    uint8_t *inside;
-    int r;
-
-    in->id = b->id;
-    in->flags = b->flags;
-    in->may = b->may;
-    in->have_may = true;
-    in->rank = b->rank;
-    r = find_inside(in, count, &inside);
-    if (r) {
-        goto out;
-    }
-    if (b->residual) {
-        unput(s, b->cubes, 1);
-    } else {
-        r = merge_remove(s, b);
-        if (r) {
-            goto out;
-        }
-    }
-    deepen(s, inside, count, UINT32_MAX);
-    s->bindings[b->number] = NULL;
-    /* Without a residual one only depths differ: an old image serves too. */
-    if ((inside || !b->residual) && set_publish(s) && !b->residual) {
-        r = -DPF_E_MEM;
-        s->bindings[b->number] = b;
-        deepen(s, inside, count, 1);
-        tree_undo(s, b, 1);
-        goto out;
-    }
-    binding_drop(s, b);
-out:
-    heap_free(&s->heap, inside, count + 1);
-    return r;
+    b->gone = true;
+    s->gone++;
+    s->untidy = true;
+    s->version++;
+    __atomic_store_n(&s->image->bindings[b->number].gone, true,
+                     __ATOMIC_RELEASE);
 }
 
-int install_remove(struct dpf_set *s, const struct index_entry *e,
-                   struct install *in)
+/* Take entries out of their tables, and note if one has become empty. */
+static void empty(struct dpf_set *s, const struct entry *at, uint32_t count)
+{
+    unput(s, at, count);
+    for (uint32_t i = 0; i < count; i++) {
+        s->untidy |= !s->shapes[at[i].shape]->table->used;
+    }
+}
+
+void install_drop(struct dpf_set *s, const struct index_entry *e)
 {
     struct binding *b = e->shape == INDEX_BIG ? s->bindings[e->slot] : NULL;
     struct entry one = {e->shape, e->slot};
-    uint32_t id = e->id;
-    uint16_t region = e->region;
 
-    if (b && !b->cube_count) {
-        int r = remove_diagram(s, b, in);
-
-        if (r) {
-            return r;
-        }
-    } else if (b) {
-        unput(s, b->cubes, b->cube_count);
+    s->regions[e->region].users--;
+    index_remove(&s->heap, &s->index, e->id);
+    if (!b) {
+        empty(s, &one, 1);
+    } else if (b->cube_count || b->residual) {
+        empty(s, b->cubes, b->residual ? 1 : b->cube_count);
         binding_drop(s, b);
     } else {
-        unput(s, &one, 1);
+        hide(s, b);
     }
-    index_remove(&s->heap, &s->index, id);
-    s->regions[region].users--;
-    if (b || !s->shapes[one.shape]->table->used) { /* there may be many */
-        drop_empty(s);
+}
+
+/* The trees without what is gone; those that were, in was[]. */
+static int prune(struct dpf_set *s, struct tree was[TREES_MAX])
+{
+    uint32_t gone[TREES_MAX] = {0};
+    int r = 0;
+
+    for (uint32_t i = 0; s->gone && i < s->binding_count; i++) {
+        if (s->bindings[i] && s->bindings[i]->gone) {
+            gone[s->bindings[i]->tree]++;
+        }
     }
+    for (uint32_t t = 0; t < TREES_MAX; t++) {
+        was[t] = s->trees[t];
+    }
+    for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
+        s->trees[t].users -= gone[t];
+        if (s->trees[t].users == 0) {
+            s->trees[t].root = DD_NO;
+        } else if (gone[t]) {
+            r = merge_prune(s, t, &s->trees[t].root);
+        }
+    }
+    return r;
+}
+
+/* Mark the empty shapes; when the image is without them, forget them. */
+static void leave(struct dpf_set *s, bool leaving, bool left)
+{
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        struct shape *sh = s->shapes[i];
+
+        if (!sh || sh->table->used) {
+            continue;
+        }
+        sh->leaving = leaving;
+        if (left) {
+            set_retire(s, &sh->table->retired, s->version);
+            set_retire(s, &sh->retired, s->version);
+            s->shapes[i] = NULL;
+        }
+    }
+}
+
+int set_tidy(struct dpf_set *s)
+{
+    struct tree was[TREES_MAX];
+    int r;
+
+    if (!s->untidy) {
+        return 0;
+    }
+    leave(s, true, false);
+    r = prune(s, was);
+    r = r ? r : set_publish(s);
+    if (r) {
+        __builtin_memcpy(s->trees, was, sizeof(was));
+        leave(s, false, false);
+        return r;
+    }
+    leave(s, false, true);
+    trim_shapes(s);
+    for (uint32_t i = s->binding_count; s->gone && i-- > 0;) {
+        if (s->bindings[i] && s->bindings[i]->gone) {
+            binding_drop(s, s->bindings[i]);
+            s->gone--;
+        }
+    }
+    s->untidy = false;
     return 0;
 }

@@ -19,7 +19,7 @@ struct install {
     bool cannot_order;   /* as cubes its rank fits no lookup order */
     uint32_t cube_count; /* 0: a diagram */
     uint32_t rank;       /* of the hull, for a diagram */
-    uint32_t depth;
+    uint64_t depth;
     /* The filter; of a diagram, one: the smallest that contains it. */
     struct cube cubes[CUBES_MAX + 1];
     struct cube marked; /* how the key of `home` must become wider */
@@ -54,9 +54,14 @@ void install_find_home(struct install *in);
 
 /* Put it where lookups find it: 0, or an error and nothing changed. */
 int install_commit(struct install *in);
-/* Take it out; `in` is scratch. 0 or -DPF_E_MEM. */
-int install_remove(struct dpf_set *s, const struct index_entry *e,
-                   struct install *in);
+/* Lookups that begin afterwards do not find it. */
+void install_drop(struct dpf_set *s, const struct index_entry *e);
+
+/*
+ * Free what only bindings that were dropped used: they leave the trees, and
+ * shapes without keys the image. One publication. 0 or -DPF_E_MEM.
+ */
+int set_tidy(struct dpf_set *s);
 
 /* Build an image and let lookups see it. 0 or -DPF_E_MEM. */
 int set_publish(struct dpf_set *s);

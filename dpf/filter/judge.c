@@ -253,7 +253,7 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
                         "no order of lookup serves this nesting of filters");
     }
     if (how == 1 && !in->cube_count && !r->cube_count) {
-        in->depth++;
+        in->depth = in->depth > r->depth ? in->depth : r->depth + 1;
     }
     return 0;
 }
@@ -365,7 +365,7 @@ static void note(void *ctx, uint32_t term)
     for (uint32_t i = 0; i < c->count; i++) {
         struct binding *b = s->bindings[s->chains.items[c->first + i] >> 1];
 
-        if (b) { /* else it has gone since the chain was made */
+        if (b && !b->gone) { /* or a chain that no tree leads to any more */
             b->reached = true;
         }
     }
@@ -422,7 +422,7 @@ int judge_contained(struct install *in, uint8_t *inside)
 
         inside[i] = 0;
         /* What is inside demands as much as what is around it. */
-        if (!b || b->cube_count || b->id == in->id || b->rank < in->rank ||
+        if (!b || b->gone || b->cube_count || b->rank < in->rank ||
             b->flags & (DPF_TAP | DPF_SHARED)) {
             continue;
         }

@@ -71,13 +71,13 @@ static uint32_t number_id(const struct dpf_set *s, uint32_t item)
     return s->bindings[item >> 1]->id;
 }
 
-/* Chain `a` with s->merging put in its place, or taken out. */
-static uint32_t combine(struct dpf_set *s, uint32_t a, uint32_t item, bool add)
+/* Chain `a` with `item` put in its place. */
+static uint32_t combine(struct dpf_set *s, uint32_t a, uint32_t item)
 {
     struct chains *c = &s->chains;
     struct chain from = {0};
     uint32_t n = 0, *items;
-    bool done = !add;
+    bool done = false;
 
     if (a != DD_NO) {
         from = c->list[a - CHAIN_FIRST];
@@ -97,9 +97,7 @@ static uint32_t combine(struct dpf_set *s, uint32_t a, uint32_t item, bool add)
             items[n++] = item;
             done = true;
         }
-        if (add || have >> 1 != item >> 1) {
-            items[n++] = have;
-        }
+        items[n++] = have;
     }
     if (!done) {
         items[n++] = item;
@@ -111,15 +109,33 @@ static uint32_t merge_in(void *ctx, uint32_t a, uint32_t b)
 {
     struct dpf_set *s = ctx;
 
-    return combine(s, a, s->merging << 1 | (b == DD_MAYBE), true);
+    return combine(s, a, s->merging << 1 | (b == DD_MAYBE));
 }
 
+/* Chain `a` without the bindings that are gone. */
 static uint32_t merge_out(void *ctx, uint32_t a, uint32_t b)
 {
     struct dpf_set *s = ctx;
+    struct chains *c = &s->chains;
+    struct chain from;
+    uint32_t n = 0;
 
     (void)b;
-    return combine(s, a, s->merging << 1, false);
+    if (a == DD_NO) {
+        return a;
+    }
+    from = c->list[a - CHAIN_FIRST];
+    if (!reserve(s, from.count)) {
+        return DD_NO;
+    }
+    for (uint32_t i = 0; i < from.count; i++) {
+        uint32_t have = c->items[from.first + i];
+
+        if (!s->bindings[have >> 1]->gone) {
+            c->items[c->item_count + n++] = have;
+        }
+    }
+    return intern(c, n);
 }
 
 static uint32_t edges_below(struct dd *d, uint32_t f)
@@ -141,16 +157,14 @@ static uint32_t edges_below(struct dd *d, uint32_t f)
     return n;
 }
 
-static uint32_t merged(struct dpf_set *s, uint32_t root,
-                       const struct binding *b,
+static uint32_t merged(struct dpf_set *s, uint32_t root, uint32_t with,
                        uint32_t (*how)(void *, uint32_t, uint32_t))
 {
-    s->merging = b->number;
     s->dd.merge = how;
     s->dd.merge_ctx = s;
     /* Results of earlier merges mean other bindings. */
     dd_forget(&s->dd);
-    root = dd_apply(&s->dd, DD_MERGE, root, b->exact, 0);
+    root = dd_apply(&s->dd, DD_MERGE, root, with, 0);
     dd_forget(&s->dd);
     return root;
 }
@@ -160,6 +174,7 @@ int merge_add(struct dpf_set *s, struct binding *b)
     bool copies = (b->flags & (DPF_TAP | DPF_SHARED)) != 0;
     uint32_t size = edges_below(&s->dd, b->exact);
 
+    s->merging = b->number;
     for (uint32_t t = 0; t < TREES_MAX; t++) {
         struct tree *tree = &s->trees[t];
         uint32_t root, limit;
@@ -170,7 +185,7 @@ int merge_add(struct dpf_set *s, struct binding *b)
         limit = edges_below(&s->dd, tree->root);
         limit = limit < UINT32_MAX / 4 ? limit + GROWTH * size : limit;
         limit = limit < GROWTH_FLOOR ? GROWTH_FLOOR : limit;
-        root = merged(s, tree->users ? tree->root : DD_NO, b, merge_in);
+        root = merged(s, tree->users ? tree->root : DD_NO, b->exact, merge_in);
         if (s->dd.err == -DPF_E_MEM) {
             return s->dd.err;
         }
@@ -188,20 +203,16 @@ int merge_add(struct dpf_set *s, struct binding *b)
     return -DPF_E_TOO_BIG;
 }
 
-int merge_remove(struct dpf_set *s, struct binding *b)
+int merge_prune(struct dpf_set *s, uint32_t t, uint32_t *root)
 {
-    struct tree *tree = &s->trees[b->tree];
-    uint32_t root = merged(s, tree->root, b, merge_out);
+    uint32_t now = merged(s, s->trees[t].root, DD_YES, merge_out);
+    int r = s->dd.err;
 
-    if (s->dd.err) {
-        return s->dd.err;
+    s->dd.err = 0;
+    if (!r) {
+        *root = now;
     }
-    s->root_before = tree->root;
-    tree->root = root;
-    if (--tree->users == 0) {
-        tree->root = DD_NO;
-    }
-    return 0;
+    return r;
 }
 
 /* A sweep: first what is in use is marked, then it moves together. */

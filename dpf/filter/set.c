@@ -92,7 +92,7 @@ void dpf_set_destroy(struct dpf_set *s)
 static void rest(struct dpf_set *s)
 {
     merge_sweep(s);
-    if (s->index.count || s->region_count > 1 ||
+    if (s->index.count || s->region_count > 1 || s->untidy ||
         !(s->shape_cap | s->binding_cap | s->dd.node_cap)) {
         return;
     }
@@ -165,6 +165,10 @@ OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
     in->err = err;
     in->id = id;
     s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
+    if (s->untidy) { /* there was no memory for it, or more was to come */
+        (void)set_tidy(s);
+        s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
+    }
     return in;
 }
 
@@ -462,15 +466,32 @@ int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
     return r ? r : (int)n;
 }
 
-int dpf_set_remove(struct dpf_set *s, uint32_t id)
+int dpf_set_drop(struct dpf_set *s, uint32_t id)
 {
     const struct index_entry *e = index_find(&s->index, id);
-    struct install *in = install_begin(s, id, NULL);
 
     if (!e) {
         return -DPF_E_NOT_FOUND;
     }
-    return install_end(in, install_remove(s, e, in));
+    install_drop(s, e);
+    return 0;
+}
+
+int dpf_set_tidy(struct dpf_set *s)
+{
+    struct install *in = install_begin(s, 0, NULL);
+
+    return install_end(in, s->untidy ? -DPF_E_MEM : 0);
+}
+
+int dpf_set_remove(struct dpf_set *s, uint32_t id)
+{
+    int r = dpf_set_drop(s, id);
+
+    if (!r) {
+        (void)dpf_set_tidy(s); /* else the next change does it */
+    }
+    return r;
 }
 
 /* ------------------------------------------------------ versions, counters */
@@ -513,8 +534,8 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
     for (uint32_t i = 0; i < s->binding_count; i++) {
         const struct binding *b = s->bindings[i];
 
-        out->taps += b && b->flags & DPF_TAP;
-        out->opaque += b && b->program;
+        out->taps += b && !b->gone && b->flags & DPF_TAP;
+        out->opaque += b && !b->gone && b->program;
     }
     out->shapes = im->shape_count;
     out->diagrams = im->tree_count;

@@ -31,15 +31,17 @@ struct binding {
     uint32_t id;
     uint16_t region; /* slot */
     uint16_t flags;
-    uint32_t may;    /* packets it may accept, two-valued; diagrams only */
-    uint32_t exact;  /* the same with MAYBE */
-    uint32_t rank;   /* of the hull of `may` */
-    uint32_t depth;  /* exclusive bindings kept as diagrams that contain it */
+    uint32_t may;   /* packets it may accept, two-valued; diagrams only */
+    uint32_t exact; /* the same with MAYBE */
+    uint32_t rank;  /* of the hull of `may` */
+    /* Above that of every exclusive diagram that contains it. */
+    uint64_t depth;
     uint32_t number; /* its slot in set.bindings */
     uint32_t tag;    /* number and age: what residual tables hold */
     uint32_t tree;
     bool residual;       /* a diagram kept in cubes[0], not in a tree */
     bool reached;        /* judge.c: by a walk over the trees */
+    bool gone;           /* removed; its tree still names it */
     uint32_t cube_count; /* 0: a diagram */
     struct entry cubes[CUBES_MAX];
     struct span span;            /* residual: decides instead of a program */
@@ -74,7 +76,9 @@ struct chains {
 };
 
 struct image_binding {
-    uint32_t id, rank, depth, tag;
+    uint32_t id, rank, tag;
+    bool gone; /* set after publication: lookups pass it over */
+    uint64_t depth;
     struct span span; /* or program */
     const struct dpf_program *program;
 };
@@ -132,6 +136,8 @@ struct dpf_set {
     uint32_t region_count, region_cap;
     uint32_t edges_after_sweep;
     uint32_t root_before; /* of the tree last changed, to undo it */
+    uint32_t gone;        /* bindings removed that trees still name */
+    bool untidy;          /* set_tidy has something to do */
     uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
     uint32_t age;         /* of the youngest binding */
     uint64_t code_bytes, compiles, table_inserts;
@@ -144,11 +150,15 @@ struct dpf_set {
 /* ------------------------------------------------------------------ merge.c */
 
 /*
- * Add `b`, a diagram, to the trees, or take it out. 0 or -DPF_E_MEM,
- * -DPF_E_TOO_BIG; on error nothing changed.
+ * Add `b`, a diagram, to the trees. 0 or -DPF_E_MEM, -DPF_E_TOO_BIG; on error
+ * nothing changed.
  */
 int merge_add(struct dpf_set *s, struct binding *b);
-int merge_remove(struct dpf_set *s, struct binding *b);
+/*
+ * Take all bindings that are gone out of tree `t`, in one walk over it: its
+ * new root in *root. 0 or -DPF_E_MEM.
+ */
+int merge_prune(struct dpf_set *s, uint32_t t, uint32_t *root);
 /* Forget diagrams and chains that nothing uses, if there are many. */
 void merge_sweep(struct dpf_set *s);
 

@@ -37,6 +37,8 @@ struct shape {
     uint32_t rank;       /* of its cubes; residual: lowest of its bindings */
     uint32_t rank_high;  /* the highest */
     bool residual;
+    bool shown;           /* some image has had it */
+    bool leaving;         /* the image that is being built is without it */
     uint64_t *code_table; /* where native code reads `table`, or NULL */
     uint32_t word_count;
     struct cube cube; /* its value matters where `varies` is 0 */

@@ -73,7 +73,7 @@ static uint32_t copied(const struct dpf_set *s, uint32_t may[DEMUX_COPIES_BITS])
         const struct binding *b = s->bindings[i];
         uint32_t k = 0;
 
-        if (!b || !(b->flags & (DPF_TAP | DPF_SHARED))) {
+        if (!b || b->gone || !(b->flags & (DPF_TAP | DPF_SHARED))) {
             continue;
         }
         while (k < n && may[k] != b->may) {

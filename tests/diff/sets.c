@@ -441,7 +441,8 @@ static void one_round(void)
         if (!all[f].bound) {
             (void)bind(s, f);
         } else if (rng_below(&rng, 3) == 0) {
-            if (dpf_set_remove(s, f)) {
+            if (rng_below(&rng, 2) ? dpf_set_drop(s, f)
+                                   : dpf_set_remove(s, f)) {
                 die("remove", f, f);
             }
             all[f].bound = false;
@@ -461,10 +462,13 @@ static void one_round(void)
         check_pair(f, (f + 1 + rng_below(&rng, filters - 1)) % filters);
     }
     for (uint32_t f = 0; f < filters; f++) {
-        if (all[f].bound && dpf_set_remove(s, f)) {
+        if (all[f].bound && dpf_set_drop(s, f)) {
             die("remove", f, f);
         }
         dpf_program_destroy(all[f].program);
+    }
+    if (dpf_set_tidy(s)) {
+        die("tidy", 0, 0);
     }
     dpf_set_reclaim(s, dpf_set_version(s));
     dpf_set_stats(s, &after);

@@ -673,8 +673,13 @@ END_TEST
 static int countdown;
 static void *(*real_alloc)(void *ctx, size_t size);
 
+static bool none_left;
+
 static void *failing_alloc(void *ctx, size_t size)
 {
+    if (none_left) {
+        return NULL;
+    }
     return countdown >= 0 && countdown-- == 0 ? NULL : real_alloc(ctx, size);
 }
 
@@ -716,23 +721,119 @@ START_TEST(test_memory)
         ck_assert_uint_eq(owner(17, HOST, 301), 3);
     }
     ck_assert_int_eq(rc, 0);
-    rc = -DPF_E_MEM;
-    for (int n = 0; rc == -DPF_E_MEM; n++) {
+    /* Removal needs none; what is left behind goes when there is some. */
+    for (int n = 0; n < 40; n++) {
         struct dpf_set_stats s;
 
-        ck_assert_int_lt(n, 1000);
         countdown = n;
-        rc = dpf_set_remove(set, 9);
+        ck_assert_int_eq(dpf_set_remove(set, 9), 0);
         countdown = -1;
         dpf_set_stats(set, &s);
-        ck_assert_uint_eq(s.bindings, rc ? 4 : 3);
+        ck_assert_uint_eq(s.bindings, 3);
         ck_assert_uint_eq(owner(6, HOST, 80), 1);
         ck_assert_uint_eq(owner(17, HOST, 301), 3);
+        ck_assert_int_eq(dpf_set_insert(set, 9, 0, p, 0, &err), 0);
     }
-    ck_assert_int_eq(rc, 0);
     dpf_program_destroy(p);
     dpf_set_destroy(set);
     set = NULL;
+}
+END_TEST
+
+/* Bind a shape of its own for each k: another byte of the packet. */
+static void bind_shape(uint32_t id)
+{
+    char expr[64];
+
+    snprintf(expr, sizeof(expr), "ether[%u] = 7 and ether[12:2] = %u", 100 + id,
+             0x9000 + id);
+    ck_assert_int_eq(bind(id, expr, 0), 0);
+}
+
+/*
+ * Many bindings go without any memory, and with one publication: shapes of
+ * their own, ranges that are kept as diagrams, opaque filters, copies.
+ */
+START_TEST(test_drop_many)
+{
+    struct dpf_set_stats before, full, after;
+    uint8_t p[128];
+    size_t len = frame(p, 17, HOST, 53, 5), n;
+    uint32_t ids[8];
+
+    dpf_set_destroy(set);
+    real_alloc = mem.alloc;
+    mem.alloc = failing_alloc;
+    countdown = -1;
+    ck_assert_int_eq(dpf_set_create(&mem, &set), 0);
+    dpf_set_stats(set, &before);
+    for (uint32_t id = 1; id <= 40; id++) {
+        bind_shape(id);
+    }
+    ck_assert_int_eq(bind(50, "udp", DPF_REFINE), 0);
+    ck_assert_int_eq(bind(51, "udp dst portrange 50-60", DPF_REFINE), 0);
+    ck_assert_int_eq(bind(52, "udp dst portrange 50-60 and ip[8] != 9", 0), 0);
+    ck_assert_int_eq(bind(53, "udp and dst port 99 and ip[2:2] = ip[4:2]", 0),
+                     0);
+    ck_assert_int_eq(bind(54, "udp and (len < 900 or ip[1] > 3)", DPF_TAP), 0);
+    ck_assert_int_eq(bind(55, "udp", DPF_TAP), 0);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 52);
+    ck_assert_uint_eq(n, 2);
+    dpf_set_stats(set, &full);
+
+    none_left = true;
+    ck_assert_int_eq(dpf_set_drop(set, 52), 0);
+    ck_assert_int_eq(dpf_set_drop(set, 52), -DPF_E_NOT_FOUND);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 51);
+    ck_assert_int_eq(dpf_set_drop(set, 51), 0);
+    ck_assert_int_eq(dpf_set_drop(set, 55), 0);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 50);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_uint_eq(ids[0], 54);
+    for (uint32_t id = 1; id <= 54; id++) {
+        int r = dpf_set_drop(set, id);
+
+        ck_assert_int_eq(r, id <= 40 || id == 50 || id > 52 ? 0
+                                                            : -DPF_E_NOT_FOUND);
+    }
+    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), DPF_NO_OWNER);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(dpf_set_tidy(set), -DPF_E_MEM);
+    none_left = false;
+
+    ck_assert_int_eq(dpf_set_tidy(set), 0);
+    dpf_set_reclaim(set, dpf_set_version(set));
+    dpf_set_stats(set, &after);
+    ck_assert_uint_le(after.compiles, full.compiles + 1);
+    ck_assert_uint_eq(after.bytes, before.bytes);
+    ck_assert_uint_eq(after.code_bytes, 0);
+    dpf_set_destroy(set);
+    set = NULL;
+}
+END_TEST
+
+/* What was dropped is in nobody's way before the image is without it. */
+START_TEST(test_drop_then_bind)
+{
+    uint8_t p[128];
+    size_t len = frame(p, 17, HOST, 53, 5);
+
+    for (uint32_t round = 0; round < 4; round++) {
+        ck_assert_int_eq(bind(1, "udp dst portrange 50-60", DPF_REFINE), 0);
+        ck_assert_int_eq(bind(2, "udp dst portrange 52-54", 0), 0);
+        ck_assert_uint_eq(owner(17, HOST, 53), 2);
+        ck_assert_int_eq(dpf_set_drop(set, 1), 0);
+        ck_assert_int_eq(bind(1, "udp dst portrange 40-60", DPF_REFINE), 0);
+        ck_assert_uint_eq(owner(17, HOST, 53), 2);
+        ck_assert_uint_eq(owner(17, HOST, 55), 1);
+        ck_assert_int_eq(dpf_set_drop(set, 2), 0);
+        ck_assert_int_eq(bind(2, "udp dst portrange 53-54 and ip[8] < 200", 0),
+                         0);
+        ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 2);
+        ck_assert_int_eq(dpf_set_drop(set, 1), 0);
+        ck_assert_int_eq(dpf_set_drop(set, 2), 0);
+        ck_assert_uint_eq(owner(17, HOST, 53), DPF_NO_OWNER);
+    }
 }
 END_TEST
 
@@ -765,6 +866,8 @@ int main(void)
     tcase_add_test(c, test_short);
     tcase_add_loop_test(c, test_mixed, 0, 2);
     tcase_add_loop_test(c, test_memory, 0, 6);
+    tcase_add_test(c, test_drop_many);
+    tcase_add_test(c, test_drop_then_bind);
     suite_add_tcase(s, c);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
