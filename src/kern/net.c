@@ -82,7 +82,7 @@ int net_attach(struct netdev *dev)
 static void deliver(struct net *n, struct net_queue *q, uint32_t id,
                     const void *frame, size_t len, uint32_t flags)
 {
-    uint32_t ring = READ_ONCE(net_binding_at(n, id)->ring);
+    uint32_t ring = net_binding_at(n, id)->ring;
     struct net_ring *r = &n->ring[ring];
     lock_acquire(&r->lock);
     if (r->kind != NET_RING_RX) {

@@ -37,6 +37,7 @@ struct net_ring {
     uint8_t *buffers;           /* receive: NET_RX_BUFFER bytes a slot */
     uint64_t next;              /* slots used since creation */
     uint64_t done, dropped;     /* what head shows */
+    uint32_t bindings;          /* receive: the first; NET_BINDINGS_MAX ends */
     uint32_t mask;              /* slots - 1 */
     uint32_t queue;             /* transmit: fixed at creation */
     uint32_t region;            /* transmit */
@@ -80,29 +81,21 @@ struct net_region {
     struct dpf_program *program; /* outgoing only */
 };
 
-/*
- * The ring of bindings that could not be taken out of the set for want of
- * memory: it is nobody's, so that their packets are dropped.
- */
-#define NET_RING_GONE NET_RINGS_MAX
-
 struct net_binding {
-    uint8_t used;
-    uint8_t ring; /* changes to NET_RING_GONE under deliver's eyes */
-    uint32_t region;
-    uint32_t bytes; /* charged to the ring's environment */
-    uint32_t next_free;
+    uint8_t used, ring;
+    uint16_t region;
+    uint32_t bytes;          /* charged to the ring's environment */
+    uint32_t next, previous; /* of its ring; next: also of the free ones */
 };
 
 struct net {
     struct netdev *dev;
     struct sysinfo_net *info;
     struct dpf_set *set[NET_DIRECTIONS]; /* in, out (regions only) */
-    struct net_ring ring[NET_RINGS_MAX + 1];
+    struct net_ring ring[NET_RINGS_MAX];
     struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
-    uint32_t bindings_gone;               /* on NET_RING_GONE */
     struct net_queue queue[];             /* dev->queues */
 };
 
@@ -128,8 +121,12 @@ void net_queue_flush(struct net *n, struct net_queue *q);
 /* Serve blocked transmit rings in turn while the device has room. */
 void net_send_resume(struct net *n, struct net_queue *q);
 
-/* Remove the bindings of a ring; frees nothing a lookup may still see. */
-void net_unbind_ring(struct net *n, uint32_t ring) REQUIRES(bind_lock);
+/*
+ * Remove at most `limit` bindings of a ring; true if it has more. One version
+ * of the set is published, with the last.
+ */
+bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
+    REQUIRES(bind_lock);
 /* A transmit ring begins or ceases to use a region. */
 struct net_region *net_region_get(struct net *n, unsigned direction,
                                   uint32_t region) REQUIRES(bind_lock);

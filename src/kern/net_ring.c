@@ -9,6 +9,8 @@
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
 
+#define BINDINGS_A_TURN 64u
+
 /* Bytes that the layout of abi/net.h needs. */
 static uint64_t layout_bytes(enum net_ring_kind kind, uint64_t slots)
 {
@@ -56,6 +58,7 @@ static void fill(struct net_ring *r, struct env *e,
     r->dropped = 0;
     r->mask = a->slots - 1;
     r->frames = a->frames;
+    r->bindings = NET_BINDINGS_MAX;
     r->head->done = 0;
     r->head->dropped = 0;
     r->kind = kind;
@@ -107,7 +110,8 @@ static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
     struct net_ring *r = &n->ring[id];
     struct net_queue *q = &n->queue[r->queue];
     if (r->kind == NET_RING_RX) {
-        net_unbind_ring(n, id);
+        while (net_unbind_ring(n, id, BINDINGS_A_TURN)) {
+        }
     } else {
         n->region[1][r->region].rings--;
     }

@@ -59,33 +59,63 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
 
 /* ----------------------------------------------------- bindings that go */
 
-static void binding_give(struct net *n, uint32_t id)
+/*
+ * Take a binding out of the set and off its ring's list. A lookup that began
+ * before may still return it, so its entry is given back after net_quiesce.
+ */
+static void binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
 {
     struct net_binding *b = net_binding_at(n, id);
-    *b = (struct net_binding){.next_free = n->free_binding};
+    struct net_ring *r = &n->ring[b->ring];
+    int dropped = dpf_set_drop(n->set[0], id);
+    assert(dropped == 0);
+    env_refund_bytes(r->env, b->bytes);
+    if (b->previous != NET_BINDINGS_MAX) {
+        net_binding_at(n, b->previous)->next = b->next;
+    } else {
+        r->bindings = b->next;
+    }
+    if (b->next != NET_BINDINGS_MAX) {
+        net_binding_at(n, b->next)->previous = b->previous;
+    }
+}
+
+static void binding_give(struct net *n, uint32_t id)
+{
+    *net_binding_at(n, id) = (struct net_binding){.next = n->free_binding};
     n->free_binding = id;
 }
 
-/* Take a binding out of the set; false if there is no memory to do so. */
-static bool binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
+/* Free what served only bindings that were dropped. For want of memory it
+   stays until the next change. */
+static void tidy(struct net *n) REQUIRES(bind_lock)
 {
-    if (dpf_set_remove(n->set[0], id) < 0) {
-        return false;
-    }
+    (void)dpf_set_tidy(n->set[0]);
     settle(n->set[0]);
-    binding_give(n, id);
-    return true;
 }
 
-/* Those that could not be taken out when they were to. */
-static void drop_gone(struct net *n) REQUIRES(bind_lock)
+bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
 {
-    for (uint32_t id = 0; n->bindings_gone > 0 && id < n->bindings_made; id++) {
-        struct net_binding *b = net_binding_at(n, id);
-        if (b->used && b->ring == NET_RING_GONE && binding_drop(n, id)) {
-            n->bindings_gone--;
-        }
+    struct net_ring *r = &n->ring[ring];
+    uint32_t dropped = NET_BINDINGS_MAX; /* the first; linked by `next` */
+    for (; limit > 0 && r->bindings != NET_BINDINGS_MAX; limit--) {
+        uint32_t id = r->bindings;
+        binding_drop(n, id);
+        net_binding_at(n, id)->next = dropped;
+        dropped = id;
     }
+    bool more = r->bindings != NET_BINDINGS_MAX;
+    if (more) {
+        net_quiesce();
+    } else if (dropped != NET_BINDINGS_MAX) {
+        tidy(n);
+    }
+    while (dropped != NET_BINDINGS_MAX) {
+        uint32_t id = dropped;
+        dropped = net_binding_at(n, id)->next;
+        binding_give(n, id);
+    }
+    return more;
 }
 
 /* ---------------------------------------------------------------- regions */
@@ -170,7 +200,6 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
 {
     struct net_region *g = &n->region[direction][id];
     REFUSE_IF(id == NET_REGION_ALL || g->rings > 0, E_BUSY);
-    drop_gone(n);
     TRY(code_error(dpf_set_region_remove(n->set[direction], id)));
     settle(n->set[direction]);
     dpf_program_destroy(g->program);
@@ -202,7 +231,7 @@ static uint32_t binding_take(struct net *n)
 {
     uint32_t id = n->free_binding;
     if (id != NET_BINDINGS_MAX) {
-        n->free_binding = net_binding_at(n, id)->next_free;
+        n->free_binding = net_binding_at(n, id)->next;
         return id;
     }
     id = n->bindings_made;
@@ -220,6 +249,7 @@ static uint32_t binding_take(struct net *n)
     return id;
 }
 _Static_assert(NET_CHUNK * sizeof(struct net_binding) <= PAGE_SIZE, "a frame");
+_Static_assert(NET_REGIONS_MAX <= UINT16_MAX, "net_binding.region");
 
 /* A binding of this environment; NULL if it is not. */
 static struct net_binding *binding_of(const struct net *n, const struct env *e,
@@ -244,7 +274,6 @@ static bool is_receive_ring(const struct net *n, const struct env *e,
 static int binding_begin(struct env *e, struct net *n, uint32_t ring,
                          uint32_t region, uint64_t bytes) REQUIRES(bind_lock)
 {
-    drop_gone(n);
     TRY(env_charge_bytes(e, bytes));
     uint32_t id = binding_take(n);
     if (id == NET_BINDINGS_MAX) {
@@ -253,7 +282,7 @@ static int binding_begin(struct env *e, struct net *n, uint32_t ring,
     }
     *net_binding_at(n, id) = (struct net_binding){.used = 1,
                                                   .ring = (uint8_t)ring,
-                                                  .region = region,
+                                                  .region = (uint16_t)region,
                                                   .bytes = (uint32_t)bytes};
     return (int)id;
 }
@@ -262,11 +291,19 @@ static int binding_begin(struct env *e, struct net *n, uint32_t ring,
 static int binding_end(struct env *e, struct net *n, int id, int r)
     REQUIRES(bind_lock)
 {
+    struct net_binding *b = net_binding_at(n, (uint32_t)id);
     if (r < 0) {
-        env_refund_bytes(e, net_binding_at(n, (uint32_t)id)->bytes);
+        env_refund_bytes(e, b->bytes);
         binding_give(n, (uint32_t)id);
         return r;
     }
+    struct net_ring *ring = &n->ring[b->ring];
+    b->next = ring->bindings;
+    b->previous = NET_BINDINGS_MAX;
+    if (b->next != NET_BINDINGS_MAX) {
+        net_binding_at(n, b->next)->previous = (uint32_t)id;
+    }
+    ring->bindings = (uint32_t)id;
     settle(n->set[0]);
     return id;
 }
@@ -338,34 +375,15 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
     return refuse(e, a->refusal, binding_end(e, n, id, r));
 }
 
-static void unbind(struct net *n, uint32_t id) REQUIRES(bind_lock)
-{
-    struct net_binding *b = net_binding_at(n, id);
-    env_refund_bytes(n->ring[b->ring].env, b->bytes);
-    if (!binding_drop(n, id)) {
-        __atomic_store_n(&b->ring, NET_RING_GONE, __ATOMIC_RELAXED);
-        n->bindings_gone++;
-        net_quiesce(); /* who has read the old ring is done with it */
-    }
-}
-
 int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
 {
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF(binding_of(n, e, binding) == NULL, E_NONE);
-    unbind(n, binding);
+    binding_drop(n, binding);
+    tidy(n);
+    binding_give(n, binding);
     return 0;
-}
-
-void net_unbind_ring(struct net *n, uint32_t ring)
-{
-    for (uint32_t id = 0; id < n->bindings_made; id++) {
-        struct net_binding *b = net_binding_at(n, id);
-        if (b->used && b->ring == ring) {
-            unbind(n, id);
-        }
-    }
 }
 
 void net_space_env_end(struct net *n, struct env *e)

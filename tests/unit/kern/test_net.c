@@ -282,6 +282,48 @@ START_TEST(a_ring_ends_without_memory)
 }
 END_TEST
 
+/* Filters of a shape each: byte 12 tells them apart. */
+static int64_t bind_shape(uint32_t ring, unsigned i)
+{
+    struct dpf_insn p[] =
+        BYTES_ARE(12, (int32_t)i % 256, (int16_t)(30 + i), 0x11);
+    return BIND(0, ring, 0, 0, p);
+}
+
+/* Every binding goes, and the set is built once for all of them. */
+START_TEST(a_ring_ends_in_one_version)
+{
+    struct dpf_set_stats s;
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    uint64_t before = root->kernel_bytes;
+    for (unsigned i = 0; i < 100; i++) {
+        ck_assert_int_eq(bind_shape(0, i), i);
+    }
+    dpf_set_stats(net_at(0)->set[0], &s);
+    uint64_t compiles = s.compiles;
+    ck_assert_uint_ge(compiles, 100);
+    ck_assert_uint_eq(s.bindings, 100);
+    /* One goes by itself, from the middle of the ring's list. */
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, 50), 0);
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+    dpf_set_stats(net_at(0)->set[0], &s);
+    ck_assert_uint_eq(s.bindings, 0);
+    ck_assert_uint_eq(s.shapes, 0);
+    ck_assert_uint_le(s.compiles, compiles + 2);
+    ck_assert_uint_eq(root->kernel_bytes, before);
+    /* All numbers are free again, once each. */
+    ck_assert_int_eq(rx_ring(), 0);
+    uint64_t seen[2] = {0};
+    for (unsigned i = 0; i < 100; i++) {
+        int64_t id = bind_shape(0, i);
+        ck_assert(id >= 0 && id < 100);
+        ck_assert_uint_eq(seen[id / 64] >> id % 64 & 1, 0);
+        seen[id / 64] |= 1ull << id % 64;
+    }
+}
+END_TEST
+
 START_TEST(a_packet_wakes_its_owner)
 {
     uint8_t p[64];
@@ -869,7 +911,8 @@ END_TEST
 
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
-      a_packet_wakes_its_owner, a_flood_keeps_nobody_out, taps_get_copies,
-      interrupts_of_nothing, sending, bad_frames, bad_checksums,
-      a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
+      a_ring_ends_in_one_version, a_packet_wakes_its_owner,
+      a_flood_keeps_nobody_out, taps_get_copies, interrupts_of_nothing, sending,
+      bad_frames, bad_checksums, a_full_queue_resumes,
+      a_ring_goes_while_another_processor_polls,
       the_end_of_an_environment_under_way, ring_refusals, space_refusals)
