@@ -372,13 +372,14 @@ int dpf_set_remove(struct dpf_set *s, uint32_t id);
  * Who gets this packet. Any processor, no lock; the caller tells its
  * quiescent points to the embedder's own scheme (dpf_set_reclaim).
  *
- * copies, max  ids of shared bindings and taps that accept the packet
- * *n_copies    how many there are, at most max; the rest are lost
+ * copy  called with `ctx` and the id of every shared binding and tap that
+ *       accepts the packet, once each, in no stated order; NULL: nobody asks
  *
  * Returns the owner's id, or DPF_NO_OWNER.
  */
+typedef void dpf_copy(void *ctx, uint32_t id);
 uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
-                       uint32_t *copies, size_t max, size_t *n_copies);
+                       dpf_copy *copy, void *ctx);
 
 /*
  * Versions. Every change publishes a new version with one store.

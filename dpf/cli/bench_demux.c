@@ -151,22 +151,27 @@ struct dpf_program *bench_filter(uint32_t number, uint32_t shapes)
 
 /* ------------------------------------------------------------------ pavise */
 
+/* As the kernel asks; no filter here is shared or a tap. */
+static void no_copies(void *ctx, uint32_t id)
+{
+    (void)ctx;
+    (void)id;
+}
+
 static uint64_t loop_set(void *ctx, const struct traffic *t)
 {
     const struct dpf_set *s = ctx;
     uint64_t sum = 0;
-    size_t n = 0;
     for (uint32_t i = 0; i < t->visits; i++) {
-        sum +=
-            dpf_set_match(s, traffic_at(t, i), traffic_len(t, i), NULL, 0, &n);
+        sum += dpf_set_match(s, traffic_at(t, i), traffic_len(t, i), no_copies,
+                             NULL);
     }
     return sum;
 }
 
 static uint32_t answer_set(void *ctx, const uint8_t *p, uint32_t len)
 {
-    size_t n = 0;
-    return dpf_set_match(ctx, p, len, NULL, 0, &n);
+    return dpf_set_match(ctx, p, len, no_copies, NULL);
 }
 
 struct dpf_set *bench_set(uint32_t n, uint32_t shapes)

@@ -136,7 +136,6 @@ bool filters_apart(const struct filter_options *o, int argc, char **argv,
 struct merged {
     struct dpf_set **sets;
     size_t set_count;
-    uint32_t *ids;
     uint8_t *hit; /* per filter: it accepts the packet */
     size_t count;
 };

@@ -89,9 +89,8 @@ int merged_make(struct merged *m, const struct filters *f)
 {
     struct dpf_error err = {0};
     *m = (struct merged){.count = f->count};
-    m->ids = calloc(f->count + 1, sizeof(*m->ids));
     m->hit = calloc(f->count + 1, sizeof(*m->hit));
-    int result = m->ids && m->hit ? 0 : -DPF_E_MEM;
+    int result = m->hit ? 0 : -DPF_E_MEM;
     for (size_t i = 0; i < f->count && result == 0; i++) {
         result = add_filter(m, (uint32_t)i, f->all[i].program, &err);
         if (result != 0) {
@@ -105,18 +104,19 @@ int merged_make(struct merged *m, const struct filters *f)
     return result ? CLI_NO : CLI_OK;
 }
 
+static void hit(void *ctx, uint32_t id)
+{
+    struct merged *m = ctx;
+    m->hit[id] = 1;
+}
+
 const uint8_t *merged_run(struct merged *m, const void *packet, size_t len)
 {
     memset(m->hit, 0, m->count);
     for (size_t k = 0; k < m->set_count; k++) {
-        size_t n = 0;
-        uint32_t owner =
-            dpf_set_match(m->sets[k], packet, len, m->ids, m->count, &n);
+        uint32_t owner = dpf_set_match(m->sets[k], packet, len, hit, m);
         if (owner != DPF_NO_OWNER) {
             m->hit[owner] = 1;
-        }
-        for (size_t i = 0; i < n; i++) {
-            m->hit[m->ids[i]] = 1;
         }
     }
     return m->hit;
@@ -128,7 +128,6 @@ void merged_finish(struct merged *m)
         dpf_set_destroy(m->sets[k]);
     }
     free(m->sets);
-    free(m->ids);
     free(m->hit);
     *m = (struct merged){0};
 }

@@ -251,22 +251,19 @@ static bool accepts(const struct image *im, uint32_t item,
            (!(item & 1) || dpf_filter_run(b->program, packet, len));
 }
 
-static size_t copy_ids(const struct image *im, const uint8_t *packet,
-                       size_t len, uint32_t *copies, size_t max)
+static void give_copies(const struct image *im, const uint8_t *packet,
+                        size_t len, dpf_copy *copy, void *ctx)
 {
-    size_t n = 0;
-
     for (uint32_t t = im->exclusive_trees; t < im->tree_count; t++) {
         uint32_t count;
         const uint32_t *items = image_walk(im, t, packet, len, &count);
 
-        for (uint32_t i = 0; items && i < count && n < max; i++) {
+        for (uint32_t i = 0; items && i < count; i++) {
             if (accepts(im, items[i], packet, len)) {
-                copies[n++] = im->bindings[items[i] >> 1].id;
+                copy(ctx, im->bindings[items[i] >> 1].id);
             }
         }
     }
-    return n;
 }
 
 /* The deeper of two diagrams' bindings; either may be NULL. */
@@ -342,24 +339,21 @@ uint32_t image_residual(const uint8_t *packet, size_t len,
 /* Apart, so that dpf_set_match saves no registers for sets without copies. */
 static __attribute__((noinline)) uint32_t
 match_copies(const struct image *im, const uint8_t *packet, size_t len,
-             uint32_t *copies, size_t max, size_t *n_copies)
+             dpf_copy *copy, void *ctx)
 {
     if (!im->may_copy || im->may_copy(packet, len)) {
-        *n_copies = copy_ids(im, packet, len, copies, max);
+        give_copies(im, packet, len, copy, ctx);
     }
     return im->owner(packet, len, im);
 }
 
 uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
-                       uint32_t *copies, size_t max, size_t *n_copies)
+                       dpf_copy *copy, void *ctx)
 {
     const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
 
-    if (n_copies) {
-        *n_copies = 0;
-        if (im->tree_count > im->exclusive_trees) {
-            return match_copies(im, packet, len, copies, max, n_copies);
-        }
+    if (copy && im->tree_count > im->exclusive_trees) {
+        return match_copies(im, packet, len, copy, ctx);
     }
     return im->owner(packet, len, im);
 }

@@ -117,7 +117,8 @@ struct net_rx_slot {
     uint32_t owner;   /* KERNEL: empty, to be filled. ENV: a packet */
     uint32_t len;     /* bytes in the slot's buffer */
     uint32_t flags;   /* NET_RX_* */
-    uint32_t binding; /* which of the ring's bindings */
+    uint32_t binding; /* whose packet it is: one of the ring's bindings; of a
+                         copy, one of those that asked for it */
     uint64_t tsc;     /* when it was taken from the device */
     uint64_t reserved;
 };

@@ -110,28 +110,51 @@ static void deliver(struct net *n, struct net_queue *q, uint32_t id,
     lock_release(&r->lock);
 }
 
+/*
+ * The rings that get a copy, and of each the binding that was found first:
+ * one copy a ring, however many of its bindings want the packet.
+ */
+struct copies {
+    const struct net *n;
+    uint64_t rings;
+    uint32_t binding[NET_RINGS_MAX];
+};
+_Static_assert(NET_RINGS_MAX == 64, "copies.rings");
+
+static void note_copy(void *ctx, uint32_t id)
+{
+    struct copies *c = ctx;
+    uint32_t ring = net_binding_at(c->n, id)->ring;
+    if ((c->rings >> ring & 1) == 0) {
+        c->rings |= 1ull << ring;
+        c->binding[ring] = id;
+    }
+}
+
 void net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
     struct net *n = nets[dev->index];
     struct net_queue *q = &n->queue[queue];
-    uint32_t copies[NET_COPIES_MAX];
-    size_t copied = 0;
+    struct copies c;
+    c.n = n;
+    c.rings = 0;
     bool timed = q->count.rx_packets++ % DEMUX_SAMPLE == 0;
     uint64_t from = timed ? arch_tsc() : 0;
-    uint32_t owner =
-        dpf_set_match(n->set[0], frame, len, copies, NET_COPIES_MAX, &copied);
+    uint32_t owner = dpf_set_match(n->set[0], frame, len, note_copy, &c);
     if (timed) {
         q->count.demux_ticks += (arch_tsc() - from) * DEMUX_SAMPLE;
     }
     q->count.rx_bytes += len;
     if (owner != DPF_NO_OWNER) {
         deliver(n, q, owner, frame, len, flags);
-    } else if (copied == 0) {
+        c.rings &= ~(1ull << net_binding_at(n, owner)->ring);
+    } else if (c.rings == 0) {
         q->count.rx_unowned++;
     }
-    for (size_t i = 0; i < copied; i++) {
-        deliver(n, q, copies[i], frame, len, flags);
+    for (; c.rings != 0; c.rings &= c.rings - 1) {
+        uint32_t ring = (uint32_t)__builtin_ctzll(c.rings);
+        deliver(n, q, c.binding[ring], frame, len, flags);
     }
 }
 

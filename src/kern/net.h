@@ -20,8 +20,7 @@
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX
 #define NET_REGIONS_MAX 256u
 #define NET_BINDINGS_MAX 16384u
-#define NET_CHUNK 256u /* bindings in one frame */
-#define NET_COPIES_MAX 16u
+#define NET_CHUNK 256u    /* bindings in one frame */
 #define NET_DIRECTIONS 2u /* in, out */
 
 enum net_ring_kind { NET_RING_NONE, NET_RING_RX, NET_RING_TX };

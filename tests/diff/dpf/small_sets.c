@@ -278,6 +278,22 @@ static bool attacks(uint32_t i)
     return harmless && i < IDS && (i & 1);
 }
 
+/* Who gets copies of packet k: a bit for each id. */
+struct who {
+    uint32_t ids, k;
+};
+
+static void note_copy(void *ctx, uint32_t id)
+{
+    struct who *w = ctx;
+
+    if (id >= IDS || w->ids >> id & 1) {
+        fail("a copy to the unbound, or twice", id, id, w->k);
+    } else {
+        w->ids |= 1u << id;
+    }
+}
+
 /* Who gets each packet; all engines' sets must agree. */
 static void look(void)
 {
@@ -288,17 +304,10 @@ static void look(void)
         uint32_t len = small_packets[k].len, got[ENGINES], who[ENGINES] = {0};
 
         for (uint32_t e = 0; e < engines; e++) {
-            uint32_t ids[IDS];
-            size_t n = 0;
+            struct who w = {0, k};
 
-            got[e] = dpf_set_match(set[e], at, len, ids, IDS, &n);
-            for (size_t c = 0; c < n; c++) {
-                if (ids[c] >= IDS || who[e] >> ids[c] & 1) {
-                    fail("a copy to the unbound, or twice", ids[c], ids[c], k);
-                    continue;
-                }
-                who[e] |= 1u << ids[c];
-            }
+            got[e] = dpf_set_match(set[e], at, len, note_copy, &w);
+            who[e] = w.ids;
             if (got[e] != got[0] || who[e] != who[0]) {
                 fail("lookups differ", got[0], got[e], k);
             }
@@ -646,7 +655,7 @@ static void check_order(void)
     }
     for (uint32_t k = 0; n > 0 && k < SMALL_PACKETS; k++) {
         uint32_t got = dpf_set_match(s, place(&small_packets[k]),
-                                     small_packets[k].len, NULL, 0, NULL);
+                                     small_packets[k].len, NULL, NULL);
 
         if (!has(&owned[got < IDS ? got : IDS], k)) {
             fail("the order decides who owns", got, got, k);

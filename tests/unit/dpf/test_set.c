@@ -100,7 +100,7 @@ static uint32_t owner(uint8_t proto, uint32_t dst, uint16_t dport)
     uint8_t p[128];
     size_t len = frame(p, proto, dst, dport, 5);
 
-    return dpf_set_match(set, p, len, NULL, 0, NULL);
+    return dpf_set_match(set, p, len, NULL, NULL);
 }
 
 #define HOST 0x0a000001u
@@ -161,7 +161,7 @@ START_TEST(test_witness)
     ck_assert_int_eq(bind(2, "dst host 10.0.0.1", 0), -DPF_E_CONFLICT);
     ck_assert_uint_gt(err.witness_len, 0);
     ck_assert_uint_eq(
-        dpf_set_match(set, err.witness, err.witness_len, NULL, 0, NULL), 1);
+        dpf_set_match(set, err.witness, err.witness_len, NULL, NULL), 1);
     ck_assert(strstr(err.text, "binding 1") != NULL);
 }
 END_TEST
@@ -204,7 +204,7 @@ START_TEST(test_refine)
     ck_assert_uint_eq(owner(6, HOST + 2, 80), 1);
     len = frame(p, 6, HOST + 1, 80, 5);
     p[29] = 8;
-    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 3);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, NULL), 3);
     /* Equal is not strictly inside; overlapping is not inside. */
     ck_assert_int_eq(bind(5, "tcp dst port 80", 0), -DPF_E_CONFLICT);
     ck_assert_int_eq(bind(5, "tcp dst portrange 80-81", 0), -DPF_E_CONFLICT);
@@ -347,29 +347,48 @@ START_TEST(test_region)
 }
 END_TEST
 
+/* Who gets copies: how many, and the sum of their ids. */
+struct copies {
+    uint32_t n, sum;
+};
+
+static void note(void *ctx, uint32_t id)
+{
+    struct copies *got = ctx;
+
+    got->n++;
+    got->sum += id;
+}
+
 START_TEST(test_copies)
 {
     uint8_t arp[64] = {[12] = 8, [13] = 6};
-    uint32_t ids[4];
-    size_t n;
+    struct copies got = {0};
 
     ck_assert_int_eq(region(1, 0, "arp", DPF_SHARED), 0);
     ck_assert_int_eq(bind_in(10, 1, "arp", 0), 0);
     ck_assert_int_eq(bind_in(11, 1, "arp", 0), 0);
     ck_assert_int_eq(bind(12, "ip or arp", DPF_TAP), 0);
     ck_assert_int_eq(bind(13, "ip and tcp dst port 80", 0), 0);
-    ck_assert_uint_eq(dpf_set_match(set, arp, 64, ids, 4, &n), DPF_NO_OWNER);
-    ck_assert_uint_eq(n, 3);
-    ck_assert_uint_eq(ids[0] + ids[1] + ids[2], 33);
-    ck_assert_uint_eq(dpf_set_match(set, arp, 64, ids, 2, &n), DPF_NO_OWNER);
-    ck_assert_uint_eq(n, 2);
+    ck_assert_uint_eq(dpf_set_match(set, arp, 64, note, &got), DPF_NO_OWNER);
+    ck_assert_uint_eq(got.n, 3);
+    ck_assert_uint_eq(got.sum, 33);
+    /* However many there are, each gets its copy. */
+    for (uint32_t id = 100; id < 200; id++) {
+        ck_assert_int_eq(bind_in(id, 1, "arp", 0), 0);
+    }
+    got = (struct copies){0};
+    ck_assert_uint_eq(dpf_set_match(set, arp, 64, note, &got), DPF_NO_OWNER);
+    ck_assert_uint_eq(got.n, 103);
+    ck_assert_uint_eq(got.sum, 33 + 100 * 100 + 99 * 100 / 2);
     {
         uint8_t p[128];
         size_t len = frame(p, 6, HOST, 80, 5);
 
-        ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 4, &n), 13);
-        ck_assert_uint_eq(n, 1);
-        ck_assert_uint_eq(ids[0], 12);
+        got = (struct copies){0};
+        ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), 13);
+        ck_assert_uint_eq(got.n, 1);
+        ck_assert_uint_eq(got.sum, 12);
     }
 }
 END_TEST
@@ -385,9 +404,9 @@ START_TEST(test_opaque)
                           " and dst port 53",
                           0),
                      0);
-    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 2);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, NULL), 2);
     p[17] = 1; /* the lengths differ: not 2's, so the one around it has it */
-    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 1);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, NULL), 1);
     ck_assert_int_eq(bind(3,
                           "udp and dst host 10.0.0.1 and dst port 53 and "
                           "ip[8] = ip[9]",
@@ -410,10 +429,10 @@ START_TEST(test_bases_kept)
                           DPF_REFINE),
                      0);
     /* The chain of headers leads out of the packet. */
-    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, 0, NULL),
+    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, NULL),
                       DPF_NO_OWNER);
     ck_assert_int_eq(bind(2, "tcp dst port 79", DPF_REFINE), 0);
-    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, 0, NULL),
+    ck_assert_uint_eq(dpf_set_match(set, p, sizeof(p), NULL, NULL),
                       DPF_NO_OWNER);
 }
 END_TEST
@@ -540,10 +559,10 @@ START_TEST(test_short)
             memcpy(tight, p, len);
             /* With a short header the ports lie in the addresses. */
             if (ihl >= 5) {
-                ck_assert_uint_eq(dpf_set_match(set, tight, len, NULL, 0, NULL),
+                ck_assert_uint_eq(dpf_set_match(set, tight, len, NULL, NULL),
                                   there ? 1 : DPF_NO_OWNER);
             } else {
-                (void)dpf_set_match(set, tight, len, NULL, 0, NULL);
+                (void)dpf_set_match(set, tight, len, NULL, NULL);
             }
             free(tight);
         }
@@ -654,7 +673,7 @@ START_TEST(test_mixed)
             for (uint32_t i = 0; i < MIXED; i++) {
                 want = dpf_filter_run(each[i], at, len) ? i : want;
             }
-            got = dpf_set_match(set, at, len, NULL, 0, NULL);
+            got = dpf_set_match(set, at, len, NULL, NULL);
             ck_assert_msg(got == want, "%s, variant %u: %u, not %u", mixed[f],
                           v, got, want);
             found += want == f;
@@ -758,8 +777,8 @@ START_TEST(test_drop_many)
 {
     struct dpf_set_stats before, full, after;
     uint8_t p[128];
-    size_t len = frame(p, 17, HOST, 53, 5), n;
-    uint32_t ids[8];
+    size_t len = frame(p, 17, HOST, 53, 5);
+    struct copies got = {0};
 
     dpf_set_destroy(set);
     real_alloc = mem.alloc;
@@ -777,27 +796,29 @@ START_TEST(test_drop_many)
                      0);
     ck_assert_int_eq(bind(54, "udp and (len < 900 or ip[1] > 3)", DPF_TAP), 0);
     ck_assert_int_eq(bind(55, "udp", DPF_TAP), 0);
-    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 52);
-    ck_assert_uint_eq(n, 2);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), 52);
+    ck_assert_uint_eq(got.n, 2);
     dpf_set_stats(set, &full);
 
     none_left = true;
     ck_assert_int_eq(dpf_set_drop(set, 52), 0);
     ck_assert_int_eq(dpf_set_drop(set, 52), -DPF_E_NOT_FOUND);
-    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 51);
+    ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), 51);
     ck_assert_int_eq(dpf_set_drop(set, 51), 0);
     ck_assert_int_eq(dpf_set_drop(set, 55), 0);
-    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), 50);
-    ck_assert_uint_eq(n, 1);
-    ck_assert_uint_eq(ids[0], 54);
+    got = (struct copies){0};
+    ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), 50);
+    ck_assert_uint_eq(got.n, 1);
+    ck_assert_uint_eq(got.sum, 54);
     for (uint32_t id = 1; id <= 54; id++) {
         int r = dpf_set_drop(set, id);
 
         ck_assert_int_eq(r, id <= 40 || id == 50 || id > 52 ? 0
                                                             : -DPF_E_NOT_FOUND);
     }
-    ck_assert_uint_eq(dpf_set_match(set, p, len, ids, 8, &n), DPF_NO_OWNER);
-    ck_assert_uint_eq(n, 0);
+    got = (struct copies){0};
+    ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), DPF_NO_OWNER);
+    ck_assert_uint_eq(got.n, 0);
     ck_assert_int_eq(dpf_set_tidy(set), -DPF_E_MEM);
     none_left = false;
 
@@ -829,7 +850,7 @@ START_TEST(test_drop_then_bind)
         ck_assert_int_eq(dpf_set_drop(set, 2), 0);
         ck_assert_int_eq(bind(2, "udp dst portrange 53-54 and ip[8] < 200", 0),
                          0);
-        ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, 0, NULL), 2);
+        ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, NULL), 2);
         ck_assert_int_eq(dpf_set_drop(set, 1), 0);
         ck_assert_int_eq(dpf_set_drop(set, 2), 0);
         ck_assert_uint_eq(owner(17, HOST, 53), DPF_NO_OWNER);

@@ -70,7 +70,7 @@ static int region(uint32_t id, uint32_t parent, const char *text)
 
 static uint32_t owner(const uint8_t *packet, size_t len)
 {
-    return dpf_set_match(set, packet, len, NULL, 0, NULL);
+    return dpf_set_match(set, packet, len, NULL, NULL);
 }
 
 #define OUT                                                                    \

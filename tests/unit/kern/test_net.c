@@ -77,17 +77,22 @@ static void boot(void)
     data = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 2);
 }
 
-static int64_t rx_ring(void)
+static int64_t rx_ring_at(uint64_t frame)
 {
     struct net_ring_args a = {
-        .slots = SLOTS, .frame = rx_frame, .frames = RX_FRAMES, .event = 1};
+        .slots = SLOTS, .frame = frame, .frames = RX_FRAMES, .event = 1};
     int64_t r = CALL(SYS_NET_RX_RING, 3, PUT(a));
     struct net_rx_slot *s =
-        (void *)((struct net_ring_head *)arch_frame_ptr(rx_frame) + 1);
+        (void *)((struct net_ring_head *)arch_frame_ptr(frame) + 1);
     for (unsigned i = 0; r >= 0 && i < SLOTS; i++) {
         s[i].owner = NET_OWNER_KERNEL;
     }
     return r;
+}
+
+static int64_t rx_ring(void)
+{
+    return rx_ring_at(rx_frame);
 }
 
 static int64_t tx_ring(uint64_t k, uint32_t region)
@@ -384,22 +389,58 @@ START_TEST(interrupts_of_nothing)
 }
 END_TEST
 
+/* A second receive ring of the first environment: its frame. */
+static uint64_t second_ring(void)
+{
+    uint64_t frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, RX_FRAMES);
+    ck_assert_int_eq(rx_ring_at(frame), 1);
+    return frame;
+}
+
 START_TEST(taps_get_copies)
 {
     uint8_t p[64];
     boot();
     ck_assert_int_eq(rx_ring(), 0);
+    uint64_t other = second_ring();
     int64_t b = BIND(0, 0, 0, 0, port_7);
-    int64_t t = BIND(0, 0, 0, NET_TAP, port_7);
+    int64_t t = BIND(0, 1, 0, NET_TAP, port_7);
+    /* The owner's ring has the packet and needs no copy. */
+    ck_assert_int_ge(BIND(0, 0, 0, NET_TAP, port_7), 0);
     ck_assert_int_ge(t, 0);
     packet(p, 7);
     fake_nic_arrive(p, sizeof(p));
     fake_trap(ARCH_VECTOR_KICK);
     ck_assert_uint_eq(rx(0)->binding, (uint32_t)b);
-    ck_assert_uint_eq(rx(1)->binding, (uint32_t)t);
+    ck_assert_uint_eq(head(rx_frame)->done, 1);
+    ck_assert_uint_eq(head(other)->done, 1);
+    const struct net_rx_slot *s =
+        (const void *)((const struct net_ring_head *)head(other) + 1);
+    ck_assert_uint_eq(s->binding, (uint32_t)t);
     ck_assert_int_eq(CARVE(0, 0, 0, port_7), 1);
     /* The region's capability is not enough for a tap. */
     ck_assert_int_eq(BIND(1, 0, 1, NET_TAP, port_7), -E_CAP);
+}
+END_TEST
+
+/* Whoever binds a shared region, and however often, all get one copy. */
+START_TEST(a_ring_gets_one_copy)
+{
+    uint8_t p[64];
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    uint64_t late = second_ring();
+    ck_assert_int_eq(CARVE(0, 0, NET_SHARED, port_7), 1);
+    for (unsigned i = 0; i < 20; i++) {
+        ck_assert_int_ge(BIND(1, 0, 1, 0, port_7), 0);
+    }
+    ck_assert_int_ge(BIND(1, 1, 1, 0, port_7), 0);
+    packet(p, 7);
+    fake_nic_arrive(p, sizeof(p));
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(head(rx_frame)->done, 1);
+    ck_assert_uint_eq(head(late)->done, 1);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_unowned, 0);
 }
 END_TEST
 
@@ -912,7 +953,7 @@ END_TEST
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
       a_ring_ends_in_one_version, a_packet_wakes_its_owner,
-      a_flood_keeps_nobody_out, taps_get_copies, interrupts_of_nothing, sending,
-      bad_frames, bad_checksums, a_full_queue_resumes,
-      a_ring_goes_while_another_processor_polls,
+      a_flood_keeps_nobody_out, taps_get_copies, a_ring_gets_one_copy,
+      interrupts_of_nothing, sending, bad_frames, bad_checksums,
+      a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
       the_end_of_an_environment_under_way, ring_refusals, space_refusals)
