@@ -23,6 +23,9 @@
 
 #define NET_REGION_ALL 0u /* the root region of each direction */
 
+/* Outgoing regions inside one another: each runs its program for a frame. */
+#define NET_OUT_DEPTH_MAX 4u
+
 /* flags of net_region_args and net_bind_args */
 #define NET_SHARED (1u << 0) /* region: each binder gets a copy */
 #define NET_REFINE (1u << 1) /* binding: others may bind strictly inside */

@@ -41,9 +41,12 @@ struct net_ring {
     uint32_t queue;             /* transmit: fixed at creation */
     uint32_t region;            /* transmit */
     uint32_t in_flight;         /* transmit: frames the device has */
-    const struct dpf_program *filter; /* transmit: NULL = everything */
-    struct page_pass pieces;          /* transmit: what pieces may name */
-    uint64_t frames;                  /* of head and what follows */
+    /* Transmit: the programs of its region and of all around it; a frame
+       leaves if each of them accepts it. */
+    const struct dpf_program *filter[NET_OUT_DEPTH_MAX];
+    uint32_t filters;
+    struct page_pass pieces; /* transmit: what pieces may name */
+    uint64_t frames;         /* of head and what follows */
 };
 
 /* A frame that the device has: its header and what is pinned for it. */
@@ -74,7 +77,9 @@ struct net_queue {
 struct net_region {
     bool used;
     uint32_t guard;
-    uint32_t owner;              /* index of an environment; 0 nobody */
+    uint32_t owner; /* index of an environment; 0 nobody */
+    uint16_t parent;
+    uint8_t depth;               /* regions from the whole space to it */
     uint32_t rings;              /* transmit rings on it */
     uint64_t bytes;              /* charged to the owner */
     struct dpf_program *program; /* outgoing only */
@@ -129,6 +134,10 @@ bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
 /* A transmit ring begins or ceases to use a region. */
 struct net_region *net_region_get(struct net *n, unsigned direction,
                                   uint32_t region) REQUIRES(bind_lock);
+/* List in `r` the programs that frames of outgoing region `region` must pass.
+ */
+void net_region_filters(const struct net *n, uint32_t region,
+                        struct net_ring *r) REQUIRES(bind_lock);
 /* Free what `e` holds: rings, bindings, regions. */
 void net_env_end(struct env *e) REQUIRES(bind_lock);
 void net_space_env_end(struct net *n, struct env *e) REQUIRES(bind_lock);

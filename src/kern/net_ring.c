@@ -95,7 +95,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     lock_acquire(&n->queue[queue].lock);
     ring->queue = queue;
     ring->region = a->region;
-    ring->filter = region->program;
+    net_region_filters(n, a->region, ring);
     ring->in_flight = 0;
     page_pass_init(&ring->pieces, memory, CAP_READ);
     fill(ring, e, a, NET_RING_TX);

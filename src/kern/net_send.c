@@ -120,6 +120,18 @@ static void give_back(struct net_ring *r, uint32_t slot, uint32_t owner)
     r->head->done = ++r->done;
 }
 
+/* Do the region and all around it let the frame out? */
+static bool filters_pass(const struct net_ring *r, const uint8_t *header,
+                         size_t len)
+{
+    for (uint32_t i = 0; i < r->filters; i++) {
+        if (dpf_filter_run(r->filter[i], header, len) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Send what is in one slot. False: no room now. */
 static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
                       uint32_t slot)
@@ -136,8 +148,7 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
     uint64_t bytes;
     bool ok =
         take_slot(n, (struct net_tx_slot *)r->slots + slot, &t, s, &bytes) &&
-        (r->filter == NULL ||
-         dpf_filter_run(r->filter, s->header, t.header_len) != 0) &&
+        filters_pass(r, s->header, t.header_len) &&
         page_pin_pieces(&r->pieces, s->piece, t.pieces) == 0;
     if (!ok) {
         r->head->dropped = ++r->dropped;

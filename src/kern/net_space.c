@@ -36,12 +36,19 @@ static void settle(struct dpf_set *s) REQUIRES(bind_lock)
     dpf_set_reclaim(s, version);
 }
 
+/* A refusal of the kernel's own, in words. Returns `r`. */
+static int because(int r, const char *text) REQUIRES(bind_lock)
+{
+    why = (struct dpf_error){.code = r};
+    str_copy(why.text, sizeof(why.text), text);
+    return r;
+}
+
 /* Tell the caller why, if it gave an address. Returns `r`, or -E_FAULT. */
 static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
     REQUIRES(bind_lock)
 {
-    if (address == 0 ||
-        (r != -E_VERIFY && r != -E_REGION && r != -E_CONFLICT)) {
+    if (address == 0 || r >= 0 || why.text[0] == 0) {
         return r;
     }
     struct net_refusal out = {0};
@@ -129,6 +136,24 @@ struct net_region *net_region_get(struct net *n, unsigned direction,
     return &n->region[direction][region];
 }
 
+/*
+ * That a region lies inside its parent was proved on diagrams, which are made
+ * from the programs: a frame passes all programs up to the whole space, so
+ * that a mistake of the proof lets nothing out that a parent forbids. Regions
+ * with regions or rings inside stay, and their programs with them.
+ */
+void net_region_filters(const struct net *n, uint32_t region,
+                        struct net_ring *r)
+{
+    r->filters = 0;
+    while (region != NET_REGION_ALL) {
+        const struct net_region *g = &n->region[1][region];
+        assert(r->filters < NET_OUT_DEPTH_MAX);
+        r->filter[r->filters++] = g->program;
+        region = g->parent;
+    }
+}
+
 /* The parts of a new region that can fail, in order; undone in reverse. */
 static int region_make(struct env *e, struct net *n, uint32_t id,
                        const struct net_region_args *a, uint32_t guard)
@@ -154,11 +179,14 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
         dpf_program_destroy(program);
         program = NULL;
     }
-    n->region[direction][id] = (struct net_region){.used = true,
-                                                   .guard = guard,
-                                                   .owner = e->index,
-                                                   .bytes = bytes,
-                                                   .program = program};
+    n->region[direction][id] = (struct net_region){
+        .used = true,
+        .guard = guard,
+        .owner = e->index,
+        .parent = (uint16_t)a->parent,
+        .depth = (uint8_t)(n->region[direction][a->parent].depth + 1),
+        .bytes = bytes,
+        .program = program};
     return 0;
 
 no_region:
@@ -180,6 +208,12 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
     struct net_region *parent = net_region_get(n, direction, a->parent);
     REFUSE_IF(parent == NULL, E_NONE);
     REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
+    why.text[0] = 0;
+    if (parent->depth == (direction == 1 ? NET_OUT_DEPTH_MAX : UINT8_MAX)) {
+        return refuse(e, a->refusal,
+                      because(-E_LIMIT, "regions nest no deeper, since each "
+                                        "costs every frame a run"));
+    }
     uint32_t id = 1;
     while (id < NET_REGIONS_MAX && n->region[direction][id].used) {
         id++;
@@ -340,6 +374,7 @@ int64_t sys_net_bind(struct env *e, const struct cap *k,
                   ((a->flags & NET_TAP) != 0 &&
                    !cap_dominates(k, GUARD_ROOT, CAP_CTL)),
               E_CAP);
+    why.text[0] = 0;
     return refuse(e, a->refusal, bind(e, n, a));
 }
 
@@ -368,6 +403,7 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
     REFUSE_IF(!cap_dominates(k, n->region[0][like->region].guard, CAP_READ),
               E_CAP);
     TRY(consts_read(e, a, consts));
+    why.text[0] = 0;
     int id = binding_begin(e, n, a->ring, like->region, code_cost(0));
     TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,

@@ -444,6 +444,43 @@ START_TEST(a_ring_gets_one_copy)
 }
 END_TEST
 
+static void fill(unsigned i, uint8_t port);
+
+/* Programs of all regions are run: of a region that lies outside its parent,
+   as if the proof were wrong, nothing leaves. */
+START_TEST(what_leaves_passes_every_region)
+{
+    boot();
+    ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_7), 1);
+    ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_9), 2);
+    net_at(0)->region[1][2].parent = 1;
+    ck_assert_int_eq(tx_ring(1, 2), 0);
+    fill(0, 7);
+    fill(1, 9);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 2);
+    ck_assert_uint_eq(fake_nic.sent_count, 0);
+    ck_assert_uint_eq(tx(0)->owner, NET_OWNER_REFUSED);
+    ck_assert_uint_eq(tx(1)->owner, NET_OWNER_REFUSED);
+}
+END_TEST
+
+START_TEST(regions_nest_so_deep)
+{
+    boot();
+    for (unsigned i = 0; i < NET_OUT_DEPTH_MAX; i++) {
+        ck_assert_int_eq(CARVE(i == 0 ? 0 : 1, i, NET_OUT, port_7), i + 1);
+    }
+    ck_assert_int_eq(CARVE(1, NET_OUT_DEPTH_MAX, NET_OUT, port_7), -E_LIMIT);
+    ck_assert_int_eq(tx_ring(1, NET_OUT_DEPTH_MAX), 0);
+    fill(0, 7);
+    fill(1, 9);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 2);
+    ck_assert_uint_eq(fake_nic.sent_count, 1);
+    /* Regions stay while others are inside. */
+    ck_assert_int_eq(CALL(SYS_NET_REGION_FREE, 1, 0, NET_OUT, 2), -E_BUSY);
+}
+END_TEST
+
 static void fill(unsigned i, uint8_t port)
 {
     struct net_tx_slot *s = tx(i % SLOTS);
@@ -954,6 +991,7 @@ TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
       a_ring_ends_in_one_version, a_packet_wakes_its_owner,
       a_flood_keeps_nobody_out, taps_get_copies, a_ring_gets_one_copy,
+      what_leaves_passes_every_region, regions_nest_so_deep,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
       a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
       the_end_of_an_environment_under_way, ring_refusals, space_refusals)
