@@ -7,14 +7,19 @@
 /* struct cpu */
 #define CPU_STACK 8
 #define CPU_USER_RSP 16
+#define CPU_KERNEL_CR3 24
+#define CPU_USER_CR3 32
+#define CPU_ENTRY_STACK 40
 
 /* struct frame of abi/uarea.h */
+#define FRAME_RAX 112
 #define FRAME_ADDRESS 120
 #define FRAME_VECTOR 128
 #define FRAME_RIP 144
 #define FRAME_CS 152
 #define FRAME_RFLAGS 160
 #define FRAME_RSP 168
+#define FRAME_SS 176
 
 /* Selectors: sysret wants user data, then user code, from one base. */
 #define SEL_KERNEL_CODE 0x08

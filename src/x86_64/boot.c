@@ -13,6 +13,7 @@
 #include "src/x86_64/cpu.h"
 #include "src/x86_64/handover.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
 #include "src/x86_64/mmu.h"
 #include "src/x86_64/smp.h"
 #include "src/x86_64/timer.h"
@@ -210,7 +211,8 @@ void boot_machine(uint32_t magic, uint64_t loader_info)
 {
     struct cpu *cpu = cpu_get(0);
     uint64_t top = (uint64_t)boot_stack + BOOT_STACK_SIZE;
-    const uint64_t early[STACKS] = {top, top - 4096, top - 8192, top - 12288};
+    const uint64_t early[STACKS] = {top, top - 4096, top - 8192, top - 12288,
+                                    top};
     uart_init();
     log_to(arch_console_write);
     log_line("Pavise");
@@ -222,6 +224,7 @@ void boot_machine(uint32_t magic, uint64_t loader_info)
     read_handover(magic, loader_info);
     read_firmware();
     place_modules();
+    leak_init(info.cmdline);
     mmu_frames_from(boot_alloc);
     mmu_init(handover.ram, handover.rams);
     cpu->root = mmu_root();
@@ -229,5 +232,7 @@ void boot_machine(uint32_t magic, uint64_t loader_info)
     if (!mmu_stacks(cpu)) {
         refuse("memory", "none for the first stacks");
     }
+    trap_init(); /* again, since leak_init and with the final stacks */
+    cpu_init(cpu);
     entry_switch_stack(machine_start, NULL, cpu->stack_top);
 }

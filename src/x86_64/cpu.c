@@ -7,10 +7,17 @@
 #include "src/lib/log.h"
 #include "src/lib/string.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
+#include "src/x86_64/mmu.h"
 #include "src/x86_64/trap.h"
 
 _Static_assert(offsetof(struct cpu, stack_top) == CPU_STACK, "asm.h");
 _Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "asm.h");
+_Static_assert(offsetof(struct cpu, kernel_cr3) == CPU_KERNEL_CR3, "asm.h");
+_Static_assert(offsetof(struct cpu, user_cr3) == CPU_USER_CR3, "asm.h");
+_Static_assert(offsetof(struct cpu, entry_stack) == CPU_ENTRY_STACK, "asm.h");
+_Static_assert(offsetof(struct frame, rax) == FRAME_RAX, "asm.h");
+_Static_assert(offsetof(struct frame, ss) == FRAME_SS, "asm.h");
 _Static_assert(offsetof(struct frame, address) == FRAME_ADDRESS, "asm.h");
 _Static_assert(offsetof(struct frame, vector) == FRAME_VECTOR, "asm.h");
 _Static_assert(offsetof(struct frame, rip) == FRAME_RIP, "asm.h");
@@ -25,10 +32,12 @@ _Static_assert(ARCH_VECTOR_SYSCALL == VECTOR_SYSCALL, "asm.h");
 struct cpu_features cpu_has;
 bool cpu_has_smap; /* for entry.S */
 
-static struct cpu cpus[ARCH_CPUS_MAX];
+/* The tables of ring 3 map it, so nothing else may lie in its pages. */
+static struct cpu cpus[ARCH_CPUS_MAX] ENTRY_DATA;
 static unsigned cpus_found;
 
 void entry_syscall(void);
+void entry_syscall_kpti(void);
 
 struct cpu *cpu_get(unsigned index)
 {
@@ -61,12 +70,7 @@ unsigned arch_cpu(void)
     return cpu_self()->index;
 }
 
-/*
- * QEMU's emulator reads the frame of an iretq in ring 3 with the kernel's
- * rights (seen with 7.2), so SMAP would forbid environments to resume by
- * themselves.
- */
-static bool emulator_breaks_smap(void)
+static bool is_emulated(void)
 {
     struct cpuid h = cpuid(0x40000000, 0); /* "TCGTCGTCGTCG" */
 
@@ -79,9 +83,14 @@ void cpu_detect(void)
     uint32_t max = cpuid(0, 0).a;
     struct cpuid one = cpuid(1, 0);
     struct cpuid seven = max >= 7 ? cpuid(7, 0) : (struct cpuid){0};
+    bool emulated = is_emulated();
     cpu_has = (struct cpu_features){
+        .emulated = emulated,
         .smep = seven.b >> 7 & 1,
-        .smap = (seven.b >> 20 & 1) != 0 && !emulator_breaks_smap(),
+        /* QEMU's emulator reads the frame of an iretq in ring 3 with the
+           kernel's rights (seen with 7.2), so SMAP would forbid environments
+           to resume by themselves. */
+        .smap = (seven.b >> 20 & 1) != 0 && !emulated,
         .umip = seven.c >> 2 & 1,
         .rdseed = seven.b >> 18 & 1,
         .rdrand = one.c >> 30 & 1,
@@ -100,8 +109,9 @@ void cpu_detect(void)
 void cpu_stacks(struct cpu *cpu, const uint64_t top[STACKS])
 {
     cpu->stack_top = top[STACK_KERNEL];
-    cpu->tss.rsp[0] = top[STACK_KERNEL];
-    for (unsigned i = STACK_NMI; i < STACKS; i++) {
+    cpu->entry_stack = top[STACK_ENTRY];
+    cpu->tss.rsp[0] = top[leak.kpti ? STACK_ENTRY : STACK_KERNEL];
+    for (unsigned i = STACK_NMI; i <= STACK_CHECK; i++) {
         cpu->tss.ist[i - 1] = top[i];
     }
 }
@@ -128,13 +138,16 @@ static void descriptors_init(struct cpu *cpu)
 
 void cpu_init(struct cpu *cpu)
 {
-    uint64_t cr4 = read_cr4() | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    uint64_t cr4 = read_cr4() | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     cpu->self = cpu;
+    cpu->kernel_cr3 = mmu_root();
     descriptors_init(cpu);
     wrmsr(MSR_GS_BASE, (uint64_t)cpu);
     wrmsr(MSR_KERNEL_GS_BASE, 0);
     trap_load();
 
+    /* With global entries ring 3 would find the kernel's translations. */
+    cr4 = leak.kpti ? cr4 & ~CR4_PGE : cr4 | CR4_PGE;
     cr4 |= cpu_has.smep ? CR4_SMEP : 0;
     cr4 |= cpu_has.smap ? CR4_SMAP : 0;
     cr4 |= cpu_has.umip ? CR4_UMIP : 0;
@@ -146,9 +159,11 @@ void cpu_init(struct cpu *cpu)
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE);
     wrmsr(MSR_STAR,
           (uint64_t)SEL_USER_BASE << 48 | (uint64_t)SEL_KERNEL_CODE << 32);
-    wrmsr(MSR_LSTAR, (uint64_t)entry_syscall);
+    wrmsr(MSR_LSTAR,
+          (uint64_t)(leak.kpti ? entry_syscall_kpti : entry_syscall));
     wrmsr(MSR_FMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL |
                          RFLAGS_NT | RFLAGS_AC);
+    leak_cpu_init();
 }
 
 void arch_frame_init(struct frame *f, uint64_t rip, uint64_t rsp)

@@ -19,16 +19,29 @@ struct tss {
     uint16_t reserved3, io_map;
 } __attribute__((packed));
 
-enum cpu_stack { STACK_KERNEL, STACK_NMI, STACK_DOUBLE, STACK_CHECK, STACKS };
+/*
+ * STACK_ENTRY is where interrupts from ring 3 arrive, and leave, while the
+ * tables of ring 3 are without the kernel (leak.h); a few words are on it.
+ */
+enum cpu_stack {
+    STACK_KERNEL,
+    STACK_NMI,
+    STACK_DOUBLE,
+    STACK_CHECK,
+    STACK_ENTRY,
+    STACKS
+};
 
 struct cpu {
     struct cpu *self;
     uint64_t stack_top; /* where entry.S goes; see asm.h */
-    uint64_t user_rsp;  /* for some instructions, in entry_syscall */
+    uint64_t user_rsp;  /* for some instructions, in entry.S */
+    uint64_t kernel_cr3, user_cr3, entry_stack; /* if leak.kpti */
     uint32_t index;
     uint32_t apic_id;
-    uint64_t root;  /* physical: the addressing context that is loaded */
-    uint32_t flush; /* another processor wants translations forgotten */
+    uint64_t root;    /* physical: the addressing context that is loaded */
+    uint64_t trained; /* the last of ring 3: it has trained the predictors */
+    uint32_t flush;   /* another processor wants translations forgotten */
     bool online;
     bool idle; /* interrupts from ring 0 are expected: arch_idle, _breathe */
     struct tss tss;
@@ -38,6 +51,7 @@ struct cpu {
 /* What this processor model has; the same for all of them. */
 struct cpu_features {
     bool smep, smap, umip, x2apic, tsc_deadline, rdrand, rdseed, page_1g;
+    bool emulated; /* by QEMU: nothing is speculated */
 };
 
 extern struct cpu_features cpu_has;

@@ -9,9 +9,19 @@
  * cleared on entry: by FMASK for syscall, by hand otherwise. After the
  * conditional swapgs an lfence stops the wrong guess.
  *
- * Vectors that can strike between syscall and swapgs, or on a bad stack (NMI,
- * double fault, machine check), have stacks of their own and never return.
- * Source: SDM 3A s6.14; SDM 2B SYSCALL, SYSRET; CVE-2012-0217; CVE-2019-1125.
+ * Two sets of everything: where leak.kpti is off, nothing of it is executed.
+ * Where it is on (names end in _kpti), ring 3 runs on tables that have of the
+ * kernel this section's text and the data of struct cpu. So the way in loads
+ * the kernel's tables before it touches a kernel stack, and interrupts arrive
+ * on a small stack that both tables have; the way out leaves from that stack,
+ * by iret alone.
+ *
+ * Vectors that can strike between syscall and swapgs, or on a bad stack, have
+ * stacks of their own. Double fault and machine check never return. An NMI
+ * does, unless it reports a broken machine: it changes nothing that the code
+ * which it interrupts can see.
+ * Source: SDM 3A s6.7.1, s6.14; SDM 2B SYSCALL, SYSRET; CVE-2012-0217;
+ * CVE-2017-5754; CVE-2019-1125.
  */
 #include "src/x86_64/asm.h"
 
@@ -29,11 +39,20 @@
     .endr
     .endm
 
-    .text
-    .global entry_syscall
-entry_syscall:
+    .section .text.entry, "ax", @progbits
+    .balign 16
+
+/* ------------------------------------------------------------ system calls */
+
+    .macro ENTRY_SYSCALL suffix, kpti
+    .global entry_syscall\suffix
+entry_syscall\suffix:
     swapgs
     mov %rsp, %gs:CPU_USER_RSP
+    .if \kpti
+    mov %gs:CPU_KERNEL_CR3, %rsp
+    mov %rsp, %cr3
+    .endif
     mov %gs:CPU_STACK, %rsp
     push $SEL_USER_DATA
     push %gs:CPU_USER_RSP
@@ -48,14 +67,29 @@ entry_syscall:
     xor %ebp, %ebp
     sub $8, %rsp
     call kern_trap
-    jmp entry_return
+    jmp entry_return\suffix
+    .endm
+
+/* ------------------------------------------------ exceptions and interrupts */
 
 /* Stack: vector (low byte counts), error code, what the processor pushed. */
-entry_trap:
+    .macro ENTRY_TRAP suffix, kpti
+entry_trap\suffix:
     cld
     testb $3, 24(%rsp)
     jz 1f
     swapgs
+    .if \kpti
+    mov %rax, %gs:CPU_USER_RSP
+    mov %gs:CPU_KERNEL_CR3, %rax
+    mov %rax, %cr3
+    mov %rsp, %rax
+    mov %gs:CPU_STACK, %rsp
+    .irp at, 48, 40, 32, 24, 16, 8, 0
+    push \at(%rax)
+    .endr
+    mov %gs:CPU_USER_RSP, %rax
+    .endif
 1:  lfence
     cmpb $0, cpu_has_smap(%rip)
     je 2f
@@ -69,12 +103,15 @@ entry_trap:
     xor %ebp, %ebp
 3:  sub $8, %rsp
     call trap_interrupt
+    /* Falls into entry_return\suffix, which the macro after it makes. */
+    .endm
 
 /*
  * Resume the frame in rax. The plain way out of a system call is sysret, when
  * nothing about it can go wrong: on Intel a non-canonical rip would fault in
  * ring 0 on the environment's stack. All else takes iret.
  */
+    .macro ENTRY_RETURN
     .global entry_return
 entry_return:
     mov %rax, %rsp
@@ -100,12 +137,42 @@ entry_return:
     jz 2f
     swapgs
 2:  iretq
+    .endm
 
 /*
- * NMI, double fault, machine check: whose GS base it is cannot be told from
- * the selectors, only from the base itself. Kernel addresses are negative.
+ * The same. What iret takes, and rax, are put where ring 3's tables have them
+ * too; all else is restored before those are loaded.
  */
-entry_fatal:
+    .macro ENTRY_RETURN_KPTI
+entry_return_kpti:
+    mov %rax, %rsp
+    testb $3, FRAME_CS(%rsp)
+    jnz 1f
+    RESTORE
+    add $24, %rsp
+    iretq
+
+1:  mov %gs:CPU_ENTRY_STACK, %rsp
+    .irp at, FRAME_SS, FRAME_RSP, FRAME_RFLAGS, FRAME_CS, FRAME_RIP, FRAME_RAX
+    push \at(%rax)
+    .endr
+    mov %rax, %rsp
+    RESTORE
+    mov %gs:CPU_ENTRY_STACK, %rsp
+    sub $48, %rsp
+    mov %gs:CPU_USER_CR3, %rax
+    mov %rax, %cr3
+    pop %rax
+    swapgs
+    iretq
+    .endm
+
+/*
+ * Double fault, machine check: whose GS base it is cannot be told from the
+ * selectors, only from the base itself. Kernel addresses are negative.
+ */
+    .macro ENTRY_FATAL suffix, kpti
+entry_fatal\suffix:
     cld
     SAVE
     movzbl FRAME_VECTOR(%rsp), %eax
@@ -116,10 +183,49 @@ entry_fatal:
     js 1f
     swapgs
 1:  lfence
+    .if \kpti
+    mov %gs:CPU_KERNEL_CR3, %rax
+    mov %rax, %cr3
+    .endif
     mov %rsp, %rdi
     sub $8, %rsp
     call trap_fatal
     ud2
+    .endm
+
+/* The same, and back: ebx keeps whether to swap, r12 the tables. */
+    .macro ENTRY_NMI suffix, kpti
+entry_nmi\suffix:
+    cld
+    SAVE
+    movzbl FRAME_VECTOR(%rsp), %eax
+    mov %rax, FRAME_VECTOR(%rsp)
+    mov $MSR_GS_BASE, %ecx
+    rdmsr
+    mov %edx, %ebx
+    test %edx, %edx
+    js 1f
+    swapgs
+1:  lfence
+    .if \kpti
+    mov %cr3, %r12
+    mov %gs:CPU_KERNEL_CR3, %rax
+    mov %rax, %cr3
+    .endif
+    mov %rsp, %rdi
+    sub $8, %rsp
+    call trap_nmi
+    add $8, %rsp
+    .if \kpti
+    mov %r12, %cr3
+    .endif
+    test %ebx, %ebx
+    js 2f
+    swapgs
+2:  RESTORE
+    add $24, %rsp
+    iretq
+    .endm
 
 /* One stub a vector, STUB_SIZE bytes each. imm8 is the vector's low byte. */
     .macro STUB vector, target
@@ -133,23 +239,43 @@ entry_fatal:
     .long \target - . - 4
     .endm
 
+    .macro STUBS suffix
     .balign 16
-    .global entry_stubs
-entry_stubs:
+    .global entry_stubs\suffix
+entry_stubs\suffix:
     .set v, 0
     .rept 256
-    .if v == 2 || v == 8 || v == 18
-    STUB v, entry_fatal
+    .if v == 2
+    STUB v, entry_nmi\suffix
+    .elseif v == 8 || v == 18
+    STUB v, entry_fatal\suffix
     .else
-    STUB v, entry_trap
+    STUB v, entry_trap\suffix
     .endif
     .set v, v + 1
     .endr
+    .endm
+
+    ENTRY_SYSCALL , 0
+    ENTRY_TRAP , 0
+    ENTRY_RETURN
+    ENTRY_FATAL , 0
+    ENTRY_NMI , 0
+    STUBS
+
+    ENTRY_SYSCALL _kpti, 1
+    ENTRY_TRAP _kpti, 1
+    ENTRY_RETURN_KPTI
+    ENTRY_FATAL _kpti, 1
+    ENTRY_NMI _kpti, 1
+    STUBS _kpti
 
 /* The first way into ring 3 of a processor that is in kern_start. */
     .global arch_resume
 arch_resume:
     mov %rdi, %rax
+    cmpb $0, leak(%rip) /* kpti is the first */
+    jne entry_return_kpti
     jmp entry_return
 
 /*

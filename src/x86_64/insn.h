@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 #define MSR_APIC_BASE 0x1bu
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
+#define MSR_ARCH_CAPABILITIES 0x10au
 #define MSR_SYSENTER_CS 0x174u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC 0x800u /* + register offset / 16 */
@@ -18,6 +21,7 @@
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
 #define EFER_SCE (1ull << 0)
+#define EFER_AIBRSE (1ull << 21)
 #define CR0_MP (1ull << 1)
 #define CR0_EM (1ull << 2)
 #define CR0_TS (1ull << 3)

@@ -10,6 +10,7 @@
 #include "src/abi/pte.h"
 #include "src/lib/string.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
 #include "src/x86_64/spin.h"
 
 #define LARGE_2M (1ull << 21)
@@ -17,10 +18,13 @@
 #define SLOT(va, level) (((va) >> (12 + 9 * (level))) & 511)
 
 extern const char kernel_image[], kernel_text[], kernel_text_end[],
-    kernel_rodata[], kernel_rodata_end[], kernel_end[];
+    kernel_rodata[], kernel_rodata_end[], kernel_end[], entry_text[],
+    entry_text_end[], entry_data[], entry_data_end[];
 
 extern uint64_t kernel_top_table[512]; /* also for trampoline.S */
 uint64_t kernel_top_table[512] __attribute__((aligned(4096)));
+/* The upper half of contexts: without leak.kpti the kernel's. */
+static uint64_t user_top_table[512] __attribute__((aligned(4096)));
 static uint64_t (*table_alloc)(uint64_t count);
 static struct spin kernel_tables_lock;
 static uint64_t device_next = DEVICE_BASE;
@@ -68,12 +72,12 @@ static bool split(uint64_t *entry, unsigned level)
 }
 
 /*
- * The entry of va at `level` (0: 4 KiB, 1: 2 MiB, 2: 1 GiB), with the tables
- * above it made as needed. NULL if no frame is left.
+ * The entry of va at `level` (0: 4 KiB, 1: 2 MiB, 2: 1 GiB) below `top`, with
+ * the tables above it made as needed. NULL if no frame is left.
  */
-static uint64_t *walk_make(uint64_t va, unsigned level)
+static uint64_t *walk_from(uint64_t *top, uint64_t va, unsigned level)
 {
-    uint64_t *t = kernel_top_table;
+    uint64_t *t = top;
     for (unsigned l = 3; l > level; l--) {
         uint64_t *e = &t[SLOT(va, l)];
         if ((*e & PTE_P) == 0) {
@@ -90,9 +94,13 @@ static uint64_t *walk_make(uint64_t va, unsigned level)
     return &t[SLOT(va, level)];
 }
 
-uint64_t mmu_entry(uint64_t va)
+static uint64_t *walk_make(uint64_t va, unsigned level)
 {
-    uint64_t *t = kernel_top_table;
+    return walk_from(kernel_top_table, va, level);
+}
+
+static uint64_t entry_below(const uint64_t *t, uint64_t va)
+{
     for (unsigned l = 3;; l--) {
         uint64_t e = t[SLOT(va, l)];
         if (l == 0 || (e & PTE_P) == 0 || (e & PTE_PS) != 0) {
@@ -100,6 +108,16 @@ uint64_t mmu_entry(uint64_t va)
         }
         t = table_ptr(e);
     }
+}
+
+uint64_t mmu_entry(uint64_t va)
+{
+    return entry_below(kernel_top_table, va);
+}
+
+uint64_t mmu_context_entry(uint64_t va)
+{
+    return entry_below(user_top_table, va);
 }
 
 bool mmu_map(uint64_t va, uint64_t paddr, enum map_prot prot)
@@ -159,6 +177,23 @@ static void map_image(const char *start, const char *end, enum map_prot prot)
     }
 }
 
+/* Let ring 3's tables have a page that the kernel's have. */
+static bool show(uint64_t va, uint64_t paddr, enum map_prot prot)
+{
+    uint64_t *e = walk_from(user_top_table, va, 0);
+    if (e != NULL) {
+        *e = paddr | (prot_bits[prot] & ~PTE_G);
+    }
+    return e != NULL;
+}
+
+static void show_image(const char *start, const char *end, enum map_prot prot)
+{
+    for (uint64_t va = (uint64_t)start; va < (uint64_t)end; va += PAGE_SIZE) {
+        map_or_die(show(va, va - KERNEL_BASE, prot));
+    }
+}
+
 void mmu_init(const struct boot_range *ram, unsigned rams)
 {
     for (unsigned i = 0; i < rams; i++) {
@@ -170,6 +205,14 @@ void mmu_init(const struct boot_range *ram, unsigned rams)
     /* Every upper slot exists from now on: see the head of this file. */
     map_or_die(walk_make(DEVICE_BASE, 2) != NULL);
     map_or_die(walk_make(CODE_BASE, 0) != NULL);
+    if (leak.kpti) {
+        show_image(entry_text, entry_text_end, MAP_RX);
+        show_image(entry_data, entry_data_end, MAP_RW);
+        /* Slots of stacks that are yet to come exist, too. */
+        map_or_die(walk_from(user_top_table, STACK_BASE, 0) != NULL);
+    } else {
+        memcpy(user_top_table, kernel_top_table, sizeof(user_top_table));
+    }
     write_cr3(mmu_root());
 }
 
@@ -186,7 +229,9 @@ bool mmu_stacks(struct cpu *cpu)
         }
         at += PAGE_SIZE;
         for (unsigned i = 0; i < pages; i++, at += PAGE_SIZE) {
-            if (!mmu_map(at, (frame + i) << PAGE_SHIFT, MAP_RW)) {
+            uint64_t paddr = (frame + i) << PAGE_SHIFT;
+            if (!mmu_map(at, paddr, MAP_RW) ||
+                (leak.kpti && s != STACK_KERNEL && !show(at, paddr, MAP_RW))) {
                 return false;
             }
         }
@@ -217,8 +262,9 @@ uint64_t arch_ptr_paddr(const void *direct)
 void arch_aspace_init(uint64_t root)
 {
     uint64_t *t = arch_frame_ptr(root);
-    memcpy(t + 256, kernel_top_table + 256, 256 * sizeof(*t));
+    memcpy(t + 256, user_top_table + 256, 256 * sizeof(*t));
     t[UPT_SLOT] = root << PAGE_SHIFT | PTE_P | PTE_U | PTE_NX;
+    mmu_context_is_new(root << PAGE_SHIFT);
 }
 
 void *arch_device_map(uint64_t paddr, size_t size)

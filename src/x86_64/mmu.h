@@ -8,6 +8,9 @@
  *                them, a private write window a processor for code memory
  *   slot 511     the kernel image (KERNEL_BASE) and code memory (CODE_BASE)
  *
+ * With leak.kpti contexts have of all this only the pages that ring 3 needs to
+ * come in: text and data of entry.S, and stacks for interrupts.
+ *
  * Invariant: no page is writable and executable through one mapping, ever.
  */
 #pragma once
@@ -56,10 +59,15 @@ bool mmu_direct_prot(uint64_t paddr, enum map_prot prot);
 /* The entry that maps va, 0 if none; for tests and checks. */
 uint64_t mmu_entry(uint64_t va);
 
+/* The entry for va in the upper half of environments' contexts. */
+uint64_t mmu_context_entry(uint64_t va);
+
 /* Give a processor stacks with guard pages; false if out of memory. */
 bool mmu_stacks(struct cpu *cpu);
 bool mmu_is_guard(uint64_t va);
 
+/* `root`, physical, is another context's than when it was loaded last. */
+void mmu_context_is_new(uint64_t root);
 /* Another processor asked to forget translations: do, and say so. */
 void mmu_flush_answer(void);
 /* Forget kernel translations on every processor. */

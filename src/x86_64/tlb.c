@@ -14,6 +14,7 @@
 #include "src/x86_64/apic.h"
 #include "src/x86_64/cpu.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
 #include "src/x86_64/mmu.h"
 #include "src/x86_64/trap.h"
 
@@ -25,11 +26,11 @@
 
 static void forget(uint32_t what)
 {
-    if (what == FLUSH_ALL) {
+    if (what == FLUSH_ALL && !leak.kpti) {
         uint64_t cr4 = read_cr4();
         write_cr4(cr4 & ~CR4_PGE);
         write_cr4(cr4);
-    } else if (what == FLUSH_USER) {
+    } else if (what != FLUSH_NONE) { /* without global entries this is all */
         write_cr3(read_cr3());
     }
 }
@@ -106,13 +107,39 @@ void mmu_flush_kernel(void)
     flush_others(ROOT_ANY, FLUSH_ALL);
 }
 
+/* Another environment than the one that ran here last is to run: none trusts
+   another, its maker included. */
+static void barrier(struct cpu *self, uint64_t root)
+{
+    if (__atomic_exchange_n(&self->trained, root, __ATOMIC_RELAXED) != root) {
+        leak_barrier();
+    }
+}
+
+void mmu_context_is_new(uint64_t root)
+{
+    for (unsigned i = 0; i < cpus_known(); i++) {
+        uint64_t was = root;
+        __atomic_compare_exchange_n(&cpu_get(i)->trained, &was, 0, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+}
+
 void arch_aspace_load(uint64_t root)
 {
     uint64_t paddr = root == 0 ? mmu_root() : root << PAGE_SHIFT;
     struct cpu *self = cpu_self();
-    if (self->root != paddr) {
-        __atomic_store_n(&self->root, paddr, __ATOMIC_SEQ_CST);
+    if (self->root == paddr) {
+        return;
+    }
+    __atomic_store_n(&self->root, paddr, __ATOMIC_SEQ_CST);
+    if (leak.kpti) {
+        self->user_cr3 = paddr; /* entry.S loads it on the way out */
+    } else {
         write_cr3(paddr);
-        clear_selectors(); /* one environment's are not another's to read */
+    }
+    clear_selectors(); /* one environment's are not another's to read */
+    if (root != 0 && leak.ibpb) {
+        barrier(self, paddr);
     }
 }

@@ -11,6 +11,7 @@
 #include "src/x86_64/backtrace.h"
 #include "src/x86_64/cpu.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
 #include "src/x86_64/mmu.h"
 #include "src/x86_64/smp.h"
 
@@ -32,8 +33,8 @@ struct gate {
     uint32_t offset32, reserved;
 };
 
-static struct gate gates[256];
-extern const char entry_stubs[];
+static struct gate gates[256] ENTRY_DATA;
+extern const char entry_stubs[], entry_stubs_kpti[];
 
 static const char *const exception_name[32] = {
     "divide error",
@@ -63,7 +64,8 @@ static const char *const exception_name[32] = {
 void trap_init(void)
 {
     for (unsigned v = 0; v < 256; v++) {
-        uint64_t at = (uint64_t)entry_stubs + v * STUB_SIZE;
+        uint64_t at = (uint64_t)(leak.kpti ? entry_stubs_kpti : entry_stubs) +
+                      v * STUB_SIZE;
         /* int3 and into are for programs; no other gate is reached by int n */
         unsigned ring = v == VECTOR_BREAKPOINT || v == VECTOR_OVERFLOW ? 3 : 0;
 
@@ -123,11 +125,6 @@ void trap_fatal(struct frame *f)
     const char *name = f->vector < 32 && exception_name[f->vector] != NULL
                            ? exception_name[f->vector]
                            : "interrupt";
-    if (f->vector == VECTOR_NMI && smp_stopping()) {
-        for (;;) {
-            hlt();
-        }
-    }
     smp_stop_others();
     f->address = read_cr2();
     log_line("panic: kernel fault on cpu %u: %s (vector %lu, error %lx) at "
@@ -138,8 +135,55 @@ void trap_fatal(struct frame *f)
     arch_halt(1);
 }
 
+/*
+ * NMIs from outside: a button, a management controller, a hypervisor's
+ * monitor. They are counted here, where nothing may be waited for, and
+ * reported by the next ordinary interrupt: the first, and each one that
+ * doubles the count.
+ */
+static uint32_t nmis, nmis_reported;
+
+#define PORT_SYSTEM_CONTROL 0x61u
+#define MEMORY_OR_BUS_ERROR 0xc0u /* SERR# and IOCHK# */
+#define NO_PORT 0xffu
+
+void trap_nmi(struct frame *f)
+{
+    if (smp_stopping()) {
+        for (;;) {
+            hlt();
+        }
+    }
+    uint8_t control = inb(PORT_SYSTEM_CONTROL);
+    if ((control & MEMORY_OR_BUS_ERROR) != 0 && control != NO_PORT) {
+        trap_fatal(f);
+    }
+    __atomic_fetch_add(&nmis, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t trap_nmi_count(void)
+{
+    return __atomic_load_n(&nmis, __ATOMIC_RELAXED);
+}
+
+static void report_nmis(void)
+{
+    uint32_t seen = __atomic_load_n(&nmis, __ATOMIC_RELAXED);
+    uint32_t told = __atomic_load_n(&nmis_reported, __ATOMIC_RELAXED);
+    if (seen / 2 >= told && seen > told &&
+        __atomic_compare_exchange_n(&nmis_reported, &told, seen, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        log_line("NMI from outside, %u so far: no error is reported by the "
+                 "chipset; going on",
+                 seen);
+    }
+}
+
 struct frame *trap_interrupt(struct frame *f)
 {
+    if (nmis != nmis_reported) {
+        report_nmis();
+    }
     uint32_t vector = (uint32_t)f->vector;
     bool user = (f->cs & 3) != 0;
     if (vector == VECTOR_FLUSH) {
@@ -158,8 +202,7 @@ struct frame *trap_interrupt(struct frame *f)
         struct frame *next = kern_trap(vector, user ? f : NULL);
         return user ? next : f;
     }
-    /* The machine's own, whoever ran: the stop of a panic, or a defect. */
-    if (!user || vector == VECTOR_NMI || vector == VECTOR_CHECK) {
+    if (!user) { /* a defect of ours */
         trap_fatal(f);
     }
     if (vector == VECTOR_PAGE) {

@@ -18,3 +18,7 @@ void trap_load(void);
  * to resume. */
 struct frame *trap_interrupt(struct frame *f);
 _Noreturn void trap_fatal(struct frame *f);
+/* An NMI that returns, or the end of the machine. It takes no lock. */
+void trap_nmi(struct frame *f);
+/* How many came from outside and were no error. */
+uint32_t trap_nmi_count(void);

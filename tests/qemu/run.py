@@ -3,6 +3,7 @@
 """Boot one family of in-QEMU tests and pass its TAP on.
 
 usage: run.py FAMILY MODULES KERNEL [--smp N] [--timeout S] [--seed N]
+              [--append WORDS]
 
 The environment prints TAP between the kernel's own lines and stops the machine
 with status 33 when all passed. A kernel panic, a time-out or a wrong status is
@@ -34,7 +35,7 @@ def disk_image(folder):
 def run(a, folder):
     vm.KERNEL = a.kernel
     seed = "" if a.seed is None else f" seed={a.seed}"
-    m = vm.Vm(append=f"test={a.family}{seed}", modules=a.modules, smp=a.smp,
+    m = vm.Vm(append=f"test={a.family}{seed} {a.append}", modules=a.modules, smp=a.smp,
               mem="256M", disk=disk_image(folder),
               netdev="user,restrict=on")
     with m:
@@ -69,6 +70,7 @@ def main():
     p.add_argument("kernel")
     p.add_argument("--smp", type=int, default=1)
     p.add_argument("--timeout", type=int, default=60)
+    p.add_argument("--append", default="", help="more boot words")
     p.add_argument("--seed", type=int, help="of what children do by chance")
     a = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="pavise-qemu-") as folder:

@@ -51,8 +51,9 @@ def main():
     print(f"1..{len(LIMITS) + 1}")
     linked = sum(sections[s] for s in CODE)
     gaps = linked - sum(code.values())
-    # Alignment between functions is at most a few bytes each.
-    ok = 0 <= gaps < linked // 50 and all(code[r] for r in LIMITS)
+    # Alignment between functions is at most a few bytes each; entry.S fills
+    # pages of its own.
+    ok = 0 <= gaps < linked // 50 + 4096 and all(code[r] for r in LIMITS)
     print(f"{'' if ok else 'not '}ok 1 - the map accounts for {linked} bytes "
           f"of code but {gaps} of alignment")
     failed = not ok

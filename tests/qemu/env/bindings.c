@@ -30,6 +30,25 @@ static void jump(void *p)
     ((void (*)(void))p)();
 }
 
+/* Entries of the upper half of our top table, and the one of all memory. */
+static void kernel_in_our_tables(void)
+{
+    const volatile uint64_t *top =
+        (const void *)(UPT_VA | (uint64_t)UPT_SLOT << 30 |
+                       (uint64_t)UPT_SLOT << 21 | (uint64_t)UPT_SLOT << 12);
+    char word[8];
+    bool without =
+        text_option(env_sysinfo()->cmdline, "kpti", word, sizeof(word)) &&
+        strcmp(word, "on") == 0;
+    unsigned n = 0;
+
+    for (unsigned i = 256; i < 512; i++) {
+        n += (top[i] & PTE_P) != 0;
+    }
+    tap_ok(n == (without ? 2 : 3) && ((top[256] & PTE_P) == 0) == without,
+           "our tables have %s kernel", without ? "no" : "the");
+}
+
 static void rights(uint64_t frame)
 {
     IS(bind(0, frame, 1, PAGE_R), -E_RANGE); /* where null pointers point */
@@ -98,6 +117,7 @@ void family_bindings(void)
     int64_t frame = sys_page_alloc(ROOT, PAGE_ANY, 1);
 
     OK(frame > 0);
+    kernel_in_our_tables();
     rights((uint64_t)frame);
     refusals((uint64_t)frame);
     batch((uint64_t)frame);

@@ -12,5 +12,7 @@
 void check(bool ok, const char *what);
 void check_protection(void);
 void check_ring3(void);
+/* The next kick makes another processor send an NMI to the first. */
+extern volatile bool nmi_wanted;
 struct frame *ring3_trap(uint32_t vector, struct frame *f);
 void check_devices(void);

@@ -7,16 +7,19 @@
 #include "src/dev/dev.h"
 #include "src/lib/format.h"
 #include "src/lib/string.h"
+#include "src/x86_64/apic.h"
 #include "src/x86_64/smp.h"
+#include "src/x86_64/trap.h"
 #include "tests/qemu/machine/machine.h"
 
+/* Is `b` the first word of `a`? */
 static bool str_equal(const char *a, const char *b)
 {
     while (*a != 0 && *a == *b) {
         a++;
         b++;
     }
-    return *a == *b;
+    return *b == 0 && (*a == 0 || *a == ' ');
 }
 
 static unsigned tests_done, tests_failed;
@@ -150,6 +153,7 @@ static void die(const char *how)
 /* -------------------------------------------------------------- interrupts */
 
 static volatile unsigned ticks, kicks[ARCH_CPUS_MAX];
+volatile bool nmi_wanted;
 
 struct frame *kern_trap(uint32_t vector, struct frame *f)
 {
@@ -157,6 +161,10 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
         ticks++;
     } else if (vector == ARCH_VECTOR_KICK) {
         kicks[arch_cpu()]++;
+        if (nmi_wanted && arch_cpu() != 0) {
+            nmi_wanted = false;
+            apic_send(cpu_get(0)->apic_id, APIC_NMI);
+        }
     } else if (vector >= ARCH_VECTOR_MSI_FIRST &&
                vector <= ARCH_VECTOR_MSI_LAST) {
         irq_dispatch(vector);
@@ -206,6 +214,21 @@ static void check_kicks(void)
     check(true, "every processor forgets translations");
 }
 
+/* To oneself: it has come when the next instruction is done, or the one after
+   a few. */
+static void check_nmi(void)
+{
+    uint32_t before = trap_nmi_count();
+    uint64_t end = arch_tsc() + 1000 * arch_tsc_khz();
+
+    apic_send(cpu_self()->apic_id, APIC_NMI);
+    while (trap_nmi_count() == before && arch_tsc() < end) {
+        arch_pause();
+    }
+    check(trap_nmi_count() == before + 1,
+          "an NMI from outside is counted, and the kernel goes on");
+}
+
 void kern_main(const struct boot_info *info)
 {
     boot = info;
@@ -220,6 +243,7 @@ void kern_main(const struct boot_info *info)
     check_protection();
     check_timer();
     check_kicks();
+    check_nmi();
     check_ring3();
     dev_probe();
     check_devices();

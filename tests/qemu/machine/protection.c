@@ -4,6 +4,7 @@
  * and what must not be together is not.
  */
 #include "src/x86_64/insn.h"
+#include "src/x86_64/leak.h"
 #include "src/x86_64/trap.h"
 #include "tests/qemu/machine/machine.h"
 
@@ -49,6 +50,56 @@ static bool range_is(uint64_t start, uint64_t end, uint64_t bits)
 static uint64_t alias(const char *p)
 {
     return (uint64_t)p - KERNEL_BASE + ARCH_DIRECT_MAP;
+}
+
+/* How many of the pages in [start, end) ring 3's tables have. */
+static unsigned shown(uint64_t start, uint64_t end)
+{
+    unsigned n = 0;
+
+    for (uint64_t va = start; va < end; va += PAGE_SIZE) {
+        uint64_t e = mmu_context_entry(va);
+
+        n += e != 0;
+        bad += e != 0 && ((e & (PTE_U | PTE_G)) != 0 ||
+                          (e & PTE_FRAME) != (mmu_entry(va) & PTE_FRAME));
+    }
+    return n;
+}
+
+static void check_contexts(void)
+{
+    extern const char entry_text[], entry_text_end[], entry_data[],
+        entry_data_end[];
+    const struct cpu *cpu = cpu_self();
+    uint64_t text = (uint64_t)entry_text, data = (uint64_t)entry_data;
+    uint64_t text_end = (uint64_t)entry_text_end;
+    uint64_t data_end = (uint64_t)entry_data_end;
+    uint64_t stack = cpu->stack_top - STACK_PAGES * PAGE_SIZE;
+
+    if (!leak.kpti) {
+        check(mmu_context_entry(ARCH_DIRECT_MAP) == mmu_entry(ARCH_DIRECT_MAP),
+              "ring 3's tables have the kernel, closed to it");
+        return;
+    }
+    bad = 0;
+    check(shown(text, text_end) == (text_end - text) / PAGE_SIZE &&
+              shown(data, data_end) == (data_end - data) / PAGE_SIZE &&
+              shown(cpu->entry_stack - PAGE_SIZE, cpu->entry_stack) == 1,
+          "ring 3's tables have the way in");
+    check(shown((uint64_t)kernel_text, text) +
+                  shown(text_end, (uint64_t)kernel_rodata_end) +
+                  shown((uint64_t)kernel_rodata_end, data) +
+                  shown(data_end, (uint64_t)kernel_end) +
+                  shown(stack, cpu->stack_top) ==
+              0,
+          "and no other text, constants, data or stack");
+    check(mmu_context_entry(ARCH_DIRECT_MAP) == 0 &&
+              mmu_context_entry(ARCH_DIRECT_MAP + (1 << 21)) == 0 &&
+              mmu_context_entry(DEVICE_BASE) == 0 &&
+              mmu_context_entry(CODE_BASE) == 0,
+          "nor memory, devices or filters");
+    check(bad == 0 && (read_cr4() & CR4_PGE) == 0, "nothing is global");
 }
 
 static void check_code(void)
@@ -110,5 +161,6 @@ void check_protection(void)
               (read_cr4() & CR4_SMAP) != 0 == cpu_has.smap &&
               (read_cr4() & CR4_UMIP) != 0 == cpu_has.umip,
           "SMEP, SMAP and UMIP are on where present");
+    check_contexts();
     check_code();
 }

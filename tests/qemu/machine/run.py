@@ -97,6 +97,10 @@ class Runner:
 def quick(r):
     r.boot("-kernel, two processors", options=["--smp", "2"],
            texts=["processors: 2", "entropy device gives fresh words"])
+    r.boot("tables of ring 3 without the kernel, two processors",
+           options=["--smp", "2", "--append", "kpti=on"],
+           texts=["kpti on", "nor memory, devices or filters",
+                  "NMI from outside, 1 so far"])
     r.boot("a stack overflow is reported",
            status=3, options=["--append", "die=overflow"],
            texts=["double fault", "kernel stack overflow", "overflow+0x"])
@@ -111,6 +115,9 @@ def full(r):
                texts=["processors: %d" % n])
     r.boot("a processor without SMEP, SMAP, UMIP",
            options=["--cpu", "qemu64"])
+    r.boot("a stack overflow while ring 3's tables lack the kernel",
+           status=3, options=["--append", "die=overflow kpti=on"],
+           texts=["double fault", "kernel stack overflow", "overflow+0x"])
     r.boot("a processor without NX is refused", status=31,
            options=["--cpu", "max,-nx"], texts=["has no NX"])
     r.boot("memory above 4 GiB, no 1 GiB pages",
