@@ -102,7 +102,8 @@ void dpf_mem_finish(struct dpf_mem *mem);
     X(DPF_E_NOT_FOUND, 7, "no binding has this id")                            \
     X(DPF_E_EXISTS, 8, "the id is in use")                                     \
     X(DPF_E_SYNTAX, 9, "the text or object cannot be read")                    \
-    X(DPF_E_BUSY, 10, "other bindings depend on this one")
+    X(DPF_E_BUSY, 10, "other bindings depend on this one")                     \
+    X(DPF_E_STEPS, 12, "the program is longer than a packet may cost")
 
 enum dpf_errno {
 #define X(name, value, text) name = value,
@@ -307,7 +308,8 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id);
  * whole is judged by all packets that it might accept.
  *
  * Returns 0, -DPF_E_REGION or -DPF_E_CONFLICT (err->other, err->witness),
- * -DPF_E_EXISTS, -DPF_E_NOT_FOUND, -DPF_E_MEM, -DPF_E_TOO_BIG, -DPF_E_INVAL.
+ * -DPF_E_EXISTS, -DPF_E_NOT_FOUND, -DPF_E_MEM, -DPF_E_TOO_BIG, -DPF_E_STEPS,
+ * -DPF_E_INVAL.
  */
 int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
                    const struct dpf_program *filter, uint32_t flags,
@@ -335,6 +337,19 @@ struct dpf_field {
  */
 int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
                    size_t max);
+
+/*
+ * What a packet may cost. A filter that tests of constants alone do not decide
+ * keeps its program, which lookups run for each packet that may be its.
+ *
+ * dpf_set_steps_max  from now on dpf_set_insert refuses a filter whose program
+ *                    must be kept and has more than `steps` instructions
+ *                    (-DPF_E_STEPS). A new set has no such limit.
+ * dpf_set_steps      the instructions of the program that binding `id` keeps;
+ *                    0: none. Or -DPF_E_NOT_FOUND
+ */
+void dpf_set_steps_max(struct dpf_set *s, uint32_t steps);
+int dpf_set_steps(struct dpf_set *s, uint32_t id);
 
 /* One constant of an installed filter to be changed. */
 struct dpf_const {

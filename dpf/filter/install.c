@@ -524,6 +524,12 @@ static int keep_program(struct install *in, struct binding *b, bool residual)
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
+    if (count > in->s->steps_max) {
+        return set_fail(in->err, -DPF_E_STEPS,
+                        "tests of constants do not decide the filter, so it "
+                        "would run for packets, and it is longer than what "
+                        "they may still cost; make it shorter or simpler");
+    }
     return dpf_program_create(&in->s->mem, DPF_FILTER | DPF_COMPILE, insns,
                               count, &b->program, NULL);
 }

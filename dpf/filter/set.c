@@ -51,6 +51,7 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
     s->regions[0] = (struct region){.id = 0, .must = DD_YES};
     s->region_count = 1;
     s->version = 1;
+    s->steps_max = UINT32_MAX;
     s->image = image_build(s);
     if (!s->image) {
         goto fail;
@@ -492,6 +493,29 @@ int dpf_set_remove(struct dpf_set *s, uint32_t id)
         (void)dpf_set_tidy(s); /* else the next change does it */
     }
     return r;
+}
+
+/* ------------------------------------------------------- cost of a packet */
+
+void dpf_set_steps_max(struct dpf_set *s, uint32_t steps)
+{
+    s->steps_max = steps;
+}
+
+int dpf_set_steps(struct dpf_set *s, uint32_t id)
+{
+    const struct index_entry *e = index_find(&s->index, id);
+    const struct binding *b;
+    size_t count = 0;
+
+    if (!e) {
+        return -DPF_E_NOT_FOUND;
+    }
+    b = e->shape == INDEX_BIG ? s->bindings[e->slot] : NULL;
+    if (b && b->program) {
+        (void)dpf_program_insns(b->program, &count);
+    }
+    return (int)count;
 }
 
 /* ------------------------------------------------------ versions, counters */

@@ -138,6 +138,7 @@ struct dpf_set {
     uint32_t root_before; /* of the tree last changed, to undo it */
     uint32_t gone;        /* bindings removed that trees still name */
     bool untidy;          /* set_tidy has something to do */
+    uint32_t steps_max;   /* instructions of a program that is kept */
     uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
     uint32_t age;         /* of the youngest binding */
     uint64_t code_bytes, compiles, table_inserts;

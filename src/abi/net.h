@@ -32,6 +32,16 @@
 #define NET_TAP (1u << 2)    /* binding: copies of others' packets */
 #define NET_OUT (1u << 3)    /* region of outgoing frames */
 
+/*
+ * What bindings may cost a packet, whoever sends it: nobody can be charged for
+ * it. A filter that tests of constants do not decide costs its instructions; a
+ * binding in a shared region, and a tap, NET_COPY_STEPS besides. The sum is
+ * limited for an environment and for all of them.
+ */
+#define NET_STEPS_ENV_MAX 8192u
+#define NET_STEPS_MAX 131072u
+#define NET_COPY_STEPS 64u
+
 /* Why a region or a binding was refused; written when its address is given */
 struct net_refusal {
     uint32_t insn;        /* E_VERIFY: index of the instruction */

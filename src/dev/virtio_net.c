@@ -184,6 +184,7 @@ static void kick(struct netdev *dev, unsigned queue)
 }
 
 /* One received frame; false if the device lied about it. */
+/* False: take no other now, or never. */
 static bool receive(struct pair *p, uint16_t head, uint32_t len)
 {
     const uint8_t *buffer = p->rx_buffer + (size_t)head * RX_BUFFER;
@@ -197,9 +198,10 @@ static bool receive(struct pair *p, uint16_t head, uint32_t len)
     if ((h.flags & (HEADER_NEEDS_CSUM | HEADER_DATA_VALID)) != 0) {
         flags |= NET_RX_CSUM_OK;
     }
-    net_receive(&p->net->dev, p->index, buffer + sizeof(h), len - sizeof(h),
-                flags);
-    return true;
+    bool more = net_receive(&p->net->dev, p->index, buffer + sizeof(h),
+                            len - sizeof(h), flags);
+    post_buffer(p);
+    return more;
 }
 
 static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
@@ -216,7 +218,6 @@ static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
         if (!receive(p, head, len)) {
             break;
         }
-        post_buffer(p);
     }
     if (r < 0) {
         virtio_fail(&net->v, "filled a buffer that it was not given");

@@ -17,7 +17,9 @@
 
 #define BUDGET 64u /* frames of one poll */
 #define POLL_US 100u
-#define DEMUX_SAMPLE 64u /* one lookup in so many is timed */
+#define POLL_LONG_US 500u /* a poll takes no frames after that, */
+#define POLL_CHECK 8u     /* looking at the clock once in so many */
+#define DEMUX_SAMPLE 64u  /* one lookup in so many is timed */
 
 static struct net *nets[NET_DEVICES_MAX];
 /* Which queue of a device this processor polls. */
@@ -131,7 +133,7 @@ static void note_copy(void *ctx, uint32_t id)
     }
 }
 
-void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
     struct net *n = nets[dev->index];
@@ -156,6 +158,8 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
         uint32_t ring = (uint32_t)__builtin_ctzll(c.rings);
         deliver(n, q, c.binding[ring], frame, len, flags);
     }
+    return q->count.rx_packets % POLL_CHECK != 0 ||
+           arch_tsc() - q->now < arch_tsc_khz() * POLL_LONG_US / 1000;
 }
 
 /* ------------------------------------------------------------------ polls */

@@ -20,7 +20,7 @@
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX
 #define NET_REGIONS_MAX 256u
 #define NET_BINDINGS_MAX 16384u
-#define NET_CHUNK 256u    /* bindings in one frame */
+#define NET_CHUNK 128u    /* bindings in one frame */
 #define NET_DIRECTIONS 2u /* in, out */
 
 enum net_ring_kind { NET_RING_NONE, NET_RING_RX, NET_RING_TX };
@@ -75,7 +75,7 @@ struct net_queue {
 };
 
 struct net_region {
-    bool used;
+    bool used, shared; /* each binder gets a copy */
     uint32_t guard;
     uint32_t owner; /* index of an environment; 0 nobody */
     uint16_t parent;
@@ -89,6 +89,7 @@ struct net_binding {
     uint8_t used, ring;
     uint16_t region;
     uint32_t bytes;          /* charged to the ring's environment */
+    uint32_t steps;          /* the same: see net_space.c */
     uint32_t next, previous; /* of its ring; next: also of the free ones */
 };
 
@@ -100,6 +101,7 @@ struct net {
     struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
+    uint32_t steps;                       /* of all bindings */
     struct net_queue queue[];             /* dev->queues */
 };
 

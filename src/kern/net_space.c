@@ -64,6 +64,33 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
     return r;
 }
 
+/* -------------------------------------------------- what a packet may cost */
+
+/* Steps that bindings of `e` may still cost a packet. */
+static uint32_t steps_left(const struct net *n, const struct env *e)
+    REQUIRES(bind_lock)
+{
+    uint32_t own = NET_STEPS_ENV_MAX - e->packet_steps;
+    uint32_t all = NET_STEPS_MAX - n->steps;
+    return own < all ? own : all;
+}
+
+static void steps_take(struct net *n, struct env *e, uint32_t steps)
+    REQUIRES(bind_lock)
+{
+    assert(steps <= steps_left(n, e));
+    e->packet_steps += steps;
+    n->steps += steps;
+}
+
+static void steps_give(struct net *n, struct env *e, uint32_t steps)
+    REQUIRES(bind_lock)
+{
+    assert(steps <= e->packet_steps && steps <= n->steps);
+    e->packet_steps -= steps;
+    n->steps -= steps;
+}
+
 /* ----------------------------------------------------- bindings that go */
 
 /*
@@ -77,6 +104,7 @@ static void binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
     int dropped = dpf_set_drop(n->set[0], id);
     assert(dropped == 0);
     env_refund_bytes(r->env, b->bytes);
+    steps_give(n, r->env, b->steps);
     if (b->previous != NET_BINDINGS_MAX) {
         net_binding_at(n, b->previous)->next = b->next;
     } else {
@@ -185,6 +213,8 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
         .owner = e->index,
         .parent = (uint16_t)a->parent,
         .depth = (uint8_t)(n->region[direction][a->parent].depth + 1),
+        .shared = (a->flags & NET_SHARED) != 0 ||
+                  n->region[direction][a->parent].shared,
         .bytes = bytes,
         .program = program};
     return 0;
@@ -342,6 +372,26 @@ static int binding_end(struct env *e, struct net *n, int id, int r)
     return id;
 }
 
+/* Put it into the set, if what it may cost a packet is left to `e`. */
+static int insert(struct env *e, struct net *n, uint32_t id,
+                  const struct dpf_program *program, uint32_t flags)
+    REQUIRES(bind_lock)
+{
+    struct net_binding *b = net_binding_at(n, id);
+    bool copies = (flags & DPF_TAP) != 0 || n->region[0][b->region].shared;
+    uint32_t left = steps_left(n, e), steps = copies ? NET_COPY_STEPS : 0;
+    if (steps > left) {
+        return because(-E_LIMIT, "bindings that get copies cost each packet as "
+                                 "much as they may; unbind some");
+    }
+    dpf_set_steps_max(n->set[0], left - steps);
+    TRY(code_error(
+        dpf_set_insert(n->set[0], id, b->region, program, flags, &why)));
+    b->steps = steps + (uint32_t)dpf_set_steps(n->set[0], id);
+    steps_take(n, e, b->steps);
+    return 0;
+}
+
 static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
     REQUIRES(bind_lock)
 {
@@ -353,8 +403,7 @@ static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
     if (r == 0) {
         uint32_t flags = ((a->flags & NET_REFINE) != 0 ? DPF_REFINE : 0) |
                          ((a->flags & NET_TAP) != 0 ? DPF_TAP : 0);
-        r = code_error(dpf_set_insert(n->set[0], (uint32_t)id, a->region,
-                                      program, flags, &why));
+        r = insert(e, n, (uint32_t)id, program, flags);
         dpf_program_destroy(program);
     }
     return binding_end(e, n, id, r);

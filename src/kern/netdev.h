@@ -40,8 +40,8 @@ struct netdev_ops {
     void (*kick)(struct netdev *dev, unsigned queue);
     /*
      * Call net_receive for at most `budget` received frames and
-     * net_transmitted for every completed one. Returns frames received;
-     * fewer than budget means the queue was empty.
+     * net_transmitted for every completed one; stop early when net_receive
+     * says so. Returns frames received; 0 means that the queue was empty.
      */
     unsigned (*poll)(struct netdev *dev, unsigned queue, unsigned budget);
     /*
@@ -69,8 +69,9 @@ void net_interrupt(struct netdev *dev, unsigned queue);
 /*
  * One received frame in kernel memory, valid during the call.
  * flags  NET_RX_* of abi/net.h
+ * Returns false if this poll has taken so long that it must take no other.
  */
-void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags);
 /* The device has read the frame with this token. */
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token);

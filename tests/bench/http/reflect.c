@@ -107,7 +107,7 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
     free_list[free_count++] = token;
 }
 
-void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
     const uint8_t *in = frame;
@@ -116,7 +116,7 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
     (void)flags;
     if (free_count == 0 || len > BUFFER_LEN - NETDEV_HEADROOM ||
         len < ETH_TYPE_AT) {
-        return;
+        return true;
     }
     tx.token = free_list[free_count - 1];
     uint8_t *out = buffers + (size_t)tx.token * BUFFER_LEN + NETDEV_HEADROOM;
@@ -127,6 +127,7 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
     if (dev->ops->transmit(dev, queue, &tx) == 0) {
         free_count--;
     }
+    return true;
 }
 
 void entropy_attach(struct rngdev *dev)

@@ -61,7 +61,7 @@ void net_interrupt(struct netdev *dev, unsigned queue)
     interrupts++;
 }
 
-void net_receive(struct netdev *dev, unsigned queue, const void *frame,
+bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
     (void)dev;
@@ -74,6 +74,7 @@ void net_receive(struct netdev *dev, unsigned queue, const void *frame,
         memcpy(reply, f, 42);
         received++;
     }
+    return true;
 }
 
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)

@@ -833,6 +833,31 @@ START_TEST(test_drop_many)
 }
 END_TEST
 
+/* A program that must be kept is no longer than the set allows. */
+START_TEST(test_steps)
+{
+    int steps;
+
+    ck_assert_int_eq(dpf_set_steps(set, 1), -DPF_E_NOT_FOUND);
+    ck_assert_int_eq(bind(1, "udp and ip[2:2] = ip[4:2] and dst port 9", 0), 0);
+    steps = dpf_set_steps(set, 1);
+    ck_assert_int_gt(steps, 10);
+    dpf_set_steps_max(set, (uint32_t)steps - 1);
+    ck_assert_int_eq(bind(2, "udp and ip[2:2] = ip[4:2] and dst port 8", 0),
+                     -DPF_E_STEPS);
+    ck_assert_uint_ne(err.text[0], 0);
+    ck_assert_uint_eq(owner(17, HOST, 8), DPF_NO_OWNER);
+    /* What its diagram decides is as long as it likes. */
+    ck_assert_int_eq(bind(3, "udp dst portrange 100-200 or dst port 300", 0),
+                     0);
+    ck_assert_int_eq(bind(4, "tcp dst port 80", 0), 0);
+    ck_assert_int_eq(dpf_set_steps(set, 3), 0);
+    ck_assert_int_eq(dpf_set_steps(set, 4), 0);
+    dpf_set_steps_max(set, (uint32_t)steps);
+    ck_assert_int_eq(bind(2, "udp and ip[2:2] = ip[4:2] and dst port 8", 0), 0);
+}
+END_TEST
+
 /* What was dropped is in nobody's way before the image is without it. */
 START_TEST(test_drop_then_bind)
 {
@@ -887,6 +912,7 @@ int main(void)
     tcase_add_test(c, test_short);
     tcase_add_loop_test(c, test_mixed, 0, 2);
     tcase_add_loop_test(c, test_memory, 0, 6);
+    tcase_add_test(c, test_steps);
     tcase_add_test(c, test_drop_many);
     tcase_add_test(c, test_drop_then_bind);
     suite_add_tcase(s, c);

@@ -4,6 +4,7 @@
 #include "src/abi/err.h"
 #include "src/abi/sysinfo.h"
 #include "src/arch.h"
+#include "tests/unit/kern/fake_arch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,14 +48,19 @@ static unsigned nic_poll(struct netdev *dev, unsigned queue, unsigned budget)
     }
     if (fake_nic.flood > 0) {
         fake_nic.flood--;
-        net_receive(dev, queue, fake_nic.frame[0], fake_nic.frame_len[0], 0);
+        (void)net_receive(dev, queue, fake_nic.frame[0], fake_nic.frame_len[0],
+                          0);
         return 1;
     }
-    while (got < budget && fake_nic.frames > 0) {
+    for (bool more = true; more && got < budget && fake_nic.frames > 0; got++) {
         fake_nic.frames--;
-        net_receive(dev, queue, fake_nic.frame[got], fake_nic.frame_len[got],
-                    0);
-        got++;
+        fake_tsc += fake_nic.ticks;
+        more = net_receive(dev, queue, fake_nic.frame[got],
+                           fake_nic.frame_len[got], 0);
+    }
+    for (unsigned i = 0; i < fake_nic.frames; i++) {
+        fake_nic.frame[i] = fake_nic.frame[i + got];
+        fake_nic.frame_len[i] = fake_nic.frame_len[i + got];
     }
     return got;
 }

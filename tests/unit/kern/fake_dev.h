@@ -20,6 +20,7 @@ struct fake_nic {
     const void *frame[64];
     size_t frame_len[64];
     unsigned frames;
+    uint64_t ticks;       /* that each frame takes */
     unsigned flood;       /* so many polls find a frame, frame[0] */
     unsigned complete;    /* so many of sent[] at the next poll */
     void (*polled)(void); /* called first */

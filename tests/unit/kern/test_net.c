@@ -353,6 +353,23 @@ START_TEST(a_packet_wakes_its_owner)
 }
 END_TEST
 
+/* Frames that each take long: a poll leaves some for the next. */
+START_TEST(a_poll_has_an_end)
+{
+    uint8_t p[64];
+    boot();
+    packet(p, 7);
+    for (unsigned i = 0; i < 12; i++) {
+        fake_nic_arrive(p, sizeof(p));
+    }
+    fake_nic.ticks = arch_tsc_khz(); /* a millisecond */
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_packets, 8);
+    fake_trap(ARCH_VECTOR_KICK);
+    ck_assert_uint_eq(sysinfo()->net[0].rx_packets, 12);
+}
+END_TEST
+
 static void wake_root(void)
 {
     event_signal(root, 0);
@@ -441,6 +458,62 @@ START_TEST(a_ring_gets_one_copy)
     ck_assert_uint_eq(head(rx_frame)->done, 1);
     ck_assert_uint_eq(head(late)->done, 1);
     ck_assert_uint_eq(sysinfo()->net[0].rx_unowned, 0);
+}
+END_TEST
+
+/* Byte 20 is 7, and then instructions, LONG in all, that tests cannot replace.
+ */
+#define LONG 200u
+static int64_t bind_long(uint32_t ring, uint32_t region)
+{
+    static struct dpf_insn p[LONG];
+    static const struct dpf_insn head[] = {
+        LDB(3, 1, 20), MOV(0, 0),     JNE(3, 7, 1), {0x05, 0, 1, 0},
+        EXIT,          LDB(3, 1, 21), LDB(4, 1, 22)};
+    size_t at = sizeof(head) / sizeof(head[0]);
+    memcpy(p, head, sizeof(head));
+    while (at < LONG - 1) {
+        p[at++] = (struct dpf_insn){0x2f, 3 | 4 << 4, 0, 0}; /* r3 *= r4 */
+    }
+    p[at - 1] = (struct dpf_insn){0xbf, 0 | 3 << 4, 0, 0};
+    p[at++] = (struct dpf_insn)EXIT;
+    uint64_t insns = fake_put(p, at * sizeof(p[0]));
+    struct net_bind_args a = {
+        .region = region, .ring = ring, .insns = insns, .count = (uint32_t)at};
+    return CALL(SYS_NET_BIND, 0, PUT(a));
+}
+
+/* All programs that one packet can be asked about have a bound together, and
+   whoever is at it is refused; others bind on. */
+START_TEST(a_packet_costs_so_much)
+{
+    boot();
+    ck_assert_int_eq(rx_ring(), 0);
+    ck_assert_int_eq(CARVE(0, 0, NET_SHARED, port_7), 1);
+    uint32_t each = LONG + NET_COPY_STEPS, n = NET_STEPS_ENV_MAX / each;
+    int64_t id = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        id = bind_long(0, 1);
+        ck_assert_int_ge(id, 0);
+        ck_assert_uint_eq(root->packet_steps, (i + 1) * each);
+    }
+    ck_assert_int_eq(bind_long(0, 1), -E_LIMIT);
+    /* As an owner it costs its program alone. */
+    ck_assert_int_eq(bind_long(0, 0), -E_LIMIT);
+    uint32_t left = NET_STEPS_ENV_MAX - n * each;
+    for (; left >= NET_COPY_STEPS; left -= NET_COPY_STEPS) {
+        ck_assert_int_ge(BIND(1, 0, 1, 0, port_7), 0);
+    }
+    ck_assert_int_eq(BIND(1, 0, 1, 0, port_7), -E_LIMIT);
+    ck_assert_uint_eq(root->packet_steps, NET_STEPS_ENV_MAX - left);
+    ck_assert_uint_eq(net_at(0)->steps, NET_STEPS_ENV_MAX - left);
+    /* What tests decide is free, however long. */
+    ck_assert_int_ge(BIND(0, 0, 0, 0, port_9), 0);
+    ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)id), 0);
+    ck_assert_int_ge(bind_long(0, 0), 0);
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+    ck_assert_uint_eq(root->packet_steps, 0);
+    ck_assert_uint_eq(net_at(0)->steps, 0);
 }
 END_TEST
 
@@ -990,7 +1063,8 @@ END_TEST
 TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       unbinding_never_fails, a_ring_ends_without_memory,
       a_ring_ends_in_one_version, a_packet_wakes_its_owner,
-      a_flood_keeps_nobody_out, taps_get_copies, a_ring_gets_one_copy,
+      a_flood_keeps_nobody_out, a_poll_has_an_end, taps_get_copies,
+      a_ring_gets_one_copy, a_packet_costs_so_much,
       what_leaves_passes_every_region, regions_nest_so_deep,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
       a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
