@@ -120,6 +120,7 @@ void arch_backtrace(void);
 
 #define ARCH_VECTOR_PROTECTION 13u /* general protection */
 #define ARCH_VECTOR_SYSCALL 0x100u
+#define SYSCALL_BYTES 2u /* of the instruction that makes a call */
 #define ARCH_VECTOR_TIMER 0xe0u
 #define ARCH_VECTOR_KICK 0xe1u
 #define ARCH_VECTOR_MSI_FIRST 0x40u

@@ -2,7 +2,9 @@
 /*
  * Spinlocks and their order. The kernel runs with interrupts off, so a lock is
  * never taken twice by one processor; what waits turns in arch_pause, which
- * answers the translation-buffer requests of others.
+ * answers the translation-buffer requests of others. A lock is a queue: a
+ * processor draws the next number and waits until it is served, so that it
+ * waits for each other processor at most once.
  *
  * Two times (DESIGN section 1, rule 2). Bind time: whatever makes, changes or
  * breaks a name, an authority or a binding holds bind_lock, which one
@@ -39,7 +41,8 @@
 #define UNCHECKED __attribute__((no_thread_safety_analysis))
 
 struct CAPABILITY("lock") lock {
-    _Atomic uint32_t held;
+    _Atomic uint32_t next;   /* number that the next to come draws */
+    _Atomic uint32_t served; /* number whose turn it is */
 };
 
 extern struct lock console_lock;
@@ -50,14 +53,15 @@ extern struct lock bind_lock BEFORE(heap_lock);
 
 static inline void lock_acquire(struct lock *l) ACQUIRES(l) UNCHECKED
 {
-    while (atomic_exchange_explicit(&l->held, 1, memory_order_acquire) != 0) {
-        while (atomic_load_explicit(&l->held, memory_order_relaxed) != 0) {
-            arch_pause();
-        }
+    uint32_t number =
+        atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&l->served, memory_order_acquire) != number) {
+        arch_pause();
     }
 }
 
 static inline void lock_release(struct lock *l) RELEASES(l) UNCHECKED
 {
-    atomic_store_explicit(&l->held, 0, memory_order_release);
+    uint32_t number = atomic_load_explicit(&l->served, memory_order_relaxed);
+    atomic_store_explicit(&l->served, number + 1, memory_order_release);
 }

@@ -11,6 +11,7 @@
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
 #define OWNER_SHIFT 20u
 #define BINDS_SHIFT 30u
@@ -25,7 +26,9 @@
 _Static_assert(GUARD_MAX - 1 <= GUARD_MASK, "guards fit");
 _Static_assert(ENVS_MAX <= 1u << 10, "owners fit");
 
-#define CHUNK 512u /* frames; 2 MiB */
+#define CHUNK 512u    /* frames; 2 MiB */
+#define PIECE 64u     /* frames that a turn takes at once */
+#define LOOK_UNITS 8u /* of a turn, to look at a piece */
 
 struct lock page_lock;
 static _Atomic uint64_t *word; /* one for each frame */
@@ -485,11 +488,33 @@ int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
     return r;
 }
 
+/*
+ * Every frame is looked at before the first is given up, so that a refused
+ * call frees none. `done` counts the frames looked at, and from `count` on
+ * those given up too. A frame that another call took away between two turns
+ * ends this one.
+ */
 int64_t sys_page_free(struct env *e, const struct cap *k, uint64_t frame,
-                      uint32_t count)
+                      uint32_t count, struct turn *t)
 {
     (void)e;
-    TRY(page_demand(k, CAP_CTL, frame, count));
-    page_disown(frame, count);
+    REFUSE_IF(frame >= words || count > words - frame || count > PAGE_RUN_MAX,
+              E_RANGE);
+    uint32_t at = t->done;
+    for (uint32_t n; at < count; at += n) {
+        n = count - at < PIECE ? count - at : PIECE;
+        if (!turn_take(t, LOOK_UNITS)) {
+            return turn_again(t, at);
+        }
+        TRY(page_demand(k, CAP_CTL, frame + at, n));
+    }
+    for (uint32_t n; at - count < count; at += n) {
+        n = 2 * count - at < PIECE ? 2 * count - at : PIECE;
+        if (!turn_take(t, n)) {
+            return turn_again(t, at);
+        }
+        TRY(page_demand(k, CAP_CTL, frame + at - count, n));
+        page_disown(frame + at - count, n);
+    }
     return 0;
 }

@@ -8,7 +8,16 @@
 #include <stdint.h>
 
 struct env;
+struct turn;
 
-/* The result for rax. A number that is not ours: -E_NOSYS. */
-int64_t syscall_dispatch(struct env *e, uint64_t number, const uint64_t a[6])
-    EXCLUDES(bind_lock);
+/*
+ * Make the call whose number is `number`.
+ *
+ * t  a turn that has just begun; its `done` is not 0 when ring 3 says that
+ *    the call goes on
+ *
+ * Returns the result for rax, or TURN_AGAIN. A number that is not ours, or a
+ * call that never takes turns and is said to go on: -E_NOSYS.
+ */
+int64_t syscall_dispatch(struct env *e, uint32_t number, const uint64_t a[6],
+                         struct turn *t) EXCLUDES(bind_lock);

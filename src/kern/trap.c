@@ -8,10 +8,15 @@
 #include "src/kern/net.h"
 #include "src/kern/quantum.h"
 #include "src/kern/syscall.h"
+#include "src/kern/turn.h"
 
 #define EXCEPTIONS 32u
 
-/* A call: number in rax; rdi, rsi, rdx, r10, r8, r9; result in rax. */
+/*
+ * A call: number in the lower half of rax; rdi, rsi, rdx, r10, r8, r9; result
+ * in rax. One that has not finished stands on its instruction again, and the
+ * upper half of rax says how far it came (turn.h).
+ */
 static void call(struct cpu *c, struct env *e, struct frame *f)
 {
     c->info->syscalls++;
@@ -20,7 +25,16 @@ static void call(struct cpu *c, struct env *e, struct frame *f)
         return;
     }
     const uint64_t args[6] = {f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9};
-    f->rax = (uint64_t)syscall_dispatch(e, f->rax, args);
+    struct turn t = turn_begin((uint32_t)(f->rax >> 32));
+    uint32_t number = (uint32_t)f->rax;
+    int64_t result = syscall_dispatch(e, number, args, &t);
+    if (result == TURN_AGAIN) {
+        assert(t.done != 0);
+        f->rax = (uint64_t)t.done << 32 | number;
+        f->rip -= SYSCALL_BYTES;
+        return;
+    }
+    f->rax = (uint64_t)result;
 }
 
 static struct frame *interrupt(struct cpu *c, uint32_t vector, struct frame *f)

@@ -28,6 +28,8 @@ uint64_t fake_root[ARCH_CPUS_MAX];
 void (*fake_idle_hook)(void);
 void (*fake_breathe_hook)(void);
 void (*fake_pause_hook)(void);
+void (*fake_turn_hook)(void);
+_Thread_local uint64_t fake_turns;
 _Thread_local struct frame fake_frame;
 
 static uint8_t *memory; /* physical memory, and its direct map */
@@ -201,7 +203,7 @@ void arch_console_write(const char *text, size_t len)
 void arch_halt(uint32_t status)
 {
     fake_halt_status = status;
-    atomic_store(&bind_lock.held, 0);
+    atomic_store(&bind_lock.served, atomic_load(&bind_lock.next));
     longjmp(back, FAKE_HALTED);
 }
 bool arch_entropy(uint64_t *out)
@@ -324,7 +326,18 @@ int64_t fake_call(uint64_t number, const uint64_t args[6])
     fake_frame.r10 = args[3];
     fake_frame.r8 = args[4];
     fake_frame.r9 = args[5];
+    uint64_t rip = fake_frame.rip;
     fake_trap(ARCH_VECTOR_SYSCALL);
+    /* Ring 3 stands on the instruction again: the call goes on. */
+    while (fake_current() != NULL && cpu_this()->info->slices == slices &&
+           fake_frame.rip == rip - SYSCALL_BYTES) {
+        fake_frame.rip = rip;
+        fake_turns++;
+        if (fake_turn_hook != NULL) {
+            fake_turn_hook();
+        }
+        fake_trap(ARCH_VECTOR_SYSCALL);
+    }
     if (fake_current() != NULL && cpu_this()->info->slices == slices) {
         check_error(number, (int64_t)fake_frame.rax);
     }

@@ -31,6 +31,9 @@ extern void (*fake_idle_hook)(void);
 extern void (*fake_breathe_hook)(void);
 /* Called whenever a processor waits for another one. */
 extern void (*fake_pause_hook)(void);
+/* Called between two turns of a call (src/kern/turn.h); how many there were. */
+extern void (*fake_turn_hook)(void);
+extern _Thread_local uint64_t fake_turns;
 
 /* Ends the kernel entry with FAKE_IDLE; from a hook. */
 _Noreturn void fake_stop(void);

@@ -266,10 +266,13 @@ static void *processor(void *arg)
         be_environment(e, &s);
     }
     done++;
-    /* Serve the others until all are done: they may want us to reap. */
+    /* Serve the others until all are done: they may want us to reap, or wait
+       until we let go of a context, idle or not. */
     while (done < cpus) {
         if (fake_current() != NULL) {
             (void)fake_trap(ARCH_VECTOR_KICK);
+        } else {
+            (void)fake_run();
         }
         sched_yield();
     }

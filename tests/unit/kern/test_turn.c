@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Long calls give way: turns, what may happen between them, and the queue of
+   a lock. */
+#include "src/abi/err.h"
+#include "src/abi/page.h"
+#include "src/abi/sysno.h"
+#include "src/kern/page.h"
+#include "src/kern/sysinfo.h"
+#include "src/kern/turn.h"
+#include "tests/unit/kern/fake_arch.h"
+#include "tests/unit/kern/main.h"
+#include <pthread.h>
+#include <unistd.h>
+
+#define LONG 2000u /* frames: several turns */
+
+static struct env *root;
+
+static void boot(void)
+{
+    fake_boot(1);
+    root = fake_first();
+    fake_cap(root, 1, "a", CAP_ALL);
+    fake_cap(root, 2, "b", CAP_ALL);
+}
+
+static uint64_t alloc(uint64_t guard, uint32_t count)
+{
+    int64_t f = CALL(SYS_PAGE_ALLOC, guard, PAGE_ANY, count);
+    ck_assert_int_gt(f, 0);
+    return (uint64_t)f;
+}
+
+START_TEST(a_turn_grants_its_units)
+{
+    struct turn t = turn_begin(3);
+    ck_assert_uint_eq(t.done, 3);
+    ck_assert(turn_take(&t, TURN_WORK)); /* the first piece always */
+    ck_assert(!turn_take(&t, 1));
+    t = turn_begin(0);
+    ck_assert(turn_take(&t, TURN_WORK - 1));
+    ck_assert(!turn_take(&t, 2));
+    ck_assert(!turn_take(&t, 1)); /* what was refused ends the turn */
+    ck_assert_int_eq(turn_again(&t, 9), TURN_AGAIN);
+    ck_assert_uint_eq(t.done, 9);
+}
+END_TEST
+
+START_TEST(a_long_call_goes_in_turns)
+{
+    boot();
+    uint64_t f = alloc(1, LONG), before = page_free_count();
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f, LONG), 0);
+    ck_assert_uint_ge(fake_turns, LONG / TURN_WORK);
+    ck_assert_uint_eq(page_free_count(), before + LONG);
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, alloc(1, 16), 16), 0);
+    ck_assert_uint_eq(fake_turns, 0);
+}
+END_TEST
+
+START_TEST(a_refused_long_call_leaves_no_trace)
+{
+    boot();
+    uint64_t f = alloc(1, LONG);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f + LONG - 1, 1), 0);
+    uint64_t before = page_free_count();
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f, LONG), -E_NONE);
+    ck_assert_uint_eq(page_free_count(), before);
+}
+END_TEST
+
+static void drop_the_capability(void) UNCHECKED
+{
+    root->cap[1] = (struct cap){0};
+}
+
+/* Authority is demanded in each turn: what went between two of them counts. */
+START_TEST(a_capability_that_goes_ends_the_call)
+{
+    boot();
+    uint64_t f = alloc(1, LONG), before = page_free_count();
+    fake_turn_hook = drop_the_capability;
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f, LONG), -E_CAP);
+    fake_turn_hook = NULL;
+    ck_assert_uint_lt(page_free_count(), before + LONG);
+}
+END_TEST
+
+#define FROM(number, done) ((number) | (uint64_t)(done) << 32)
+
+START_TEST(a_position_that_lies_harms_nobody_else)
+{
+    boot();
+    uint64_t mine = alloc(1, 8), other = alloc(2, 8);
+    uint64_t before = page_free_count();
+    static const uint32_t lies[] = {1, 7, 8, 9, 15, 16, 17, UINT32_MAX};
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        int64_t r = CALL(FROM(SYS_PAGE_FREE, lies[i]), 1, other, 8);
+        ck_assert(r == -E_CAP || r == 0);
+        ck_assert_uint_eq(page_free_count(), before);
+    }
+    /* It may skip what is looked at and free the end of its own run. */
+    ck_assert_int_eq(CALL(FROM(SYS_PAGE_FREE, 8 + 5), 1, mine, 8), 0);
+    ck_assert_uint_eq(page_free_count(), before + 3);
+    /* A call that never goes on does not begin in the middle. */
+    ck_assert_int_eq(CALL(FROM(SYS_CAP_DROP, 1), 1), -E_NOSYS);
+    ck_assert_int_eq(CALL(FROM(SYS_EVENT_WAIT, 1), 0, 1, 0), -E_NOSYS);
+    ck_assert_int_eq(CALL(FROM(0, 1), 0, 1, 0), -E_NOSYS);
+    ck_assert_int_eq(CALL(SYS_CAP_DROP, 1), 0);
+}
+END_TEST
+
+static _Atomic unsigned taken;
+static _Atomic bool stop;
+
+static void *hog(void *arg)
+{
+    fake_cpu = 1;
+    while (!stop) {
+        lock_acquire(&bind_lock);
+        taken++;
+        usleep(50);
+        lock_release(&bind_lock);
+    }
+    return arg;
+}
+
+START_TEST(a_lock_is_a_queue)
+{
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, hog, NULL), 0);
+    while (taken == 0) {
+        usleep(10);
+    }
+    unsigned passed = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        unsigned before = taken;
+        lock_acquire(&bind_lock);
+        passed += taken - before;
+        lock_release(&bind_lock);
+    }
+    stop = true;
+    pthread_join(thread, NULL);
+    /* The holder of the moment, and now and then one while we draw. */
+    ck_assert_uint_le(passed, 2 * 200);
+}
+END_TEST
+
+TESTS("turns", a_turn_grants_its_units, a_long_call_goes_in_turns,
+      a_refused_long_call_leaves_no_trace, a_capability_that_goes_ends_the_call,
+      a_position_that_lies_harms_nobody_else, a_lock_is_a_queue)
