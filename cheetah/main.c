@@ -212,6 +212,8 @@ static int open_stack(const struct start_info *start)
     };
     const struct netif_config cfg = {
         .device = start->net_device,
+        .in_slot = SLOT_NET_IN,
+        .in_region = start->net_in,
         .out_slot = SLOT_NET_OUT,
         .out_region = start->net_out,
         .rx_slots = RX_SLOTS,

@@ -36,6 +36,8 @@ static int open_stack(uint32_t device)
     };
     const struct netif_config cfg = {
         .device = device,
+        .in_slot = SLOT_SELF,
+        .in_region = NET_REGION_ALL,
         .out_slot = SLOT_SELF,
         .out_region = NET_REGION_ALL,
         .rx_slots = 128,

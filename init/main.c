@@ -25,6 +25,15 @@
 #define LOOK_NS (100 * TIME_MS) /* how often ends are looked for */
 #define RESERVE_FRAMES 1024u    /* what init keeps for itself */
 
+/* What each program may hold of the kernel's tables; the slices are those of
+   its configuration. CHILDREN_MAX of them leave init enough for itself. */
+static const uint32_t child_shares[SHARE_KINDS] = {
+    [SHARE_ENVS] = 24,           [SHARE_NAMES] = 6144,
+    [SHARE_NET_RINGS] = 6,       [SHARE_NET_REGIONS] = 24,
+    [SHARE_NET_BINDINGS] = 1792, [SHARE_NET_FILTERS] = 112,
+    [SHARE_DISK_RANGES] = 6,     [SHARE_DISK_RINGS] = 6,
+};
+
 enum { CHILD_SELF, CHILD_IN, CHILD_OUT, CHILD_DISK };
 
 static struct child children[CHILDREN_MAX];
@@ -150,6 +159,15 @@ static int plan_load(struct plan *p, struct child *c, const char **why)
     return err;
 }
 
+static int plan_create(const struct plan *p, struct child *c, uint32_t self)
+{
+    uint32_t shares[SHARE_KINDS], left = env_share_left(SHARE_SLICES);
+
+    memcpy(shares, child_shares, sizeof(shares));
+    shares[SHARE_SLICES] = p->program.slices < left ? p->program.slices : left;
+    return child_create(c, p->program.name, self, p->program.frames, shares);
+}
+
 static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
                           const char **step)
 {
@@ -172,7 +190,7 @@ static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
     }
     if (err == 0) {
         *step = "the environment";
-        err = child_create(c, p->program.name, self, p->program.frames);
+        err = plan_create(p, c, self);
     }
     if (err == 0) {
         const char *why = "";

@@ -147,9 +147,9 @@ static int uarea_fill(const struct child *c, uint64_t entry,
 }
 
 int child_create(struct child *c, const char *name, uint32_t slot,
-                 uint64_t quota)
+                 uint64_t quota, const uint32_t shares[SHARE_KINDS])
 {
-    int64_t id = sys_env_create(slot, quota);
+    int64_t id = sys_env_create(slot, quota, shares, SHARE_KINDS);
     int err;
 
     *c = (struct child){.slot = slot};

@@ -16,6 +16,24 @@ _Noreturn void env_exit(uint32_t status)
     }
 }
 
+uint32_t env_share_left(enum share kind)
+{
+    const struct sysinfo *s = env_sysinfo();
+    const uint8_t *base = (const uint8_t *)s;
+    const struct sysinfo_env *e =
+        (const struct sysinfo_env *)(base + s->env_offset);
+    const struct sysinfo_shares *shares =
+        (const struct sysinfo_shares *)(base + s->share_offset);
+    const struct share_count *line = (const struct share_count *)(shares + 1);
+
+    for (uint32_t i = 0; i < s->envs_max; i++, line += shares->kinds) {
+        if (e[i].id == env_uarea()->env && (uint32_t)kind < shares->kinds) {
+            return line[kind].limit - line[kind].used;
+        }
+    }
+    return 0;
+}
+
 void env_yield(uint32_t env)
 {
     (void)sys_quantum_yield(env);

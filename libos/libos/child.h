@@ -3,14 +3,15 @@
  * Making other environments: what a parent does with page_bind, cap_grant and
  * quantum_alloc so that an ELF image runs. The kernel knows no images.
  *
- *     child_create(&c, name, slot, quota)      an empty environment
- *     child_load(&c, image, bytes, &start)     its memory and what it is told
- *     child_grant(&c, from, to)                its authority
- *     child_run(&c, cpu, slices)               its time
+ *     child_create(&c, name, slot, quota, shares)   an empty environment
+ *     child_load(&c, image, bytes, &start)          its memory and what it is
+ * told child_grant(&c, from, to)                     its authority
+ *     child_run(&c, cpu, slices)                    its time
  */
 #pragma once
 
 #include "libos/libos/start.h"
+#include "src/abi/share.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +28,13 @@ struct child {
  * Make an environment. `slot` holds the capability whose name becomes its
  * guard, and that of its memory; it is granted to the child as SLOT_SELF.
  *
- * quota  frames, out of ours
+ * quota   frames, out of ours
+ * shares  entries of the kernel's tables, out of ours
  *
  * Returns 0 or -E_*.
  */
 int child_create(struct child *c, const char *name, uint32_t slot,
-                 uint64_t quota);
+                 uint64_t quota, const uint32_t shares[SHARE_KINDS]);
 
 /*
  * Bind an ELF image (x86-64, static, pages not both writable and executable)

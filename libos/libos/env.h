@@ -7,6 +7,7 @@
 #include "libos/libos/start.h"
 #include "src/abi/err.h"
 #include "src/abi/pte.h"
+#include "src/abi/share.h"
 #include "src/abi/sysinfo.h"
 #include "src/abi/uarea.h"
 #include <stdbool.h>
@@ -28,6 +29,9 @@ static inline const struct sysinfo *env_sysinfo(void)
 {
     return (const struct sysinfo *)SYSINFO_VA;
 }
+
+/* Entries of a kernel table that this environment may still take. */
+uint32_t env_share_left(enum share kind);
 
 _Noreturn void env_exit(uint32_t status);
 

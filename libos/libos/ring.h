@@ -34,8 +34,14 @@ struct rx_packet {
     uint64_t tsc;
 };
 
-/* slots: a power of two. Returns 0 or -E_*. */
-int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t slots);
+/*
+ * k       slot: capability over `region`, an incoming one
+ * slots   a power of two
+ *
+ * Returns 0 or -E_*.
+ */
+int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t k,
+                 uint32_t region, uint32_t slots);
 void rx_ring_close(struct rx_ring *r);
 
 /* The oldest packet; false if there is none. Hand it back with rx_ring_next. */
@@ -101,7 +107,8 @@ struct netif {
 
 struct netif_config {
     uint32_t device;
-    uint32_t out_slot, out_region; /* capability and region to send under */
+    uint32_t in_slot, in_region;   /* capability and region to receive under */
+    uint32_t out_slot, out_region; /* the same for what is sent */
     uint32_t rx_slots, tx_slots;   /* powers of two */
     uint32_t pool_bytes;           /* packet memory of the stack */
     struct net_config *stack;      /* link, entropy and now_ns are filled in */

@@ -79,7 +79,8 @@ int netif_open(struct netif *n, const struct netif_config *cfg)
         return -E_RANGE;
     }
     link_init(&n->link, &s->net[cfg->device]);
-    err = rx_ring_open(&n->rx, cfg->device, cfg->rx_slots);
+    err = rx_ring_open(&n->rx, cfg->device, cfg->in_slot, cfg->in_region,
+                       cfg->rx_slots);
     if (err == 0) {
         err = tx_ring_open(&n->tx, cfg->device, cfg->out_slot, cfg->out_region,
                            cfg->tx_slots);

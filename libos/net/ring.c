@@ -38,7 +38,8 @@ ring_args(const struct mem_run *run, uint32_t device, uint32_t slots, int event)
 
 /* ----------------------------------------------------------------- receive */
 
-int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t slots)
+int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t k,
+                 uint32_t region, uint32_t slots)
 {
     uint64_t head = page_up(sizeof(struct net_ring_head) +
                             (uint64_t)slots * sizeof(struct net_rx_slot));
@@ -62,7 +63,8 @@ int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t slots)
         r->slot[i].owner = NET_OWNER_KERNEL;
     }
     args = ring_args(&r->run, device, slots, r->event);
-    id = sys_net_rx_ring(SLOT_SELF, &args);
+    args.region = region;
+    id = sys_net_rx_ring(k, &args);
     if (id < 0) {
         err = (int)id;
         goto no_ring;

@@ -10,7 +10,7 @@
     X(E_CAP, 2, "the slot is empty or its capability does not dominate")       \
     X(E_RANGE, 3, "a name or address lies outside its range")                  \
     X(E_MEM, 4, "the kernel has no memory for it")                             \
-    X(E_QUOTA, 5, "the environment's quota of frames is used up")              \
+    X(E_QUOTA, 5, "a quota or share of the environment is used up")            \
     X(E_FAULT, 6, "an address is not mapped as the call needs it")             \
     X(E_NONE, 7, "nothing has this name")                                      \
     X(E_BUSY, 8, "the resource is bound or in use")                            \

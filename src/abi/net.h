@@ -105,8 +105,9 @@ struct net_ring_args {
     uint64_t frame;
     uint32_t frames; /* at least what the layout needs */
     uint32_t event;  /* bit of uarea.pending that the kernel sets */
-    uint32_t region; /* transmit ring: region of outgoing frames */
-    uint32_t memory; /* slot: capability over frames that pieces may name */
+    uint32_t region; /* of incoming or outgoing frames, by kind */
+    uint32_t memory; /* slot: capability over the frames of the ring and, of a
+                        transmit ring, over what pieces may name */
 };
 _Static_assert(sizeof(struct net_ring_args) == 32, "abi");
 

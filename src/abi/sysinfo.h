@@ -88,6 +88,12 @@ struct sysinfo_env {
     uint64_t end_rip, end_address; /* ENV_END_FAULT: where */
 };
 
+/* What each environment has and uses of the kernel's tables (share.h). */
+struct sysinfo_shares {
+    uint32_t kinds; /* share_count[envs_max][kinds] follows */
+    uint32_t reserved;
+};
+
 struct sysinfo {
     uint64_t magic;
     uint32_t version;
@@ -103,7 +109,7 @@ struct sysinfo {
     uint32_t env_offset;     /* struct sysinfo_env[envs_max] */
     uint32_t quantum_offset; /* uint32_t env id [cpus][quantum_slots] */
     uint32_t cpu_offset;     /* struct sysinfo_cpu[cpus] */
-    uint32_t reserved;
+    uint32_t share_offset;   /* struct sysinfo_shares */
     struct sysinfo_module module[SYSINFO_MODULES_MAX];
     struct sysinfo_net net[SYSINFO_NETS_MAX];
     struct sysinfo_disk disk[SYSINFO_DISKS_MAX];

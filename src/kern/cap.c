@@ -13,6 +13,8 @@
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/secret.h"
+#include "src/kern/share.h"
+#include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 
 #define CHUNK_FRAMES 16u
@@ -22,10 +24,11 @@
 
 struct guard {
     _Atomic uint32_t refs;
-    uint32_t next; /* in its bucket, or in the free list; 0 ends it */
+    uint32_t next;  /* in its bucket, or in the free list; 0 ends it */
+    uint16_t owner; /* index of who pays for it; 0 the kernel or nobody */
     uint8_t len;
     uint8_t name[CAP_NAME_MAX];
-    uint8_t pad[3];
+    uint8_t pad;
 };
 _Static_assert(sizeof(struct guard) == 32, "chunks are whole frames");
 
@@ -56,7 +59,7 @@ static uint32_t *bucket_of(const uint8_t *name, uint32_t len)
 /* One more chunk of unused numbers. Number 0 is not in the list. */
 static int grow(void) REQUIRES(guard_lock)
 {
-    REFUSE_IF(chunks == CHUNKS, E_LIMIT);
+    REFUSE_IF(chunks == CHUNKS, E_QUOTA); /* shares end before */
     chunk[chunks] = page_kalloc_bytes(CHUNK_FRAMES * PAGE_SIZE);
     REFUSE_IF(chunk[chunks] == NULL, E_MEM);
     uint32_t first = chunks * (uint32_t)CHUNK_GUARDS;
@@ -70,7 +73,8 @@ static int grow(void) REQUIRES(guard_lock)
     return 0;
 }
 
-static int intern(const uint8_t *name, uint32_t len) REQUIRES(guard_lock)
+static int intern(struct env *e, const uint8_t *name, uint32_t len)
+    REQUIRES(guard_lock)
 {
     uint32_t *head = bucket_of(name, len);
     for (uint32_t g = *head; g != 0; g = guard_at(g)->next) {
@@ -84,9 +88,11 @@ static int intern(const uint8_t *name, uint32_t len) REQUIRES(guard_lock)
     if (free_list == 0) {
         TRY(grow());
     }
+    TRY(e != NULL ? share_charge(e, SHARE_NAMES) : 0);
     uint32_t g = free_list;
     struct guard *made = guard_at(g);
     free_list = made->next;
+    made->owner = (uint16_t)(e != NULL ? e->index : 0);
     made->len = (uint8_t)len;
     __builtin_memcpy(made->name, name, len);
     made->next = *head;
@@ -95,13 +101,13 @@ static int intern(const uint8_t *name, uint32_t len) REQUIRES(guard_lock)
     return (int)g;
 }
 
-int guard_intern(const uint8_t *name, uint32_t len)
+int guard_intern(struct env *e, const uint8_t *name, uint32_t len)
 {
     if (len == 0) {
         return (int)GUARD_ROOT;
     }
     lock_acquire(&guard_lock);
-    int r = intern(name, len);
+    int r = intern(e, name, len);
     lock_release(&guard_lock);
     return r;
 }
@@ -130,6 +136,25 @@ void guard_drop(uint32_t guard)
         *link = g->next;
         g->next = free_list;
         free_list = guard;
+        share_refund(g->owner, SHARE_NAMES);
+        g->owner = 0;
+    }
+    lock_release(&guard_lock);
+}
+
+void guard_bequeath(uint32_t from, uint32_t to)
+{
+    struct share_count *paid = &sysinfo_shares(from)[SHARE_NAMES];
+    lock_acquire(&guard_lock);
+    for (uint32_t i = 0; paid->used > 0; i++) {
+        if (guard_at(i)->owner == from) {
+            guard_at(i)->owner = (uint16_t)to;
+            __atomic_fetch_sub(&paid->used, 1, __ATOMIC_RELAXED);
+            if (to != 0) {
+                __atomic_fetch_add(&sysinfo_shares(to)[SHARE_NAMES].used, 1,
+                                   __ATOMIC_RELAXED);
+            }
+        }
     }
     lock_release(&guard_lock);
 }
@@ -167,12 +192,12 @@ int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
     return cap_dominates(k, guard, rights) ? 0 : -E_CAP;
 }
 
-int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
+int cap_guard(struct env *e, uint32_t slot, uint32_t rights)
 {
     const struct cap *k;
     TRY(cap_get(e, slot, &k));
     REFUSE_IF((k->rights & rights) != rights, E_CAP);
-    return guard_intern(k->name, k->len);
+    return guard_intern(e, k->name, k->len);
 }
 
 int64_t sys_cap_mint(struct env *e, const struct cap *from, uint32_t to,

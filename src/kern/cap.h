@@ -12,16 +12,22 @@
 struct env;
 
 #define GUARD_ROOT 0u /* the empty name; never goes away */
-#define GUARD_MAX (1u << 20)
+#define GUARD_MAX (1u << 16)
+/* What environments may hold of them; the kernel's own names are two. */
+#define GUARDS_SHARED (GUARD_MAX - 2)
 
 /*
  * The guard with this name, held once more.
  *
  * len  at most CAP_NAME_MAX
+ * e    pays for it with its share of names if it is new; NULL: the kernel
  *
- * Returns its number, -E_LIMIT with GUARD_MAX names in use, or -E_MEM.
+ * Returns its number, -E_QUOTA or -E_MEM.
  */
-int guard_intern(const uint8_t *name, uint32_t len) EXCLUDES(guard_lock);
+int guard_intern(struct env *e, const uint8_t *name, uint32_t len)
+    EXCLUDES(guard_lock);
+/* What the environment at `from` pays for is paid by the one at `to` now. */
+void guard_bequeath(uint32_t from, uint32_t to) EXCLUDES(guard_lock);
 /* Hold `times` more a guard that somebody is known to hold. */
 void guard_hold(uint32_t guard, uint32_t times);
 void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
@@ -35,6 +41,6 @@ int cap_get(const struct env *e, uint32_t slot, const struct cap **out)
 /* 0 if the slot's capability dominates; -E_RANGE or -E_CAP. */
 int cap_demand(const struct env *e, uint32_t slot, uint32_t guard,
                uint32_t rights) REQUIRES(bind_lock);
-/* The name in a slot as a guard, held. Or -E_RANGE, -E_CAP, -E_LIMIT, -E_MEM */
-int cap_guard(const struct env *e, uint32_t slot, uint32_t rights)
+/* The name in a slot as a guard, held. Or -E_RANGE, -E_CAP, -E_QUOTA, -E_MEM */
+int cap_guard(struct env *e, uint32_t slot, uint32_t rights)
     REQUIRES(bind_lock);

@@ -20,7 +20,7 @@ static uint32_t console_guard GUARDED_BY(bind_lock);
 int console_init(void)
 {
     static const uint8_t name[] = "\7console"; /* one component */
-    int g = guard_intern(name, sizeof(name) - 1);
+    int g = guard_intern(NULL, name, sizeof(name) - 1);
     TRY(g);
     console_guard = (uint32_t)g;
     return 0;

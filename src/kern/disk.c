@@ -9,6 +9,7 @@
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/page.h"
+#include "src/kern/share.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 #include "src/lib/string.h"
@@ -303,13 +304,15 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
     REFUSE_IF(parent == NULL, E_NONE);
     REFUSE_IF(!cap_dominates(k, parent->guard, CAP_CTL), E_CAP);
     REFUSE_IF(!inside(parent, a->start, a->count), E_RANGE);
+    REFUSE_IF(share_room(e, SHARE_DISK_RANGES) == 0, E_QUOTA);
     uint32_t id = 1;
-    while (id < DISK_RANGES_MAX && d->range[id].used) {
+    while (d->range[id].used) {
         id++;
+        assert(id < DISK_RANGES_MAX); /* all shares together are one less */
     }
-    REFUSE_IF(id == DISK_RANGES_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
     TRY(guard);
+    share_take(e, SHARE_DISK_RANGES);
     d->range[id] = (struct disk_range){.used = true,
                                        .guard = (uint32_t)guard,
                                        .owner = e->index,
@@ -321,15 +324,18 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
 static void range_remove(struct disk_range *g) REQUIRES(bind_lock)
 {
     guard_drop(g->guard);
+    share_refund(g->owner, SHARE_DISK_RANGES);
     *g = (struct disk_range){0};
 }
 
-/* Its owner ends; what others still use stays, nobody's. */
-static void range_orphan(struct disk_range *g) REQUIRES(bind_lock)
+/* Its owner ends; what others still use stays, as the heir's. */
+static void range_orphan(struct disk_range *g, uint32_t heir)
+    REQUIRES(bind_lock)
 {
-    g->owner = 0;
     if (g->rings == 0) {
         range_remove(g);
+    } else {
+        g->owner = heir;
     }
 }
 
@@ -382,12 +388,14 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
     REFUSE_IF(!cap_dominates(k, g->guard, CAP_READ), E_CAP);
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
+    REFUSE_IF(share_room(e, SHARE_DISK_RINGS) == 0, E_QUOTA);
     uint32_t id = 0;
-    while (id < DISK_RINGS_MAX && d->ring[id].env != NULL) {
+    while (d->ring[id].env != NULL) {
         id++;
+        assert(id < DISK_RINGS_MAX); /* the table has room for all shares */
     }
-    REFUSE_IF(id == DISK_RINGS_MAX, E_LIMIT);
     TRY(page_pin_once(memory, a->frame, a->frames));
+    share_take(e, SHARE_DISK_RINGS);
     d->ring[id].writes =
         d->dev->read_only == 0 && cap_dominates(k, g->guard, CAP_WRITE);
     ring_fill(d, &d->ring[id], e, a, memory);
@@ -396,6 +404,7 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
 
 static void ring_remove(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
 {
+    share_refund(r->env->index, SHARE_DISK_RINGS);
     lock_acquire(&d->lock);
     r->env = NULL;
     r->generation++;
@@ -434,7 +443,7 @@ void disk_env_end(struct env *e)
         }
         for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
             if (d->range[g].used && d->range[g].owner == e->index) {
-                range_orphan(&d->range[g]);
+                range_orphan(&d->range[g], e->parent);
             }
         }
     }

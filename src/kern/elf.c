@@ -119,7 +119,7 @@ int elf_first(const struct boot_info *info)
         frames += module_frames(&info->module[i]);
     }
     struct env *e = NULL;
-    TRY(env_make(NULL, GUARD_ROOT, page_free_count() + frames, &e));
+    TRY(env_make(NULL, GUARD_ROOT, page_free_count() + frames, NULL, &e));
     int r = env_charge(e, frames);
     assert(r == 0);
     for (uint32_t i = 0; i < info->modules; i++) {

@@ -2,12 +2,11 @@
 /*
  * Environments: creation, the end of one with everything it holds, upcalls.
  *
- * Invariants: frames_used <= frames_quota for each; the quota of a child came
- * out of its parent's and returns there. After env_reap nothing in the kernel
- * names the environment: no slice, ring, binding, region, range, predicate,
- * table entry or frame.
- * Source: Engler95 s5 (the exception, interrupt, protected entry and
- * addressing contexts); Xok's env.
+ * Invariants: frames_used <= frames_quota for each; the quota and the shares
+ * of a child came out of its parent's and return there. After env_reap nothing
+ * in the kernel names the environment: no slice, ring, binding, region, range,
+ * predicate, table entry or frame. Source: Engler95 s5 (the exception,
+ * interrupt, protected entry and addressing contexts); Xok's env.
  */
 #include "src/kern/env.h"
 #include "src/kern/demand.h"
@@ -16,6 +15,7 @@
 #include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
+#include "src/kern/share.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 #include "src/lib/log.h"
@@ -99,11 +99,10 @@ bool env_become(struct env *e, enum env_state from, enum env_state to)
 static int slot_find(struct env **out) REQUIRES(bind_lock)
 {
     uint32_t i = 1;
-    while (i < ENVS_MAX && env_at(i) != NULL &&
-           env_state(env_at(i)) != ENV_FREE) {
+    while (env_at(i) != NULL && env_state(env_at(i)) != ENV_FREE) {
         i++;
+        assert(i < ENVS_MAX); /* all shares together are one less */
     }
-    REFUSE_IF(i == ENVS_MAX, E_LIMIT);
     struct env *e = env_at(i);
     if (e == NULL) {
         e = page_kalloc_bytes(sizeof(*e));
@@ -149,14 +148,18 @@ static void reset(struct env *e, struct env *parent, uint32_t guard,
 }
 
 int env_make(struct env *parent, uint32_t guard, uint64_t quota,
-             struct env **out)
+             const uint32_t *shares, struct env **out)
 {
     struct env *e = NULL;
-    TRY(slot_find(&e));
     REFUSE_IF(quota < ASPACE_FRAMES, E_QUOTA);
+    REFUSE_IF(parent != NULL && quota > room(parent), E_QUOTA);
+    TRY(parent != NULL ? share_check(parent, shares) : 0);
+    TRY(slot_find(&e));
     if (parent != NULL) {
-        REFUSE_IF(quota > room(parent), E_QUOTA);
+        share_divide(parent, e, shares);
         parent->info->frames_quota -= quota;
+    } else {
+        share_first(e);
     }
     reset(e, parent, guard, quota);
     int r = uarea_make(e);
@@ -179,6 +182,7 @@ no_aspace:
 no_uarea:
     if (parent != NULL) {
         parent->info->frames_quota += quota;
+        share_return(e, parent);
     }
     return r;
 }
@@ -221,13 +225,23 @@ void env_kill(struct env *e, enum env_end end, uint32_t detail,
     lock_release(&bind_lock);
 }
 
-/* Children and what is left of the quota go to the parent. */
+/*
+ * Children and what is left of quota and shares go to the parent. Children
+ * that have no slice yet end: their maker was about to give them all that
+ * they know, and nobody else has heard of them. They have no children.
+ */
 static void bequeath(struct env *e) REQUIRES(bind_lock)
 {
     struct env *heir = env_at(e->parent);
     for (uint32_t i = 1; i < ENVS_MAX; i++) {
         struct env *child = env_at(i);
-        if (child != NULL && child->parent == e->index) {
+        if (child == NULL || child->parent != e->index ||
+            env_state(child) == ENV_FREE) {
+            continue;
+        }
+        if (env_state(child) == ENV_NEW) {
+            env_doom(child, ENV_END_DESTROYED, 0, NULL);
+        } else {
             child->parent = e->parent;
         }
     }
@@ -235,7 +249,12 @@ static void bequeath(struct env *e) REQUIRES(bind_lock)
     if (heir != NULL) {
         __atomic_fetch_add(&heir->info->frames_used, left, __ATOMIC_RELAXED);
         heir->info->frames_quota += e->info->frames_quota;
+        /* Its regions that others bind in are the heir's, with their cost. */
+        int r = env_charge_bytes(heir, e->kernel_bytes);
+        assert(r == 0); /* out of the quota that just came */
     }
+    guard_bequeath(e->index, e->parent);
+    share_return(e, heir);
 }
 
 void env_reap(struct env *e)
@@ -304,12 +323,16 @@ void env_fault(struct env *e, struct frame *f, uint32_t vector)
     }
 }
 
-int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota)
+int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota,
+                       uaddr shares, uint32_t kinds)
 {
+    uint32_t give[SHARE_KINDS] = {0};
+    REFUSE_IF(kinds > SHARE_KINDS, E_INVAL);
+    TRY(copy_in(e, give, shares, kinds * sizeof(give[0])));
     int g = cap_guard(e, guard, CAP_CTL);
     TRY(g);
     struct env *made = NULL;
-    int r = env_make(e, (uint32_t)g, quota, &made);
+    int r = env_make(e, (uint32_t)g, quota, give, &made);
     if (r < 0) {
         guard_drop((uint32_t)g);
         return r;

@@ -77,15 +77,15 @@ void env_refund_bytes(struct env *e, uint64_t bytes) REQUIRES(bind_lock);
 /*
  * A new environment.
  *
- * parent  its quota gives the child's; NULL for the first
+ * parent  its quota and shares give the child's; NULL for the first
  * guard   held by the caller, who hands it over on success
+ * shares  SHARE_KINDS counts (abi/share.h); NULL for the first, who has all
  * out     set on success
  *
- * Returns 0, -E_QUOTA (too small, or more than the parent has), -E_LIMIT,
- * -E_MEM.
+ * Returns 0, -E_QUOTA (too small, or more than the parent has), -E_MEM.
  */
 int env_make(struct env *parent, uint32_t guard, uint64_t quota,
-             struct env **out) REQUIRES(bind_lock);
+             const uint32_t *shares, struct env **out) REQUIRES(bind_lock);
 
 /*
  * End `e`: now, or if a processor runs it, when that one next leaves it.

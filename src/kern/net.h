@@ -20,8 +20,9 @@
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX
 #define NET_REGIONS_MAX 256u
 #define NET_BINDINGS_MAX 16384u
-#define NET_CHUNK 128u    /* bindings in one frame */
-#define NET_DIRECTIONS 2u /* in, out */
+#define NET_FILTERS_MAX 1024u /* programs that bindings were made of */
+#define NET_CHUNK 128u        /* bindings in one frame */
+#define NET_DIRECTIONS 2u     /* in, out */
 
 enum net_ring_kind { NET_RING_NONE, NET_RING_RX, NET_RING_TX };
 
@@ -88,6 +89,7 @@ struct net_region {
 struct net_binding {
     uint8_t used, ring;
     uint16_t region;
+    uint16_t filter;         /* of net.filter_uses */
     uint32_t bytes;          /* charged to the ring's environment */
     uint32_t steps;          /* the same: see net_space.c */
     uint32_t next, previous; /* of its ring; next: also of the free ones */
@@ -102,7 +104,9 @@ struct net {
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
     uint32_t steps;                       /* of all bindings */
-    struct net_queue queue[];             /* dev->queues */
+    /* Bindings of one program: that of net_bind and its copies. 0: free. */
+    uint16_t filter_uses[NET_FILTERS_MAX];
+    struct net_queue queue[]; /* dev->queues */
 };
 
 /* The device; NULL if there is none. */

@@ -7,6 +7,7 @@
 #include "src/abi/event.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
+#include "src/kern/share.h"
 #include "src/kern/sysproto.h"
 
 #define BINDINGS_A_TURN 64u
@@ -36,12 +37,12 @@ static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
 
 static struct net_ring *find_free(struct net *n)
 {
-    for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
-        if (n->ring[i].kind == NET_RING_NONE) {
-            return &n->ring[i];
-        }
+    uint32_t i = 0;
+    while (n->ring[i].kind != NET_RING_NONE) {
+        i++;
+        assert(i < NET_RINGS_MAX); /* the table has room for all shares */
     }
-    return NULL;
+    return &n->ring[i];
 }
 
 static void fill(struct net_ring *r, struct env *e,
@@ -69,9 +70,15 @@ int64_t sys_net_rx_ring(struct env *e, const struct cap *k,
 {
     TRY(args_check(a, NET_RING_RX));
     struct net *n = net_at(a->device);
+    struct net_region *region = net_region_get(n, 0, a->region);
+    REFUSE_IF(region == NULL, E_NONE);
+    REFUSE_IF(!cap_dominates(k, region->guard, CAP_READ), E_CAP);
+    const struct cap *memory;
+    TRY(cap_get(e, a->memory, &memory));
+    REFUSE_IF(share_room(e, SHARE_NET_RINGS) == 0, E_QUOTA);
+    TRY(page_pin_once(memory, a->frame, a->frames));
+    share_take(e, SHARE_NET_RINGS);
     struct net_ring *ring = find_free(n);
-    REFUSE_IF(ring == NULL, E_LIMIT);
-    TRY(page_pin_once(k, a->frame, a->frames));
     lock_acquire(&ring->lock);
     fill(ring, e, a, NET_RING_RX);
     lock_release(&ring->lock);
@@ -88,9 +95,10 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     REFUSE_IF(!cap_dominates(k, region->guard, CAP_WRITE), E_CAP);
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
-    struct net_ring *ring = find_free(n);
-    REFUSE_IF(ring == NULL, E_LIMIT);
+    REFUSE_IF(share_room(e, SHARE_NET_RINGS) == 0, E_QUOTA);
     TRY(page_pin_once(memory, a->frame, a->frames));
+    share_take(e, SHARE_NET_RINGS);
+    struct net_ring *ring = find_free(n);
     uint32_t queue = arch_cpu() % n->dev->queues;
     lock_acquire(&n->queue[queue].lock);
     ring->queue = queue;
@@ -115,6 +123,7 @@ static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
     } else {
         n->region[1][r->region].rings--;
     }
+    share_refund(r->env->index, SHARE_NET_RINGS);
     lock_acquire(&q->lock);
     lock_acquire(&r->lock);
     r->kind = NET_RING_NONE;

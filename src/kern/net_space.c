@@ -10,6 +10,7 @@
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
+#include "src/kern/share.h"
 #include "src/kern/sysproto.h"
 #include "src/lib/string.h"
 
@@ -93,6 +94,17 @@ static void steps_give(struct net *n, struct env *e, uint32_t steps)
 
 /* ----------------------------------------------------- bindings that go */
 
+/* What binding_begin charged to the ring's environment. */
+static void binding_refund(struct env *e, struct net *n, struct net_binding *b)
+    REQUIRES(bind_lock)
+{
+    env_refund_bytes(e, b->bytes);
+    share_refund(e->index, SHARE_NET_BINDINGS);
+    if (--n->filter_uses[b->filter] == 0) {
+        share_refund(e->index, SHARE_NET_FILTERS);
+    }
+}
+
 /*
  * Take a binding out of the set and off its ring's list. A lookup that began
  * before may still return it, so its entry is given back after net_quiesce.
@@ -103,7 +115,7 @@ static void binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
     struct net_ring *r = &n->ring[b->ring];
     int dropped = dpf_set_drop(n->set[0], id);
     assert(dropped == 0);
-    env_refund_bytes(r->env, b->bytes);
+    binding_refund(r->env, n, b);
     steps_give(n, r->env, b->steps);
     if (b->previous != NET_BINDINGS_MAX) {
         net_binding_at(n, b->previous)->next = b->next;
@@ -244,11 +256,12 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
                       because(-E_LIMIT, "regions nest no deeper, since each "
                                         "costs every frame a run"));
     }
+    REFUSE_IF(share_room(e, SHARE_NET_REGIONS) == 0, E_QUOTA);
     uint32_t id = 1;
-    while (id < NET_REGIONS_MAX && n->region[direction][id].used) {
+    while (n->region[direction][id].used) {
         id++;
+        assert(id < NET_REGIONS_MAX); /* all shares together are one less */
     }
-    REFUSE_IF(id == NET_REGIONS_MAX, E_LIMIT);
     int guard = cap_guard(e, a->guard, 0);
     TRY(guard);
     int r = region_make(e, n, id, a, (uint32_t)guard);
@@ -256,6 +269,7 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
         guard_drop((uint32_t)guard);
         return refuse(e, a->refusal, r);
     }
+    share_take(e, SHARE_NET_REGIONS);
     return id;
 }
 
@@ -271,6 +285,7 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
     if (g->owner != NOBODY) {
         env_refund_bytes(env_at(g->owner), g->bytes);
     }
+    share_refund(g->owner, SHARE_NET_REGIONS);
     *g = (struct net_region){0};
     return 0;
 }
@@ -333,21 +348,43 @@ static bool is_receive_ring(const struct net *n, const struct env *e,
            n->ring[ring].env == e;
 }
 
-/* Charge and fill an entry; `bytes` of a program of CODE_INSNS_MAX at most.
-   The id, or -E_QUOTA, -E_LIMIT. */
-static int binding_begin(struct env *e, struct net *n, uint32_t ring,
-                         uint32_t region, uint64_t bytes) REQUIRES(bind_lock)
+/* The number of a program that no binding is of. */
+static uint32_t filter_find(const struct net *n)
 {
-    TRY(env_charge_bytes(e, bytes));
+    uint32_t i = 0;
+    while (n->filter_uses[i] != 0) {
+        i++;
+        assert(i < NET_FILTERS_MAX); /* the table has room for all shares */
+    }
+    return i;
+}
+
+/*
+ * Charge and fill an entry; `bytes` of a program of CODE_INSNS_MAX at most.
+ *
+ * like  the binding of the same program; NULL: it has a program of its own
+ *
+ * The id, or -E_QUOTA, -E_LIMIT.
+ */
+static int binding_begin(struct env *e, struct net *n,
+                         const struct net_binding *made,
+                         const struct net_binding *like) REQUIRES(bind_lock)
+{
+    REFUSE_IF(share_room(e, SHARE_NET_BINDINGS) == 0, E_QUOTA);
+    REFUSE_IF(like == NULL && share_room(e, SHARE_NET_FILTERS) == 0, E_QUOTA);
+    TRY(env_charge_bytes(e, made->bytes));
     uint32_t id = binding_take(n);
     if (id == NET_BINDINGS_MAX) {
-        env_refund_bytes(e, bytes);
+        env_refund_bytes(e, made->bytes);
         return -E_LIMIT;
     }
-    *net_binding_at(n, id) = (struct net_binding){.used = 1,
-                                                  .ring = (uint8_t)ring,
-                                                  .region = (uint16_t)region,
-                                                  .bytes = (uint32_t)bytes};
+    uint32_t filter = like != NULL ? like->filter : filter_find(n);
+    if (n->filter_uses[filter]++ == 0) {
+        share_take(e, SHARE_NET_FILTERS);
+    }
+    share_take(e, SHARE_NET_BINDINGS);
+    *net_binding_at(n, id) = *made;
+    net_binding_at(n, id)->filter = (uint16_t)filter;
     return (int)id;
 }
 
@@ -357,7 +394,7 @@ static int binding_end(struct env *e, struct net *n, int id, int r)
 {
     struct net_binding *b = net_binding_at(n, (uint32_t)id);
     if (r < 0) {
-        env_refund_bytes(e, b->bytes);
+        binding_refund(e, n, b);
         binding_give(n, (uint32_t)id);
         return r;
     }
@@ -395,7 +432,11 @@ static int insert(struct env *e, struct net *n, uint32_t id,
 static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
     REQUIRES(bind_lock)
 {
-    int id = binding_begin(e, n, a->ring, a->region, code_cost(a->count));
+    const struct net_binding made = {.used = 1,
+                                     .ring = (uint8_t)a->ring,
+                                     .region = (uint16_t)a->region,
+                                     .bytes = (uint32_t)code_cost(a->count)};
+    int id = binding_begin(e, n, &made, NULL);
     TRY(id);
     struct dpf_program *program = NULL;
     int r =
@@ -453,7 +494,11 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
               E_CAP);
     TRY(consts_read(e, a, consts));
     why.text[0] = 0;
-    int id = binding_begin(e, n, a->ring, like->region, code_cost(0));
+    const struct net_binding made = {.used = 1,
+                                     .ring = (uint8_t)a->ring,
+                                     .region = like->region,
+                                     .bytes = (uint32_t)code_cost(0)};
+    int id = binding_begin(e, n, &made, like);
     TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
                                            consts, a->count, &why));
@@ -489,8 +534,7 @@ void net_space_env_end(struct net *n, struct env *e)
         struct net_region *g =
             &n->region[i / NET_REGIONS_MAX][i % NET_REGIONS_MAX];
         if (g->used && g->owner == e->index) { /* others bind in it */
-            g->owner = NOBODY;
-            g->bytes = 0;
+            g->owner = e->parent;
         }
     }
 }

@@ -18,6 +18,7 @@
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
+#include "src/kern/share.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 
@@ -413,6 +414,7 @@ int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
     }
     REFUSE_IF(slot >= QUANTUM_SLOTS, E_RANGE);
     REFUSE_IF(vector[slot] != 0, E_BUSY);
+    TRY(share_charge(e, SHARE_SLICES));
     __atomic_store_n(&vector[slot], e->id, __ATOMIC_RELAXED);
     atomic_fetch_or(&e->cpus, 1ull << cpu);
     atomic_fetch_or(&cpus[cpu].vector_used, 1ull << slot);
@@ -428,6 +430,7 @@ static void take_back(unsigned cpu, uint32_t slot) REQUIRES(bind_lock)
     uint32_t id = vector[slot];
     atomic_fetch_and(&cpus[cpu].vector_used, ~(1ull << slot));
     __atomic_store_n(&vector[slot], 0, __ATOMIC_RELAXED);
+    share_refund(e != NULL ? e->index : 0, SHARE_SLICES);
     for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
         if (vector[i] == id) {
             return;

@@ -4,6 +4,7 @@
  * addressing context. Nothing secret may ever stand here.
  */
 #include "src/kern/sysinfo.h"
+#include "src/abi/share.h"
 #include "src/kern/aspace.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
@@ -33,6 +34,12 @@ struct sysinfo_cpu *sysinfo_cpu(unsigned cpu)
     return (struct sysinfo_cpu *)at(exposed->cpu_offset) + cpu;
 }
 
+struct share_count *sysinfo_shares(uint32_t index)
+{
+    struct sysinfo_shares *s = at(exposed->share_offset);
+    return (struct share_count *)(s + 1) + (size_t)index * SHARE_KINDS;
+}
+
 uint32_t *sysinfo_vector(unsigned cpu)
 {
     return (uint32_t *)at(exposed->quantum_offset) +
@@ -58,8 +65,11 @@ int sysinfo_init(const struct boot_info *info)
     uint32_t env = (uint32_t)(sizeof(struct sysinfo) + line - 1) & ~(line - 1);
     uint32_t cpu = env + ENVS_MAX * (uint32_t)sizeof(struct sysinfo_env);
     uint32_t quantum = cpu + cpus * (uint32_t)sizeof(struct sysinfo_cpu);
-    uint32_t bytes =
+    uint32_t shares =
         quantum + cpus * QUANTUM_SLOTS * (uint32_t)sizeof(uint32_t);
+    uint32_t bytes = shares + (uint32_t)(sizeof(struct sysinfo_shares) +
+                                         ENVS_MAX * SHARE_KINDS *
+                                             sizeof(struct share_count));
     uint64_t frames = page_frames(bytes);
     uint64_t f = page_kalloc(frames);
     REFUSE_IF(f == FRAME_NONE, E_MEM);
@@ -76,7 +86,10 @@ int sysinfo_init(const struct boot_info *info)
                                 .quantum_slots = QUANTUM_SLOTS,
                                 .env_offset = env,
                                 .cpu_offset = cpu,
-                                .quantum_offset = quantum};
+                                .quantum_offset = quantum,
+                                .share_offset = shares};
+    *(struct sysinfo_shares *)at(shares) =
+        (struct sysinfo_shares){.kinds = SHARE_KINDS};
     describe_modules(info);
     str_copy(exposed->cmdline, sizeof(exposed->cmdline), info->cmdline);
     page_expose(&exposed->frames_free);

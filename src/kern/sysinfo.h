@@ -13,6 +13,8 @@ int sysinfo_init(const struct boot_info *info) REQUIRES(bind_lock);
 
 struct sysinfo *sysinfo(void);
 struct sysinfo_env *sysinfo_env(uint32_t index);
+/* The SHARE_KINDS counts of one environment. */
+struct share_count *sysinfo_shares(uint32_t index);
 struct sysinfo_cpu *sysinfo_cpu(unsigned cpu);
 /* The ids of the owners of a processor's slices. */
 uint32_t *sysinfo_vector(unsigned cpu);

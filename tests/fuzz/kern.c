@@ -253,7 +253,7 @@ static void begin(void)
 
 static void make_child(void)
 {
-    child = env_find((uint32_t)CALL(SYS_ENV_CREATE, 0, 256));
+    child = env_find((uint32_t)CALL(SYS_ENV_CREATE, 0, 256, SHARES));
     fake_cap(child, 0, "", CAP_ALL);
     fake_cap(child, 1, "n", CAP_ALL);
     fake_cap(child, 2, "n", CAP_READ);

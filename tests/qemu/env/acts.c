@@ -12,6 +12,7 @@
 #include "src/abi/net.h"
 #include "src/abi/page.h"
 #include "src/abi/quantum.h"
+#include "tests/qemu/env/hoard.h"
 #include "tests/qemu/env/tap.h"
 
 static uint64_t seed; /* never 0 */
@@ -273,7 +274,7 @@ static int children(void)
 {
     unsigned n = 0;
 
-    while (sys_env_create(SLOT_SELF, 4) >= 0) {
+    while (sys_env_create(SLOT_SELF, 5, NULL, 0) >= 0) {
         if (++n > 4096) {
             return 1;
         }
@@ -355,6 +356,7 @@ static const struct {
     {"selectors", selectors},
     {"exit7", exit7},
     {"no-id", no_id},
+    {"hoard", hoard},
 };
 
 int act_run(const char *act, uint64_t random)

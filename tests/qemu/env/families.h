@@ -13,4 +13,5 @@ void family_events(void);
 void family_disk(void);
 void family_net(void);
 void family_hostile(void);
+void family_shares(void);
 void family_trace(void);

@@ -92,6 +92,13 @@ static uint64_t child_seed(void)
 int child_start(struct child *c, const char *act, uint32_t slot,
                 uint64_t frames)
 {
+    static const uint32_t shares[SHARE_KINDS] = {
+        [SHARE_ENVS] = 20,        [SHARE_NAMES] = 500,
+        [SHARE_SLICES] = 8,       [SHARE_NET_RINGS] = 5,
+        [SHARE_NET_REGIONS] = 20, [SHARE_NET_BINDINGS] = 200,
+        [SHARE_NET_FILTERS] = 50, [SHARE_DISK_RANGES] = 5,
+        [SHARE_DISK_RINGS] = 5,
+    };
     static struct start_info start;
     const struct sysinfo_module *m = &env_sysinfo()->module[0];
     struct mem_run image;
@@ -102,7 +109,7 @@ int child_start(struct child *c, const char *act, uint32_t slot,
                                 .disk = START_NO_RESOURCE};
     text_format(start.args, sizeof(start.args), "act=%s seed=%lu", act,
                 child_seed());
-    err = child_create(c, act, slot, frames);
+    err = child_create(c, act, slot, frames, shares);
     if (err) {
         return err;
     }

@@ -231,8 +231,8 @@ void family_net(void)
     if (!OK(env_sysinfo()->nets == 1)) {
         return;
     }
-    IS(rx_ring_open(&rx, 0, 64), 0);
-    IS(rx_ring_open(&rx2, 0, 64), 0);
+    IS(rx_ring_open(&rx, 0, ROOT, NET_REGION_ALL, 64), 0);
+    IS(rx_ring_open(&rx2, 0, ROOT, NET_REGION_ALL, 64), 0);
     rings();
     space();
     stealing();

@@ -96,7 +96,7 @@ void family_trace(void)
     uint64_t quiet;
 
     if (!OK(env_sysinfo()->modules == 2) ||
-        !IS(rx_ring_open(&ring, 0, 4096), 0) ||
+        !IS(rx_ring_open(&ring, 0, ROOT, NET_REGION_ALL, 4096), 0) ||
         !IS(mem_run_bind(&file, ROOT, m->frame,
                          (m->bytes + PAGE_SIZE - 1) / PAGE_SIZE, false),
             0)) {

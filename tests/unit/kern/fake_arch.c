@@ -285,7 +285,7 @@ struct env *fake_first(void)
 {
     struct env *e = NULL;
     lock_acquire(&bind_lock);
-    if (env_make(NULL, GUARD_ROOT, page_free_count(), &e) != 0) {
+    if (env_make(NULL, GUARD_ROOT, page_free_count(), NULL, &e) != 0) {
         abort();
     }
     e->cap[0] = (struct cap){.rights = CAP_ALL};
@@ -356,6 +356,24 @@ uint64_t fake_put(const void *data, size_t len)
     return va;
 }
 
+uint64_t fake_shares(void)
+{
+    static const uint32_t most[SHARE_KINDS] = {
+        [SHARE_ENVS] = 8,         [SHARE_NAMES] = 64,
+        [SHARE_SLICES] = 8,       [SHARE_NET_RINGS] = 8,
+        [SHARE_NET_REGIONS] = 8,  [SHARE_NET_BINDINGS] = 64,
+        [SHARE_NET_FILTERS] = 64, [SHARE_DISK_RANGES] = 8,
+        [SHARE_DISK_RINGS] = 8,
+    };
+    const struct share_count *mine = sysinfo_shares(fake_current()->index);
+    uint32_t shares[SHARE_KINDS];
+    for (unsigned i = 0; i < SHARE_KINDS; i++) {
+        uint32_t half = (mine[i].limit - mine[i].used) / 2;
+        shares[i] = half < most[i] ? half : most[i];
+    }
+    return fake_put(shares, sizeof(shares));
+}
+
 static uint64_t mix(uint64_t h, const void *data, size_t len)
 {
     const uint8_t *p = data;
@@ -390,6 +408,8 @@ uint64_t fake_digest(bool whole)
             h = mix(h, &e->info->frames_used, 16);
             h = mix(h, &e->info->state, 2);
             h = mix(h, (const void *)e->predicate, sizeof(e->predicate));
+            h = mix(h, sysinfo_shares(i),
+                    SHARE_KINDS * sizeof(struct share_count));
         }
     }
     for (unsigned c = 0; c < fake_cpus; c++) {

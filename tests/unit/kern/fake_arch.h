@@ -7,6 +7,7 @@
 #pragma once
 
 #include "src/abi/pte.h"
+#include "src/abi/share.h"
 #include "src/arch.h"
 #include "src/kern/env.h"
 
@@ -61,6 +62,10 @@ int64_t fake_call(uint64_t number, const uint64_t args[6]);
 /* Copy into the current environment's scratch area; where it lies there. */
 uint64_t fake_put(const void *data, size_t len);
 #define PUT(x) fake_put(&(x), sizeof(x))
+/* Up to half of what the current environment may hold of each table: two
+   arguments of env_create. */
+uint64_t fake_shares(void);
+#define SHARES fake_shares(), SHARE_KINDS
 
 /*
  * A digest of all that environments can own: their frames' words, page tables,

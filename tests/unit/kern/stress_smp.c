@@ -80,7 +80,7 @@ static void use_memory(struct env *e, uint32_t id, uint32_t *s)
 
 static void make_another(struct env *e, uint32_t id, uint32_t *s)
 {
-    int64_t made = CALL(SYS_ENV_CREATE, 0, 24);
+    int64_t made = CALL(SYS_ENV_CREATE, 0, 24, SHARES);
     if (goes_on(e, id, made) &&
         goes_on(e, id, CALL(SYS_CAP_GRANT, 0, (uint64_t)made, 0, 0)) &&
         goes_on(e, id,
@@ -358,7 +358,7 @@ int main(int argc, char **argv)
         (void)CALL(SYS_QUANTUM_ALLOC, 0, i, 0, root_id);
     }
     for (unsigned i = 0; i < cpus; i++) { /* one that begins on each */
-        int64_t id = CALL(SYS_ENV_CREATE, 0, 600);
+        int64_t id = CALL(SYS_ENV_CREATE, 0, 600, SHARES);
         (void)CALL(SYS_CAP_GRANT, 0, (uint64_t)id, 0, 0);
         (void)CALL(SYS_QUANTUM_ALLOC, 0, i, QUANTUM_ANY, (uint64_t)id);
     }

@@ -19,7 +19,7 @@ static void boot(void)
 
 static uint32_t guard(const char *name)
 {
-    int g = guard_intern((const uint8_t *)name, (uint32_t)strlen(name));
+    int g = guard_intern(NULL, (const uint8_t *)name, (uint32_t)strlen(name));
     ck_assert_int_ge(g, 0);
     return (uint32_t)g;
 }
@@ -63,10 +63,11 @@ START_TEST(many_guards)
     boot();
     uint32_t got[5000];
     for (uint32_t i = 0; i < 5000; i++) {
-        got[i] = (uint32_t)guard_intern((const uint8_t *)&i, 4);
+        got[i] = (uint32_t)guard_intern(NULL, (const uint8_t *)&i, 4);
     }
     for (uint32_t i = 0; i < 5000; i++) {
-        ck_assert_int_eq(guard_intern((const uint8_t *)&i, 4), (int)got[i]);
+        ck_assert_int_eq(guard_intern(NULL, (const uint8_t *)&i, 4),
+                         (int)got[i]);
     }
 }
 END_TEST
@@ -143,7 +144,7 @@ END_TEST
 START_TEST(grant)
 {
     boot();
-    int64_t id = CALL(SYS_ENV_CREATE, 2, 16);
+    int64_t id = CALL(SYS_ENV_CREATE, 2, 16, SHARES);
     ck_assert_int_gt(id, 0);
     uint64_t child = (uint64_t)id;
     ck_assert_int_eq(CALL(SYS_CAP_GRANT, 2, child, 2, 7), 0);

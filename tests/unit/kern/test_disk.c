@@ -367,11 +367,11 @@ START_TEST(refusals)
     for (unsigned i = 1; i < 64; i++) {
         ck_assert_int_eq(ring(1, 1), i);
     }
-    BAD_RING(E_LIMIT, 1);
+    BAD_RING(E_QUOTA, 1);
     for (unsigned i = 2; i < 64; i++) {
         ck_assert_int_eq(range(8, 1), i);
     }
-    BAD_RANGE(E_LIMIT, 0);
+    BAD_RANGE(E_QUOTA, 0);
 }
 END_TEST
 
@@ -379,7 +379,7 @@ START_TEST(the_end_of_an_environment_under_way)
 {
     boot();
     ck_assert_int_eq(range(8, 16), 1);
-    int64_t id = CALL(SYS_ENV_CREATE, 1, 32);
+    int64_t id = CALL(SYS_ENV_CREATE, 1, 32, SHARES);
     struct env *e = env_find((uint32_t)id);
     fake_cap(e, 1, "disk", CAP_ALL);
     fake_cap(e, 3, "mem", CAP_ALL);

@@ -13,6 +13,7 @@
 #define GRACE 100000ull
 #define ENTRY(n) (0x1000000ull + (n)*0x1000)
 #define STACK 0x2000000ull
+#define VA_NOWHERE 0x7000000ull /* bound by no test */
 #define FAULT_STACK 0x3000000ull
 
 static struct env *root;
@@ -28,7 +29,7 @@ static void boot(unsigned cpus)
 
 static struct env *child(void)
 {
-    int64_t id = CALL(SYS_ENV_CREATE, 1, 16);
+    int64_t id = CALL(SYS_ENV_CREATE, 1, 16, SHARES);
     ck_assert_int_gt(id, 0);
     return env_find((uint32_t)id);
 }
@@ -87,10 +88,13 @@ START_TEST(create_refusals)
     REFUSED(E_QUOTA, SYS_ENV_CREATE, 1, 4);
     REFUSED(E_QUOTA, SYS_ENV_CREATE, 1, UINT64_MAX);
     REFUSED(E_QUOTA, SYS_ENV_CREATE, 1, root->info->frames_quota);
-    for (uint32_t i = 0; i < ENVS_MAX - 3; i++) {
+    REFUSED(E_INVAL, SYS_ENV_CREATE, 1, 16, UAREA_VA, SHARE_KINDS + 1);
+    REFUSED(E_FAULT, SYS_ENV_CREATE, 1, 16, VA_NOWHERE, SHARE_KINDS);
+    /* But for the first, itself, one child and the eight that this may make */
+    for (uint32_t i = 0; i < ENVS_MAX - 3 - 8; i++) {
         ck_assert_int_gt(CALL(SYS_ENV_CREATE, 1, 5), 0);
     }
-    REFUSED(E_LIMIT, SYS_ENV_CREATE, 1, 16);
+    REFUSED(E_QUOTA, SYS_ENV_CREATE, 1, 16);
     REFUSED(E_NONE, SYS_ENV_DESTROY, 1, 0xffffff00, 0);
     REFUSED(E_CAP, SYS_ENV_DESTROY, 2, spare->id, 0);
     REFUSED(E_CAP, SYS_ENV_DESTROY, 3, spare->id, 0);
@@ -106,19 +110,22 @@ START_TEST(remains_go_to_the_parent)
     ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, e->id), 0);
     ck_assert_ptr_eq(fake_current(), e);
     int64_t f = CALL(SYS_PAGE_ALLOC, 0, PAGE_ANY, 1);
-    int64_t grandchild = CALL(SYS_ENV_CREATE, 0, 6);
+    int64_t grandchild = CALL(SYS_ENV_CREATE, 0, 5, SHARES);
     ck_assert_int_gt(f, 0);
     ck_assert_int_gt(grandchild, 0);
+    ck_assert_int_gt(CALL(SYS_ENV_CREATE, 0, 5), 0); /* gets no slice: ends */
     ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, root->id), 0);
     ck_assert_ptr_eq(fake_current(), root);
+    ck_assert_int_ge(
+        CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)grandchild), 0);
     struct page_binding b = {0x10000000, (uint64_t)f, 1, PAGE_R};
     ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(b), 1), 1);
     uint64_t used = root->info->frames_used, quota = root->info->frames_quota;
     uint64_t total = page_free_count();
     ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 1, e->id, 0), 0);
     ck_assert_uint_eq(root->info->frames_used, used + 1);
-    ck_assert_uint_eq(root->info->frames_quota, quota + 10);
-    ck_assert_uint_eq(page_free_count(), total + 5);
+    ck_assert_uint_eq(root->info->frames_quota, quota + 11);
+    ck_assert_uint_eq(page_free_count(), total + 10);
     ck_assert_uint_eq(env_find((uint32_t)grandchild)->parent, root->index);
     struct page_binding none = {0x10000000, 0, 1, 0};
     ck_assert_int_eq(CALL(SYS_PAGE_BIND, 0, 0, 1, PUT(none), 1), 1);
@@ -416,10 +423,15 @@ START_TEST(vector_refusals)
     REFUSED(E_CAP, SYS_QUANTUM_ALLOC, 1, 1, 6, e->id); /* not the root name */
     REFUSED(E_CAP, SYS_QUANTUM_ALLOC, 9, 1, 6, e->id);
     REFUSED(E_NONE, SYS_QUANTUM_ALLOC, 0, 1, 6, 0);
-    for (uint32_t i = 0; i < QUANTUM_SLOTS - 1; i++) {
+    for (uint32_t i = 1; i < 8; i++) {
         ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, e->id), 0);
     }
-    REFUSED(E_BUSY, SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, e->id);
+    REFUSED(E_QUOTA, SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, e->id);
+    for (uint32_t i = 8; i < QUANTUM_SLOTS; i++) {
+        ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, root->id),
+                         0);
+    }
+    REFUSED(E_BUSY, SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, root->id);
     REFUSED(E_CAP, SYS_QUANTUM_FREE, 1, 1, 5);
     REFUSED(E_RANGE, SYS_QUANTUM_FREE, 0, 2, 5);
     REFUSED(E_RANGE, SYS_QUANTUM_FREE, 0, 1, 64);
@@ -429,7 +441,7 @@ START_TEST(vector_refusals)
     ck_assert_uint_eq(atomic_load(&e->cpus), 2);
     ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 1, e->id, 0), 0);
     for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
-        ck_assert_uint_eq(sysinfo_vector(1)[i], 0);
+        ck_assert_uint_ne(sysinfo_vector(1)[i], e->id);
     }
 }
 END_TEST

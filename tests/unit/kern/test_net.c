@@ -79,9 +79,12 @@ static void boot(void)
 
 static int64_t rx_ring_at(uint64_t frame)
 {
-    struct net_ring_args a = {
-        .slots = SLOTS, .frame = frame, .frames = RX_FRAMES, .event = 1};
-    int64_t r = CALL(SYS_NET_RX_RING, 3, PUT(a));
+    struct net_ring_args a = {.slots = SLOTS,
+                              .frame = frame,
+                              .frames = RX_FRAMES,
+                              .event = 1,
+                              .memory = 3};
+    int64_t r = CALL(SYS_NET_RX_RING, 0, PUT(a));
     struct net_rx_slot *s =
         (void *)((struct net_ring_head *)arch_frame_ptr(frame) + 1);
     for (unsigned i = 0; r >= 0 && i < SLOTS; i++) {
@@ -782,7 +785,7 @@ END_TEST
 START_TEST(the_end_of_an_environment_under_way)
 {
     boot();
-    int64_t id = CALL(SYS_ENV_CREATE, 3, 64);
+    int64_t id = CALL(SYS_ENV_CREATE, 3, 64, SHARES);
     struct env *e = env_find((uint32_t)id);
     fake_cap(e, 0, "", CAP_ALL);
     fake_cap(e, 1, "net", CAP_ALL);
@@ -835,19 +838,23 @@ START_TEST(ring_refusals)
 {
     boot();
     BAD_RING(E_CAP, SYS_NET_RX_RING, 9, .event = 0);
-    BAD_RING(E_CAP, SYS_NET_RX_RING, 5, .event = 0);
-    BAD_RING(E_CAP, SYS_NET_RX_RING, 4, .event = 0); /* lacks CAP_WRITE */
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 1, .event = 0); /* region 0 is root's */
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 0, .memory = 9);
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 0, .memory = 5);
+    BAD_RING(E_CAP, SYS_NET_RX_RING, 0, .memory = 4); /* lacks CAP_WRITE */
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 0, .memory = 64);
+    BAD_RING(E_NONE, SYS_NET_RX_RING, 0, .region = 1);
     BAD_RING(E_RANGE, SYS_NET_RX_RING, 64, .event = 0);
-    BAD_RING(E_RANGE, SYS_NET_RX_RING, 3, .device = 1);
-    BAD_RING(E_RANGE, SYS_NET_RX_RING, 3, .frame = FAKE_FRAMES);
-    BAD_RING(E_NONE, SYS_NET_RX_RING, 3, .frame = FAKE_FIRST);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .frames = RX_FRAMES - 1);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .frames = UINT32_MAX);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 0);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 7);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .slots = 8192, .frames = 8192);
-    BAD_RING(E_INVAL, SYS_NET_RX_RING, 3, .event = 64);
-    REFUSED(E_FAULT, SYS_NET_RX_RING, 3, 0x1000);
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 0, .device = 1);
+    BAD_RING(E_RANGE, SYS_NET_RX_RING, 0, .frame = FAKE_FRAMES);
+    BAD_RING(E_NONE, SYS_NET_RX_RING, 0, .frame = FAKE_FIRST);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .frames = RX_FRAMES - 1);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .frames = UINT32_MAX);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .slots = 0);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .slots = 7);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .slots = 8192, .frames = 8192);
+    BAD_RING(E_INVAL, SYS_NET_RX_RING, 0, .event = 64);
+    REFUSED(E_FAULT, SYS_NET_RX_RING, 0, 0x1000);
     BAD_RING(E_CAP, SYS_NET_TX_RING, 9, .event = 0);
     BAD_RING(E_CAP, SYS_NET_TX_RING, 1, .event = 0); /* region 0 is root's */
     BAD_RING(E_CAP, SYS_NET_TX_RING, 0, .memory = 4);
@@ -869,17 +876,17 @@ START_TEST(ring_refusals)
     ck_assert_int_eq(rx_ring(), 0);
     REFUSED(E_NONE, SYS_NET_SEND, 0, 0); /* a receive ring */
     struct env *e = root;
-    int64_t id = CALL(SYS_ENV_CREATE, 3, 16);
+    int64_t id = CALL(SYS_ENV_CREATE, 3, 16, SHARES);
     root = env_find((uint32_t)id);
     (void)CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)id);
     (void)CALL(SYS_QUANTUM_YIELD, (uint64_t)id);
     REFUSED(E_NONE, SYS_NET_RING_FREE, 0, 0); /* another's */
     (void)CALL(SYS_QUANTUM_YIELD, e->id);
-    for (unsigned i = 1; i < NET_RINGS_MAX; i++) {
+    for (unsigned i = 1; i < NET_RINGS_MAX - 8; i++) { /* the child has 8 */
         ck_assert_int_eq(rx_ring(), i);
     }
-    BAD_RING(E_LIMIT, SYS_NET_RX_RING, 3, .event = 0);
-    BAD_RING(E_LIMIT, SYS_NET_TX_RING, 0, .event = 0);
+    BAD_RING(E_QUOTA, SYS_NET_RX_RING, 0, .event = 0);
+    BAD_RING(E_QUOTA, SYS_NET_TX_RING, 0, .event = 0);
 }
 END_TEST
 

@@ -237,7 +237,7 @@ START_TEST(bind_refusals)
     REFUSED(E_INVAL, SYS_PAGE_BIND, 0, 0, 1, PUT(b), PAGE_BATCH_MAX + 1);
     REFUSED(E_FAULT, SYS_PAGE_BIND, 0, 0, 1, VA, 1);
     REFUSED(E_NONE, SYS_PAGE_BIND, 0, 0x999, 1, PUT(b), 1);
-    int64_t child = CALL(SYS_ENV_CREATE, 1, 16);
+    int64_t child = CALL(SYS_ENV_CREATE, 1, 16, SHARES);
     REFUSED(E_CAP, SYS_PAGE_BIND, 2, (uint64_t)child, 1, PUT(b), 1);
     REFUSED(E_RANGE, SYS_PAGE_BIND, 64, (uint64_t)child, 1, PUT(b), 1);
     /* The tables are the child's to pay: it has 11 frames left. */

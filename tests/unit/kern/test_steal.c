@@ -26,8 +26,9 @@ static uint64_t ring(uint64_t want)
     struct net_ring_args a = {
         .slots = SLOTS,
         .frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 0, PAGE_ANY, RING_FRAMES),
-        .frames = RING_FRAMES};
-    ck_assert_int_eq(CALL(SYS_NET_RX_RING, 0, PUT(a)), (int64_t)want);
+        .frames = RING_FRAMES,
+        .region = 1};
+    ck_assert_int_eq(CALL(SYS_NET_RX_RING, 2, PUT(a)), (int64_t)want);
     struct net_ring_head *h = arch_frame_ptr(a.frame);
     struct net_rx_slot *s = (void *)(h + 1);
     for (unsigned i = 0; i < SLOTS; i++) {
@@ -88,7 +89,7 @@ static void boot(void)
     int64_t b = CALL(SYS_NET_BIND, 2, said_va);
     ck_assert_int_ge(b, 0);
     victim_binding = (uint32_t)b;
-    thief_id = (uint32_t)CALL(SYS_ENV_CREATE, 1, 256);
+    thief_id = (uint32_t)CALL(SYS_ENV_CREATE, 1, 256, SHARES);
     struct env *thief = env_find(thief_id);
     fake_cap(thief, 0, "t", CAP_ALL);
     fake_cap(thief, 2, "net", CAP_READ);

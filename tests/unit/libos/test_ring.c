@@ -27,7 +27,7 @@ static void setup(void)
 {
     fk_reset();
     idle_calls = 0;
-    ck_assert_int_eq(rx_ring_open(&rx, 3, SLOTS), 0);
+    ck_assert_int_eq(rx_ring_open(&rx, 3, 1, 4, SLOTS), 0);
     ck_assert_int_eq(tx_ring_open(&tx, 3, 1, 2, SLOTS), 0);
 }
 
@@ -239,18 +239,18 @@ START_TEST(a_failed_opening_leaves_nothing)
     struct tx_ring t;
     fk_reset();
     fk.fail_rx = -E_LIMIT;
-    ck_assert_int_eq(rx_ring_open(&r, 0, SLOTS), -E_LIMIT);
+    ck_assert_int_eq(rx_ring_open(&r, 0, 1, 4, SLOTS), -E_LIMIT);
     fk.fail_tx = -E_CAP;
     ck_assert_int_eq(tx_ring_open(&t, 0, 1, 2, SLOTS), -E_CAP);
     fk.fail_rx = fk.fail_tx = 0;
     fk.allocs_left = 0;
-    ck_assert_int_eq(rx_ring_open(&r, 0, SLOTS), -E_MEM);
+    ck_assert_int_eq(rx_ring_open(&r, 0, 1, 4, SLOTS), -E_MEM);
     for (int n = 0; n < 2; n++) {
         fk.allocs_left = n;
         ck_assert_int_eq(tx_ring_open(&t, 0, 1, 2, SLOTS), -E_MEM);
     }
     fk.events = UINT64_MAX;
-    ck_assert_int_eq(rx_ring_open(&r, 0, SLOTS), -E_LIMIT);
+    ck_assert_int_eq(rx_ring_open(&r, 0, 1, 4, SLOTS), -E_LIMIT);
     ck_assert_int_eq(tx_ring_open(&t, 0, 1, 2, SLOTS), -E_LIMIT);
     ck_assert_uint_eq(fk.live, 0);
     ck_assert_uint_eq(fk.events, UINT64_MAX);
