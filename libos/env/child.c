@@ -248,7 +248,9 @@ void child_end_text(const struct child *c, char *text, size_t size)
 
 void child_destroy(struct child *c)
 {
-    if (c->env) {
-        (void)sys_env_destroy(c->slot, c->env, 0);
+    /* The child may have revoked the name that it shares with us. What we
+       minted it from is ours alone. */
+    if (c->env && sys_env_destroy(c->slot, c->env, 0) == -E_CAP) {
+        (void)sys_env_destroy(SLOT_SELF, c->env, 0);
     }
 }

@@ -176,6 +176,29 @@ bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights)
     return prefix(k, g->name, g->len);
 }
 
+bool cap_revoked(const struct revocation *r, const struct cap *k,
+                 const struct env *holder)
+{
+    const struct cap *name = &r->name;
+    if (k->rights == 0 || k->len < name->len ||
+        !prefix(name, k->name, k->len)) {
+        return false;
+    }
+    return k->len > name->len ||
+           (holder != r->by && (k->rights & ~name->rights) == 0);
+}
+
+bool guard_revoked(const struct revocation *r, uint32_t guard, uint32_t rights,
+                   const struct env *holder)
+{
+    struct cap k = {.rights = (uint16_t)rights};
+    if (guard != GUARD_ROOT) {
+        k.len = guard_at(guard)->len;
+        __builtin_memcpy(k.name, guard_at(guard)->name, k.len);
+    }
+    return cap_revoked(r, &k, holder);
+}
+
 int cap_get(const struct env *e, uint32_t slot, const struct cap **out)
 {
     REFUSE_IF(slot >= CAP_SLOTS, E_RANGE);
@@ -239,23 +262,5 @@ int64_t sys_cap_drop(struct env *e, uint32_t slot)
     const struct cap *dropped;
     TRY(cap_get(e, slot, &dropped));
     e->cap[slot] = (struct cap){0};
-    return 0;
-}
-
-int64_t sys_cap_revoke(struct env *e, const struct cap *slot)
-{
-    (void)e;
-    REFUSE_IF((slot->rights & CAP_CTL) == 0, E_CAP);
-    const struct cap name = *slot;
-    for (unsigned i = 1; i < ENVS_MAX; i++) {
-        struct env *other = env_at(i);
-        for (unsigned s = 0; other != NULL && s < CAP_SLOTS; s++) {
-            struct cap *c = &other->cap[s];
-            if (c->rights != 0 && c->len > name.len &&
-                prefix(&name, c->name, c->len)) {
-                *c = (struct cap){0};
-            }
-        }
-    }
     return 0;
 }

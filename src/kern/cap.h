@@ -35,6 +35,27 @@ void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
 /* Are the capability's components the guard's first, its rights enough? */
 bool cap_dominates(const struct cap *k, uint32_t guard, uint32_t rights);
 
+/*
+ * A revocation under way: of this name and all longer ones, by `by`, whose
+ * own slot with the name itself stays.
+ */
+struct revocation {
+    struct cap name;
+    const struct env *by;
+};
+
+/*
+ * Does what `holder` made by presenting `k` rest on the revoked name? It does
+ * if `k` is longer than it, or is the same name with no more rights in the
+ * hands of another environment.
+ */
+bool cap_revoked(const struct revocation *r, const struct cap *k,
+                 const struct env *holder);
+
+/* The same of a capability that is kept as the guard of its name. */
+bool guard_revoked(const struct revocation *r, uint32_t guard, uint32_t rights,
+                   const struct env *holder);
+
 /* The capability in a slot. 0, -E_RANGE (no such slot) or -E_CAP (empty). */
 int cap_get(const struct env *e, uint32_t slot, const struct cap **out)
     REQUIRES(bind_lock);

@@ -12,10 +12,12 @@
 #include "src/kern/share.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 #include "src/lib/string.h"
 
 #define SECTORS (DISK_BLOCK_SIZE / 512u) /* in one block */
-#define TURN 4u /* requests of one ring before the next has its turn */
+#define TURN 4u         /* requests of one ring before the next has its turn */
+#define REVOKE_UNITS 8u /* of a turn, to look at a ring or break it */
 _Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
 
 struct disk_ring {
@@ -30,6 +32,7 @@ struct disk_ring {
     uint64_t next;           /* slots taken since creation */
     struct page_pass memory; /* what pieces may name */
     uint64_t frames;
+    struct cap by; /* what was presented for the range */
 };
 
 struct disk_range {
@@ -38,6 +41,7 @@ struct disk_range {
     uint32_t owner; /* index of an environment; 0 nobody */
     uint32_t rings;
     uint64_t start, count; /* blocks */
+    struct cap by;         /* what was presented for the parent */
 };
 
 /* A request that the device has. */
@@ -270,9 +274,11 @@ int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
     struct disk *d = disk_at(disk);
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
     struct disk_ring *r = &d->ring[ring];
-    /* A ring of the caller cannot change hands while the caller is here. */
-    REFUSE_IF(r->env != e, E_NONE);
     lock_acquire(&d->lock);
+    if (r->env != e) { /* it may have been broken just now */
+        lock_release(&d->lock);
+        return -E_NONE;
+    }
     uint64_t before = r->next;
     if ((d->blocked & ~(1ull << ring)) != 0) {
         d->blocked |= 1ull << ring;
@@ -317,7 +323,8 @@ int64_t sys_disk_range(struct env *e, const struct cap *k,
                                        .guard = (uint32_t)guard,
                                        .owner = e->index,
                                        .start = a->start,
-                                       .count = a->count};
+                                       .count = a->count,
+                                       .by = *k};
     return id;
 }
 
@@ -354,6 +361,12 @@ int64_t sys_disk_range_free(struct env *e, uint32_t k, uint32_t disk,
 
 /* ------------------------------------------------------------------ rings */
 
+/* Frames that the slots take: those that stay pinned. */
+static uint64_t ring_frames(const struct disk_ring_args *a)
+{
+    return page_frames(a->slots * sizeof(struct disk_slot));
+}
+
 static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
                       const struct disk_ring_args *a, const struct cap *memory)
     REQUIRES(bind_lock)
@@ -367,7 +380,7 @@ static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
     r->slots = arch_frame_ptr(a->frame);
     r->next = 0;
     page_pass_init(&r->memory, memory, CAP_WRITE);
-    r->frames = a->frames;
+    r->frames = ring_frames(a);
     lock_release(&d->lock);
     r->range->rings++;
 }
@@ -379,9 +392,7 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
     REFUSE_IF(d == NULL, E_RANGE);
     REFUSE_IF(a->slots == 0 || (a->slots & (a->slots - 1)) != 0 ||
                   a->slots > DISK_RING_SLOTS_MAX || a->event >= EVENT_BITS ||
-                  a->frames > PAGE_RUN_MAX ||
-                  (uint64_t)a->frames * PAGE_SIZE <
-                      a->slots * sizeof(struct disk_slot),
+                  a->frames > PAGE_RUN_MAX || a->frames < ring_frames(a),
               E_INVAL);
     const struct disk_range *g = range_at(d, a->range);
     REFUSE_IF(g == NULL, E_NONE);
@@ -394,8 +405,9 @@ int64_t sys_disk_ring(struct env *e, const struct cap *k,
         id++;
         assert(id < DISK_RINGS_MAX); /* the table has room for all shares */
     }
-    TRY(page_pin_once(memory, a->frame, a->frames));
+    TRY(page_pin_once(memory, a->frame, ring_frames(a)));
     share_take(e, SHARE_DISK_RINGS);
+    d->ring[id].by = *k;
     d->ring[id].writes =
         d->dev->read_only == 0 && cap_dominates(k, g->guard, CAP_WRITE);
     ring_fill(d, &d->ring[id], e, a, memory);
@@ -430,6 +442,59 @@ int64_t sys_disk_ring_free(struct env *e, uint32_t disk, uint32_t ring)
     REFUSE_IF(busy, E_BUSY);
     ring_remove(d, r);
     return 0;
+}
+
+/* What rested on a revoked name. Its owner looks and finds it gone. */
+static void ring_break(struct disk *d, struct disk_ring *r) REQUIRES(bind_lock)
+{
+    event_signal(r->env, r->event);
+    ring_remove(d, r);
+}
+
+static void range_break(struct disk *d, struct disk_range *g)
+    REQUIRES(bind_lock)
+{
+    for (uint32_t i = 0; i < DISK_RINGS_MAX && g->rings > 0; i++) {
+        if (d->ring[i].env != NULL && d->ring[i].range == g) {
+            ring_break(d, &d->ring[i]);
+        }
+    }
+    range_remove(g);
+}
+
+/* Look at one ring or range. */
+static void revoke_one(struct disk *d, uint32_t i, const struct revocation *r)
+    REQUIRES(bind_lock)
+{
+    if (i < DISK_RINGS_MAX) {
+        struct disk_ring *ring = &d->ring[i];
+        if (ring->env != NULL &&
+            (cap_revoked(r, &ring->by, ring->env) ||
+             cap_revoked(r, &ring->memory.cap, ring->env))) {
+            ring_break(d, ring);
+        }
+        return;
+    }
+    struct disk_range *g = &d->range[i - DISK_RINGS_MAX];
+    if (g->used && cap_revoked(r, &g->by, env_at(g->owner))) {
+        range_break(d, g);
+    }
+}
+
+bool disk_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
+{
+    const uint32_t each = DISK_RINGS_MAX + DISK_RANGES_MAX;
+    for (; *at < DISK_REVOKE_STEPS; ++*at) {
+        struct disk *d = disk_at(*at / each);
+        if (d == NULL) {
+            return true;
+        }
+        if (!turn_take(t, REVOKE_UNITS)) {
+            return false;
+        }
+        revoke_one(d, *at % each, r);
+    }
+    return true;
 }
 
 void disk_env_end(struct env *e)

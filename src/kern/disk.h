@@ -14,3 +14,13 @@
 
 /* Free what `e` holds: rings, ranges. */
 void disk_env_end(struct env *e) REQUIRES(bind_lock);
+
+struct turn;
+#define DISK_REVOKE_STEPS                                                      \
+    (SYSINFO_DISKS_MAX * (DISK_RINGS_MAX + DISK_RANGES_MAX))
+/*
+ * Break rings and ranges that rest on a revoked name. `at` counts what was
+ * looked at, in this turn and before. False: the turn ended first.
+ */
+bool disk_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
+    REQUIRES(bind_lock);

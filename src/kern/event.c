@@ -13,6 +13,7 @@
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
 #define PREDICATE_INSNS_MAX 4096u
 #define PREDICATE_WORK 16384u /* instructions of a run; the last turn whole */
@@ -58,11 +59,21 @@ static bool predicate_true(struct env *e, const struct event_predicate *p)
     return true;
 }
 
+/* Is predicate `id` true, or broken? Then the wait for it ends too. */
+static bool predicate_due(struct env *e, uint32_t id)
+{
+    lock_acquire(&e->predicate_lock);
+    const struct event_predicate *p = e->predicate[id - 1];
+    bool due = p == NULL || predicate_true(e, p);
+    lock_release(&e->predicate_lock);
+    return due;
+}
+
 bool event_due(struct env *e, uint64_t now)
 {
     uint32_t p = atomic_load(&e->wait_predicate);
     return event_pending(e) || atomic_load(&e->wait_deadline) <= now ||
-           (p != 0 && predicate_true(e, e->predicate[p - 1]));
+           (p != 0 && predicate_due(e, p));
 }
 
 static struct event_predicate *find(const struct env *e, uint32_t id)
@@ -152,13 +163,48 @@ int64_t sys_event_bind(struct env *e, const struct cap *k,
     return r < 0 ? r : (int64_t)i + 1;
 }
 
+/* Another processor may be running it for a sleeper. */
+static void take_out(struct env *e, uint32_t id) REQUIRES(bind_lock)
+{
+    lock_acquire(&e->predicate_lock);
+    struct event_predicate *p = e->predicate[id - 1];
+    e->predicate[id - 1] = NULL;
+    lock_release(&e->predicate_lock);
+    destroy(e, p);
+}
+
 int64_t sys_event_unbind(struct env *e, uint32_t predicate)
 {
-    struct event_predicate *p = find(e, predicate);
-    REFUSE_IF(p == NULL, E_NONE);
-    e->predicate[predicate - 1] = NULL;
-    destroy(e, p);
+    REFUSE_IF(find(e, predicate) == NULL, E_NONE);
+    take_out(e, predicate);
     return 0;
+}
+
+/* It rested on a revoked name: whoever sleeps on it wakes and looks. */
+static void predicate_break(struct env *e, uint32_t id) REQUIRES(bind_lock)
+{
+    take_out(e, id);
+    if (atomic_load(&e->wait_predicate) == id &&
+        env_become(e, ENV_ASLEEP, ENV_READY)) {
+        quantum_kick(e);
+    }
+}
+
+bool event_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
+{
+    for (; *at < EVENT_REVOKE_STEPS; ++*at) {
+        if (!turn_take(t, 1)) {
+            return false;
+        }
+        struct env *e = env_at(*at);
+        for (uint32_t id = 1; e != NULL && id <= ENV_PREDICATES; id++) {
+            const struct event_predicate *p = e->predicate[id - 1];
+            if (p != NULL && cap_revoked(r, &p->pass.cap, e)) {
+                predicate_break(e, id);
+            }
+        }
+    }
+    return true;
 }
 
 void event_env_end(struct env *e)

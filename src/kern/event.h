@@ -17,5 +17,10 @@ void event_signal(struct env *e, uint32_t bit);
 /* Is the wait of `e` over? It is in ENV_RUNNING, claimed by the caller. */
 bool event_due(struct env *e, uint64_t now);
 bool event_pending(const struct env *e);
+struct turn;
+#define EVENT_REVOKE_STEPS ENVS_MAX
+/* Break predicates that rest on a revoked name; see disk_revoke. */
+bool event_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
+    REQUIRES(bind_lock);
 /* Free the predicates of `e`. */
 void event_env_end(struct env *e) REQUIRES(bind_lock);

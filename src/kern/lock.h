@@ -17,6 +17,7 @@
  *   2. net_queue.lock         a queue pair of a network device
  *      disk.lock              a block device: queue, rings, ranges in use
  *   3. net_ring.lock          a packet ring
+ *      env.predicate_lock     wakeup predicates of one environment
  *   4. heap_lock              memory of downloaded code
  *   5. guard_lock             names of guards
  *   6. page_lock              free frames

@@ -46,8 +46,10 @@ struct net_ring {
        leaves if each of them accepts it. */
     const struct dpf_program *filter[NET_OUT_DEPTH_MAX];
     uint32_t filters;
-    struct page_pass pieces; /* transmit: what pieces may name */
+    struct page_pass pieces; /* over the ring; transmit: and its pieces */
     uint64_t frames;         /* of head and what follows */
+    struct cap by;           /* what was presented for the region */
+    bool broken;             /* receive: bindings go, and none are made */
 };
 
 /* A frame that the device has: its header and what is pinned for it. */
@@ -84,12 +86,16 @@ struct net_region {
     uint32_t rings;              /* transmit rings on it */
     uint64_t bytes;              /* charged to the owner */
     struct dpf_program *program; /* outgoing only */
+    struct cap by;               /* what was presented for the parent */
+    bool broken;                 /* what is inside goes, and none is made */
 };
 
 struct net_binding {
     uint8_t used, ring;
     uint16_t region;
     uint16_t filter;         /* of net.filter_uses */
+    uint16_t rights;         /* presented for the region, with the name `by` */
+    uint32_t by;             /* a guard, held */
     uint32_t bytes;          /* charged to the ring's environment */
     uint32_t steps;          /* the same: see net_space.c */
     uint32_t next, previous; /* of its ring; next: also of the free ones */
@@ -137,6 +143,8 @@ void net_send_resume(struct net *n, struct net_queue *q);
  */
 bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
     REQUIRES(bind_lock);
+/* Take a ring away: its bindings, or its region, and its frames' pins. */
+void net_ring_remove(struct net *n, uint32_t ring) REQUIRES(bind_lock);
 /* A transmit ring begins or ceases to use a region. */
 struct net_region *net_region_get(struct net *n, unsigned direction,
                                   uint32_t region) REQUIRES(bind_lock);
@@ -149,3 +157,22 @@ void net_env_end(struct env *e) REQUIRES(bind_lock);
 void net_space_env_end(struct net *n, struct env *e) REQUIRES(bind_lock);
 /* Make region 0 of both directions. 0 or -E_MEM. */
 int net_space_init(struct net *n);
+
+/* ------------------------------------------------- what loses its authority */
+
+struct turn;
+#define NET_REVOKE_DEVICE                                                      \
+    (2 + NET_RINGS_MAX + NET_BINDINGS_MAX) /* regions are one */
+#define NET_REVOKE_STEPS (NET_DEVICES_MAX * NET_REVOKE_DEVICE)
+/*
+ * Break rings, bindings and regions that rest on a revoked name. `at` counts
+ * what was looked at, in this turn and before. False: the turn ended first.
+ */
+bool net_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
+    REQUIRES(bind_lock);
+/* Its parts in packet space: see net_space.c. */
+void net_regions_break(struct net *n, const struct revocation *r)
+    REQUIRES(bind_lock);
+uint32_t net_bindings_break(struct net *n, const struct revocation *r,
+                            uint32_t id, struct turn *t) REQUIRES(bind_lock);
+bool net_regions_drop(struct net *n, struct turn *t) REQUIRES(bind_lock);

@@ -35,6 +35,14 @@ static int args_check(const struct net_ring_args *a, enum net_ring_kind kind)
     return 0;
 }
 
+/* Pin what the layout needs; more frames than that stay as they are. */
+static int ring_pin(const struct cap *memory, const struct net_ring_args *a,
+                    enum net_ring_kind kind)
+{
+    return page_pin_once(memory, a->frame,
+                         page_frames(layout_bytes(kind, a->slots)));
+}
+
 static struct net_ring *find_free(struct net *n)
 {
     uint32_t i = 0;
@@ -58,7 +66,7 @@ static void fill(struct net_ring *r, struct env *e,
     r->done = 0;
     r->dropped = 0;
     r->mask = a->slots - 1;
-    r->frames = a->frames;
+    r->frames = page_frames(layout_bytes(kind, a->slots));
     r->bindings = NET_BINDINGS_MAX;
     r->head->done = 0;
     r->head->dropped = 0;
@@ -76,10 +84,12 @@ int64_t sys_net_rx_ring(struct env *e, const struct cap *k,
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
     REFUSE_IF(share_room(e, SHARE_NET_RINGS) == 0, E_QUOTA);
-    TRY(page_pin_once(memory, a->frame, a->frames));
+    TRY(ring_pin(memory, a, NET_RING_RX));
     share_take(e, SHARE_NET_RINGS);
     struct net_ring *ring = find_free(n);
     lock_acquire(&ring->lock);
+    ring->by = *k;
+    page_pass_init(&ring->pieces, memory, CAP_WRITE);
     fill(ring, e, a, NET_RING_RX);
     lock_release(&ring->lock);
     return ring - n->ring;
@@ -96,7 +106,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     const struct cap *memory;
     TRY(cap_get(e, a->memory, &memory));
     REFUSE_IF(share_room(e, SHARE_NET_RINGS) == 0, E_QUOTA);
-    TRY(page_pin_once(memory, a->frame, a->frames));
+    TRY(ring_pin(memory, a, NET_RING_TX));
     share_take(e, SHARE_NET_RINGS);
     struct net_ring *ring = find_free(n);
     uint32_t queue = arch_cpu() % n->dev->queues;
@@ -105,6 +115,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     ring->region = a->region;
     net_region_filters(n, a->region, ring);
     ring->in_flight = 0;
+    ring->by = *k;
     page_pass_init(&ring->pieces, memory, CAP_READ);
     fill(ring, e, a, NET_RING_TX);
     lock_release(&n->queue[queue].lock);
@@ -113,7 +124,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
 }
 
 /* What the device still has keeps its pieces pinned, and nothing else. */
-static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
+void net_ring_remove(struct net *n, uint32_t id)
 {
     struct net_ring *r = &n->ring[id];
     struct net_queue *q = &n->queue[r->queue];
@@ -127,6 +138,7 @@ static void ring_remove(struct net *n, uint32_t id) REQUIRES(bind_lock)
     lock_acquire(&q->lock);
     lock_acquire(&r->lock);
     r->kind = NET_RING_NONE;
+    r->broken = false;
     r->generation++;
     q->blocked &= ~(1ull << id);
     lock_release(&r->lock);
@@ -149,7 +161,7 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
     }
     lock_release(&q->lock);
     REFUSE_IF(busy, E_BUSY);
-    ring_remove(n, ring);
+    net_ring_remove(n, ring);
     return 0;
 }
 
@@ -159,7 +171,7 @@ void net_env_end(struct env *e)
     for (uint32_t d = 0; (n = net_at(d)) != NULL; d++) {
         for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
             if (n->ring[i].kind != NET_RING_NONE && n->ring[i].env == e) {
-                ring_remove(n, i);
+                net_ring_remove(n, i);
             }
         }
         net_space_env_end(n, e);

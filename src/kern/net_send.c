@@ -238,10 +238,14 @@ int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];
-    /* A ring of the caller cannot change hands while the caller is here. */
-    REFUSE_IF(r->kind != NET_RING_TX || r->env != e, E_NONE);
-    struct net_queue *q = &n->queue[r->queue];
+    uint32_t queue = READ_ONCE(r->queue);
+    struct net_queue *q = &n->queue[queue];
     lock_acquire(&q->lock);
+    /* It may have been broken just now, and be another's already. */
+    if (r->kind != NET_RING_TX || r->env != e || r->queue != queue) {
+        lock_release(&q->lock);
+        return -E_NONE;
+    }
     uint64_t before = r->next;
     if ((q->blocked & ~(1ull << ring)) != 0) {
         q->blocked |= 1ull << ring;

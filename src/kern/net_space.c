@@ -12,10 +12,15 @@
 #include "src/kern/net.h"
 #include "src/kern/share.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 #include "src/lib/string.h"
 
 #define CONSTS_MAX 16u
 #define NOBODY 0u
+/* Of a turn: to look at a binding, to drop one, to remove a region. */
+#define LOOK_UNITS 1u
+#define DROP_UNITS 64u
+#define REGION_UNITS 256u
 
 /* Why dpf refused; too large for the stack. */
 static struct dpf_error why GUARDED_BY(bind_lock);
@@ -98,6 +103,7 @@ static void steps_give(struct net *n, struct env *e, uint32_t steps)
 static void binding_refund(struct env *e, struct net *n, struct net_binding *b)
     REQUIRES(bind_lock)
 {
+    guard_drop(b->by);
     env_refund_bytes(e, b->bytes);
     share_refund(e->index, SHARE_NET_BINDINGS);
     if (--n->filter_uses[b->filter] == 0) {
@@ -141,6 +147,16 @@ static void tidy(struct net *n) REQUIRES(bind_lock)
     settle(n->set[0]);
 }
 
+/* Dropped bindings, linked by `next`, once no lookup returns them. */
+static void give_all(struct net *n, uint32_t first)
+{
+    while (first != NET_BINDINGS_MAX) {
+        uint32_t id = first;
+        first = net_binding_at(n, id)->next;
+        binding_give(n, id);
+    }
+}
+
 bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
 {
     struct net_ring *r = &n->ring[ring];
@@ -157,23 +173,26 @@ bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
     } else if (dropped != NET_BINDINGS_MAX) {
         tidy(n);
     }
-    while (dropped != NET_BINDINGS_MAX) {
-        uint32_t id = dropped;
-        dropped = net_binding_at(n, id)->next;
-        binding_give(n, id);
-    }
+    give_all(n, dropped);
     return more;
 }
 
 /* ---------------------------------------------------------------- regions */
 
-struct net_region *net_region_get(struct net *n, unsigned direction,
-                                  uint32_t region)
+static struct net_region *region_at(struct net *n, unsigned direction,
+                                    uint32_t region)
 {
     if (region >= NET_REGIONS_MAX || !n->region[direction][region].used) {
         return NULL;
     }
     return &n->region[direction][region];
+}
+
+struct net_region *net_region_get(struct net *n, unsigned direction,
+                                  uint32_t region)
+{
+    struct net_region *g = region_at(n, direction, region);
+    return g != NULL && g->broken ? NULL : g;
 }
 
 /*
@@ -196,8 +215,8 @@ void net_region_filters(const struct net *n, uint32_t region,
 
 /* The parts of a new region that can fail, in order; undone in reverse. */
 static int region_make(struct env *e, struct net *n, uint32_t id,
-                       const struct net_region_args *a, uint32_t guard)
-    REQUIRES(bind_lock)
+                       const struct net_region_args *a, uint32_t guard,
+                       const struct cap *k) REQUIRES(bind_lock)
 {
     unsigned direction = (a->flags & NET_OUT) != 0;
     struct dpf_program *program = NULL;
@@ -228,7 +247,8 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
         .shared = (a->flags & NET_SHARED) != 0 ||
                   n->region[direction][a->parent].shared,
         .bytes = bytes,
-        .program = program};
+        .program = program,
+        .by = *k};
     return 0;
 
 no_region:
@@ -264,7 +284,7 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
     }
     int guard = cap_guard(e, a->guard, 0);
     TRY(guard);
-    int r = region_make(e, n, id, a, (uint32_t)guard);
+    int r = region_make(e, n, id, a, (uint32_t)guard, k);
     if (r < 0) {
         guard_drop((uint32_t)guard);
         return refuse(e, a->refusal, r);
@@ -297,7 +317,7 @@ int64_t sys_net_region_free(struct env *e, uint32_t k, uint32_t device,
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF((flags & ~NET_OUT) != 0, E_INVAL);
     unsigned direction = (flags & NET_OUT) != 0;
-    struct net_region *g = net_region_get(n, direction, region);
+    struct net_region *g = region_at(n, direction, region);
     REFUSE_IF(g == NULL, E_NONE);
     TRY(cap_demand(e, k, g->guard, CAP_CTL));
     return region_remove(n, direction, region);
@@ -345,7 +365,7 @@ static bool is_receive_ring(const struct net *n, const struct env *e,
                             uint32_t ring)
 {
     return ring < NET_RINGS_MAX && n->ring[ring].kind == NET_RING_RX &&
-           n->ring[ring].env == e;
+           n->ring[ring].env == e && !n->ring[ring].broken;
 }
 
 /* The number of a program that no binding is of. */
@@ -362,30 +382,45 @@ static uint32_t filter_find(const struct net *n)
 /*
  * Charge and fill an entry; `bytes` of a program of CODE_INSNS_MAX at most.
  *
+ * k     what is presented for the region
  * like  the binding of the same program; NULL: it has a program of its own
  *
- * The id, or -E_QUOTA, -E_LIMIT.
+ * The id, or -E_QUOTA, -E_LIMIT, -E_MEM.
  */
-static int binding_begin(struct env *e, struct net *n,
+static int binding_begin(struct env *e, struct net *n, const struct cap *k,
                          const struct net_binding *made,
                          const struct net_binding *like) REQUIRES(bind_lock)
 {
     REFUSE_IF(share_room(e, SHARE_NET_BINDINGS) == 0, E_QUOTA);
     REFUSE_IF(like == NULL && share_room(e, SHARE_NET_FILTERS) == 0, E_QUOTA);
-    TRY(env_charge_bytes(e, made->bytes));
+    int by = guard_intern(e, k->name, k->len);
+    TRY(by);
+    int r = env_charge_bytes(e, made->bytes);
+    if (r < 0) {
+        goto no_quota;
+    }
     uint32_t id = binding_take(n);
     if (id == NET_BINDINGS_MAX) {
-        env_refund_bytes(e, made->bytes);
-        return -E_LIMIT;
+        r = -E_LIMIT;
+        goto no_entry;
     }
     uint32_t filter = like != NULL ? like->filter : filter_find(n);
     if (n->filter_uses[filter]++ == 0) {
         share_take(e, SHARE_NET_FILTERS);
     }
     share_take(e, SHARE_NET_BINDINGS);
-    *net_binding_at(n, id) = *made;
-    net_binding_at(n, id)->filter = (uint16_t)filter;
+    struct net_binding *b = net_binding_at(n, id);
+    *b = *made;
+    b->filter = (uint16_t)filter;
+    b->by = (uint32_t)by;
+    b->rights = k->rights;
     return (int)id;
+
+no_entry:
+    env_refund_bytes(e, made->bytes);
+no_quota:
+    guard_drop((uint32_t)by);
+    return r;
 }
 
 /* dpf said `r` about binding `id`: keep it, or undo binding_begin. */
@@ -429,14 +464,14 @@ static int insert(struct env *e, struct net *n, uint32_t id,
     return 0;
 }
 
-static int bind(struct env *e, struct net *n, const struct net_bind_args *a)
-    REQUIRES(bind_lock)
+static int bind(struct env *e, struct net *n, const struct cap *k,
+                const struct net_bind_args *a) REQUIRES(bind_lock)
 {
     const struct net_binding made = {.used = 1,
                                      .ring = (uint8_t)a->ring,
                                      .region = (uint16_t)a->region,
                                      .bytes = (uint32_t)code_cost(a->count)};
-    int id = binding_begin(e, n, &made, NULL);
+    int id = binding_begin(e, n, k, &made, NULL);
     TRY(id);
     struct dpf_program *program = NULL;
     int r =
@@ -465,7 +500,7 @@ int64_t sys_net_bind(struct env *e, const struct cap *k,
                    !cap_dominates(k, GUARD_ROOT, CAP_CTL)),
               E_CAP);
     why.text[0] = 0;
-    return refuse(e, a->refusal, bind(e, n, a));
+    return refuse(e, a->refusal, bind(e, n, k, a));
 }
 
 /* The constants of a copy: 0, -E_FAULT, -E_INVAL. */
@@ -489,7 +524,9 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF(a->count > CONSTS_MAX, E_INVAL);
     struct net_binding *like = binding_of(n, e, a->like);
-    REFUSE_IF(like == NULL || !is_receive_ring(n, e, a->ring), E_NONE);
+    REFUSE_IF(like == NULL || !is_receive_ring(n, e, a->ring) ||
+                  net_region_get(n, 0, like->region) == NULL,
+              E_NONE);
     REFUSE_IF(!cap_dominates(k, n->region[0][like->region].guard, CAP_READ),
               E_CAP);
     TRY(consts_read(e, a, consts));
@@ -498,7 +535,7 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
                                      .ring = (uint8_t)a->ring,
                                      .region = like->region,
                                      .bytes = (uint32_t)code_cost(0)};
-    int id = binding_begin(e, n, &made, like);
+    int id = binding_begin(e, n, k, &made, like);
     TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
                                            consts, a->count, &why));
@@ -514,6 +551,90 @@ int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
     tidy(n);
     binding_give(n, binding);
     return 0;
+}
+
+/* ------------------------------------------- what loses its authority */
+
+/* Mark regions that rest on the name, and all that are inside such ones:
+   nothing is made in them any more. */
+void net_regions_break(struct net *n, const struct revocation *r)
+{
+    for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
+        bool again = true;
+        while (again) { /* as often as regions nest */
+            again = false;
+            for (uint32_t id = 1; id < NET_REGIONS_MAX; id++) {
+                struct net_region *g = &n->region[d][id];
+                if (g->used && !g->broken &&
+                    (n->region[d][g->parent].broken ||
+                     cap_revoked(r, &g->by, env_at(g->owner)))) {
+                    g->broken = true;
+                    again = true;
+                }
+            }
+        }
+    }
+}
+
+static bool binding_rests(struct net *n, const struct revocation *r,
+                          const struct net_binding *b)
+{
+    return b->used &&
+           (n->region[0][b->region].broken ||
+            guard_revoked(r, b->by, b->rights, n->ring[b->ring].env));
+}
+
+/*
+ * Remove bindings from number `id` on that rest on the name or lie in broken
+ * regions. One version of the set is published. Returns the first number that
+ * was not looked at.
+ */
+uint32_t net_bindings_break(struct net *n, const struct revocation *r,
+                            uint32_t id, struct turn *t)
+{
+    uint32_t dropped = NET_BINDINGS_MAX; /* the first; linked by `next` */
+    for (; id < n->bindings_made && turn_take(t, LOOK_UNITS); id++) {
+        if (!binding_rests(n, r, net_binding_at(n, id))) {
+            continue;
+        }
+        if (!turn_take(t, DROP_UNITS)) {
+            break;
+        }
+        binding_drop(n, id);
+        net_binding_at(n, id)->next = dropped;
+        dropped = id;
+    }
+    if (dropped != NET_BINDINGS_MAX) {
+        tidy(n);
+        give_all(n, dropped);
+    }
+    return id;
+}
+
+/* Remove broken regions, inner ones first. False: the turn ended first. */
+bool net_regions_drop(struct net *n, struct turn *t)
+{
+    for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
+        for (;;) {
+            uint32_t deepest = 0; /* the whole space never breaks */
+            for (uint32_t id = 1; id < NET_REGIONS_MAX; id++) {
+                if (n->region[d][id].broken &&
+                    n->region[d][id].depth > n->region[d][deepest].depth) {
+                    deepest = id;
+                }
+            }
+            if (deepest == 0) {
+                break;
+            }
+            if (!turn_take(t, REGION_UNITS)) {
+                return false;
+            }
+            if (region_remove(n, d, deepest) < 0) {
+                break; /* the caller skipped what is inside: it stays broken */
+            }
+        }
+    }
+    return true;
 }
 
 void net_space_env_end(struct net *n, struct env *e)
