@@ -7,7 +7,7 @@ import collections
 import re
 import sys
 
-LIMITS = {"src": 72 * 1024, "dpf": 96 * 1024}
+LIMITS = {"src": 96 * 1024, "dpf": 96 * 1024}
 CODE = (".text", ".boot")
 CONSTANTS = (".rodata",)
 LARGEST = 12
