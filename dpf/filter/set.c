@@ -236,7 +236,7 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
         r = lift(in, filter, false);
         r = r ? r : judge_region(in, p->must);
     }
-    must = dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
+    must = r ? DD_NO : dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
     r = r ? r : s->dd.err;
     while (slot < s->region_count && s->regions[slot].id != DPF_NO_OWNER) {
         slot++;

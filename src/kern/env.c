@@ -180,6 +180,8 @@ int env_make(struct env *parent, uint32_t guard, uint64_t quota,
 no_aspace:
     page_disown(e->uarea_frame, 1);
 no_uarea:
+    e->info->frames_used = 0;
+    e->info->frames_quota = 0;
     if (parent != NULL) {
         parent->info->frames_quota += quota;
         share_return(e, parent);
