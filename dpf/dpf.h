@@ -103,6 +103,7 @@ void dpf_mem_finish(struct dpf_mem *mem);
     X(DPF_E_EXISTS, 8, "the id is in use")                                     \
     X(DPF_E_SYNTAX, 9, "the text or object cannot be read")                    \
     X(DPF_E_BUSY, 10, "other bindings depend on this one")                     \
+    X(DPF_E_FUEL, 11, "not decided within the work that one call may do")      \
     X(DPF_E_STEPS, 12, "the program is longer than a packet may cost")
 
 enum dpf_errno {
@@ -276,7 +277,20 @@ enum {
 #define DPF_NO_OWNER UINT32_MAX
 #define DPF_ID_MAX (UINT32_MAX - 2u) /* the largest id of a binding */
 
+/*
+ * What one call may do: a unit is about 60 instructions. Ordinary filters take
+ * 100 to 3,000 units.
+ */
+#define DPF_WORK_DEFAULT 32768u
+
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out);
+/*
+ * Let each call that binds, or makes a region, do `units` of work; 0: without
+ * limit. Reading a filter takes a quarter at most; what is not read by then
+ * counts as "may accept". If half of it does not suffice to decide whether the
+ * filter is in another's way, it is refused. Removal takes what it takes.
+ */
+void dpf_set_work(struct dpf_set *s, uint64_t units);
 /* Frees everything, retired versions included; no lookup may be running. */
 void dpf_set_destroy(struct dpf_set *s);
 
@@ -287,7 +301,8 @@ void dpf_set_destroy(struct dpf_set *s);
  *
  * Two regions may overlap: regions bound authority, bindings own packets.
  * Returns 0, -DPF_E_REGION (with a witness outside the parent),
- * -DPF_E_EXISTS, -DPF_E_NOT_FOUND (parent), -DPF_E_MEM, -DPF_E_INVAL.
+ * -DPF_E_EXISTS, -DPF_E_NOT_FOUND (parent), -DPF_E_FUEL, -DPF_E_MEM,
+ * -DPF_E_INVAL.
  */
 int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
                           const struct dpf_program *filter, uint32_t flags,
@@ -308,6 +323,7 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id);
  * whole is judged by all packets that it might accept.
  *
  * Returns 0, -DPF_E_REGION or -DPF_E_CONFLICT (err->other, err->witness),
+ * -DPF_E_FUEL (err->other: the binding that it could not be told from),
  * -DPF_E_EXISTS, -DPF_E_NOT_FOUND, -DPF_E_MEM, -DPF_E_TOO_BIG, -DPF_E_STEPS,
  * -DPF_E_INVAL.
  */
@@ -415,6 +431,7 @@ struct dpf_set_stats {
     uint64_t code_bytes;    /* native code */
     uint64_t compiles;      /* times code was generated */
     uint64_t table_inserts; /* times a table insert was enough */
+    uint64_t work;          /* units that the last call took */
 };
 void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out);
 /*

@@ -56,10 +56,11 @@ static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
                       struct dpf_error *err)
 {
     int result = insert(m, 0, i, p, err);
-    if (result == -DPF_E_CONFLICT || result == -DPF_E_TOO_BIG) {
+    if (result == -DPF_E_CONFLICT || result == -DPF_E_TOO_BIG ||
+        result == -DPF_E_FUEL) {
         size_t last = m->set_count > 1 ? m->set_count - 1 : 1;
         result = insert(m, last, i, p, err);
-        if (result == -DPF_E_TOO_BIG) {
+        if (result == -DPF_E_TOO_BIG || result == -DPF_E_FUEL) {
             result = insert(m, last + 1, i, p, err);
         }
     }

@@ -87,14 +87,14 @@ struct step {
  * lead to NO. Returns 1, 0 if its child was already taken, -1 if it cannot
  * be part of a cube; `whole` if all ways to the child must be one test.
  */
-static int take(const struct dd *d, const struct step *s, struct cube *c,
-                bool whole)
+static int take(struct dd *d, const struct step *s, struct cube *c, bool whole)
 {
     const struct dd_node *n = &d->nodes[s->node];
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t child = e[s->edge].child;
     struct cube_byte b;
 
+    (void)dd_work(d, 4 + n->count / 5);
     if (dd_var_is_len(n->var)) {
         /* At the root cube_split has seen to what is longer. */
         bool up = !whole && !(s->len_count | s->count);
@@ -117,7 +117,7 @@ static int take(const struct dd *d, const struct step *s, struct cube *c,
     return cube_add(c, b) ? 1 : -1;
 }
 
-uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c)
+uint32_t cube_step(struct dd *d, uint32_t f, struct cube *c)
 {
     const struct dd_node *n = &d->nodes[f];
     const struct dd_edge *e = &d->edges[n->edges];
@@ -161,6 +161,9 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
     c->len_count = c->count = 0;
     path[depth++] = (struct step){f, 0, 0, 0};
     while (depth) {
+        if (d->err) {
+            return 0;
+        }
         struct step *s = &path[depth - 1];
         const struct dd_edge *at;
         uint32_t child;
@@ -271,18 +274,18 @@ static void add_values(const struct dd *d, uint32_t i, uint32_t var,
 
 int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 {
-    uint32_t var = 0, next;
+    uint32_t var = 0, next, edges;
     uint8_t *seen;
 
     out->len_count = out->count = 0;
     if (dd_is_term(f)) {
         return 0;
     }
-    seen = dd_below(d, f);
+    seen = dd_below(d, f, &edges);
     if (!seen) {
-        return -DPF_E_MEM;
+        return d->err;
     }
-    for (; var != DD_VAR_TERM; var = next) {
+    for (; var != DD_VAR_TERM && dd_work(d, dd_pass(f, edges)); var = next) {
         struct values v = {DD_LEN_MAX, 0xff, 0};
         uint32_t same;
 
@@ -308,7 +311,7 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         }
     }
     heap_free(d->heap, seen, f + 1);
-    return 0;
+    return d->err;
 }
 
 uint32_t cube_rank(const struct cube *c)
@@ -381,6 +384,9 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
         meet(out, f, visit, ctx);
         return 0;
     }
+    if (!dd_work(d, f / 8 + 1)) {
+        return d->err;
+    }
     if (f >= sizeof(small)) {
         seen = heap_alloc(d->heap, f + 1);
         if (!seen) {
@@ -396,6 +402,9 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
 
         if (!seen[i]) {
             continue;
+        }
+        if (!dd_work(d, 1 + n->count / 4)) {
+            break;
         }
         b = cube_byte_of(c, n->var);
         min = dd_var_is_len(n->var) ? cube_len(c, dd_var_base(n->var)) : 0;
@@ -418,5 +427,5 @@ int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
     if (seen != small) {
         heap_free(d->heap, seen, f + 1);
     }
-    return 0;
+    return d->err;
 }

@@ -41,7 +41,7 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max);
  * If all that node f accepts has one test of f's variable, add it to the cube
  * and return where it leads; else DD_NO.
  */
-uint32_t cube_step(const struct dd *d, uint32_t f, struct cube *c);
+uint32_t cube_step(struct dd *d, uint32_t f, struct cube *c);
 
 /*
  * Ask for more: at least `min` bytes from a base on, or for b.value in the bits
@@ -57,7 +57,7 @@ const struct cube_byte *cube_byte_of(const struct cube *c, uint32_t var);
 /* The diagram of a cube. */
 uint32_t cube_diagram(struct dd *d, const struct cube *c);
 
-/* The smallest cube that contains `f`, which is not NO; 0 or -DPF_E_MEM. */
+/* The smallest cube that contains `f`, which is not NO; 0 or d->err. */
 int cube_hull(struct dd *d, uint32_t f, struct cube *out);
 
 /*
@@ -78,7 +78,7 @@ struct cube_walk {
 /*
  * Which terminals of `f` can packets of `c` reach? `visit`, if not NULL, is
  * told each terminal but DD_NO, perhaps more than once.
- * Returns 0 or -DPF_E_MEM.
+ * Returns 0, -DPF_E_MEM or -DPF_E_FUEL.
  */
 int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
                struct cube_walk *out, void (*visit)(void *ctx, uint32_t term),

@@ -241,8 +241,8 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
 
     dpf_assert(node_ok(d, var, e, n));
 
-    for (uint32_t i = d->heads[hash & (d->table_cap - 1)]; i != NONE;
-         i = d->nodes[i].chain) {
+    for (uint32_t i = d->heads[hash & (d->table_cap - 1)];
+         i != NONE && dd_work(d, 1); i = d->nodes[i].chain) {
         node = &d->nodes[i];
         if (node->hash == hash && node->var == var && node->count == n &&
             !__builtin_memcmp(&d->edges[node->edges], e, n * sizeof(*e))) {
@@ -251,6 +251,8 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
     }
     if (d->edge_count + n > d->edge_limit) {
         d->err = d->err ? d->err : -DPF_E_TOO_BIG;
+    }
+    if (d->err) {
         return DD_NO;
     }
     if (!grow(d, (void **)&d->nodes, &d->node_cap, sizeof(*d->nodes),
@@ -284,6 +286,7 @@ static void emit(struct dd *d, uint32_t from, uint32_t hi, uint32_t child)
 {
     uint32_t n = d->scratch_count;
 
+    (void)dd_work(d, 1);
     if (n > from && d->scratch[n - 1].child == child) {
         d->scratch[n - 1].hi = hi;
     } else if (grow(d, (void **)&d->scratch, &d->scratch_cap,
@@ -466,8 +469,8 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
 {
     struct dd_frame *fr;
 
-    if (!grow(d, (void **)&d->stack, &d->stack_cap, sizeof(*fr), depth,
-              depth + 1)) {
+    if (!dd_work(d, 1) || !grow(d, (void **)&d->stack, &d->stack_cap,
+                                sizeof(*fr), depth, depth + 1)) {
         return false;
     }
     fr = &d->stack[depth];
@@ -592,7 +595,7 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
     uint32_t least, max = 0, depth = 1, slot = 0;
 
-    if (count == 0 || count > DD_TERMS_MAX) {
+    if (count == 0 || count > DD_TERMS_MAX || !dd_work(d, 8)) {
         return 0;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -712,14 +715,34 @@ void dd_close(const struct dd_node *nodes, const struct dd_edge *edges,
     }
 }
 
-uint8_t *dd_below(struct dd *d, uint32_t f)
+uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges)
 {
-    uint8_t *seen = heap_alloc(d->heap, f + 1);
+    uint8_t *seen = NULL;
+    uint32_t n = 0;
 
-    if (seen) {
-        __builtin_memset(seen, 0, f);
-        seen[f] = 1;
-        dd_close(d->nodes, d->edges, seen, f + 1);
+    if (dd_work(d, f / 8 + 1)) {
+        seen = heap_alloc(d->heap, f + 1);
+        d->err = seen ? d->err : -DPF_E_MEM;
+    }
+    if (seen == NULL) {
+        return NULL;
+    }
+    __builtin_memset(seen, 0, f);
+    seen[f] = 1;
+    for (uint32_t i = f + 1; i-- > 0;) {
+        const struct dd_node *node = &d->nodes[i];
+
+        for (uint32_t e = 0; seen[i] && e < node->count; e++) {
+            dd_mark_node(seen, d->edges[node->edges + e].child);
+        }
+        n += seen[i] ? node->count : 0;
+    }
+    if (!dd_work(d, n / 4)) {
+        heap_free(d->heap, seen, f + 1);
+        return NULL;
+    }
+    if (edges) {
+        *edges = n;
     }
     return seen;
 }

@@ -17,8 +17,8 @@
  * intervals of a node lead to different children; the last interval ends at
  * the variable's largest value. A node has a larger index than its children.
  *
- * Errors are sticky: when memory or the bound is exhausted, `err` is set and
- * results are meaningless; callers test it once, at the end.
+ * Errors are sticky: when memory, the bound or the heap's fuel is exhausted,
+ * `err` is set and results are meaningless; callers test it once, at the end.
  *
  * Source: Bryant 1986 (reduction, apply); DESIGN section 3.
  */
@@ -157,7 +157,7 @@ struct dd {
     uint32_t table_cap; /* a power of two */
     uint32_t cache_age;
     uint32_t edge_limit; /* growth bound of this operation */
-    int err;             /* 0, -DPF_E_MEM or -DPF_E_TOO_BIG */
+    int err;             /* 0, -DPF_E_MEM, -DPF_E_FUEL or -DPF_E_TOO_BIG */
     uint32_t (*merge)(void *ctx, uint32_t a, uint32_t b);
     void *merge_ctx;
     struct dd_base bases[DD_BASES_MAX];
@@ -198,6 +198,16 @@ uint32_t dd_renumber(uint32_t f, const uint32_t *now, const uint32_t *terms);
 /* Keep only the nodes that dd_copy would copy. */
 void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
                 const uint32_t *terms);
+
+/* heap_work, which sets d->err. */
+static inline bool dd_work(struct dd *d, uint64_t n)
+{
+    if (heap_work(d->heap, n)) {
+        return true;
+    }
+    d->err = d->err ? d->err : -DPF_E_FUEL;
+    return false;
+}
 
 static inline bool dd_is_term(uint32_t f)
 {
@@ -282,9 +292,15 @@ void dd_close(const struct dd_node *nodes, const struct dd_edge *edges,
               uint8_t *seen, uint32_t count);
 /*
  * A byte for each of the nodes 0 to `f`: 1 if it is `f`, no terminal, or below
- * it, else 0. The caller frees f + 1 bytes. NULL: memory.
+ * it, else 0. The caller frees f + 1 bytes. NULL: d->err says why. *edges, if
+ * not NULL, receives how many edges those nodes have.
  */
-uint8_t *dd_below(struct dd *d, uint32_t f);
+uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges);
+/* The work of one pass over them. */
+static inline uint64_t dd_pass(uint32_t f, uint32_t edges)
+{
+    return f / 8 + edges / 4 + 1;
+}
 
 /* Where a packet's base lies; SIZE_MAX if a byte it needs is missing. */
 size_t dd_base_at(const struct dd_base *bases, uint32_t base,

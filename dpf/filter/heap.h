@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The embedder's memory, counted: dpf_set_stats reports what a set holds,
- * and the tests compare it with what they get back.
+ * and the tests compare it with what they get back. And the time that a call
+ * may take, since all that works has a heap at hand: see heap_work.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,7 +15,21 @@
 struct heap {
     const struct dpf_mem *mem;
     uint64_t bytes; /* in use now */
+    uint64_t work;  /* units done */
+    uint64_t limit; /* the most that may be; 0: without limit */
 };
+
+/*
+ * Account for `n` units of work, of about 60 instructions each, which are
+ * about to be done. False: that is more than there may be, as it is for all
+ * further work until somebody moves the limit. Every loop whose length follows
+ * from a filter, or from how filters meet, accounts for its turns.
+ */
+static inline bool heap_work(struct heap *h, uint64_t n)
+{
+    h->work += n;
+    return h->limit == 0 || h->work <= h->limit;
+}
 
 void *heap_alloc(struct heap *h, size_t size);
 void heap_free(struct heap *h, void *p, size_t size);

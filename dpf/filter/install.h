@@ -25,19 +25,33 @@ struct install {
     struct cube marked; /* how the key of `home` must become wider */
     struct cube other;  /* scratch */
     struct binding one; /* one that is one cube, to be judged as others are */
-    struct witness witness;
+    struct witness witness, outside;
     uint8_t key[TABLE_KEY_MAX], mask[TABLE_KEY_MAX];
+};
+
+/*
+ * What a call does, one after the other. By the end of each, so many eighths
+ * of the work that the call may do can have been done: none takes what a later
+ * one needs.
+ */
+enum phase {
+    PHASE_READ = 2,
+    PHASE_SETTLE = 3,
+    PHASE_JUDGE = 7,
+    PHASE_COMMIT = 8,
 };
 
 /* ------------------------------------------------------------------ judge.c */
 
-/* Is the filter inside its region? 0, -DPF_E_REGION, -DPF_E_MEM. */
+/* Is the filter inside its region? 0, -DPF_E_REGION, -DPF_E_FUEL, -DPF_E_MEM.
+ */
 int judge_region(struct install *in, uint32_t must);
 
 /*
  * Is it disjoint from, or properly nested with, all exclusive bindings?
- * Sets in->depth. 0, -DPF_E_CONFLICT, -DPF_E_MEM; -DPF_E_TOO_BIG if only the
- * order of lookup cannot be kept (in->cannot_order).
+ * Sets in->depth. 0, -DPF_E_CONFLICT, -DPF_E_FUEL, -DPF_E_MEM;
+ * -DPF_E_TOO_BIG if only the order of lookup cannot be kept
+ * (in->cannot_order).
  */
 int judge_conflicts(struct install *in);
 
@@ -46,6 +60,12 @@ int judge_contained(struct install *in, uint8_t *inside);
 
 /* The packets the new filter may accept. */
 uint32_t install_may(struct install *in);
+
+/* -DPF_E_FUEL, with a text that it was not decided `what`, of r or NULL. */
+int judge_tired(struct install *in, const char *what, const struct binding *r);
+
+/* The next phase begins. */
+void install_phase(struct dpf_set *s, enum phase p);
 
 /* ---------------------------------------------------------------- install.c */
 

@@ -9,6 +9,8 @@
 #include "dpf/filter/install.h"
 #include "dpf/vm/text.h"
 
+#define RIVAL_WORK 32u /* of one that is found to be in the way */
+
 int set_fail(struct dpf_error *err, int code, const char *text)
 {
     struct text t;
@@ -52,8 +54,29 @@ static void show_witness(struct install *in)
     }
 }
 
-/* Packets of f outside g: 0 if certainly none, 1 if in->witness is one. */
-static int outside(struct install *in, uint32_t f, uint32_t g)
+int judge_tired(struct install *in, const char *what, const struct binding *r)
+{
+    struct text t;
+
+    set_fail(in->err, -DPF_E_FUEL, "");
+    if (in->err) {
+        text_init(&t, in->err->text, sizeof(in->err->text));
+        text_str(&t, "not decided with ");
+        text_dec(&t, (uint32_t)in->s->work);
+        text_str(&t, " units of work ");
+        text_str(&t, what);
+        if (r) {
+            in->err->other = r->id;
+            text_dec(&t, r->id);
+        }
+        text_str(&t, "; ask for fewer bytes, or compare them with constants");
+    }
+    return -DPF_E_FUEL;
+}
+
+/* Packets of f outside g: 0 if certainly none, 1 if *w is one. */
+static int outside(struct install *in, uint32_t f, uint32_t g,
+                   struct witness *w)
 {
     struct dd *d = &in->s->dd;
     uint32_t diff = dd_ite(d, g, DD_NO, f);
@@ -61,7 +84,13 @@ static int outside(struct install *in, uint32_t f, uint32_t g)
     if (d->err) {
         return d->err;
     }
-    return diff == DD_NO ? 0 : space_find(d, diff, &in->witness);
+    return diff == DD_NO ? 0 : space_find(d, diff, w);
+}
+
+/* Errors that leave it open how two filters lie. */
+static bool is_open(int r)
+{
+    return r == -DPF_E_MEM || r == -DPF_E_FUEL;
 }
 
 int judge_region(struct install *in, uint32_t must)
@@ -74,8 +103,9 @@ int judge_region(struct install *in, uint32_t must)
         return 0;
     }
     for (uint32_t i = 0; i < in->cube_count; i++) {
-        if (cube_reach(d, must, &in->cubes[i], &found, NULL, NULL)) {
-            return -DPF_E_MEM;
+        r = cube_reach(d, must, &in->cubes[i], &found, NULL, NULL);
+        if (r) {
+            return r;
         }
         if (found.no) {
             break;
@@ -85,7 +115,10 @@ int judge_region(struct install *in, uint32_t must)
         return 0;
     }
     in->witness.len = 0;
-    r = outside(in, install_may(in), must);
+    r = outside(in, install_may(in), must, &in->witness);
+    if (r == -DPF_E_FUEL) {
+        return judge_tired(in, "whether the filter is inside its region", NULL);
+    }
     if (r == 0 || r == -DPF_E_MEM) {
         return r;
     }
@@ -156,16 +189,14 @@ static int compare(struct install *in, const struct binding *r)
         return d->err;
     }
     there = both == DD_NO ? 0 : space_find(d, both, &in->witness);
-    if (there == 0 || there == -DPF_E_MEM) {
+    if (there == 0 || is_open(there)) {
         return there;
     }
-    there = outside(in, mine, theirs);
-    back = outside(in, theirs, mine);
-    if (there == -DPF_E_MEM || back == -DPF_E_MEM) {
-        return -DPF_E_MEM;
+    there = outside(in, mine, theirs, &in->outside);
+    back = is_open(there) ? there : outside(in, theirs, mine, &in->outside);
+    if (is_open(back)) {
+        return back;
     }
-    in->witness.len = 0; /* a refusal shows what both accept */
-    (void)space_find(d, both, &in->witness);
     if (there == 0 && back == 1) {
         return 1;
     }
@@ -222,8 +253,11 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
 {
     int how = 3;
 
+    if (!dd_work(&in->s->dd, RIVAL_WORK)) {
+        how = -DPF_E_FUEL;
+    }
     /* The common case: a connection inside a listener that allows it. */
-    if (in->cube_count == 1 && r->cube_count == 1) {
+    if (how == 3 && in->cube_count == 1 && r->cube_count == 1) {
         if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], &in->other)) {
             how = cube_rank(&in->cubes[0]) > rank ? 1 : 3;
         } else if (in->flags & DPF_REFINE &&
@@ -239,6 +273,10 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
         in->witness.len = 0;
         how = compare(in, r);
         dd_release(&in->s->dd, m);
+    }
+    if (how == -DPF_E_FUEL) {
+        return judge_tired(
+            in, "whether the filter may accept packets of binding ", r);
     }
     if (how <= 0) {
         return how;
@@ -304,7 +342,7 @@ static bool key_fits(const struct install *in, const struct shape *sh,
 static int scan(struct install *in, const struct shape *sh)
 {
     uint32_t slots = table_slots(sh->table);
-    int r = 0;
+    int r = dd_work(&in->s->dd, slots / 4) ? 0 : in->s->dd.err;
 
     for (uint32_t slot = 0; slot < slots && !r; slot++) {
         if (table_id(sh->table, slot) < TABLE_NEXT && key_fits(in, sh, slot)) {
@@ -326,6 +364,10 @@ static int judge_shape(struct install *in, const struct shape *sh, bool home)
 
     for (uint32_t i = 0; i < reach(in) && !r; i++) {
         int how = 1;
+
+        if (!dd_work(&in->s->dd, 2)) {
+            return in->s->dd.err;
+        }
 
         if (home) {
             shape_key(sh, &in->cubes[i], in->key);
@@ -349,8 +391,10 @@ static int judge_diagram(struct install *in, struct binding *b)
     struct cube_walk found = {0};
 
     for (uint32_t i = 0; i < reach(in) && !found.other; i++) {
-        if (cube_reach(d, b->may, &in->cubes[i], &found, NULL, NULL)) {
-            return -DPF_E_MEM;
+        int r = cube_reach(d, b->may, &in->cubes[i], &found, NULL, NULL);
+
+        if (r) {
+            return r == -DPF_E_FUEL ? judge(in, b, b->rank) : r;
         }
     }
     return found.other ? judge(in, b, b->rank) : 0;

@@ -18,6 +18,7 @@
 #define STATES_MAX 16384u
 #define STEPS_MAX (1u << 20)
 #define TESTS_MAX 256u /* of a conjunction */
+#define HEADS_FIRST 64u
 #define NO_STATE UINT32_MAX
 #define UNSEEN (DD_TERM | 4u)
 #define BUSY (DD_TERM | 5u)
@@ -45,12 +46,18 @@ struct result {
 struct seen {
     struct state state;
     struct result result;
-    uint32_t chain;
+    uint32_t hash, chain;
 };
 
 struct held {
     struct val val;
-    uint32_t chain;
+    uint32_t hash, chain;
+};
+
+/* The first of each chain; as many chains as there are entries, or half. */
+struct heads {
+    uint32_t *first;
+    uint32_t cap; /* a power of two */
 };
 
 /* A state being explored: a run of instructions that ends in a branch. */
@@ -81,9 +88,9 @@ struct walk {
     bool as_cube;  /* make no diagrams of equalities */
     struct val is; /* the last one: this value is is_k */
     uint64_t is_k;
-    struct state now;    /* the run in progress */
-    uint32_t heads[256]; /* of states by hash */
-    uint32_t val_heads[256];
+    struct state now;              /* the run in progress */
+    struct heads heads, val_heads; /* of states, of values */
+    uint64_t soft; /* work done when reading ends, so that some is left */
 };
 
 /* ---------------------------------------------------------------- liveness */
@@ -154,7 +161,7 @@ static void find_live(struct walk *w)
 
     __builtin_memset(w->live, 0, w->count * sizeof(*w->live));
     /* A second pass is for what a jump back could not see. */
-    for (int pass = 0; again && pass < 16; pass++) {
+    for (int pass = 0; again && pass < 16 && dd_work(w->d, w->count); pass++) {
         again = back = false;
         for (uint32_t i = w->count; i-- > 0;) {
             const struct dpf_insn *in = &w->insns[i];
@@ -195,19 +202,53 @@ static uint32_t hash_words(const void *p, uint32_t bytes)
     return (uint32_t)h;
 }
 
+/* Make room for one more entry beside `used`: those there are chained anew. */
+static bool heads_grow(struct walk *w, struct heads *h, uint32_t used,
+                       void *entries, size_t size, size_t hash_at)
+{
+    uint32_t cap = h->cap ? h->cap * 2 : HEADS_FIRST, *first;
+
+    if (used < h->cap) {
+        return true;
+    }
+    first = heap_alloc(w->d->heap, cap * sizeof(*first));
+    if (first == NULL) {
+        w->err = -DPF_E_MEM;
+        return false;
+    }
+    heap_free(w->d->heap, h->first, h->cap * sizeof(*first));
+    *h = (struct heads){first, cap};
+    __builtin_memset(first, 0xff, cap * sizeof(*first));
+    for (uint32_t i = 0; i < used; i++) {
+        /* The hash, and behind it the chain. */
+        uint32_t *at =
+            (uint32_t *)(void *)((uint8_t *)entries + i * size + hash_at);
+
+        at[1] = first[at[0] & (cap - 1)];
+        first[at[0] & (cap - 1)] = i;
+    }
+    return true;
+}
+
 static uint16_t intern(struct walk *w, const struct val *v)
 {
-    uint32_t *head;
+    uint32_t hash, *head;
 
     if (v->kind == VAL_UNKNOWN) {
         return ID_UNKNOWN;
     }
+    if (!heads_grow(w, &w->val_heads, w->val_count, w->vals, sizeof(*w->vals),
+                    offsetof(struct held, hash))) {
+        return ID_UNKNOWN;
+    }
     /* The bits that it does not have are 0. */
-    head = &w->val_heads[hash_words(v, (uint32_t)offsetof(struct val, bits) +
-                                           v->count * sizeof(v->bits[0])) &
-                         255];
-    for (uint32_t i = *head; i != NO_STATE; i = w->vals[i].chain) {
-        if (!__builtin_memcmp(&w->vals[i].val, v, sizeof(*v))) {
+    hash = hash_words(v, (uint32_t)offsetof(struct val, bits) +
+                             v->count * sizeof(v->bits[0]));
+    head = &w->val_heads.first[hash & (w->val_heads.cap - 1)];
+    for (uint32_t i = *head; i != NO_STATE && dd_work(w->d, 1);
+         i = w->vals[i].chain) {
+        if (w->vals[i].hash == hash &&
+            !__builtin_memcmp(&w->vals[i].val, v, sizeof(*v))) {
             return (uint16_t)i;
         }
     }
@@ -219,9 +260,15 @@ static uint16_t intern(struct walk *w, const struct val *v)
         w->err = -DPF_E_MEM;
         return ID_UNKNOWN;
     }
-    w->vals[w->val_count] = (struct held){*v, *head};
+    w->vals[w->val_count] = (struct held){*v, hash, *head};
     *head = w->val_count;
     return (uint16_t)w->val_count++;
+}
+
+/* Is the rest of the fuel for making diagrams of what was read? */
+static bool is_tired(const struct walk *w)
+{
+    return w->soft != 0 && w->d->heap->work > w->soft;
 }
 
 /* The number of state `now` at `pc`, with what is dead there forgotten. */
@@ -229,9 +276,11 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
 {
     struct state s;
     uint64_t live;
-    uint32_t *head;
+    uint32_t hash, *head;
 
-    if (pc >= w->count) {
+    if (pc >= w->count || !dd_work(w->d, 2) ||
+        !heads_grow(w, &w->heads, w->state_count, w->states, sizeof(*w->states),
+                    offsetof(struct seen, hash))) {
         return NO_STATE;
     }
     live = w->live[pc];
@@ -243,15 +292,17 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     for (uint32_t i = 0; live >> 16 && i < CELLS; i++) {
         s.cell[i] = live >> (16 + i) & 1 ? w->now.cell[i] : ID_UNKNOWN;
     }
-    head = &w->heads[hash_words(&s, live >> 16 ? (uint32_t)sizeof(s)
-                                               : offsetof(struct state, cell)) &
-                     255];
-    for (uint32_t i = *head; i != NO_STATE; i = w->states[i].chain) {
-        if (!__builtin_memcmp(&w->states[i].state, &s, sizeof(s))) {
+    hash = hash_words(&s, live >> 16 ? (uint32_t)sizeof(s)
+                                     : offsetof(struct state, cell));
+    head = &w->heads.first[hash & (w->heads.cap - 1)];
+    for (uint32_t i = *head; i != NO_STATE && dd_work(w->d, 1);
+         i = w->states[i].chain) {
+        if (w->states[i].hash == hash &&
+            !__builtin_memcmp(&w->states[i].state, &s, sizeof(s))) {
             return i;
         }
     }
-    if (w->state_count == w->states_max) {
+    if (w->state_count == w->states_max || is_tired(w)) {
         return NO_STATE;
     }
     if (heap_grow(w->d->heap, (void **)&w->states, &w->state_cap,
@@ -259,7 +310,7 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
         w->err = -DPF_E_MEM;
         return NO_STATE;
     }
-    w->states[w->state_count] = (struct seen){s, {UNSEEN, 0}, *head};
+    w->states[w->state_count] = (struct seen){s, {UNSEEN, 0}, hash, *head};
     *head = w->state_count;
     return w->state_count++;
 }
@@ -473,7 +524,8 @@ OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
     uint32_t pc = w->states[fr->state].state.pc;
 
     w->now = w->states[fr->state].state;
-    while (pc < w->count && w->steps++ < STEPS_MAX && !w->err) {
+    while (pc < w->count && w->steps++ < STEPS_MAX && !w->err &&
+           dd_work(w->d, 2) && !is_tired(w)) {
         const struct dpf_insn *in = &w->insns[pc];
         struct val v;
 
@@ -657,8 +709,6 @@ OUT_OF_LINE static int begin(struct walk *w)
 {
     struct val v;
 
-    __builtin_memset(w->heads, 0xff, sizeof(w->heads));
-    __builtin_memset(w->val_heads, 0xff, sizeof(w->val_heads));
     w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
     if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
                               sizeof(*w->vals), 0, 64)) {
@@ -686,6 +736,8 @@ static void end(struct walk *w)
     heap_free(h, w->vals, w->val_cap * sizeof(*w->vals));
     heap_free(h, w->states, w->state_cap * sizeof(*w->states));
     heap_free(h, w->frames, w->frame_cap * sizeof(*w->frames));
+    heap_free(h, w->heads.first, w->heads.cap * sizeof(uint32_t));
+    heap_free(h, w->val_heads.first, w->val_heads.cap * sizeof(uint32_t));
 }
 
 static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
@@ -704,6 +756,9 @@ static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
     w->insns = insns;
     w->count = (uint32_t)count;
     w->states_max = states_max;
+    if (d->heap->limit > d->heap->work) {
+        w->soft = d->heap->work + (d->heap->limit - d->heap->work) / 2;
+    }
     r = begin(w);
     if (!r) {
         root = state_at(w, 0);
@@ -733,7 +788,7 @@ int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
         dd_release(d, m);
         r = lift_bounded(d, insns, count, n, cube, out);
     }
-    if (r == -DPF_E_TOO_BIG) {
+    if (r == -DPF_E_TOO_BIG || r == -DPF_E_FUEL) {
         dd_release(d, m);
         *out = DD_MAYBE;
         r = 0;

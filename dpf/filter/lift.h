@@ -21,7 +21,8 @@
  *
  * Returns 0 and the root in *out, 1 and the cube in *cube, or -DPF_E_MEM. A
  * program that would grow the diagram beyond d->edge_limit is read less far
- * instead.
+ * instead; so is one that takes more than half of the fuel to read. Of one
+ * that takes more than all of it, *out is DD_MAYBE.
  */
 int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
             struct cube *cube, uint32_t *out);

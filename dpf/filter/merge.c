@@ -146,12 +146,9 @@ static uint32_t edges_below(struct dd *d, uint32_t f)
     if (dd_is_term(f)) {
         return 0;
     }
-    seen = dd_below(d, f);
+    seen = dd_below(d, f, &n);
     if (!seen) {
         return UINT32_MAX;
-    }
-    for (uint32_t i = 0; i <= f; i++) {
-        n += seen[i] ? d->nodes[i].count : 0;
     }
     heap_free(d->heap, seen, f + 1);
     return n;
@@ -186,7 +183,7 @@ int merge_add(struct dpf_set *s, struct binding *b)
         limit = limit < UINT32_MAX / 4 ? limit + GROWTH * size : limit;
         limit = limit < GROWTH_FLOOR ? GROWTH_FLOOR : limit;
         root = merged(s, tree->users ? tree->root : DD_NO, b->exact, merge_in);
-        if (s->dd.err == -DPF_E_MEM) {
+        if (s->dd.err == -DPF_E_MEM || s->dd.err == -DPF_E_FUEL) {
             return s->dd.err;
         }
         if (s->dd.err || edges_below(&s->dd, root) > limit) {

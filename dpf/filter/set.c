@@ -10,6 +10,7 @@
 #define REGIONS_MAX 65535u
 #define FIELD_WIDTH 4u
 #define BASES_CROWDED 16u
+#define COMMIT_FACTOR 32u
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
 /* Begin without filters: no shape, binding or tree, and no memory for them. */
@@ -52,6 +53,7 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
     s->region_count = 1;
     s->version = 1;
     s->steps_max = UINT32_MAX;
+    s->work = DPF_WORK_DEFAULT;
     s->image = image_build(s);
     if (!s->image) {
         goto fail;
@@ -61,6 +63,11 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
 fail:
     dpf_set_destroy(s);
     return -DPF_E_MEM;
+}
+
+void dpf_set_work(struct dpf_set *s, uint64_t units)
+{
+    s->work = units;
 }
 
 void dpf_set_destroy(struct dpf_set *s)
@@ -170,6 +177,7 @@ OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
         (void)set_tidy(s);
         s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
     }
+    s->heap.work = 0;
     return in;
 }
 
@@ -180,12 +188,23 @@ static int install_end(struct install *in, int r)
 
     if (r == -DPF_E_MEM) {
         set_fail(in->err, r, "no memory to install the filter");
+    } else if (r == -DPF_E_FUEL && in->err && !in->err->code) {
+        judge_tired(in, "how to look the filter up", NULL);
     } else if (r && in->err && !in->err->code) {
         set_fail(in->err, r, "the filter is larger than the set can hold");
     }
     s->dd.err = 0;
+    s->heap.limit = 0;
     rest(s);
     return r;
+}
+
+void install_phase(struct dpf_set *s, enum phase eighths)
+{
+    /* Rounded up: 0 would be no limit. */
+    s->heap.limit = s->work / 8 * eighths + (s->work % 8 != 0);
+    /* Merged trees grow with the filters of all: see merge.c. */
+    s->heap.limit *= eighths == PHASE_COMMIT ? COMMIT_FACTOR : 1;
 }
 
 /* Read a filter: to in->exact, or perhaps as one cube. */
@@ -204,16 +223,20 @@ static int lift(struct install *in, const struct dpf_program *filter,
     in->filter = filter;
     tidy_bases(in->s, DD_NO);
     insns = dpf_program_insns(filter, &count);
+    install_phase(in->s, PHASE_READ);
     r = dd_lift(d, insns, count, as_cube ? &in->cubes[0] : NULL, &in->exact);
     if (r == 1) {
         in->cube_count = 1;
         r = 0;
     } else if (!r) {
+        install_phase(in->s, PHASE_SETTLE);
         in->exact = space_settle(d, in->exact);
+        install_phase(in->s, PHASE_JUDGE);
         tidy_bases(in->s, in->exact); /* judging needs some for itself */
         install_may(in);
         r = d->err;
     }
+    install_phase(in->s, PHASE_JUDGE);
     return r;
 }
 
@@ -309,8 +332,10 @@ static int choose_form(struct install *in)
         in->cube_count = 0;
     }
     if (!in->cube_count) {
-        if (cube_hull(&in->s->dd, in->may, &in->cubes[0])) {
-            return -DPF_E_MEM;
+        int r = cube_hull(&in->s->dd, in->may, &in->cubes[0]);
+
+        if (r) {
+            return r;
         }
         in->rank = cube_rank(&in->cubes[0]);
     }
@@ -331,7 +356,11 @@ static int install(struct install *in)
             r = r ? r : judge_conflicts(in);
         }
     }
-    return r ? r : install_commit(in);
+    if (!r) {
+        install_phase(in->s, PHASE_COMMIT);
+        r = install_commit(in);
+    }
+    return r;
 }
 
 int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
@@ -439,6 +468,7 @@ int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
             set_fail(err, r, "no such field, or a constant outside its mask");
         }
     }
+    install_phase(s, PHASE_JUDGE);
     r = r ? r : install(in);
     dd_release(&s->dd, m);
     return install_end(in, r);
@@ -568,6 +598,7 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
     out->code_bytes = s->code_bytes;
     out->compiles = s->compiles;
     out->table_inserts = s->table_inserts;
+    out->work = s->heap.work;
 }
 
 const void *dpf_set_code(const struct dpf_set *s, size_t *size)

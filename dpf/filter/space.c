@@ -135,7 +135,7 @@ static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
 static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
 {
     uint32_t size = f + 1, most = 0, r = DD_NO;
-    uint8_t *seen = dd_below(d, f);
+    uint8_t *seen = dd_below(d, f, NULL);
     uint32_t *now = heap_alloc(d->heap, size * sizeof(*now));
     struct dd_edge *edges = NULL;
 
@@ -147,7 +147,7 @@ static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
         edges = heap_alloc(d->heap, most * sizeof(*edges));
     }
     if (!edges) {
-        d->err = -DPF_E_MEM;
+        d->err = d->err ? d->err : -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < size && !d->err; i++) {
         if (seen[i]) {
@@ -234,8 +234,11 @@ static void path_packet(const struct dd *d, uint32_t f, struct witness *out)
     out->len = len <= DPF_WITNESS_MAX ? len : 0;
 }
 
-static bool tests_var(const struct dd *d, uint32_t f, uint32_t var)
+static bool tests_var(struct dd *d, uint32_t f, uint32_t var)
 {
+    if (!dd_work(d, f / 8)) {
+        return false;
+    }
     for (uint32_t i = 0; i <= f; i++) {
         if (d->nodes[i].var == var) {
             return true; /* perhaps not below f: then hulls find nothing */
@@ -401,12 +404,13 @@ uint32_t space_settle(struct dd *d, uint32_t f)
         }
         f = substitute(d, f, t,
                        (uint32_t)(hull->bytes[i].value & mask) >> t.src);
-        if (d->err == -DPF_E_TOO_BIG) {
-            d->err = 0;
+        if (d->err == -DPF_E_TOO_BIG || d->err == -DPF_E_FUEL) {
             f = was;
             break;
         }
     }
+    /* Out of room or of fuel: as far as it came. */
+    d->err = d->err == -DPF_E_MEM ? d->err : 0;
     heap_free(d->heap, hull, sizeof(*hull));
     return f;
 }

@@ -217,6 +217,7 @@ int code_error(int dpf)
         return -E_VERIFY;
     case DPF_E_TOO_BIG:
     case DPF_E_STEPS:
+    case DPF_E_FUEL:
         return -E_LIMIT;
     case DPF_E_REGION:
         return -E_REGION;

@@ -93,7 +93,7 @@ static struct dpf_program *compile(const char *text)
 
 static void check_lift(uint32_t f)
 {
-    struct heap heap = {&mem, 0};
+    struct heap heap = {.mem = &mem};
     struct dd d;
     struct cube cube;
     uint32_t root = DD_NO, ignored;
@@ -314,6 +314,7 @@ static struct dpf_set *empty_set(void)
     if (dpf_set_create(&mem, &s)) {
         die("create", 0, 0);
     }
+    dpf_set_work(s, 0); /* refused or not, whatever the order */
     return s;
 }
 

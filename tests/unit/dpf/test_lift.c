@@ -24,7 +24,7 @@ static struct dd d;
 static void setup(void)
 {
     ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
-    heap = (struct heap){&mem, 0};
+    heap = (struct heap){.mem = &mem};
     ck_assert_int_eq(dd_init(&d, &heap), 0);
 }
 
@@ -321,7 +321,7 @@ START_TEST(test_memory)
     real_alloc = mem.alloc;
     for (int n = 0; rc == -DPF_E_MEM; n++) {
         struct dpf_mem failing = mem;
-        struct heap h = {&failing, 0};
+        struct heap h = {.mem = &failing};
         struct dd e;
         uint32_t root;
 

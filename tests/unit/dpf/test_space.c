@@ -25,7 +25,7 @@ static struct dd d;
 static void setup(void)
 {
     ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
-    heap = (struct heap){&mem, 0};
+    heap = (struct heap){.mem = &mem};
     ck_assert_int_eq(dd_init(&d, &heap), 0);
 }
 

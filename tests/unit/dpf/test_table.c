@@ -24,7 +24,7 @@ static uint32_t slot_of[KEYS];
 static void setup(void)
 {
     ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
-    heap = (struct heap){&mem, 0};
+    heap = (struct heap){.mem = &mem};
 }
 
 static void teardown(void)

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The work of one call is bounded, whatever is bound beside whatever: with any
+ * bound a set answers as it should, refuses what was not decided, and what it
+ * holds can be taken out again.
+ */
+#ifdef NDEBUG
+#error "tests need assertions"
+#endif
+
+#include "dpf/dpf.h"
+#include "dpf/host.h"
+#include "dpf/host/mem.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct dpf_mem mem;
+static struct dpf_set *set;
+static struct dpf_error err;
+
+static void setup(void)
+{
+    ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
+    ck_assert_int_eq(dpf_set_create(&mem, &set), 0);
+}
+
+static void teardown(void)
+{
+    dpf_set_destroy(set);
+    dpf_host_mem_finish(&mem);
+}
+
+static struct dpf_program *make(const char *text)
+{
+    struct dpf_program *p;
+    struct dpf_code code;
+    int rc = dpf_from_asm(text, strlen(text), &code, &err);
+
+    ck_assert_msg(rc == 0, "%s", err.text);
+    rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
+    ck_assert_msg(rc == 0, "%s", err.text);
+    dpf_code_finish(&code);
+    return p;
+}
+
+static uint64_t work(void)
+{
+    struct dpf_set_stats st;
+
+    dpf_set_stats(set, &st);
+    return st.work;
+}
+
+/* Compares of eight bytes each, which overlap. */
+static struct dpf_program *ladder(unsigned rungs, unsigned seed)
+{
+    static char text[400000];
+    char *at = text;
+
+    srand(seed);
+    at += sprintf(at, "r0 = 0\n");
+    for (unsigned i = 0; i < rungs; i++) {
+        at += sprintf(at,
+                      "r3 = *(u64 *)(r1 + %u)\n"
+                      "r4 = 0x%08x%08x ll\n"
+                      "if r3 %s r4 goto out\n",
+                      i % 40 * 3 + (seed & 7), (unsigned)rand(),
+                      (unsigned)rand(), rand() & 64 ? ">" : "<");
+    }
+    sprintf(at, "r0 = 1\nexit\nout:\nr0 = 0\nexit\n");
+    return make(text);
+}
+
+START_TEST(test_ladder)
+{
+    static const unsigned rungs[] = {20, 60, 500, 1000};
+
+    for (unsigned id = 0; id < 6; id++) {
+        struct dpf_program *p = ladder(rungs[_i], id);
+        int rc = dpf_set_insert(set, id, 0, p, 0, &err);
+
+        ck_assert(rc == 0 || rc == -DPF_E_CONFLICT || rc == -DPF_E_FUEL);
+        ck_assert_uint_le(work(), DPF_WORK_DEFAULT);
+        if (rc == -DPF_E_FUEL) {
+            ck_assert_ptr_nonnull(strstr(err.text, "not decided with 32768"));
+        }
+        dpf_program_destroy(p);
+    }
+}
+END_TEST
+
+static const char *const texts[] = {
+    /* a port behind an IPv4 header */
+    "r0 = 0\n"
+    "if r2 < 34 goto out\n"
+    "r3 = *(u16 *)(r1 + 12)\n"
+    "if r3 != 8 goto out\n"
+    "r3 = *(u8 *)(r1 + 14)\n"
+    "r3 &= 15\n"
+    "r3 <<= 2\n"
+    "r6 = r1\n"
+    "r6 += r3\n"
+    "r3 = *(u16 *)(r6 + 16)\n"
+    "r3 = be16 r3\n"
+    "if r3 < 80 goto out\n"
+    "if r3 > 90 goto out\n"
+    "r0 = 1\n"
+    "out:\n"
+    "exit\n",
+    /* the same port of one header's length, not written in that way */
+    "r0 = 0\n"
+    "r3 = *(u8 *)(r1 + 14)\n"
+    "if r3 != 0x46 goto out\n"
+    "r3 = *(u8 *)(r1 + 12)\n"
+    "if r3 != 8 goto out\n"
+    "r3 = *(u8 *)(r1 + 13)\n"
+    "if r3 != 0 goto out\n"
+    "r3 = *(u8 *)(r1 + 40)\n"
+    "if r3 != 0 goto out\n"
+    "r3 = *(u8 *)(r1 + 41)\n"
+    "if r3 != 85 goto out\n"
+    "r0 = 1\n"
+    "out:\n"
+    "exit\n",
+    /* and with a product besides */
+    "r0 = 0\n"
+    "r3 = *(u32 *)(r1 + 12)\n"
+    "r4 = *(u8 *)(r1 + 3)\n"
+    "r3 &= 0xffff\n"
+    "if r3 != 8 goto out\n"
+    "r3 = *(u8 *)(r1 + 41)\n"
+    "if r3 < 80 goto out\n"
+    "r3 *= r4\n"
+    "if r3 == 0 goto out\n"
+    "r0 = 1\n"
+    "out:\n"
+    "exit\n",
+    /* elsewhere */
+    "r0 = 0\n"
+    "r3 = *(u16 *)(r1 + 12)\n"
+    "if r3 != 0x608 goto out\n"
+    "r0 = 1\n"
+    "out:\n"
+    "exit\n",
+};
+#define TEXTS (sizeof(texts) / sizeof(texts[0]))
+
+/* With each bound, two at a time: what both accept has one owner at most. */
+START_TEST(test_any_bound)
+{
+    uint32_t first = (uint32_t)_i % TEXTS, second = (uint32_t)_i / TEXTS;
+    struct dpf_program *p[2] = {make(texts[first]), make(texts[second])};
+    uint8_t packet[64] = {[3] = 1, [12] = 8, [14] = 0x46, [41] = 85};
+    unsigned bound = 0, tired = 0;
+    struct dpf_set_stats empty, st;
+
+    dpf_set_stats(set, &empty);
+    for (uint64_t n = 1; n < 100000; n += n / 8 + 1) {
+        bool mine = dpf_filter_run(p[0], packet, 64) != 0;
+        bool theirs = dpf_filter_run(p[1], packet, 64) != 0;
+        int rc[2];
+        uint32_t owner;
+
+        for (uint32_t i = 0; i < 2; i++) {
+            dpf_set_work(set, i ? n : 0);
+            rc[i] = dpf_set_insert(set, i, 0, p[i], 0, &err);
+            ck_assert(rc[i] == 0 || (i && rc[i] == -DPF_E_CONFLICT) ||
+                      (i && rc[i] == -DPF_E_FUEL && *err.text));
+            tired += rc[i] == -DPF_E_FUEL;
+        }
+        ck_assert(!(mine && theirs && rc[1] == 0));
+        owner = dpf_set_match(set, packet, 64, NULL, NULL);
+        ck_assert_uint_eq(owner, mine                   ? 0
+                                 : theirs && rc[1] == 0 ? 1
+                                                        : DPF_NO_OWNER);
+        bound += rc[1] == 0;
+        dpf_set_work(set, 1); /* not for removal */
+        ck_assert_int_eq(dpf_set_remove(set, 0), 0);
+        ck_assert_int_eq(dpf_set_remove(set, 1), rc[1] ? -DPF_E_NOT_FOUND : 0);
+        dpf_set_reclaim(set, dpf_set_version(set));
+    }
+    ck_assert_uint_gt(tired, 0);
+    ck_assert(bound > 0 || first != 3 || second == 3);
+    dpf_set_stats(set, &st);
+    ck_assert_uint_eq(st.bindings, 0);
+    ck_assert_uint_le(st.bytes, empty.bytes);
+    dpf_program_destroy(p[0]);
+    dpf_program_destroy(p[1]);
+}
+END_TEST
+
+/* Nor is a region taken to hold what was not looked at. */
+START_TEST(test_region)
+{
+    struct dpf_program *outer = make(texts[0]), *inner = make(texts[1]),
+                       *other = make(texts[3]);
+    unsigned made = 0;
+
+    ck_assert_int_eq(dpf_set_region_insert(set, 1, 0, outer, 0, &err), 0);
+    for (uint64_t n = 1; n < 20000; n += n / 8 + 1) {
+        int rc;
+
+        dpf_set_work(set, n);
+        rc = dpf_set_region_insert(set, 2, 1, inner, 0, &err);
+        ck_assert(rc == 0 || rc == -DPF_E_REGION || rc == -DPF_E_FUEL);
+        made += rc == 0;
+        ck_assert(rc || dpf_set_region_remove(set, 2) == 0);
+        rc = dpf_set_region_insert(set, 2, 1, other, 0, &err);
+        ck_assert(rc == -DPF_E_REGION || rc == -DPF_E_FUEL);
+        rc = dpf_set_insert(set, 2, 1, other, 0, &err);
+        ck_assert(rc == -DPF_E_REGION || rc == -DPF_E_FUEL);
+    }
+    ck_assert_uint_gt(made, 0);
+    dpf_program_destroy(outer);
+    dpf_program_destroy(inner);
+    dpf_program_destroy(other);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("work");
+    TCase *c = tcase_create("work");
+    SRunner *r;
+    int failed;
+
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_loop_test(c, test_ladder, 0, 4);
+    tcase_add_loop_test(c, test_any_bound, 0, TEXTS * TEXTS);
+    tcase_add_test(c, test_region);
+    suite_add_tcase(s, c);
+    r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
