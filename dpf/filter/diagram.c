@@ -333,6 +333,18 @@ uint32_t dd_compare(struct dd *d, const struct dd_bits *b, uint32_t k,
 {
     uint32_t from = d->scratch_count, mask = (1u << b->len) - 1;
 
+    if (b->src + b->len == 8 && !b->inverted) { /* the byte's order is theirs */
+        uint32_t lo = k << b->src, hi = lo | ((1u << b->src) - 1);
+
+        if (lo) {
+            emit(d, from, lo - 1, out[0]);
+        }
+        emit(d, from, hi, out[1]);
+        if (hi < 255) {
+            emit(d, from, 255, out[2]);
+        }
+        return finish(d, b->var, from);
+    }
     for (uint32_t x = 0; x < 256; x++) {
         uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
 
