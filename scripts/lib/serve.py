@@ -4,8 +4,10 @@
 Python of a bare Debian; everything it needs was installed and built before."""
 import argparse
 import contextlib
+import fcntl
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -21,9 +23,13 @@ import vm  # noqa: E402
 
 MKSITE = os.path.join(vm.BUILD, "cheetah", "mksite")
 IMAGE = os.path.join(vm.ROOT, "scripts", "image")
+READY = re.compile(rb"cheetah: serving .*\n")  # its line, once it listens
+QEMU_END = re.compile(rb"^qemu-system-x86_64: terminating on signal .*\n", re.M)
+WORK_PREFIX = "pavise-serve-"
 IN_NAMESPACE = "PAVISE_SERVE_NAMESPACE"
 FIRST_BYTE_PATIENCE = 60.0
-ASK_PATIENCE = 1.5  # user-mode networking is slow to ask a second time
+ASK_PATIENCE = 1.5
+USUAL_PORT = 8080
 GDB_PORT = 1234
 MEM_MIN = 48 << 20  # the kernel, rings and connections; less serves nothing
 SUFFIXES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -89,6 +95,8 @@ def arguments():
         judge_image(a.site_image)
     else:
         judge_dir(a.dir)
+    if a.judge and a.port is not None:
+        port_held(a.port).close()
     return a
 
 
@@ -148,7 +156,12 @@ def site_image(a, work):
         return os.path.abspath(a.site_image)
     image = os.path.join(work, "site.img")
     say(f"laying out {a.dir}")
-    if subprocess.run([MKSITE, "-s", a.dir, image]).returncode != 0:
+    # Its output comes through here: who reads ours may have ended.
+    with subprocess.Popen([MKSITE, "-s", a.dir, image], text=True,
+                          stdout=subprocess.PIPE) as run:
+        for line in run.stdout:
+            print(line.replace(image, "site"), end="", flush=True)
+    if run.returncode != 0:
         raise Failure(f"mksite could not lay out {a.dir} (above); it needs "
                       f"about the directory's size in {work}")
     return image
@@ -156,19 +169,31 @@ def site_image(a, work):
 
 # ---------------------------------------------------------------- the network
 
+def port_held(port):
+    """A socket that listens on `port` (0: any) of 127.0.0.1, so that nobody
+    else takes it before QEMU does."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        s.bind(("127.0.0.1", port))
+        s.listen()
+    except OSError as e:
+        s.close()
+        raise Failure(f"port {port} of 127.0.0.1: {e.strerror.lower()}; "
+                      "choose another with --port") from e
+    return s
+
+
 def forwarded_port(wanted):
-    """The port to forward: what was asked for, or 8080, or a free one."""
-    for port in [wanted] if wanted else [8080, 0]:
-        with contextlib.closing(socket.socket()) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("127.0.0.1", port))
-                return s.getsockname()[1]
-            except OSError as e:
-                if wanted:
-                    raise Failure(f"port {port} of 127.0.0.1: {e.strerror}; "
-                                  "choose another with --port") from e
-    raise Failure("no free port on 127.0.0.1")
+    """The port to forward, held: the one asked for, or 8080, or a free one."""
+    if wanted:
+        return port_held(wanted)
+    with contextlib.suppress(Failure):
+        return port_held(USUAL_PORT)
+    held = port_held(0)
+    say(f"port {USUAL_PORT} of 127.0.0.1 is in use; taking "
+        f"{held.getsockname()[1]} instead (--port chooses one)")
+    return held
 
 
 def is_free(port):
@@ -201,34 +226,41 @@ def enter_namespace():
 
 
 @contextlib.contextmanager
-def tap():
-    """A tap with the host's end at 10.77.N.1; yields its name and N."""
+def tap(work):
+    """A tap with the host's end at 10.77.N.1; yields its name and N. Its name
+    stands in `work`, for who must remove it when we cannot."""
     name = f"pavise{os.getpid() % 100000}"
     used = subprocess.run(["ip", "-4", "addr"], capture_output=True,
                           text=True).stdout
     net = next((n for n in range(64, 255) if f"10.77.{n}." not in used), None)
     if net is None:
         raise Failure("every network 10.77.64 to 10.77.254 is in use")
+    with open(os.path.join(work, "tap"), "w", encoding="ascii") as f:
+        f.write(name)
     ip("tuntap", "add", "dev", name, "mode", "tap")
     try:
         ip("addr", "add", f"10.77.{net}.1/24", "dev", name)
         ip("link", "set", name, "up")
         yield name, net
     finally:
-        subprocess.run(["ip", "tuntap", "del", "dev", name, "mode", "tap"],
-                       capture_output=True)
+        tap_remove(name)
+
+
+def tap_remove(name):
+    subprocess.run(["ip", "tuntap", "del", "dev", name, "mode", "tap"],
+                   capture_output=True)
 
 
 @contextlib.contextmanager
-def network(a):
+def network(a, held, work):
     """Yields (QEMU's -netdev, command line words, address, text)."""
     if not a.tap:
-        port = forwarded_port(a.port)
+        port = held.getsockname()[1]
         yield (f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80",
                vm.SLIRP_ADDR, ("127.0.0.1", port),
                f"user mode, 127.0.0.1:{port} is forwarded")
         return
-    with tap() as (name, net):
+    with tap(work) as (name, net):
         where = "tap"
         if os.environ.get(IN_NAMESPACE):
             where = (f"tap in a user namespace; enter it with\n"
@@ -242,14 +274,13 @@ def network(a):
 # ------------------------------------------------------------- the first byte
 
 class FirstByte(threading.Thread):
-    """Ask for / every few milliseconds, each time on a new connection, until
-    one is answered: the time from QEMU's start to the first served byte."""
+    """Ask for / once the server has said that it listens: the time from
+    QEMU's start to the first served byte."""
 
     def __init__(self, address, began):
         super().__init__(daemon=True)
         self.address, self.began = address, began
         self.seconds, self.stopped = None, False
-        self.answered = threading.Event()
 
     def ask(self):
         with contextlib.suppress(OSError), \
@@ -258,24 +289,79 @@ class FirstByte(threading.Thread):
             s.connect(self.address)
             s.sendall(b"GET / HTTP/1.1\r\nHost: pavise\r\n"
                       b"Connection: close\r\n\r\n")
-            if s.recv(1) and not self.answered.is_set():
+            if s.recv(1):
                 self.seconds = time.monotonic() - self.began
-                self.answered.set()
 
     def run(self):
-        end = self.began + FIRST_BYTE_PATIENCE
-        while not self.answered.wait(0.02) and not self.stopped:
-            if time.monotonic() > end:
-                return
-            if threading.active_count() < 128:
-                threading.Thread(target=self.ask, daemon=True).start()
+        while self.seconds is None and not self.stopped:
+            self.ask()
+
+
+# ----------------------------------------------------------- what is left over
+
+def sweep():
+    """Remove what a serve that was killed left: it held the lock in its
+    folder, and holds it no more."""
+    for entry in os.scandir(tempfile.gettempdir()):
+        if not entry.name.startswith(WORK_PREFIX):
+            continue
+        with contextlib.suppress(OSError):
+            if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            with open(os.path.join(entry.path, "lock"), "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError), \
+                        open(os.path.join(entry.path, "tap"),
+                             encoding="ascii") as f:
+                    tap_remove(f.read())
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def work_folder():
+    """A folder for what lives as long as the machine."""
+    sweep()
+    with tempfile.TemporaryDirectory(prefix=WORK_PREFIX) as work:
+        # Under its name only once it is held: see sweep.
+        path = os.path.join(work, "lock")
+        with open(path + ".new", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.rename(path + ".new", path)
+            yield work
 
 
 # ------------------------------------------------------------------- all of it
 
-def show(data):
-    sys.stdout.buffer.write(data.replace(b"\r", b""))
-    sys.stdout.flush()
+class Screen:
+    """What the machine prints, in whole lines: ours and its never mix in
+    one."""
+
+    def __init__(self):
+        self.rest = b""
+
+    def show(self, data):
+        whole, _, self.rest = (self.rest + data).rpartition(b"\n")
+        if whole:
+            self.put(whole + b"\n")
+
+    def put(self, data):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(QEMU_END.sub(b"", data.replace(b"\r", b"")))
+        sys.stdout.flush()
+
+    def finish(self):
+        """A last line that has no end."""
+        if self.rest:
+            self.put(self.rest + b"\n")
+        self.rest = b""
+
+
+def reader_left():
+    """Did whoever reads our output end? A pipe says so without a write."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(what & (select.POLLERR | select.POLLHUP)
+               for _, what in poll.poll(0))
 
 
 def iso_image(append, work):
@@ -288,8 +374,9 @@ def iso_image(append, work):
 
 
 def machine(a, work):
+    held = None if a.tap else forwarded_port(a.port)
     image = site_image(a, work)
-    with network(a) as (netdev, words, address, net_text):
+    with network(a, held, work) as (netdev, words, address, net_text):
         log = "cheetah.log" if a.log else ""
         append = f"{words} run=cheetah,netsvc {log} {a.append}".strip()
         host = address[0] + ("" if address[1] == 80 else f":{address[1]}")
@@ -303,33 +390,59 @@ def machine(a, work):
                 f"         {vm.ROOT}/scripts/gdb {vm.KERNEL}")
         say("accelerator: %s (%s)" % vm.accelerator())
         say(f"network:     {net_text}")
+        screen = Screen()
         m = vm.Vm(append=append, smp=a.smp, mem=a.mem, disk=image,
-                  netdev=netdev, pcap=a.pcap, log=show, extra=extra,
+                  netdev=netdev, pcap=a.pcap, log=screen.show, extra=extra,
                   iso=iso_image(append, work) if a.iso else None)
-        with m:
-            watch(a, m, address, f"http://{host}/")
+        if held is not None:
+            held.close()
+        try:
+            with m:
+                watch(a, m, address, f"http://{host}/")
+        finally:
+            screen.finish()
+
+
+def tell(a, url, seconds):
+    say(f"serving      {url}")
+    if seconds is None:
+        say("first byte   left to you: with --log and --pcap serve asks for "
+            "nothing")
+    else:
+        say(f"first byte   {seconds:.3f} s after QEMU started")
+    say("Ctrl-C ends it")
 
 
 def watch(a, m, address, url):
-    first, told = FirstByte(address, m.started), False
-    first.start()
+    # Nothing of our own among what the user asked to see.
+    ask = None if a.log or a.pcap else FirstByte(address, m.started)
+    listens = told = False
     end = time.monotonic() + a.seconds if a.seconds else None
-    while m.pump(0.05):
-        if first.answered.is_set() and not told:
-            told = True
-            say(f"serving      {url}")
-            say(f"first byte   {first.seconds:.3f} s after QEMU started")
-            say("Ctrl-C ends it")
-        if b"init: cheetah ended" in m.output and m.output.endswith(b"\n"):
-            raise Failure("the server ended; its last lines, above, say why")
-        if not told and not a.gdb and \
-                time.monotonic() > m.started + FIRST_BYTE_PATIENCE:
-            raise Failure(f"no answer within {FIRST_BYTE_PATIENCE:.0f} s; the "
-                          "machine's last lines stand above")
-        if end and time.monotonic() > end:
-            first.stopped = True
-            return
-    first.stopped = True
+    try:
+        while m.pump(0.05):
+            if not listens and READY.search(m.output):
+                listens = True
+                if ask is not None:
+                    ask.start()
+            if listens and not told and (ask is None or
+                                         ask.seconds is not None):
+                told = True
+                tell(a, url, ask.seconds if ask is not None else None)
+            if b"init: cheetah ended" in m.output and \
+                    m.output.endswith(b"\n"):
+                raise Failure("the server ended; its last lines, above, say "
+                              "why")
+            if not told and not a.gdb and \
+                    time.monotonic() > m.started + FIRST_BYTE_PATIENCE:
+                raise Failure(f"no answer within {FIRST_BYTE_PATIENCE:.0f} s; "
+                              "the machine's last lines stand above")
+            if reader_left():
+                raise BrokenPipeError
+            if end and time.monotonic() > end:
+                return
+    finally:
+        if ask is not None:
+            ask.stopped = True
     status = m.process.wait()
     if status not in (0, vm.EXIT_OK):
         raise Failure(f"the machine ended with status {status}; its last "
@@ -348,7 +461,7 @@ def serve():
                               f"{why}")
         if a.tap:
             enter_namespace()
-        with tempfile.TemporaryDirectory(prefix="pavise-") as work:
+        with work_folder() as work:
             machine(a, work)
     except Failure as e:
         print(f"serve: {e}", file=sys.stderr)

@@ -68,7 +68,7 @@ def session(t, what, folder, *args, before=(), reach=True):
         if t.ok(url is not None, f"{what}: it serves", text[-3000:]):
             if reach:
                 same_bytes(t, what, url.group(1), folder)
-            for word in ("accelerator:", "network:", "first byte"):
+            for word in ("accelerator:", "network:", "first byte "):
                 t.ok(f"serve: {word}" in text, f"{what}: it says {word}")
             os.killpg(p.pid, signal.SIGINT)
         text += p.stdout.read()
@@ -122,6 +122,7 @@ def options(t, folder):
         data = f.read()
     t.ok(data[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4") and
          b"GET /a.bin" in data, "--pcap: the request is in the file")
+    t.ok(b"GET / HTTP" not in data, "--pcap: and none of serve's own")
     image = e2e.mksite(folder, os.path.join(e2e.WORK, "serve.img"))
     session(t, "--site-image, 4 processors", folder, *port, "--smp", "4",
             "--site-image", image)
@@ -129,6 +130,31 @@ def options(t, folder):
     text = session(t, "--log", folder, *port, "--log", folder)
     t.ok('"GET /a.bin HTTP/1.1" 200 100000' in text,
          "--log: the request has its line", text[-1000:])
+    t.ok(text.count('"GET ') == 1, "--log: and serve itself has none", text)
+
+
+LOG_LINE = re.compile(r'10\.0\.2\.2 - - \[[^]]+\] "GET /(\d+)x*\.\.\." '
+                      r"404 \d+")
+
+
+def whole_lines(t, folder):
+    """--log: no line is cut by another, while others print too."""
+    count = 60
+    with started("--port", str(e2e.vm.free_port()), "--log", "--smp", "2",
+                 folder) as (p, _):
+        text = until(p, ["Ctrl-C ends it"])
+        url = URL.search(text).group(1)
+        subprocess.run(["curl", "-s", "-o", "/dev/null", "--parallel",
+                        *(f"{url}{i}{'x' * 180}" for i in range(count))],
+                       timeout=60, capture_output=True)
+        time.sleep(1)
+        os.killpg(p.pid, signal.SIGINT)
+        text += p.stdout.read()
+    lines = [line for line in text.splitlines() if "GET" in line]
+    bad = [line for line in lines if not LOG_LINE.fullmatch(line)]
+    t.ok(len(lines) == count and not bad,
+         f"--log: {count} requests are {count} whole lines",
+         "\n".join([f"{len(lines)} lines", *bad[:3]]))
 
 
 def debugger(t, folder):
@@ -254,6 +280,36 @@ def hang_up(t, folder):
         t.ok(p.wait(20) == 1 and not glob.glob(tmp + "/*"),
              "nobody reads its output: it ends, no file is left",
              glob.glob(tmp + "/*"))
+    p = subprocess.run(["bash", "-c", f'set -o pipefail; "$0" "$1" --port '
+                        f'{e2e.vm.free_port()} "$2" | head -n 1',
+                        sys.executable, SERVE, folder], text=True,
+                       capture_output=True, timeout=60)
+    t.ok(p.returncode == 1 and p.stdout.count("\n") == 1 and p.stderr == "",
+         "| head: it ends without a word", p.stdout + p.stderr)
+
+
+def killed(t, folder):
+    """What a killed serve leaves, the next one removes."""
+    with started("--port", str(e2e.vm.free_port()), folder) as (p, tmp):
+        until(p, ["Ctrl-C ends it"])
+        os.kill(p.pid, signal.SIGKILL)
+        p.wait()
+        left = glob.glob(tmp + "/*")
+        t.ok(left, "a killed one leaves its folder", left)
+        env = {**os.environ, "TMPDIR": tmp}
+        status = subprocess.run(
+            [sys.executable, SERVE, "--port", str(e2e.vm.free_port()), "--for",
+             "0.5", folder], env=env, capture_output=True, timeout=60)
+        t.ok(status.returncode == 0 and not glob.glob(tmp + "/*"),
+             "the next one removes it", glob.glob(tmp + "/*"))
+        with started("--port", str(e2e.vm.free_port()), folder) as (q, other):
+            until(q, ["Ctrl-C ends it"])
+            subprocess.run([sys.executable, SERVE, "--port",
+                            str(e2e.vm.free_port()), "--for", "0.5", folder],
+                           env={**os.environ, "TMPDIR": other},
+                           capture_output=True, timeout=60)
+            t.ok(glob.glob(other + "/*/site.img"),
+                 "and leaves alone what is in use", glob.glob(other + "/*"))
 
 
 def busy_port(t, folder):
@@ -262,8 +318,35 @@ def busy_port(t, folder):
         s.listen()
         port = str(s.getsockname()[1])
         status, text = run("--port", port, folder)
-        t.ok(status == 1 and "choose another with --port" in text,
-             "serve on a port in use: refused with a remedy", text)
+        t.ok(status == 1 and "choose another with --port" in text and
+             "laying out" not in text,
+             "serve on a port in use: refused with a remedy, first", text)
+        p = subprocess.run([os.path.join(e2e.vm.ROOT, "scripts", "serve"),
+                            "--port", port, folder], text=True,
+                           capture_output=True, timeout=60)
+        t.ok(p.returncode == 1 and p.stdout == "" and "--port" in p.stderr,
+             "and before anything is built", p.stdout + p.stderr)
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # then another has it
+            s.bind(("127.0.0.1", 8080))
+            s.listen()
+        status, text = run("--for", "0.5", folder)
+        t.ok(status == 0 and re.match(
+                 r"serve: port 8080 of 127\.0\.0\.1 is in use; taking \d+ ",
+                 text),
+             "the usual port in use: it says so first, and which it took", text)
+
+
+def through_a_link(t, folder):
+    with tempfile.TemporaryDirectory(prefix="pavise-serve-test-") as tmp:
+        link = os.path.join(tmp, "serve")
+        os.symlink(os.path.join(e2e.vm.ROOT, "scripts", "serve"), link)
+        p = subprocess.run([link, "--for", "0.5", "--port",
+                            str(e2e.vm.free_port()), folder], text=True,
+                           capture_output=True, timeout=60)
+        t.ok(p.returncode == 0, "through a symbolic link",
+             p.stdout + p.stderr)
 
 
 def taps():
@@ -290,7 +373,10 @@ def main():
     failures(t, folder)
     one_line(t, folder)
     hang_up(t, folder)
+    whole_lines(t, folder)
+    killed(t, folder)
     busy_port(t, folder)
+    through_a_link(t, folder)
     return t.done()
 
 
