@@ -15,8 +15,8 @@
 #include "dpf/vm/isa.h" /* before libpcap's names for the same numbers */
 
 #include "dpf/cli/bench.h"
+#include "dpf/cli/bench_patch.h"
 
-#include <capstone/capstone.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,39 +194,6 @@ int jit_load(const struct dpf_insn *insns, size_t count, const char **why)
     return (int)fd;
 }
 
-/* Make calls and jumps that leave the code harmless, or say no. */
-static bool patch(uint8_t *code, size_t size)
-{
-    csh handle;
-    const uint8_t *p = code;
-    size_t left = size;
-    uint64_t address = 0;
-    bool good = cs_open(CS_ARCH_X86, CS_MODE_64, &handle) == CS_ERR_OK;
-    if (!good) {
-        return false;
-    }
-    cs_insn *insn = cs_malloc(handle);
-    while (good && left > 0 &&
-           cs_disasm_iter(handle, &p, &left, &address, insn)) {
-        int32_t d;
-        uint8_t *at = code + insn->address;
-        if (at[0] != 0xe9 && at[0] != 0xe8) {
-            continue;
-        }
-        memcpy(&d, at + 1, sizeof(d));
-        int64_t to = (int64_t)insn->address + 5 + d;
-        bool inside = to >= 0 && to < (int64_t)size;
-        good = inside || at[0] == 0xe9;
-        if (!inside) {
-            memset(at, 0x90, 5);
-            at[0] = 0xc3;
-        }
-    }
-    cs_free(insn, 1);
-    cs_close(&handle);
-    return good;
-}
-
 bool jit_make(struct jit_code *c, const struct dpf_insn *insns, size_t count,
               const char **why)
 {
@@ -252,7 +219,7 @@ bool jit_make(struct jit_code *c, const struct dpf_insn *insns, size_t count,
         return false;
     }
     memcpy(at, image, info.jited_len);
-    bool good = patch(at, info.jited_len);
+    bool good = bench_patch(at, info.jited_len);
     arena_seal();
     if (!good) {
         *why = "the kernel's code calls the kernel";
