@@ -289,6 +289,12 @@ static void kill_child(const char *name)
     console_printf("init: nobody is called %s\n", name);
 }
 
+/* The kernel counts in what it exposes. */
+static bool button_pressed(void)
+{
+    return __atomic_load_n(&env_sysinfo()->power_button, __ATOMIC_RELAXED) != 0;
+}
+
 /* Until told to stop, or nobody is left. */
 static void supervise(struct config *c)
 {
@@ -301,6 +307,10 @@ static void supervise(struct config *c)
         }
         if (now >= c->halt_ns) {
             console_printf("init: told to stop\n");
+            return;
+        }
+        if (button_pressed()) {
+            console_printf("init: the power button was pressed\n");
             return;
         }
         host_turn(now + LOOK_NS);

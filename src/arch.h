@@ -112,6 +112,12 @@ void arch_console_write(const char *text, size_t len);
 _Noreturn void arch_halt(uint32_t status); /* status 0: success */
 /* RDSEED or RDRAND; false if the processor has neither or they failed. */
 bool arch_entropy(uint64_t *out);
+/*
+ * How long a read of a device and of some memory took just now, in ticks of
+ * the timestamp counter: raw, its low bits hard to predict. About a
+ * microsecond.
+ */
+uint64_t arch_jitter(void);
 /* Print the symbolised call chain of this processor. */
 void arch_backtrace(void);
 
@@ -123,6 +129,7 @@ void arch_backtrace(void);
 #define SYSCALL_BYTES 2u /* of the instruction that makes a call */
 #define ARCH_VECTOR_TIMER 0xe0u
 #define ARCH_VECTOR_KICK 0xe1u
+#define ARCH_VECTOR_POWER 0xe3u /* the power button was pressed */
 #define ARCH_VECTOR_MSI_FIRST 0x40u
 #define ARCH_VECTOR_MSI_LAST 0xdfu
 

@@ -8,6 +8,7 @@
 #include "src/dev/dev.h"
 #include "src/kern/console.h"
 #include "src/kern/elf.h"
+#include "src/kern/entropy.h"
 #include "src/kern/page.h"
 #include "src/kern/secret.h"
 #include "src/kern/sysinfo.h"
@@ -66,6 +67,7 @@ void kern_main(const struct boot_info *info)
     page_init(info->ram, info->rams, info->top);
     tables_init(info);
     dev_probe();
+    entropy_start();
     names_init();
     first_environment(info);
     smp_release();

@@ -56,26 +56,37 @@ class Vm:
     firmware  a flash image for -bios, or None for SeaBIOS
     pcap      write what the network card saw to this file
     extra     more arguments
+    machine   QEMU's kind of machine
+    cpu       its processor, or None for the best that there is
+    plain     as others make machines: no source of entropy, no way to end but
+              to be switched off
     """
 
     def __init__(self, append="", modules=MODULES, smp=1, mem="256M",
                  disk=None, netdev=None, net_opts="", iso=None, firmware=None,
-                 pcap=None, extra=(), accel=None, log=None):
+                 pcap=None, extra=(), accel=None, log=None, machine="q35",
+                 cpu=None, plain=False):
         self.accel = accel or accelerator()[0]
         self.log, self.output = log, bytearray()
         self.process = self.selector = None
         self.started = 0.0
-        self.command = self._command(append, modules, smp, mem, disk, netdev,
-                                     net_opts, iso, firmware, pcap, extra)
+        self.command = self._base(machine, cpu, plain)
+        self.command += self._command(append, modules, smp, mem, disk, netdev,
+                                      net_opts, iso, firmware, pcap, extra)
+
+    def _base(self, machine, cpu, plain):
+        cpu = cpu or ("host" if self.accel == "kvm" else "max")
+        c = [QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+             "-machine", machine, "-accel", self.accel, "-cpu", cpu,
+             "-serial", "stdio", "-no-reboot"]
+        if not plain:
+            c += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                  "-device", "virtio-rng-pci,disable-legacy=on"]
+        return c
 
     def _command(self, append, modules, smp, mem, disk, netdev, net_opts, iso,
                  firmware, pcap, extra):
-        cpu = "host" if self.accel == "kvm" else "max"
-        c = [QEMU, "-nodefaults", "-no-user-config", "-display", "none",
-             "-machine", "q35", "-accel", self.accel, "-cpu", cpu,
-             "-smp", str(smp), "-m", str(mem), "-serial", "stdio",
-             "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-             "-device", "virtio-rng-pci,disable-legacy=on"]
+        c = ["-smp", str(smp), "-m", str(mem)]
         if iso:
             c += ["-cdrom", iso, "-boot", "d"]
         else:

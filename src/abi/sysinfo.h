@@ -110,6 +110,8 @@ struct sysinfo {
     uint32_t quantum_offset; /* uint32_t env id [cpus][quantum_slots] */
     uint32_t cpu_offset;     /* struct sysinfo_cpu[cpus] */
     uint32_t share_offset;   /* struct sysinfo_shares */
+    uint32_t power_button;   /* times that it was pressed */
+    uint32_t reserved;
     struct sysinfo_module module[SYSINFO_MODULES_MAX];
     struct sysinfo_net net[SYSINFO_NETS_MAX];
     struct sysinfo_disk disk[SYSINFO_DISKS_MAX];

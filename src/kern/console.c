@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial line, entropy and the machine's end: small resources that are
- * one call each.
+ * The serial line, and the machine's end: by a call, or by its button.
  */
 #include "src/kern/console.h"
 #include "src/kern/aspace.h"
 #include "src/kern/cap.h"
 #include "src/kern/demand.h"
-#include "src/kern/rngdev.h"
+#include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
+#include "src/lib/log.h"
 
 #define CONSOLE_WRITE_MAX 1024u
-#define ENTROPY_MAX 256u
 #define STEP 256u /* bytes copied at a time */
 
 struct lock console_lock;
@@ -49,34 +48,20 @@ int64_t sys_console_write(struct env *e, const struct cap *k, uaddr text,
     return len;
 }
 
-static struct rngdev *rng; /* set at boot */
-
-void entropy_attach(struct rngdev *dev)
-{
-    if (rng == NULL) {
-        rng = dev;
-    }
-}
-
-bool entropy_word(uint64_t *out)
-{
-    return arch_entropy(out) || (rng != NULL && rng->read(rng, out));
-}
-
-int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
-{
-    uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
-    REFUSE_IF(len > ENTROPY_MAX, E_INVAL);
-    for (uint32_t i = 0; i * sizeof(word[0]) < len; i++) {
-        REFUSE_IF(!entropy_word(&word[i]), E_AGAIN);
-    }
-    TRY(copy_out(e, bytes, word, len));
-    return len;
-}
-
 int64_t sys_machine_halt(struct env *e, const struct cap *k, uint32_t status)
 {
     (void)e;
     REFUSE_IF(!cap_dominates(k, GUARD_ROOT, CAP_CTL), E_CAP);
     arch_halt(status);
+}
+
+void power_button(void)
+{
+    uint32_t before =
+        __atomic_fetch_add(&sysinfo()->power_button, 1, __ATOMIC_RELAXED);
+    if (before > 0) {
+        log_line("power: the button again; ending at once");
+        arch_halt(0);
+    }
+    log_line("power: the button was pressed; again ends at once");
 }

@@ -22,6 +22,7 @@
  *   5. guard_lock             names of guards
  *   6. page_lock              free frames
  *   7. console_lock           the serial line
+ *      jitter_lock            the key that timing jitter made (entropy.c)
  * Levels 2 and 3: at most one lock of each level. arch_tlb_flush and
  * net_quiesce are called with nothing but bind_lock held. So is
  * quantum_forget, and it waits for other processors' contexts: who waits for

@@ -7,7 +7,7 @@
  */
 #include "src/kern/secret.h"
 #include "src/arch.h"
-#include "src/kern/console.h"
+#include "src/kern/entropy.h"
 #include <stdatomic.h>
 
 #define WORDS_MAX 3u /* of one hash */

@@ -4,6 +4,7 @@
  * Nothing here blocks; the way out is quantum_resume.
  */
 #include "src/abi/sysno.h"
+#include "src/kern/console.h"
 #include "src/kern/irq.h"
 #include "src/kern/net.h"
 #include "src/kern/quantum.h"
@@ -45,6 +46,8 @@ static struct frame *interrupt(struct cpu *c, uint32_t vector, struct frame *f)
             return quantum_timer(c, f);
         }
         c->timer = 0;
+    } else if (vector == ARCH_VECTOR_POWER) {
+        power_button();
     } else if (vector != ARCH_VECTOR_KICK) {
         irq_dispatch(vector);
     }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two tables of the firmware that matter: which processors there are, and
- * where the power-management timer is. Source: ACPI 6.4 s5.2.5 (RSDP), s5.2.6
- * (header), s5.2.9 (FADT), s5.2.12 (MADT).
+ * The tables of the firmware that matter: which processors and interrupt
+ * controllers there are, where the power-management timer is, and how the
+ * machine is switched off (acpi_power.c). Source: ACPI 6.4 s5.2.5 (RSDP),
+ * s5.2.6 (header), s5.2.9 (FADT), s5.2.12 (MADT).
  */
 #include "src/lib/string.h"
 #include "src/x86_64/handover.h"
@@ -20,6 +21,8 @@ enum {
     FADT_PM_TIMER_LEN = 91,
     MADT_ENTRIES = 44,
     MADT_APIC = 0,
+    MADT_IO_APIC = 1,
+    MADT_MOVED = 2, /* an interrupt of the old bus has another number */
     MADT_X2APIC = 9,
 };
 #define MADT_ENABLED 1u
@@ -58,8 +61,7 @@ uint64_t acpi_find(phys_read *read)
     return rsdp != 0 ? rsdp : find_from(read, 0xe0000, 0x20000);
 }
 
-/* A whole table with a right sum, or NULL. */
-static const uint8_t *table_at(phys_read *read, uint64_t paddr, uint32_t *len)
+const uint8_t *acpi_table(phys_read *read, uint64_t paddr, uint32_t *len)
 {
     const uint8_t *p = read(paddr, HEADER);
     *len = p == NULL ? 0 : load_u32(p + 4);
@@ -87,6 +89,22 @@ static void add_cpu(struct acpi_facts *out, uint32_t apic_id, uint32_t flags)
     }
 }
 
+static void add_io_apic(struct acpi_facts *out, const uint8_t *p)
+{
+    if (out->io_apics < ACPI_IO_APICS) {
+        out->io_apic[out->io_apics++] =
+            (struct acpi_io_apic){load_u32(p + 4), load_u32(p + 8)};
+    }
+}
+
+static void add_moved(struct acpi_facts *out, const uint8_t *p)
+{
+    if (p[3] < ACPI_ISA_LINES) {
+        out->isa[p[3]] = (struct acpi_line){load_u32(p + 4),
+                                            (uint16_t)(p[8] | p[9] << 8), true};
+    }
+}
+
 static void madt(const uint8_t *p, uint32_t len, struct acpi_facts *out)
 {
     for (uint32_t at = MADT_ENTRIES, size; at < len && len - at >= 2;
@@ -97,19 +115,26 @@ static void madt(const uint8_t *p, uint32_t len, struct acpi_facts *out)
         }
         if (p[at] == MADT_APIC && size >= 8) {
             add_cpu(out, p[at + 3], load_u32(p + at + 4));
+        } else if (p[at] == MADT_IO_APIC && size >= 12) {
+            add_io_apic(out, p + at);
+        } else if (p[at] == MADT_MOVED && size >= 10) {
+            add_moved(out, p + at);
         } else if (p[at] == MADT_X2APIC && size >= 16) {
             add_cpu(out, load_u32(p + at + 4), load_u32(p + at + 8));
         }
     }
 }
 
-static void table(const uint8_t *p, uint32_t len, struct acpi_facts *out)
+static void table(phys_read *read, const uint8_t *p, uint32_t len,
+                  struct acpi_facts *out)
 {
     if (memcmp(p, "APIC", 4) == 0) {
         madt(p, len, out);
-    } else if (memcmp(p, "FACP", 4) == 0 && len > FADT_PM_TIMER_LEN &&
-               p[FADT_PM_TIMER_LEN] == 4) {
-        out->pm_port = (uint16_t)load_u32(p + FADT_PM_TIMER);
+    } else if (memcmp(p, "FACP", 4) == 0) {
+        if (len > FADT_PM_TIMER_LEN && p[FADT_PM_TIMER_LEN] == 4) {
+            out->pm_port = (uint16_t)load_u32(p + FADT_PM_TIMER);
+        }
+        acpi_power_read(read, p, len, &out->power);
     }
 }
 
@@ -127,15 +152,16 @@ const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out)
             width = 8;
         }
     }
-    const uint8_t *root = table_at(read, root_paddr, &len);
+    const uint8_t *root = acpi_table(read, root_paddr, &len);
     WRONG_IF(root == NULL, "the ACPI root table is damaged or above 4 GiB");
     for (uint32_t at = HEADER; len - at >= width; at += width) {
         uint64_t paddr = width == 8 ? load_u64(root + at) : load_u32(root + at);
         uint32_t table_len;
-        const uint8_t *t = table_at(read, paddr, &table_len);
+        const uint8_t *t = acpi_table(read, paddr, &table_len);
         if (t != NULL) {
-            table(t, table_len, out);
+            table(read, t, table_len, out);
         }
     }
+    acpi_power_route(out);
     return out->cpus == 0 ? "ACPI names no processor" : NULL;
 }

@@ -15,6 +15,7 @@
 #include "src/x86_64/insn.h"
 #include "src/x86_64/leak.h"
 #include "src/x86_64/mmu.h"
+#include "src/x86_64/power.h"
 #include "src/x86_64/smp.h"
 #include "src/x86_64/timer.h"
 #include "src/x86_64/trap.h"
@@ -29,6 +30,7 @@ extern char boot_stack[];
 static struct handover handover;
 static struct boot_info info;
 static uint16_t pm_port;
+static struct acpi_power power;
 
 _Noreturn void boot_machine(uint32_t magic, uint64_t loader_info);
 _Noreturn void entry_switch_stack(void (*run)(void *), void *arg,
@@ -102,6 +104,7 @@ static void read_firmware(void)
         log_line("firmware: %s; going on with one processor", wrong);
     }
     pm_port = facts.pm_port;
+    power = facts.power;
     for (uint32_t i = 0; i < facts.cpus; i++) {
         if (facts.apic_id[i] != cpu_get(0)->apic_id &&
             !cpu_add(facts.apic_id[i])) {
@@ -201,6 +204,7 @@ static void machine_start(void *unused)
     apic_enable();
     timer_init(pm_port);
     apic_timer_enable();
+    power_init(&power);
     start_others();
     report();
     mmu_frames_from(page_kalloc);

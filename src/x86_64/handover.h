@@ -92,14 +92,55 @@ bool ustar_is(const uint8_t *archive, uint64_t len);
 int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
                struct ustar_member *out);
 
-/* What the firmware's tables say about processors and clocks. */
+/*
+ * The registers of the fixed hardware that has the power button, and how the
+ * machine is switched off. Blocks have a first and perhaps a second register;
+ * a port of 0 says that there is none.
+ */
+struct acpi_power {
+    uint16_t event_port[2]; /* status, then at event_len / 2 what raises it */
+    uint16_t control_port[2];
+    uint8_t event_len;     /* bytes */
+    uint8_t sleep_type[2]; /* of S5, for each control register; 3 bits */
+    bool has_off;          /* sleep_type is known */
+    bool has_button;       /* the fixed one */
+    uint16_t command_port; /* takes `enable`: from firmware's hands to ours */
+    uint8_t enable;
+    uint32_t line;       /* global number of the interrupt */
+    bool edge, high;     /* its kind; else level, active low */
+    uint64_t controller; /* physical, of the I/O APIC that has it; 0: none */
+    uint32_t pin;        /* there */
+};
+
+#define ACPI_IO_APICS 8u
+#define ACPI_ISA_LINES 16u
+
+/* What the firmware's tables say about processors, clocks and power. */
 struct acpi_facts {
     uint32_t apic_id[ARCH_CPUS_MAX];
     uint32_t cpus;    /* enabled ones */
     uint32_t ignored; /* beyond ARCH_CPUS_MAX */
     uint16_t pm_port; /* power-management timer; 0: none */
+    struct acpi_power power;
+    struct acpi_io_apic {
+        uint32_t paddr, first; /* its first line's global number */
+    } io_apic[ACPI_IO_APICS];  /* ascending as listed */
+    uint32_t io_apics;
+    struct acpi_line {
+        uint32_t line;
+        uint16_t flags; /* ACPI 6.4 table 5.26 */
+        bool moved;
+    } isa[ACPI_ISA_LINES];
 };
 
 /* Where the root pointer is in a PC's firmware area; 0 if nowhere. */
 uint64_t acpi_find(phys_read *read);
 const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out);
+
+/* A whole table with a right sum and its length, or NULL. */
+const uint8_t *acpi_table(phys_read *read, uint64_t paddr, uint32_t *len);
+/* What the fixed table and the definition block that it names say of power. */
+void acpi_power_read(phys_read *read, const uint8_t *fadt, uint32_t len,
+                     struct acpi_power *out);
+/* Which pin of which controller the interrupt is, once all tables are read. */
+void acpi_power_route(struct acpi_facts *f);

@@ -54,6 +54,7 @@
         __asm__ volatile(#out " %0, %1" : : "a"(v), "Nd"(port));               \
     }
 PORT_ACCESS(inb, outb, uint8_t)
+PORT_ACCESS(inw, outw, uint16_t)
 PORT_ACCESS(inl, outl, uint32_t)
 
 static inline uint64_t rdmsr(uint32_t msr)

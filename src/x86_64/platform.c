@@ -7,8 +7,10 @@
  */
 #include "src/abi/err.h"
 #include "src/arch.h"
+#include "src/lib/log.h"
 #include "src/x86_64/cpu.h"
 #include "src/x86_64/insn.h"
+#include "src/x86_64/power.h"
 #include "src/x86_64/smp.h"
 #include "src/x86_64/spin.h"
 #include "src/x86_64/uart.h"
@@ -127,6 +129,13 @@ _Noreturn void arch_halt(uint32_t status)
         status = 0x0f; /* a failure stays one */
     }
     outb(DEBUG_EXIT, status == 0 ? DEBUG_EXIT_OK : status & 0x0f);
+    /* Still here. What failed stays on the screen. */
+    if (status == 0) {
+        power_off();
+    }
+    log_line(status == 0 ? "halted; the machine can be switched off"
+                         : "halted with status %u; what failed is above",
+             status);
     for (;;) {
         hlt();
     }

@@ -13,6 +13,7 @@
 #include "src/x86_64/insn.h"
 #include "src/x86_64/leak.h"
 #include "src/x86_64/mmu.h"
+#include "src/x86_64/power.h"
 #include "src/x86_64/smp.h"
 
 enum {
@@ -198,7 +199,11 @@ struct frame *trap_interrupt(struct frame *f)
         if (!user && !cpu_self()->idle) {
             trap_fatal(f);
         }
+        bool ours = vector != ARCH_VECTOR_POWER || power_pressed();
         apic_end();
+        if (!ours) {
+            return f;
+        }
         struct frame *next = kern_trap(vector, user ? f : NULL);
         return user ? next : f;
     }

@@ -6,7 +6,37 @@
 #include "src/x86_64/handover.h"
 #include "tests/unit/machine/phys.h"
 
+#define FADT 148u
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/*
+ * A fixed table, and behind it a definition block whose length and sum are made
+ * right, so that its code is looked at.
+ */
+static void power(size_t size)
+{
+    static struct acpi_power out;
+    uint8_t *dsdt = phys + FADT, sum = 0;
+    uint32_t at = PHYS_BASE + FADT, len = (uint32_t)size;
+
+    if (size < FADT + 36) {
+        return;
+    }
+    len -= FADT;
+    memcpy(phys + 40, &at, sizeof(at));
+    memset(phys + 140, 0, 8);
+    memcpy(dsdt, "DSDT", 4);
+    memcpy(dsdt + 4, &len, sizeof(len));
+    for (uint32_t i = 0; i < len; i++) {
+        sum = (uint8_t)(sum + dsdt[i]);
+    }
+    dsdt[9] = (uint8_t)(dsdt[9] - sum);
+    acpi_power_read(phys_at, phys, FADT, &out);
+    if (out.sleep_type[0] > 7 || out.sleep_type[1] > 7) {
+        abort();
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -23,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memset(phys, 0, sizeof(phys));
     memcpy(phys, data + 1, size - 1);
-    switch (data[0] % 4) {
+    switch (data[0] % 5) {
     case 0:
         wrong = multiboot2_parse(phys_at, PHYS_BASE, &h);
         break;
@@ -32,6 +62,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 2:
         (void)acpi_parse(phys_at, PHYS_BASE, &facts);
+        break;
+    case 3:
+        power(size - 1);
         break;
     default:
         while (ustar_next(data + 1, size - 1, &at, &member) > 0) {

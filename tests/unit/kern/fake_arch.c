@@ -21,6 +21,7 @@ uint64_t fake_flushes;
 _Atomic uint64_t fake_kicks[ARCH_CPUS_MAX];
 uint64_t fake_timer[ARCH_CPUS_MAX];
 uint64_t fake_entropy = UINT64_MAX;
+uint64_t (*fake_jitter)(void);
 char fake_console[4096];
 size_t fake_console_len;
 uint32_t fake_halt_status;
@@ -214,6 +215,10 @@ bool arch_entropy(uint64_t *out)
     }
     fake_entropy--;
     return true;
+}
+uint64_t arch_jitter(void)
+{
+    return fake_jitter != NULL ? fake_jitter() : 0;
 }
 void arch_backtrace(void)
 {

@@ -20,7 +20,8 @@ extern _Atomic uint64_t fake_tsc;
 extern uint64_t fake_flushes; /* arch_tlb_flush calls */
 extern _Atomic uint64_t fake_kicks[ARCH_CPUS_MAX];
 extern uint64_t fake_timer[ARCH_CPUS_MAX];
-extern uint64_t fake_entropy; /* words left before it fails */
+extern uint64_t fake_entropy;         /* words left before it fails */
+extern uint64_t (*fake_jitter)(void); /* NULL: it stands still */
 extern char fake_console[4096];
 extern size_t fake_console_len;
 extern uint32_t fake_halt_status;

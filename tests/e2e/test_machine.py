@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Machines as others make them: an old processor without a random generator,
+no virtio-rng, no way to end but to be switched off. They serve, say where
+entropy comes from, and end by their button and by themselves. Speaks TAP."""
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import e2e
+
+
+def press(path):
+    """The power button, by QEMU's monitor; virsh shutdown does the same."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5)
+        s.connect(path)
+        s.recv(4096)
+        s.sendall(b"system_powerdown\n")
+        time.sleep(0.2)
+
+
+def machine(image, kind, cpu, smp=1, append="", port=None, monitor=None,
+            extra=()):
+    more = ["-monitor", f"unix:{monitor},server=on,wait=off"] if monitor else []
+    return e2e.vm.Vm(
+        machine=kind, cpu=cpu, plain=True, accel="tcg", disk=image, smp=smp,
+        append=f"{e2e.vm.SLIRP_ADDR} {append}".strip(), extra=[*more, *extra],
+        netdev=f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80" if port
+        else None)
+
+
+def serves_and_ends(t, image, kind, cpu, smp):
+    name = f"{kind}, {cpu}, {smp} processors"
+    port = e2e.vm.free_port()
+    monitor = os.path.join(e2e.WORK, "monitor")
+    with machine(image, kind, cpu, smp, port=port, monitor=monitor) as m:
+        m.wait_for("cheetah: serving", 30)
+        t.ok("entropy: from timing jitter" in m.text(),
+             f"{name}: it says where entropy comes from", m.tail())
+        got = subprocess.run(["curl", "-sS", "--max-time", "10",
+                              f"http://127.0.0.1:{port}/a.txt"],
+                             capture_output=True, text=True)
+        t.ok(got.stdout == "a page\n", f"{name}: it serves",
+             got.stderr + m.tail())
+        press(monitor)
+        status = m.wait(10)
+        t.ok(status == 0 and "init: the power button was pressed" in m.text(),
+             f"{name}: the power button ends it", f"{status}\n{m.tail()}")
+
+
+def ends_at_the_second_press(t, image):
+    """What manages the machine is busy looking for an address."""
+    monitor = os.path.join(e2e.WORK, "monitor")
+    m = e2e.vm.Vm(machine="q35", plain=True, accel="tcg", append="ip=dhcp",
+                  netdev="socket,listen=127.0.0.1:0",
+                  extra=["-monitor", f"unix:{monitor},server=on,wait=off"])
+    with m:
+        m.wait_for("init: 1 cpus", 30)
+        time.sleep(0.5)
+        press(monitor)
+        first = m.wait(1)
+        press(monitor)
+        status = m.wait(5)
+        t.ok(first is None and status == 0 and "ending at once" in m.text(),
+             "pressed twice, it ends at once", f"{first} {status}\n{m.tail()}")
+
+
+def nobody_is_left(t, image):
+    with machine(image, "pc", "kvm64", append="run=none") as m:
+        status = m.wait(20)
+        t.ok(status == 0 and "init: nobody is left" in m.text(),
+             "when nobody is left it switches itself off",
+             f"{status}\n{m.tail()}")
+
+
+def regular(t, image):
+    """A clock that counts instructions is no source."""
+    with machine(image, "pc", "kvm64", append="run=none",
+                 extra=["-icount", "shift=0"]) as m:
+        m.wait(30)
+        t.ok("entropy: none" in m.text() and "virtio-rng" in m.text(),
+             "regular timing is refused, with a remedy", m.tail())
+
+
+def main():
+    t = e2e.Tap()
+    folder = e2e.fresh(os.path.join(e2e.WORK, "machine"))
+    with open(os.path.join(folder, "a.txt"), "w", encoding="ascii") as f:
+        f.write("a page\n")
+    image = e2e.mksite(folder, os.path.join(e2e.WORK, "machine.img"))
+    serves_and_ends(t, image, "pc", "kvm64", 1)
+    serves_and_ends(t, image, "q35", "qemu64", 2)
+    ends_at_the_second_press(t, image)
+    nobody_is_left(t, image)
+    regular(t, image)
+    return t.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
