@@ -11,7 +11,7 @@
 #include "cheetah/mksite/mksite.h"
 
 static const char USAGE[] =
-    "usage: mksite [-qs] [-c none|fast|best] [-j N] DIR SITE.IMG\n"
+    "usage: mksite [-aqs] [-c none|fast|best] [-j N] DIR SITE.IMG\n"
     "       mksite --check SITE.IMG\n"
     "       mksite --list SITE.IMG\n"
     "\n"
@@ -19,6 +19,10 @@ static const char USAGE[] =
     "Cheetah serves; or verify every byte of such an image; or say what it\n"
     "holds.\n"
     "\n"
+    "Names that begin with a dot (but /.well-known), private keys, and links\n"
+    "to files outside DIR are left out, which is said in a line each.\n"
+    "\n"
+    "  -a, --all             publish them too\n"
     "  -c, --compress HOW    precompressed copies of text: none, fast\n"
     "                        (gzip 6, brotli 5; the default), best\n"
     "                        (gzip 9, brotli 11: slow)\n"
@@ -30,6 +34,7 @@ static const char USAGE[] =
 enum { OPT_CHECK = 256, OPT_LIST };
 
 static const struct option LONG[] = {
+    {"all", no_argument, NULL, 'a'},
     {"compress", required_argument, NULL, 'c'},
     {"skip-unreadable", no_argument, NULL, 's'},
     {"jobs", required_argument, NULL, 'j'},
@@ -118,7 +123,7 @@ static int make(const char *dir, const char *out, const struct options *o)
     layout(&s, order, count, &l);
     image_write(&s, order, count, &l, out, o);
     if (!o->quiet) {
-        uint64_t left_out = s.skipped + s.oddities;
+        uint64_t left_out = s.skipped + s.oddities + s.hidden;
         printf("%s: %zu paths, %zu extents, %.1f MB, %" PRIu64 " left out\n",
                out, s.count, count, (double)l.super.blocks * SITE_BLOCK / 1e6,
                left_out);
@@ -137,8 +142,11 @@ int main(int argc, char **argv)
                                 : cpus > 64 ? 64
                                             : (unsigned)cpus};
     int mode = 0, c;
-    while ((c = getopt_long(argc, argv, "c:sj:qh", LONG, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "ac:sj:qh", LONG, NULL)) != -1) {
         switch (c) {
+        case 'a':
+            o.all = true;
+            break;
         case 'c':
             o.compress = compress_of(optarg);
             break;

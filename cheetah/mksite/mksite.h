@@ -54,6 +54,7 @@ struct site {
     off_t spill_end;   /* guarded by the analysis' lock */
     uint64_t skipped;  /* unreadable files and directories */
     uint64_t oddities; /* devices, dangling or looping links: never served */
+    uint64_t hidden;   /* left out by hide.c */
 };
 
 enum compress {
@@ -65,6 +66,7 @@ enum compress {
 struct options {
     enum compress compress;
     bool skip_unreadable;
+    bool all; /* also what hide.c would leave out */
     bool quiet;
     unsigned jobs;
 };
@@ -74,6 +76,8 @@ void say_error(const char *path, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void say_warning(const char *path, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* One line on `count` things that are left out; `list` names some of them. */
+void say_hidden(const char *what, uint64_t count, const char *list, bool more);
 _Noreturn void die(const char *path, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void *must_alloc(void *p, size_t n); /* realloc that dies */
@@ -86,6 +90,17 @@ void progress_end(const struct options *o);
 bool tree_walk(struct site *s, const char *root, const struct options *o);
 struct doc *site_add(struct site *s, char *path);
 const struct doc *site_lookup(const struct site *s, const char *path);
+
+/* hide.c: what is not published unless --all is given. */
+enum hide_kind { HIDE_DOT, HIDE_KEY, HIDE_LINK, HIDE_KINDS };
+/* folder: its site path; name: of an entry there */
+bool hide_is_dot(const char *folder, const char *name);
+/* A private key, by its name or by what the file of `len` bytes holds? */
+bool hide_is_key(const char *name, const char *source, uint64_t len);
+/* `source` is left out. */
+void hide_note(enum hide_kind kind, const char *source);
+/* Say what was; names are shown relative to `root`. Returns how many. */
+uint64_t hide_report(const char *root);
 
 /* listing.c: a directory's index page. */
 struct listing;

@@ -62,6 +62,14 @@ void say_warning(const char *path, const char *fmt, ...)
     }
 }
 
+void say_hidden(const char *what, uint64_t count, const char *list, bool more)
+{
+    fprintf(stderr, "mksite: left out: %llu %s (", (unsigned long long)count,
+            what);
+    put_name(list);
+    fprintf(stderr, "%s); --all publishes them\n", more ? ", ..." : "");
+}
+
 void die(const char *path, const char *fmt, ...)
 {
     va_list args;

@@ -2,11 +2,11 @@
 /*
  * Walk a directory into documents.
  *
- * Symbolic links: to a readable regular file they are followed wherever they
- * point; to a directory only when it lies inside the tree, is not one of its
- * own ancestors, and fewer than LINKS_MAX such links were followed on the way.
- * So the walk ends whatever the links say. Devices, sockets and pipes are
- * never opened.
+ * Symbolic links: to a readable regular file they are followed inside the tree,
+ * and with --all wherever they point; to a directory only when it lies inside
+ * the tree, is not one of its own ancestors, and fewer than LINKS_MAX such
+ * links were followed on the way. So the walk ends whatever the links say.
+ * Devices, sockets and pipes are never opened.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -87,6 +87,41 @@ static void odd(struct walk *w, const char *source, const char *why)
     w->site->oddities++;
 }
 
+/* Does it lie in the tree, however it is reached? */
+static bool inside(const struct walk *w, const char *source)
+{
+    char *real = realpath(source, NULL);
+    size_t n = strlen(w->root);
+    bool yes = real != NULL && strncmp(real, w->root, n) == 0 &&
+               (real[n] == '/' || real[n] == 0 || n == 1);
+    free(real);
+    return yes;
+}
+
+/* Is it left out for what it is? */
+static bool hidden(const struct walk *w, const struct dir *d, const char *name,
+                   const char *source, const struct stat *own)
+{
+    struct stat st;
+    enum hide_kind kind;
+    if (w->o->all) {
+        return false;
+    }
+    if (hide_is_dot(d->path, name)) {
+        kind = HIDE_DOT;
+    } else if (stat(source, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return false;
+    } else if (S_ISLNK(own->st_mode) && !inside(w, source)) {
+        kind = HIDE_LINK;
+    } else if (hide_is_key(name, source, (uint64_t)st.st_size)) {
+        kind = HIDE_KEY;
+    } else {
+        return false;
+    }
+    hide_note(kind, source);
+    return true;
+}
+
 static bool add_file(struct walk *w, const struct dir *in, const char *name,
                      char *source, const struct stat *st)
 {
@@ -120,15 +155,11 @@ static bool link_allowed(struct walk *w, const struct dir *in,
         odd(w, source, "too many links to directories on the way");
         return false;
     }
-    char *real = realpath(source, NULL);
-    size_t n = strlen(w->root);
-    bool inside = real != NULL && strncmp(real, w->root, n) == 0 &&
-                  (real[n] == '/' || real[n] == 0 || n == 1);
-    free(real);
-    if (!inside) {
+    if (!inside(w, source)) {
         odd(w, source, "link to a directory outside the tree");
+        return false;
     }
-    return inside;
+    return true;
 }
 
 static void walk_dir(struct walk *w, const struct dir *d);
@@ -187,6 +218,10 @@ static bool add_entry(struct walk *w, const struct dir *d, const char *name,
     bool ok = false;
     char *source = must_printf("%s/%s", d->source, name);
     bool nowhere;
+    if (lstat(source, &own) == 0 && hidden(w, d, name, source, &own)) {
+        free(source);
+        return false;
+    }
     if (cannot_read(source, &own, st, &nowhere)) {
         unreadable(w, source);
     } else if (nowhere) {
@@ -288,6 +323,7 @@ bool tree_walk(struct site *s, const char *root, const struct options *o)
                     .ino = st.st_ino,
                     .mtime = file_time(&w, &st)};
     walk_dir(&w, &d);
+    s->hidden = hide_report(w.root);
     free(w.root);
     resolve_aliases(s);
     return s->skipped == 0;

@@ -77,11 +77,14 @@ def arguments():
     p.add_argument("--for", type=seconds, dest="seconds")
     p.add_argument("--log", action="store_true")
     p.add_argument("--append", default="")
+    p.add_argument("--all", action="store_true")
     p.add_argument("--judge", action="store_true")  # scripts/serve's own
     a = p.parse_args()
     if bool(a.dir) == bool(a.site_image):
         raise Failure("give either a directory or --site-image FILE; "
                       "see scripts/serve --help")
+    if a.all and a.site_image:
+        raise Failure("--all is for a directory; mksite laid the image out")
     if not 1 <= a.smp <= 64:
         raise Failure(f"--smp {a.smp}: a number of processors from 1 to 64")
     judge_memory(a.mem)
@@ -157,7 +160,8 @@ def site_image(a, work):
     image = os.path.join(work, "site.img")
     say(f"laying out {a.dir}")
     # Its output comes through here: who reads ours may have ended.
-    with subprocess.Popen([MKSITE, "-s", a.dir, image], text=True,
+    with subprocess.Popen([MKSITE, "-s", *(["--all"] if a.all else []), a.dir,
+                           image], text=True,
                           stdout=subprocess.PIPE) as run:
         for line in run.stdout:
             print(line.replace(image, "site"), end="", flush=True)

@@ -92,7 +92,7 @@ def tree(d):
 @test
 def whole_tree(d):
     tree(d + "/t")
-    run("-q", d + "/t", d + "/s.img")
+    run("-qa", d + "/t", d + "/s.img")
     run("--check", d + "/s.img")
     have = listing(d + "/s.img")
     for root, dirs, files in os.walk(os.fsencode(d + "/t")):
@@ -205,7 +205,7 @@ def links(d):
     os.symlink("../out/secret-dir", d + "/t/dir")
     os.symlink("a", d + "/t/inner")
     os.mkfifo(d + "/t/pipe")
-    p = run(d + "/t", d + "/s.img")
+    p = run("--all", d + "/t", d + "/s.img")
     run("--check", d + "/s.img")
     paths = {k[0] for k in listing(d + "/s.img")}
     assert paths == {b"/", b"/a", b"/a/", b"/a/f", b"/file", b"/inner",
@@ -213,6 +213,63 @@ def links(d):
     for word in (b"contains it", b"outside the tree", b"nowhere",
                  b"neither a file"):
         assert word in p.stderr, word
+
+
+KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"
+
+
+def private_tree(d):
+    write(d + "/out/shadow", b"root:x")
+    write(d + "/t/index.html", b"hello")
+    write(d + "/t/.env", b"PASSWORD=x")
+    write(d + "/t/.git/config", b"[core]")
+    write(d + "/t/a/.htpasswd", b"x")
+    write(d + "/t/a/.well-known/x", b"only at the top")
+    write(d + "/t/.well-known/security.txt", b"Contact: x")
+    write(d + "/t/id_rsa", b"whatever")
+    write(d + "/t/tls.key", b"whatever")
+    write(d + "/t/backup", KEY)
+    write(d + "/t/chain.pem", b"-----BEGIN CERTIFICATE-----\nA\n"
+          b"-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nA\n")
+    write(d + "/t/cert.pem", b"-----BEGIN CERTIFICATE-----\nA\n")
+    write(d + "/t/id_rsa.pub", b"ssh-rsa AAAA")
+    write(d + "/t/howto.html", b"<p>It begins with\n" + KEY)
+    os.symlink("../out/shadow", d + "/t/notes")
+    os.symlink("howto.html", d + "/t/help.html")
+
+
+@test
+def private_files_are_left_out(d):
+    private_tree(d)
+    p = run(d + "/t", d + "/s.img")
+    paths = {k[0] for k in listing(d + "/s.img")}
+    assert paths == {b"/", b"/index.html", b"/a", b"/a/", b"/.well-known",
+                     b"/.well-known/", b"/.well-known/security.txt",
+                     b"/cert.pem", b"/id_rsa.pub", b"/howto.html",
+                     b"/help.html"}, paths
+    said = p.stderr.splitlines()
+    assert len(said) == 3, p.stderr
+    assert said[0].startswith(b"mksite: left out: 4 names that begin with a "
+                              b"dot (.env, .git, a/.htpasswd, ...)"), said
+    assert b"4 private keys (backup, chain.pem, id_rsa, ...)" in said[1], said
+    assert b"1 links to files outside the tree (notes)" in said[2], said
+    assert all(b"--all publishes them" in line for line in said)
+    assert b"9 left out" in p.stdout, p.stdout
+    with open(d + "/s.img", "rb") as f:
+        image = f.read()
+    for secret in (b"PASSWORD", b"shadow", b".git", b"root:x"):
+        assert secret not in image, secret
+
+
+@test
+def all_publishes_them(d):
+    private_tree(d)
+    p = run("--all", d + "/t", d + "/s.img")
+    paths = {k[0] for k in listing(d + "/s.img")}
+    for name in (b"/.env", b"/.git/config", b"/id_rsa", b"/backup", b"/notes",
+                 b"/a/.well-known/x"):
+        assert name in paths, name
+    assert p.stderr == b"", p.stderr
 
 
 @test
