@@ -151,9 +151,10 @@ enum dpf_type {
     DPF_RAW,       /* host only: r1 writable memory, r2 length */
 };
 
-#define DPF_INSNS_MAX 65536u    /* instructions in one program */
-#define DPF_REGIONS_MAX 8u      /* regions of a predicate */
-#define DPF_FUEL_DEFAULT 65536u /* back edges taken before a run stops */
+#define DPF_INSNS_MAX 65536u       /* instructions in one program */
+#define DPF_KERNEL_INSNS_MAX 4096u /* the same where the kernel loads it */
+#define DPF_REGIONS_MAX 8u         /* regions of a predicate */
+#define DPF_FUEL_DEFAULT 65536u    /* back edges taken before a run stops */
 
 /* A stretch of memory that a program may touch. */
 struct dpf_region {

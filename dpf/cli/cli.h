@@ -10,8 +10,9 @@
 
 #include <pcap/pcap.h>
 
-/* Exit status: yes; no, refused or different; usage or unreadable input. */
-enum { CLI_OK = 0, CLI_NO = 1, CLI_USAGE = 2 };
+/* Exit status: yes; no, refused or different; usage or unreadable input; yes
+   here, but refused by the kernel. */
+enum { CLI_OK = 0, CLI_NO = 1, CLI_USAGE = 2, CLI_HOST_ONLY = 3 };
 
 struct verb {
     const char *name;
@@ -139,6 +140,9 @@ struct merged {
     uint8_t *hit; /* per filter: it accepts the packet */
     size_t count;
 };
+/* Would the kernel take the programs, which are verified? CLI_OK, or a message
+   on each that it refuses and CLI_HOST_ONLY. */
+int filters_kernel(const struct filters *f, const struct filter_options *o);
 /* CLI_OK, or a message and CLI_NO when they cannot be merged. */
 int merged_make(struct merged *m, const struct filters *f);
 /* m->hit, filled for one packet. */

@@ -516,6 +516,49 @@ int filters_verify(struct filters *f, const struct filter_options *o,
     return status;
 }
 
+/* The first jump backwards, as written. */
+static uint32_t backwards(const struct dpf_code *code)
+{
+    for (size_t i = 0; i < code->count; i++) {
+        const struct dpf_insn *n = &code->insns[i];
+        uint8_t class = n->opcode & 7, op = n->opcode & 0xf0;
+        bool jumps = (class == 5 || class == 6) && op != 0x80 && op != 0x90;
+        /* The 32-bit form of goto has its distance in imm. */
+        if (jumps && (n->off < 0 || (n->opcode == 0x06 && n->imm < 0))) {
+            return (uint32_t)i;
+        }
+    }
+    return 0;
+}
+
+int filters_kernel(const struct filters *f, const struct filter_options *o)
+{
+    int status = CLI_OK;
+    for (size_t i = 0; i < f->count; i++) {
+        const struct filter *one = &f->all[i];
+        struct dpf_error err = {0};
+        if (one->program == NULL) {
+            continue;
+        }
+        if (o->type == DPF_FILTER && dpf_program_loops(one->program)) {
+            err.insn = backwards(&one->code);
+            snprintf(err.text, sizeof(err.text),
+                     "verified, but refused by the kernel: a filter runs for "
+                     "every packet and may not jump back");
+        } else if (one->code.count > DPF_KERNEL_INSNS_MAX) {
+            snprintf(err.text, sizeof(err.text),
+                     "verified, but refused by the kernel: more than %u "
+                     "instructions",
+                     DPF_KERNEL_INSNS_MAX);
+        } else {
+            continue;
+        }
+        (void)refused(one, &err);
+        status = CLI_HOST_ONLY;
+    }
+    return status;
+}
+
 bool filters_judge(const struct filter_options *o)
 {
     /* The others have state to write, helpers to call, or no packet at all. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dpf verify: may these programs run? Exit status 1 if one may not.
+ * dpf verify: may these programs run? Exit status 1 if one may not, 3 if all
+ * may here and the kernel refuses one.
  */
 #include "dpf/cli/cli.h"
 
@@ -42,10 +43,19 @@ static int run(int argc, char **argv)
                    f.all[i].text, kept, f.all[i].code.count);
         }
     }
+    if (status == CLI_OK) {
+        fflush(stdout);
+        status = filters_kernel(&f, &o);
+    }
     filters_finish(&f);
     return status;
 }
 
 const struct verb verb_verify = {
     "verify", "Check that programs keep the rules", "[OPTION...] FILTER...",
-    "  -q              print refusals only\n\n", run};
+    "  -q              print refusals only\n\n"
+    "Exit status: 0 verified, 1 refused, 3 verified but refused by the "
+    "kernel,\n"
+    "which takes no filter that jumps back and no program of more than 4096\n"
+    "instructions.\n\n",
+    run};

@@ -4,8 +4,9 @@
  * file is checked against the bytes that are there before it is followed; a
  * hostile object costs time in proportion to its size.
  *
- * A filter stands alone: a relocation in its section means data, a map or a
- * function elsewhere, and is refused with the name of what it wanted.
+ * A filter stands alone, and its section holds one function: what is behind it
+ * would not run, and if it comes first it would run instead. A relocation means
+ * data, a map or a function elsewhere. Both are refused with the names.
  *
  * Source: ELF-64 object file format 1.5; include/uapi/linux/btf.h and
  * Documentation/bpf/btf.rst (sections .BTF and .BTF.ext).
@@ -24,6 +25,7 @@
 #define ELF_HEADER 64u
 #define ELF_SECTION 64u
 #define ELF_SYMBOL 24u
+#define STT_FUNC 2u
 #define BTF_MAGIC 0xeb9fu
 #define STRING_MAX 4096u /* bytes of a name that is taken for one */
 
@@ -185,6 +187,38 @@ static const char *relocation_name(const struct elf *e, const struct section *s,
     return *name ? name : "(nameless)";
 }
 
+/* A section with several functions: which one is the filter? */
+static int refuse_functions(const struct elf *e, uint32_t program)
+{
+    char seen[128] = "";
+    unsigned functions = 0;
+    for (uint32_t i = 1; i < e->count; i++) {
+        struct section s = section(e, i);
+        if (s.type != SHT_SYMTAB || functions > 0) { /* there is one table */
+            continue;
+        }
+        struct section strings = section(e, s.link < e->count ? s.link : 0);
+        for (uint64_t at = 0; at + ELF_SYMBOL <= s.data.len; at += ELF_SYMBOL) {
+            size_t used = strlen(seen);
+            if ((get(s.data, at + 4, 1) & 15) != STT_FUNC ||
+                get(s.data, at + 6, 2) != program) {
+                continue;
+            }
+            functions++;
+            snprintf(seen + used, sizeof(seen) - used, " %.40s",
+                     string(strings.data, get32(s.data, at)));
+        }
+    }
+    if (functions <= 1) {
+        return 0;
+    }
+    return front_fail(e->err, -DPF_E_SYNTAX, 0,
+                      "a filter is one function, and here are %u:%s; write "
+                      "static inline before those that it calls, or "
+                      "__attribute__((section(\"name\"))) before each filter",
+                      functions, seen);
+}
+
 static int refuse_relocations(const struct elf *e, uint32_t program,
                               const struct dpf_code *code)
 {
@@ -303,6 +337,7 @@ int dpf_from_object(const void *bytes, size_t len, const char *section_name,
     uint32_t program = 0;
     int result = open_elf(&e);
     result = result ? result : find_program(&e, section_name, &program);
+    result = result ? result : refuse_functions(&e, program);
     if (result) {
         return result;
     }

@@ -9,7 +9,7 @@
 #include "src/kern/aspace.h"
 #include "src/kern/lock.h"
 
-#define CODE_INSNS_MAX 4096u /* of one program; lower than dpf's own limit */
+#define CODE_INSNS_MAX DPF_KERNEL_INSNS_MAX /* of one program */
 
 /* What dpf gets its memory from. */
 extern const struct dpf_mem code_mem;

@@ -67,6 +67,41 @@ check 'object' 0 'verified' d verify "@$object"
 check 'C source' 0 'verified' d verify "@$source"
 cp "$source" "$work/-x.c"
 check 'C source with the name of an option' 0 'verified' bash -c "tool=\$(realpath '$dpf'); cd '$work' && \$tool verify @-x.c"
+cat >"$work/two.c" <<'C'
+static __attribute__((noinline)) int helper(const unsigned char *p)
+{
+    return p[12] == 8;
+}
+int other(const unsigned char *p, unsigned long len) { return len > 9; }
+int filter(const unsigned char *p, unsigned long len)
+{
+    return len < 14 ? 0 : helper(p);
+}
+C
+check 'several functions in C' 2 'one function, and here are 3:.* helper' d verify "@$work/two.c"
+check 'and how to write it' 2 'static inline' d verify "@$work/two.c"
+sed 's/__attribute__((noinline))/inline/; /^int other/d' "$work/two.c" >"$work/one.c"
+check 'a helper inline' 0 'verified' d verify "@$work/one.c"
+sed 's/^int other/__attribute__((section("side"))) &/; s/__attribute__((noinline))/inline/' \
+    "$work/two.c" >"$work/sections.c"
+check 'each in a section' 0 'verified' d verify --section side "@$work/sections.c"
+cat >"$work/loop.c" <<'C'
+int filter(const unsigned char *p, unsigned long len)
+{
+    unsigned sum = 0;
+#pragma clang loop unroll(disable)
+    for (unsigned long i = 0; i < len; i++) {
+        sum += p[i];
+    }
+    return sum == 7;
+}
+C
+check 'a loop, which the kernel refuses' 3 'loop.c:[0-9]+:[0-9]+: verified, but refused by the kernel.*jump back' \
+    d verify "@$work/loop.c"
+check 'and with -q' 3 'refused by the kernel' d verify -q "@$work/loop.c"
+check 'other types may loop' 0 'verified' bash -c "'$dpf' compile @'$work/loop.c' >'$work/loop.s'; '$dpf' verify --type raw @'$work/loop.s'"
+python3 -c "print('r0 = 1\n' * 5000 + 'exit')" >"$work/long.s"
+check 'long, which the kernel refuses' 3 'more than 4096' d verify "@$work/long.s"
 echo 'int f(' >"$work/bad.c"
 check 'bad C' 2 'clang refuses' d verify "@$work/bad.c"
 printf '1\n6 0 0 65535\n' >"$work/a.ddd"
@@ -303,7 +338,7 @@ check 'endless list' 2 'more than 100000 filters|longer than' bash -c "yes ip | 
 check 'endless words' 2 'at most' bash -c "yes 'or ip' | head -c 1000000 | '$dpf' verify @-"
 for i in {1..800}; do printf 'port %d or ' $((i * 7)); done >"$work/ports"
 echo 'port 80' >>"$work/ports"
-check 'a long list of ports' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/ports'"
+check 'a long list of ports' 3 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/ports'"
 check 'a message is one line' 2 'somewhere in these 2000 words' bash -c \
     "(echo ip; yes 'or ip' | head -n 999; echo or) | '$dpf' verify @-"
 backward() { # each jumps to the one before it
@@ -312,7 +347,7 @@ backward() { # each jumps to the one before it
     echo 6 0 0 0
 }
 backward >"$work/backward.ddd"
-check 'classic BPF that goes backward' 0 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/backward.ddd'"
+check 'classic BPF that goes backward' 3 'verified' bash -c "ulimit -t 2; '$dpf' verify @'$work/backward.ddd'"
 check 'endless program' 2 'longer than' bash -c "yes b7 | '$dpf' plugin"
 printf '\n\r\r\n\x1c\0\0\0\x4d\x3c\x2b\x1a\1\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x1c\0\0\0' >"$work/section"
 printf '\1\0\0\0\x14\0\0\0\1\0\0\0\xff\xff\0\0\x14\0\0\0' >"$work/interface"
