@@ -49,6 +49,8 @@
  * random     64 bits that no author of a program can guess, to hide constants
  *            in native code; NULL: the time-stamp counter
  * heap       set by dpf_mem_start; else NULL
+ * breathe    called now and then while a call works for long, so that a kernel
+ *            can let interrupts in; it must not call dpf. NULL: not called
  *
  * The four code members may all be NULL: then dpf_engine_full compiles nothing
  * and interprets every run. Calls that make or destroy objects of one dpf_mem
@@ -65,6 +67,7 @@ struct dpf_mem {
     uint64_t (*random)(void *ctx);
     const struct dpf_engine *engine;
     struct dpf_code_heap *heap;
+    void (*breathe)(void *ctx);
 };
 
 /*

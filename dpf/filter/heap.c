@@ -5,6 +5,13 @@
  */
 #include "dpf/filter/heap.h"
 
+void heap_breathe(const struct heap *h)
+{
+    if (h->mem && h->mem->breathe) {
+        h->mem->breathe(h->mem->ctx);
+    }
+}
+
 void *heap_alloc(struct heap *h, size_t size)
 {
     void *p = h->mem->alloc(h->mem->ctx, size);

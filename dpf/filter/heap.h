@@ -19,6 +19,10 @@ struct heap {
     uint64_t limit; /* the most that may be; 0: without limit */
 };
 
+#define HEAP_BREATH 512u /* units between two breaths */
+
+void heap_breathe(const struct heap *h);
+
 /*
  * Account for `n` units of work, of about 60 instructions each, which are
  * about to be done. False: that is more than there may be, as it is for all
@@ -27,7 +31,12 @@ struct heap {
  */
 static inline bool heap_work(struct heap *h, uint64_t n)
 {
+    uint64_t was = h->work;
+
     h->work += n;
+    if (was / HEAP_BREATH != h->work / HEAP_BREATH) {
+        heap_breathe(h);
+    }
     return h->limit == 0 || h->work <= h->limit;
 }
 

@@ -211,6 +211,7 @@ struct image *image_build(struct dpf_set *s)
     uint32_t n = s->dd.node_count;
     size_t bytes = n * (sizeof(*p.now) + sizeof(*p.keep)) + 1;
 
+    heap_breathe(&s->heap);
     p.now = heap_alloc(&s->heap, bytes);
     if (p.now) {
         p.keep = (uint8_t *)(p.now + n);
@@ -219,6 +220,7 @@ struct image *image_build(struct dpf_set *s)
         im = fill(s, &p);
         heap_free(&s->heap, p.now, bytes);
     }
+    heap_breathe(&s->heap);
     if (im && demux_compile(s, im)) {
         image_destroy(im);
         im = NULL;

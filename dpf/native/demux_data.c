@@ -59,6 +59,7 @@ static void fill_diagram(struct demux *dx, const struct part *p, uint32_t bit)
         dd_close(p->nodes, p->edges, p->below, p->root + 1);
     }
     for (uint32_t b = 0; b < dx->byte_count; b++) {
+        heap_breathe(&dx->s->heap);
         allow(p, dd_var_byte(0, dx->bytes[b]), &dx->data[256 * b],
               UINT64_C(1) << bit);
     }
@@ -192,6 +193,7 @@ int demux_fill(struct demux *dx)
             slot = dx->shapes[i].slot;
         }
         fill_classes(dx, im->shapes[i], UINT64_C(1) << slot);
+        heap_breathe(&dx->s->heap);
     }
     for (uint32_t i = 0; i < 256 * dx->byte_count; i++) {
         dx->data[i] |= UINT64_C(1) << (dx->slot_count - 1);

@@ -322,6 +322,7 @@ void plain_emit(struct compiler *c)
     }
     emit_start(c);
     for (c->pc = 0; c->pc < p->count; c->pc += insn_len(&p->insns[c->pc])) {
+        program_breathe(p->mem, c->pc);
         if ((p->notes[c->pc].flags & NOTE_TARGET) != 0) {
             x64_place(x, c->at[c->pc]);
         }

@@ -137,3 +137,11 @@ static inline uint64_t insn_wide_imm(const struct dpf_insn *i)
  */
 int verify(const struct dpf_mem *mem, struct dpf_program *out,
            struct dpf_error *err);
+
+/* Step `n` of a loop over instructions: every so often a breath (dpf.h). */
+static inline void program_breathe(const struct dpf_mem *mem, uint32_t n)
+{
+    if (n % 64 == 63 && mem->breathe != NULL) {
+        mem->breathe(mem->ctx);
+    }
+}

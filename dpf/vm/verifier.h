@@ -31,7 +31,8 @@ struct verifier {
     struct dpf_program *p;
     struct dpf_error *err; /* never NULL */
     const struct dpf_mem *mem;
-    uint32_t at; /* instruction being looked at */
+    uint32_t at;     /* instruction being looked at */
+    uint32_t walked; /* instructions looked at so far */
     uint32_t join_count;
     uint32_t slots;   /* stack slots that are tracked */
     uint32_t deepest; /* slots the program touched */

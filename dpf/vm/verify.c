@@ -99,6 +99,7 @@ static bool walk(struct verifier *v, uint32_t at)
     for (;;) {
         const struct dpf_insn *i = &p->insns[at];
         v->at = at;
+        program_breathe(v->mem, v->walked++);
         p->notes[at].flags |= NOTE_REACHED;
         if (i->opcode == (BPF_JMP | BPF_EXIT)) {
             return transfer_exit(v);

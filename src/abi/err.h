@@ -20,7 +20,8 @@
     X(E_REGION, 12, "the filter accepts packets outside its region")           \
     X(E_CONFLICT, 13, "the filter accepts packets of another binding")         \
     X(E_IO, 14, "the device reported an error")                                \
-    X(E_LIMIT, 15, "a stated limit of the kernel is reached")
+    X(E_LIMIT, 15, "a stated limit of the kernel is reached")                  \
+    X(E_FUEL, 16, "not decided within the work that one call may do")
 
 enum err {
 #define X(name, value, text) name = value,

@@ -13,6 +13,7 @@
 #include "src/kern/code.h"
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
+#include "src/kern/quantum.h"
 #include "src/kern/secret.h"
 #include "src/lib/string.h"
 
@@ -187,6 +188,19 @@ static void mem_code_seal(void *ctx, void *rx, void *rw, size_t size)
     arch_code_seal(rx, rw, size);
 }
 
+/*
+ * Long work holds bind_lock at most, so interrupts may come in: they find no
+ * frame to change, and take locks that come later. Not before the machine is
+ * up.
+ */
+static void mem_breathe(void *ctx)
+{
+    (void)ctx;
+    if (cpu_this()->info->online != 0) {
+        arch_breathe();
+    }
+}
+
 const struct dpf_mem code_mem = {
     .alloc = mem_alloc,
     .free = mem_free,
@@ -196,6 +210,7 @@ const struct dpf_mem code_mem = {
     .code_seal = mem_code_seal,
     .random = mem_random,
     .engine = &dpf_engine_native,
+    .breathe = mem_breathe,
 };
 
 /* ---------------------------------------------------------------- loading */
@@ -217,8 +232,9 @@ int code_error(int dpf)
         return -E_VERIFY;
     case DPF_E_TOO_BIG:
     case DPF_E_STEPS:
-    case DPF_E_FUEL:
         return -E_LIMIT;
+    case DPF_E_FUEL:
+        return -E_FUEL;
     case DPF_E_REGION:
         return -E_REGION;
     case DPF_E_CONFLICT:

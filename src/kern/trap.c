@@ -46,6 +46,10 @@ static struct frame *interrupt(struct cpu *c, uint32_t vector, struct frame *f)
             return quantum_timer(c, f);
         }
         c->timer = 0;
+        if (c->current != NULL) {
+            /* Within a call that lets interrupts in: again when it is over. */
+            quantum_arm(c, arch_tsc() + arch_tsc_khz() / 10);
+        }
     } else if (vector == ARCH_VECTOR_POWER) {
         power_button();
     } else if (vector != ARCH_VECTOR_KICK) {

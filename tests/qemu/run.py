@@ -3,7 +3,7 @@
 """Boot one family of in-QEMU tests and pass its TAP on.
 
 usage: run.py FAMILY MODULES KERNEL [--smp N] [--timeout S] [--seed N]
-              [--append WORDS]
+              [--append WORDS] [--icount]
 
 The environment prints TAP between the kernel's own lines and stops the machine
 with status 33 when all passed. A kernel panic, a time-out or a wrong status is
@@ -37,7 +37,8 @@ def run(a, folder):
     seed = "" if a.seed is None else f" seed={a.seed}"
     m = vm.Vm(append=f"test={a.family}{seed} {a.append}", modules=a.modules, smp=a.smp,
               mem="256M", disk=disk_image(folder),
-              netdev="user,restrict=on")
+              netdev="user,restrict=on",
+              extra=["-icount", "shift=0,sleep=off"] if a.icount else [])
     with m:
         status = m.wait(a.timeout)
         m.stop()
@@ -70,6 +71,8 @@ def main():
     p.add_argument("kernel")
     p.add_argument("--smp", type=int, default=1)
     p.add_argument("--timeout", type=int, default=60)
+    p.add_argument("--icount", action="store_true",
+                   help="time is the number of instructions")
     p.add_argument("--append", default="", help="more boot words")
     p.add_argument("--seed", type=int, help="of what children do by chance")
     a = p.parse_args()

@@ -4,6 +4,7 @@
 
 #include "tests/qemu/env/tap.h"
 
+void family_bounds(void);
 void family_caps(void);
 void family_frames(void);
 void family_bindings(void);
