@@ -168,17 +168,8 @@ static bool open_memory(const struct start_info *start)
 static bool bind(uint32_t slot, uint32_t region, struct filter *f,
                  const char *what)
 {
-    static struct net_refusal why;
-    why.text[0] = 0;
-    int id = filter_end(f) != 0
-                 ? -E_LIMIT
-                 : rx_ring_bind(&nif.rx, slot, region, 0, f, &why);
-    if (id < 0) {
-        console_printf("cheetah: the filter for %s was refused: %s%s%s\n", what,
-                       env_strerror(id), why.text[0] != 0 ? ": " : "",
-                       why.text);
-    }
-    return id >= 0;
+    (void)filter_end(f);
+    return rx_ring_bind_said(&nif.rx, slot, region, 0, f, "cheetah", what) >= 0;
 }
 
 static bool bind_all(const struct start_info *start)

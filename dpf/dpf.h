@@ -443,3 +443,11 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out);
  * bytes; NULL if it has none. Valid until the next change of the set.
  */
 const void *dpf_set_code(const struct dpf_set *s, size_t *size);
+
+/*
+ * A packet in words, on one line: lengths, addresses, options, ports. Cut at
+ * `size`, zero-terminated if that is not 0. Returns the bytes that all of it
+ * needs, without the zero.
+ */
+size_t dpf_packet_text(char *out, size_t size, const uint8_t *packet,
+                       size_t len);

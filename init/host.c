@@ -52,17 +52,7 @@ static int open_stack(uint32_t device)
 static int bind(uint32_t slot, uint32_t region, uint32_t flags,
                 const struct filter *f, const char *what)
 {
-    static struct net_refusal why;
-    int id;
-
-    why.text[0] = '\0';
-    id = rx_ring_bind(&nif.rx, slot, region, flags, f, &why);
-
-    if (id < 0) {
-        console_printf("init: the filter for %s was refused: %s%s%s\n", what,
-                       env_strerror(id), why.text[0] ? ": " : "", why.text);
-    }
-    return id;
+    return rx_ring_bind_said(&nif.rx, slot, region, flags, f, "init", what);
 }
 
 static void lease_changed(struct dhcp_client *c)

@@ -8,6 +8,7 @@
 #include "init/space.h"
 #include "libos/libos/console.h"
 #include "libos/libos/env.h"
+#include "libos/libos/ring.h"
 #include "libos/libos/text.h"
 #include "libos/sys/sys.h"
 #include "src/abi/net.h"
@@ -42,8 +43,7 @@ static int carve(const struct host *h, uint32_t guard, uint32_t flags,
     }
     region = (int)sys_net_region(SLOT_SELF, &args);
     if (region < 0) {
-        console_printf("init: a region was refused: %s%s%s\n",
-                       env_strerror(region), why.text[0] ? ": " : "", why.text);
+        net_refusal_say("init", "a region", region, &why);
     }
     return region;
 }

@@ -23,16 +23,7 @@ static struct netif nif;
 static bool bind(uint32_t slot, uint32_t region, const struct filter *f,
                  const char *what)
 {
-    static struct net_refusal why;
-    int id;
-
-    why.text[0] = '\0';
-    id = rx_ring_bind(&nif.rx, slot, region, 0, f, &why);
-    if (id < 0) {
-        console_printf("netsvc: the filter for %s was refused: %s%s%s\n", what,
-                       env_strerror(id), why.text[0] ? ": " : "", why.text);
-    }
-    return id >= 0;
+    return rx_ring_bind_said(&nif.rx, slot, region, 0, f, "netsvc", what) >= 0;
 }
 
 static bool bind_all(const struct start_info *start)

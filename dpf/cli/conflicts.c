@@ -10,9 +10,12 @@
 
 static void print_packet(const struct dpf_error *w)
 {
+    char text[512];
     for (uint32_t i = 0; i < w->witness_len; i++) {
         printf("%02x", w->witness[i]);
     }
+    (void)dpf_packet_text(text, sizeof(text), w->witness, w->witness_len);
+    printf(" (%s)", text);
 }
 
 /*
@@ -125,7 +128,8 @@ static int run(int argc, char **argv)
 const struct verb verb_conflicts = {
     "conflicts", "Find filters that could claim the same packet",
     "[OPTION...] FILTER...",
-    "Each pair that overlaps is printed with a packet, in hexadecimal, that\n"
+    "Each pair that overlaps is printed with a packet, in hexadecimal and "
+    "words, that\n"
     "both accept; of a pair that may overlap none was found. Exit status 1 if\n"
     "there is a pair of either kind.\n\n",
     run};

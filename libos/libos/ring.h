@@ -60,6 +60,20 @@ void rx_ring_next(struct rx_ring *r);
 int rx_ring_bind(struct rx_ring *r, uint32_t k, uint32_t region, uint32_t flags,
                  const struct filter *filter, struct net_refusal *why);
 
+/*
+ * The same. A refusal is said on the console in the name of `who`, with the
+ * packet that shows it in words and, if there is one, the test that the filter
+ * lacks: found by trying, so that it is true of the region as it is.
+ *
+ * what  the filter is for, for people
+ */
+int rx_ring_bind_said(struct rx_ring *r, uint32_t k, uint32_t region,
+                      uint32_t flags, const struct filter *filter,
+                      const char *who, const char *what);
+/* Say why a region or a filter was refused, and show the packet. */
+void net_refusal_say(const char *who, const char *what, int err,
+                     const struct net_refusal *why);
+
 /* ---------------------------------------------------------------- transmit */
 
 struct tx_ring {
