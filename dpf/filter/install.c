@@ -7,6 +7,7 @@
  * no memory; set_tidy makes the image that is without it.
  */
 #include "dpf/filter/install.h"
+#include "dpf/filter/lower.h"
 
 #include "dpf/compact.h"
 #define SHAPES_MAX 1024u
@@ -515,12 +516,33 @@ static void deepen(struct dpf_set *s, const uint8_t *inside, uint32_t count,
     }
 }
 
-static int keep_program(struct install *in, struct binding *b, bool residual)
+/*
+ * What decides about a packet that is in the binding's cube, beside a range.
+ * Its yes counts only where the diagram has one: so it is made of the diagram,
+ * and the filter's own program is asked only where that does not know. Of a
+ * diagram too large for that, *residual is set to false.
+ */
+static int keep_program(struct install *in, struct binding *b, bool *residual)
 {
+    struct dd *d = &in->s->dd;
     const struct dpf_insn *insns;
+    struct dd_mark m = dd_mark(d);
     size_t count;
+    int r;
 
-    if (b->span.bytes || (in->exact == in->may && !residual)) {
+    if (b->span.bytes) {
+        return 0;
+    }
+    if (*residual) {
+        r = dd_lower(d, in->exact, &in->other, &in->s->mem, in->filter,
+                     &b->program);
+        dd_release(d, m);
+        if (r != -DPF_E_TOO_BIG) {
+            return r;
+        }
+        *residual = false;
+    }
+    if (in->exact == in->may) {
         return 0;
     }
     insns = dpf_program_insns(in->filter, &count);
@@ -632,7 +654,7 @@ static int commit_diagram(struct install *in)
     b->rank = in->rank;
     b->depth = in->depth;
     residual = residual_cube(in, &b->span);
-    r = keep_program(in, b, residual);
+    r = keep_program(in, b, &residual);
     if (r) {
         goto undo;
     }

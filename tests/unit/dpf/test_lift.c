@@ -8,6 +8,7 @@
 #endif
 
 #include "dpf/filter/lift.h"
+#include "dpf/filter/lower.h"
 #include "dpf/filter/space.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
@@ -57,6 +58,77 @@ static void take_apart(uint32_t root)
     taken_apart += n > 1;
 }
 
+/* Diagrams that became programs again, which answer as they do. */
+static unsigned lowered;
+
+static uint64_t seed = 1;
+
+static uint32_t rnd(uint32_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33) % n;
+}
+
+/* A packet that may be in cube c: its bytes, and lengths about those it asks
+   for. */
+static size_t near(const struct cube *c, uint8_t *p, size_t room)
+{
+    size_t len = rnd(8) ? 40 + rnd(80) : rnd((uint32_t)room);
+
+    for (size_t i = 0; i < room; i++) {
+        p[i] = (uint8_t)(rnd(2) ? rnd(256) : rnd(2) * 6);
+    }
+    p[14] = (uint8_t)(0x40 | (rnd(4) ? 5 : rnd(16)));
+    for (uint32_t i = 0; i < c->count; i++) {
+        size_t at = dd_base_at(d.bases, dd_var_base(c->bytes[i].var), p, room);
+
+        at += dd_var_off(c->bytes[i].var);
+        if (at < room && rnd(16)) {
+            p[at] = (uint8_t)((p[at] & ~c->bytes[i].mask) | c->bytes[i].value);
+        }
+    }
+    return len;
+}
+
+static bool in_cube(const struct cube *c, const uint8_t *p, size_t len)
+{
+    struct dd_mark m = dd_mark(&d);
+    bool in = dd_eval(&d, cube_diagram(&d, c), p, len) == DD_YES;
+
+    dd_release(&d, m);
+    return in;
+}
+
+/* `root`, of program p, as a program: of all packets, of those in its hull. */
+static void take_down(uint32_t root, const struct dpf_program *p)
+{
+    static struct cube hull;
+    struct dpf_program *q[2] = {NULL, NULL};
+    struct dd_mark m = dd_mark(&d);
+    uint8_t packet[300];
+    int rc = 0;
+
+    ck_assert_int_eq(cube_hull(&d, dd_apply(&d, DD_MAY, root, 0, 0), &hull), 0);
+    for (uint32_t i = 0; i < 2 && rc == 0; i++) {
+        rc = dd_lower(&d, root, i ? &hull : NULL, &mem, p, &q[i]);
+        ck_assert(rc == 0 || rc == -DPF_E_TOO_BIG);
+    }
+    for (uint32_t i = 0; i < 500 && rc == 0; i++) {
+        size_t len = near(&hull, packet, sizeof(packet));
+        uint32_t term = dd_eval(&d, root, packet, len);
+        bool want = term == DD_MAYBE ? dpf_filter_run(p, packet, len) != 0
+                                     : term == DD_YES;
+
+        ck_assert((dpf_filter_run(q[0], packet, len) != 0) == want);
+        ck_assert(!in_cube(&hull, packet, len) ||
+                  (dpf_filter_run(q[1], packet, len) != 0) == want);
+    }
+    lowered += rc == 0;
+    dpf_program_destroy(q[0]);
+    dpf_program_destroy(q[1]);
+    dd_release(&d, m);
+}
+
 static uint32_t lift_code(const struct dpf_insn *code, size_t count)
 {
     struct dpf_program *p;
@@ -76,6 +148,7 @@ static uint32_t lift_code(const struct dpf_insn *code, size_t count)
         conjunctions++;
     }
     take_apart(root);
+    take_down(root, p);
     dpf_program_destroy(p);
     return root;
 }
@@ -232,6 +305,7 @@ START_TEST(test_expressions)
     ck_assert_uint_ge(total, 124);
     ck_assert_uint_ge(conjunctions, 20);
     ck_assert_uint_ge(taken_apart, 20);
+    ck_assert_uint_ge(lowered, 400);
     ck_assert_uint_lt(beyond_count * 10, total);
 }
 END_TEST
@@ -278,6 +352,41 @@ START_TEST(test_bytecode)
                     "if r3 != 0 goto again\n"
                     "exit\n"));
     ck_assert_uint_lt(d.edge_count, 20000);
+}
+END_TEST
+
+START_TEST(test_lower)
+{
+    static const char *const every = "r0 = 1\nexit\n";
+    uint32_t f =
+        dd_range(&d, dd_var_len(0), 21, DD_LEN_MAX,
+                 dd_byte_eq(&d, dd_var_byte(0, 20), 0xff, 1, DD_YES), DD_NO);
+    uint8_t packet[64] = {0};
+    struct dpf_code code;
+    struct dpf_error err;
+    struct dpf_program *p, *q;
+
+    /* However much a program accepts, its diagram decides. */
+    ck_assert_int_eq(dpf_from_asm(every, strlen(every), &code, &err), 0);
+    ck_assert_int_eq(
+        dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err),
+        0);
+    ck_assert_int_eq(dd_lower(&d, f, NULL, &mem, p, &q), 0);
+    ck_assert(!dpf_filter_run(q, packet, 64));
+    packet[20] = 1;
+    ck_assert(dpf_filter_run(q, packet, 64) && dpf_filter_run(q, packet, 21));
+    ck_assert(!dpf_filter_run(q, packet, 20));
+    dpf_program_destroy(q);
+    ck_assert_int_eq(dd_lower(&d, DD_NO, NULL, &mem, p, &q), 0);
+    ck_assert(!dpf_filter_run(q, packet, 64));
+    dpf_program_destroy(q);
+    ck_assert_int_eq(dd_lower(&d, DD_MAYBE, NULL, &mem, p, &q), 0);
+    ck_assert(dpf_filter_run(q, packet, 64));
+    dpf_program_destroy(q);
+    /* Not without a program to ask. */
+    ck_assert_int_ne(dd_lower(&d, DD_MAYBE, NULL, &mem, NULL, &q), 0);
+    dpf_program_destroy(p);
+    dpf_code_finish(&code);
 }
 END_TEST
 
@@ -354,6 +463,7 @@ int main(void)
     tcase_add_test(c, test_expressions);
     tcase_add_test(c, test_opaque);
     tcase_add_test(c, test_bytecode);
+    tcase_add_test(c, test_lower);
     tcase_add_test(c, test_diamonds);
     tcase_add_test(c, test_lengths);
     tcase_add_test(c, test_memory);
