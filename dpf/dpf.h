@@ -436,6 +436,8 @@ struct dpf_set_stats {
     uint64_t compiles;      /* times code was generated */
     uint64_t table_inserts; /* times a table insert was enough */
     uint64_t work;          /* units that the last call took */
+    uint64_t misread;       /* filters that run otherwise than they were read */
+    uint64_t doubted;       /* proofs that a packet has refuted */
 };
 void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out);
 /*

@@ -301,10 +301,12 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         same = (uint8_t) ~(v.all ^ v.any);
         if (seen[f] & AVOIDS) {
         } else if (dd_var_is_len(var)) {
-            if (v.min && v.min != DD_LEN_MAX) {
+            if (v.min) {
                 (void)cube_add_len(out, dd_var_base(var), v.min);
             }
-        } else if (same && v.all <= v.any) {
+        } else if (same && v.all <= v.any &&
+                   dd_var_off(var) < cube_len(out, dd_var_base(var))) {
+            /* Where there was no room for the length, nor for its bytes. */
             (void)cube_add(out,
                            (struct cube_byte){var, (uint8_t)same,
                                               (uint8_t)(v.all & same), 0, 0});

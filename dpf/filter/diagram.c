@@ -216,9 +216,9 @@ static void inherit(const struct dd *d, struct dd_node *node)
     node->unsure = unsure & 1;
 }
 
-/* As diagram.h has the nodes. */
+/* A node of these edges that comes behind all of the first `before` nodes. */
 static bool node_ok(const struct dd *d, uint32_t var, const struct dd_edge *e,
-                    uint32_t n)
+                    uint32_t n, uint32_t before)
 {
     uint32_t base = dd_var_base(var);
     bool ok = base < DD_BASES_MAX && (!base || d->bases[base].count) &&
@@ -228,9 +228,17 @@ static bool node_ok(const struct dd *d, uint32_t var, const struct dd_edge *e,
     for (uint32_t i = 0; ok && i < n; i++) {
         ok = (!i || (e[i - 1].hi < e[i].hi && e[i - 1].child != e[i].child)) &&
              (dd_is_term(e[i].child) ||
-              (e[i].child < d->node_count && dd_var(d, e[i].child) > var));
+              (e[i].child < before && dd_var(d, e[i].child) > var));
     }
     return ok;
+}
+
+bool dd_node_ok(const struct dd *d, uint32_t i)
+{
+    const struct dd_node *n = &d->nodes[i];
+
+    return n->edges <= d->edge_count && n->count <= d->edge_count - n->edges &&
+           node_ok(d, n->var, &d->edges[n->edges], n->count, i);
 }
 
 static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
@@ -239,7 +247,7 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
     uint32_t hash = hash_node(var, e, n);
     struct dd_node *node;
 
-    dpf_assert(node_ok(d, var, e, n));
+    dpf_assert(node_ok(d, var, e, n, d->node_count));
 
     for (uint32_t i = d->heads[hash & (d->table_cap - 1)];
          i != NONE && dd_work(d, 1); i = d->nodes[i].chain) {

@@ -233,6 +233,12 @@ uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x);
 uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
                  uint32_t count);
 
+/*
+ * Is node i as this file says: its variable one that a packet can have, of a
+ * base that is defined, and its intervals and children in order?
+ */
+bool dd_node_ok(const struct dd *d, uint32_t i);
+
 /* `in` where lo <= var <= hi, `out` elsewhere; both later than var. */
 uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
                   uint32_t in, uint32_t out);

@@ -7,6 +7,7 @@
  * no memory; set_tidy makes the image that is without it.
  */
 #include "dpf/filter/install.h"
+#include "dpf/filter/guard.h"
 #include "dpf/filter/lower.h"
 
 #include "dpf/compact.h"
@@ -206,6 +207,10 @@ static int shape_new(struct dpf_set *s, const struct cube *c, bool residual,
     if (heap_grow(&s->heap, (void **)&s->shapes, &s->shape_cap,
                   sizeof(*s->shapes), s->shape_count, i + 1)) {
         return -DPF_E_MEM;
+    }
+    /* Lookups read where it says, whoever made it. */
+    if (!cube_is_guarded(s->dd.bases, c)) {
+        return -DPF_E_TOO_BIG;
     }
     for (uint32_t k = 0; k < plain.count; k++) {
         plain.bytes[k].varies = 0;
@@ -537,9 +542,15 @@ static int keep_program(struct install *in, struct binding *b, bool *residual)
         r = dd_lower(d, in->exact, &in->other, &in->s->mem, in->filter,
                      &b->program);
         dd_release(d, m);
+        if (!r) {
+            (void)dpf_program_insns(b->program, &count);
+            r = count > in->s->steps_max ? -DPF_E_TOO_BIG : 0;
+        }
         if (r != -DPF_E_TOO_BIG) {
             return r;
         }
+        dpf_program_destroy(b->program);
+        b->program = NULL;
         *residual = false;
     }
     if (in->exact == in->may) {
@@ -586,7 +597,8 @@ OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
         return false;
     }
     if (in->exact == in->may && !dd_is_term(in->may) &&
-        span_read(&in->s->dd, in->may, c, span) && c->count && shape_fits(c)) {
+        span_read(&in->s->dd, in->may, c, span) && c->count && shape_fits(c) &&
+        cube_is_guarded(in->s->dd.bases, c)) {
         if (!key_taken(in, c)) {
             return true;
         }
@@ -600,7 +612,8 @@ OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
         }
     }
     c->count = n;
-    return n && shape_fits(c) && !key_taken(in, c);
+    return n && shape_fits(c) && cube_is_guarded(in->s->dd.bases, c) &&
+           !key_taken(in, c);
 }
 
 /* Put b into a residual shape by the cube in in->other. */

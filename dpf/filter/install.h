@@ -16,6 +16,7 @@ struct install {
     uint32_t home; /* 1 and the shape that one cube goes into; 0: not known */
     uint32_t exact, may; /* diagrams; for a cube they are made on demand */
     bool have_may;
+    bool misread;        /* its lift was wrong; see confirm.h */
     bool cannot_order;   /* as cubes its rank fits no lookup order */
     uint32_t cube_count; /* 0: a diagram */
     uint32_t rank;       /* of the hull, for a diagram */
@@ -36,7 +37,8 @@ struct install {
  */
 enum phase {
     PHASE_READ = 2,
-    PHASE_SETTLE = 3,
+    PHASE_CONFIRM = 3,
+    PHASE_SETTLE = 4,
     PHASE_JUDGE = 7,
     PHASE_COMMIT = 8,
 };

@@ -4,6 +4,7 @@
  * image.c.
  */
 #include "dpf/compact.h"
+#include "dpf/filter/confirm.h"
 #include "dpf/filter/install.h"
 #include "dpf/filter/lift.h"
 
@@ -225,6 +226,9 @@ static int lift(struct install *in, const struct dpf_program *filter,
     insns = dpf_program_insns(filter, &count);
     install_phase(in->s, PHASE_READ);
     r = dd_lift(d, insns, count, as_cube ? &in->cubes[0] : NULL, &in->exact);
+    install_phase(in->s, PHASE_CONFIRM);
+    r = dd_confirm(d, filter, r, &in->cubes[0], &in->exact, &in->misread);
+    in->s->misread += in->misread;
     if (r == 1) {
         in->cube_count = 1;
         r = 0;
@@ -257,6 +261,11 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
         r = set_fail(err, -DPF_E_EXISTS, "a region has this id");
     } else {
         r = lift(in, filter, false);
+        if (!r && in->misread) { /* what it bounds is not known */
+            r = set_fail(err, -DPF_E_REGION,
+                         "the filter is read otherwise than it runs; write it "
+                         "in another way, and please report it");
+        }
         r = r ? r : judge_region(in, p->must);
     }
     must = r ? DD_NO : dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
@@ -599,6 +608,8 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
     out->compiles = s->compiles;
     out->table_inserts = s->table_inserts;
     out->work = s->heap.work;
+    out->misread = s->misread;
+    out->doubted = s->doubted;
 }
 
 const void *dpf_set_code(const struct dpf_set *s, size_t *size)

@@ -142,6 +142,7 @@ struct dpf_set {
     uint32_t merging;     /* binding << 1 | maybe: of the merge in progress */
     uint32_t age;         /* of the youngest binding */
     uint64_t work;        /* units that one call may do; 0: any number */
+    uint64_t misread, doubted; /* see dpf.h */
     uint64_t code_bytes, compiles, table_inserts;
     struct dpf_mem mem;
     struct tree trees[TREES_MAX];

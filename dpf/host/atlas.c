@@ -6,7 +6,7 @@
  */
 #include "dpf/host/atlas.h"
 
-#include "dpf/filter/lift.h"
+#include "dpf/filter/confirm.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -63,16 +63,15 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
 {
     struct atlas_filter *bigger =
         realloc(a->filters, (a->count + 1) * sizeof(*bigger));
-    size_t count;
+    bool misread;
     if (bigger == NULL) {
         return -DPF_E_MEM;
     }
     a->filters = bigger;
     struct atlas_filter f = {.name = strdup(name), .program = filter};
-    const struct dpf_insn *insns = dpf_program_insns(filter, &count);
     give_room(&a->dd);
     int result =
-        f.name ? dd_lift(&a->dd, insns, count, NULL, &f.root) : -DPF_E_MEM;
+        f.name ? dd_read(&a->dd, filter, NULL, &f.root, &misread) : -DPF_E_MEM;
     if (result != 0) {
         free(f.name);
         return result;
@@ -108,11 +107,10 @@ static void take_sample(struct dpf_atlas *a, unsigned n, size_t i)
 /* Read filter i into a->ask as number `n` of the two. */
 static int ask_add(struct dpf_atlas *a, unsigned n, size_t i)
 {
-    size_t count;
-    const struct dpf_insn *insns =
-        dpf_program_insns(a->filters[i].program, &count);
+    bool misread;
     give_room(&a->ask);
-    int result = dd_lift(&a->ask, insns, count, NULL, &a->ask_roots[n]);
+    int result = dd_read(&a->ask, a->filters[i].program, NULL, &a->ask_roots[n],
+                         &misread);
     a->asked[n] = result ? SIZE_MAX : i;
     if (result == 0) {
         take_sample(a, n, i);

@@ -7,6 +7,8 @@
 #error "tests need assertions"
 #endif
 
+#include "dpf/filter/confirm.h"
+#include "dpf/filter/guard.h"
 #include "dpf/filter/lift.h"
 #include "dpf/filter/lower.h"
 #include "dpf/filter/space.h"
@@ -129,6 +131,71 @@ static void take_down(uint32_t root, const struct dpf_program *p)
     dd_release(&d, m);
 }
 
+static bool whole(uint32_t f)
+{
+    return dd_apply(&d, DD_MAY, f, 0, 0) == dd_apply(&d, DD_MUST, f, 0, 0);
+}
+
+/* Wrong diagrams that accept less or more, and those found to be wrong. What a
+   diagram accepts is where packets are made: so more of the latter. */
+static unsigned mistaken[2], caught[2];
+
+/* Diagram f with one edge of one node led elsewhere. */
+static uint32_t mutated(uint32_t f, uint32_t elsewhere)
+{
+    static struct dd_edge edges[256];
+    uint32_t *now = calloc(f + 1, sizeof(*now));
+    uint32_t victim, r = f;
+    uint8_t *below = dd_below(&d, f, NULL);
+
+    do {
+        victim = rnd(f + 1);
+    } while (!below[victim]);
+    for (uint32_t i = 0; i <= f; i++) {
+        uint32_t n = d.nodes[i].count;
+
+        if (!below[i]) {
+            continue;
+        }
+        for (uint32_t k = 0; k < n; k++) {
+            edges[k] = d.edges[d.nodes[i].edges + k];
+            edges[k].child = dd_renumber(edges[k].child, now, NULL);
+        }
+        if (i == victim) {
+            edges[rnd(n)].child = elsewhere;
+        }
+        r = now[i] = dd_node(&d, d.nodes[i].var, edges, n);
+    }
+    heap_free(&heap, below, f + 1);
+    free(now);
+    return r;
+}
+
+/* A filter's reading is confirmed; mistakes in it are mostly found. */
+static void confirm(uint32_t root, const struct dpf_program *p)
+{
+    struct dd_mark m = dd_mark(&d);
+    uint32_t f = root, was;
+    bool misread;
+
+    ck_assert(dd_is_guarded(&d, f) && !d.err);
+    ck_assert_int_eq(dd_confirm(&d, p, 0, NULL, &f, &misread), 0);
+    ck_assert(!misread && f == root);
+    for (int i = 0; i < 10 && !dd_is_term(root); i++) {
+        bool more = i % 2;
+
+        f = was = mutated(root, more ? DD_YES : DD_NO);
+        if (f == root || dd_is_term(f) || !whole(root)) {
+            continue;
+        }
+        ck_assert_int_eq(dd_confirm(&d, p, 0, NULL, &f, &misread), 0);
+        ck_assert(misread ? f == DD_MAYBE : f == was);
+        mistaken[more]++;
+        caught[more] += misread;
+    }
+    dd_release(&d, m);
+}
+
 static uint32_t lift_code(const struct dpf_insn *code, size_t count)
 {
     struct dpf_program *p;
@@ -143,12 +210,17 @@ static uint32_t lift_code(const struct dpf_insn *code, size_t count)
     root = space_settle(&d, root);
     ck_assert_int_eq(d.err, 0);
     if (dd_lift(&d, code, count, &cube, &ignored) == 1) {
+        bool misread;
+
+        ck_assert_int_eq(dd_confirm(&d, p, 1, &cube, &ignored, &misread), 1);
+        ck_assert(cube_is_guarded(d.bases, &cube) && !misread);
         ck_assert_uint_eq(cube_diagram(&d, &cube), root);
         ck_assert(dd_is_term(root) || cube_split(&d, root, split, 1) == 1);
         conjunctions++;
     }
     take_apart(root);
     take_down(root, p);
+    confirm(root, p);
     dpf_program_destroy(p);
     return root;
 }
@@ -177,11 +249,6 @@ static uint32_t lift_asm(const char *text)
     root = lift_code(code.insns, code.count);
     dpf_code_finish(&code);
     return root;
-}
-
-static bool whole(uint32_t f)
-{
-    return dd_apply(&d, DD_MAY, f, 0, 0) == dd_apply(&d, DD_MUST, f, 0, 0);
 }
 
 /* Pairs of ways to say one thing. */
@@ -306,6 +373,10 @@ START_TEST(test_expressions)
     ck_assert_uint_ge(conjunctions, 20);
     ck_assert_uint_ge(taken_apart, 20);
     ck_assert_uint_ge(lowered, 400);
+    ck_assert_msg(caught[0] * 10 > mistaken[0] * 4 &&
+                      caught[1] * 20 > mistaken[1] * 19,
+                  "found %u of %u, and %u of %u", caught[0], mistaken[0],
+                  caught[1], mistaken[1]);
     ck_assert_uint_lt(beyond_count * 10, total);
 }
 END_TEST

@@ -842,7 +842,7 @@ START_TEST(test_steps)
     ck_assert_int_eq(bind(1, "udp and ip[2:2] = ip[4:2] and dst port 9", 0), 0);
     steps = dpf_set_steps(set, 1);
     ck_assert_int_gt(steps, 10);
-    dpf_set_steps_max(set, (uint32_t)steps - 1);
+    dpf_set_steps_max(set, 10); /* less than the filter's own program has */
     ck_assert_int_eq(bind(2, "udp and ip[2:2] = ip[4:2] and dst port 8", 0),
                      -DPF_E_STEPS);
     ck_assert_uint_ne(err.text[0], 0);
