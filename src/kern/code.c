@@ -7,12 +7,17 @@
  * with its struct slab; a slab with no cell in use goes back to page_kfree,
  * so removing programs returns their memory.
  *
+ * Every cell and frame is counted. Whoever makes something in the heap is first
+ * charged for what it may cost, so that a poor caller causes no work, and then
+ * for what was taken for it.
+ *
  * Write xor execute: code_mem passes on arch_code_*, which maps a run for
  * execution, and for writing through a window of its own.
  */
 #include "src/kern/code.h"
 #include "src/abi/pte.h"
 #include "src/kern/demand.h"
+#include "src/kern/env.h"
 #include "src/kern/quantum.h"
 #include "src/kern/secret.h"
 #include "src/lib/string.h"
@@ -20,6 +25,9 @@
 #define CELL_MIN 32u
 #define CLASSES 7u /* 32 ... 2048 bytes */
 #define TRAP 0xcc  /* int3 */
+/* Bytes that the least of things is charged for: its part in tables that many
+   share, and that grow when somebody else comes. */
+#define COST_LEAST 1024u
 
 struct cell {
     struct cell *next;
@@ -32,6 +40,7 @@ struct slab {
 } __attribute__((aligned(32)));
 
 struct lock heap_lock;
+static _Atomic uint64_t in_use; /* see code_bytes */
 static struct slab *partial[CLASSES] GUARDED_BY(heap_lock);
 
 /* The class whose cells hold `size` bytes; CLASSES: none. */
@@ -66,6 +75,13 @@ static void link(struct slab *s) REQUIRES(heap_lock)
     partial[s->class] = s;
 }
 
+/* Where the first cell of a slab lies. */
+static uint32_t first_cell(uint32_t class)
+{
+    uint32_t size = CELL_MIN << class;
+    return size > sizeof(struct slab) ? size : (uint32_t)sizeof(struct slab);
+}
+
 static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
 {
     struct slab *s = page_kalloc_bytes(PAGE_SIZE);
@@ -74,8 +90,7 @@ static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
     }
     s->class = class;
     uint32_t size = CELL_MIN << class;
-    uint32_t first = size > sizeof(*s) ? size : (uint32_t)sizeof(*s);
-    for (uint32_t at = first; at + size <= PAGE_SIZE; at += size) {
+    for (uint32_t at = first_cell(class); at + size <= PAGE_SIZE; at += size) {
         struct cell *c = (struct cell *)((uint8_t *)s + at);
         c->next = s->free;
         s->free = c;
@@ -84,11 +99,39 @@ static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
     return s;
 }
 
+uint64_t code_bytes(void)
+{
+    return atomic_load_explicit(&in_use, memory_order_relaxed);
+}
+
+static void count(uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&in_use, bytes, memory_order_relaxed);
+}
+
+/* What an allocation takes of the frames that hold it. */
+static uint64_t cost(size_t size)
+{
+    uint32_t class = class_of(size);
+    if (class == CLASSES) {
+        return page_up(size);
+    }
+    uint32_t cells = (PAGE_SIZE - first_cell(class)) / (CELL_MIN << class);
+    return PAGE_SIZE / cells;
+}
+
+static void *large_alloc(size_t size)
+{
+    void *p = page_kalloc_bytes(size);
+    count(p != NULL ? cost(size) : 0);
+    return p;
+}
+
 void *code_alloc(size_t size)
 {
     uint32_t class = class_of(size);
     if (class == CLASSES) {
-        return page_kalloc_bytes(size);
+        return large_alloc(size);
     }
     lock_acquire(&heap_lock);
     struct slab *s = partial[class] != NULL ? partial[class] : slab_make(class);
@@ -100,6 +143,7 @@ void *code_alloc(size_t size)
         if (s->free == NULL) {
             unlink(s);
         }
+        count(cost(size));
     }
     lock_release(&heap_lock);
     return c;
@@ -110,6 +154,7 @@ void code_free(void *p, size_t size)
     if (p == NULL) {
         return;
     }
+    count(-cost(size));
     uint32_t class = class_of(size);
     if (class == CLASSES) {
         page_kfree(arch_ptr_paddr(p) / PAGE_SIZE, page_frames(size));
@@ -165,6 +210,8 @@ static void *mem_code_alloc(void *ctx, size_t size)
     void *rx = arch_code_map(f, frames);
     if (rx == NULL) {
         page_kfree(f, frames);
+    } else {
+        count(frames * PAGE_SIZE);
     }
     return rx;
 }
@@ -174,6 +221,7 @@ static void mem_code_free(void *ctx, void *rx, size_t size)
     (void)ctx;
     uint64_t frames = page_frames(size);
     page_kfree(arch_code_unmap(rx, frames), frames);
+    count(-frames * PAGE_SIZE);
 }
 
 static void *mem_code_open(void *ctx, void *rx, size_t size)
@@ -218,7 +266,21 @@ const struct dpf_mem code_mem = {
 uint64_t code_cost(uint32_t count)
 {
     /* Kept instructions, native code, the node of a diagram or two. */
-    return 1024 + (uint64_t)count * 64;
+    return COST_LEAST + (uint64_t)count * 64;
+}
+
+int code_charge(struct env *e, uint64_t before, uint32_t *charged)
+{
+    uint64_t now = code_bytes();
+    uint64_t taken = now > before ? now - before : 0;
+    taken = taken > COST_LEAST ? taken : COST_LEAST;
+    if (taken > *charged) {
+        TRY(env_charge_bytes(e, taken - *charged));
+    } else {
+        env_refund_bytes(e, *charged - taken);
+    }
+    *charged = (uint32_t)taken;
+    return 0;
 }
 
 int code_error(int dpf)

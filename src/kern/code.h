@@ -18,8 +18,21 @@ extern const struct dpf_mem code_mem;
 void *code_alloc(size_t size) EXCLUDES(heap_lock);
 void code_free(void *p, size_t size) EXCLUDES(heap_lock);
 
-/* Bytes that a program of `count` instructions is charged for. */
+/* Bytes of frames that all allocations here take now. */
+uint64_t code_bytes(void);
+
+/* Bytes that a program of `count` instructions may cost: charged at first. */
 uint64_t code_cost(uint32_t count);
+/*
+ * It is made: charge for what was taken.
+ *
+ * before   code_bytes() when it was begun
+ * charged  by code_cost so far; changed to what was taken
+ *
+ * 0 or -E_QUOTA; then nothing changed.
+ */
+int code_charge(struct env *e, uint64_t before, uint32_t *charged)
+    REQUIRES(bind_lock);
 
 /*
  * Copy, verify and compile a program of `e`; a filter with a loop is refused.

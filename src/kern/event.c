@@ -24,7 +24,7 @@ struct event_predicate {
     struct event_region region[EVENT_REGIONS_MAX];
     uint32_t regions; /* pinned */
     uint32_t fuel;
-    uint64_t bytes; /* charged */
+    uint32_t bytes; /* charged */
 };
 
 void event_signal(struct env *e, uint32_t bit)
@@ -126,6 +126,7 @@ static int pin_regions(struct event_predicate *p, const struct event_args *a)
 static int make(struct env *e, const struct cap *k, const struct event_args *a,
                 struct event_predicate **out) REQUIRES(bind_lock)
 {
+    uint64_t before = code_bytes();
     struct event_predicate *p = code_alloc(sizeof(*p));
     REFUSE_IF(p == NULL, E_MEM);
     *p = (struct event_predicate){0};
@@ -133,12 +134,15 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
     p->fuel = PREDICATE_WORK / a->count; /* 4 at least */
     int r = env_charge_bytes(e, code_cost(a->count));
     if (r == 0) {
-        p->bytes = code_cost(a->count);
+        p->bytes = (uint32_t)code_cost(a->count);
         r = pin_regions(p, a);
     }
     if (r == 0) {
         r = code_load(e, DPF_PREDICATE, (uaddr){a->insns}, a->count,
                       &p->program, NULL);
+    }
+    if (r == 0) {
+        r = code_charge(e, before, &p->bytes);
     }
     if (r < 0) {
         destroy(e, p);

@@ -220,7 +220,8 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
 {
     unsigned direction = (a->flags & NET_OUT) != 0;
     struct dpf_program *program = NULL;
-    uint64_t bytes = code_cost(a->count);
+    uint64_t before = code_bytes();
+    uint32_t bytes = (uint32_t)code_cost(a->count);
     TRY(env_charge_bytes(e, bytes));
     int r =
         code_load(e, DPF_FILTER, (uaddr){a->insns}, a->count, &program, &why);
@@ -237,6 +238,12 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
     if (direction == 0) { /* the set keeps what it needs */
         dpf_program_destroy(program);
         program = NULL;
+    }
+    r = code_charge(e, before, &bytes);
+    if (r < 0) {
+        (void)dpf_set_region_remove(n->set[direction], id);
+        settle(n->set[direction]);
+        goto no_region;
     }
     n->region[direction][id] = (struct net_region){
         .used = true,
@@ -423,11 +430,24 @@ no_quota:
     return r;
 }
 
-/* dpf said `r` about binding `id`: keep it, or undo binding_begin. */
-static int binding_end(struct env *e, struct net *n, int id, int r)
-    REQUIRES(bind_lock)
+/*
+ * dpf said `r` about binding `id`: keep it, or undo binding_begin.
+ *
+ * before  code_bytes() when it was begun
+ */
+static int binding_end(struct env *e, struct net *n, int id, int r,
+                       uint64_t before) REQUIRES(bind_lock)
 {
     struct net_binding *b = net_binding_at(n, (uint32_t)id);
+    if (r == 0) {
+        settle(n->set[0]);
+        r = code_charge(e, before, &b->bytes);
+        if (r < 0) {
+            (void)dpf_set_remove(n->set[0], (uint32_t)id);
+            settle(n->set[0]);
+            steps_give(n, e, b->steps);
+        }
+    }
     if (r < 0) {
         binding_refund(e, n, b);
         binding_give(n, (uint32_t)id);
@@ -440,7 +460,6 @@ static int binding_end(struct env *e, struct net *n, int id, int r)
         net_binding_at(n, b->next)->previous = (uint32_t)id;
     }
     ring->bindings = (uint32_t)id;
-    settle(n->set[0]);
     return id;
 }
 
@@ -471,6 +490,7 @@ static int bind(struct env *e, struct net *n, const struct cap *k,
                                      .ring = (uint8_t)a->ring,
                                      .region = (uint16_t)a->region,
                                      .bytes = (uint32_t)code_cost(a->count)};
+    uint64_t before = code_bytes();
     int id = binding_begin(e, n, k, &made, NULL);
     TRY(id);
     struct dpf_program *program = NULL;
@@ -482,7 +502,7 @@ static int bind(struct env *e, struct net *n, const struct cap *k,
         r = insert(e, n, (uint32_t)id, program, flags);
         dpf_program_destroy(program);
     }
-    return binding_end(e, n, id, r);
+    return binding_end(e, n, id, r, before);
 }
 
 int64_t sys_net_bind(struct env *e, const struct cap *k,
@@ -535,11 +555,12 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
                                      .ring = (uint8_t)a->ring,
                                      .region = like->region,
                                      .bytes = (uint32_t)code_cost(0)};
+    uint64_t before = code_bytes();
     int id = binding_begin(e, n, k, &made, like);
     TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
                                            consts, a->count, &why));
-    return refuse(e, a->refusal, binding_end(e, n, id, r));
+    return refuse(e, a->refusal, binding_end(e, n, id, r, before));
 }
 
 int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
