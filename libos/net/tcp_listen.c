@@ -343,15 +343,28 @@ static void half_ack(struct net_stack *s, const struct tcp_half *h)
     }
 }
 
+/* Table 6 of s3.10.7.4: the window that the SYN-ACK announced, from RCV.NXT on,
+   and a closed one takes nothing but an empty segment at its edge. */
+static bool half_acceptable(const struct tcp_half *h, const struct tcp_seg *g)
+{
+    uint32_t wnd = min_u32(h->l->window, 65535);
+    uint32_t len = g->len + ((g->flags & TH_FIN) != 0);
+    uint32_t at = g->seq - (h->irs + 1);
+
+    if (wnd == 0) {
+        return len == 0 && at == 0;
+    }
+    return at < wnd || (len != 0 && at + (len - 1) < wnd);
+}
+
 /* A segment for a half-open record that may complete it (s3.10.7.4). */
 static void half_segment(struct net_stack *s, struct tcp_half *h,
                          const struct tcp_seg *g)
 {
-    uint32_t wnd = min_u32(h->l->window, 65535);
     struct tcp_half copy = *h;
     struct tcp_conn *c;
 
-    if (g->seq - (h->irs + 1) > wnd ||
+    if (!half_acceptable(h, g) ||
         (h->has_ts && (!g->has_ts || seq_lt(g->tsval, h->ts_recent)))) {
         half_ack(s, h);
         return;
@@ -382,7 +395,7 @@ bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
     if (g->flags & TH_RST) {
         if (g->seq == h->irs + 1) {
             half_free(h);
-        } else if (g->seq - h->irs <= h->l->window) {
+        } else if (half_acceptable(h, g)) {
             half_ack(s, h); /* RFC 5961 s3.2 */
         }
         return true;

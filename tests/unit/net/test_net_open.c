@@ -114,6 +114,31 @@ START_TEST(listen_rules)
 }
 END_TEST
 
+/* s3.10.7.4: what is outside of RCV.NXT =< SEG.SEQ < RCV.NXT + RCV.WND. */
+START_TEST(half_open_window_has_two_edges)
+{
+    inject((struct in){.seq = 0, .flags = TH_SYN, .mss = 1000});
+    iss = sent()->seq;
+    /* A reset on the left of the window is dropped; on its last byte it is
+       challenged; beyond it is dropped (RFC 5961 s3.2). */
+    inject((struct in){.seq = 0, .ack = 0, .flags = A | TH_RST});
+    sent_nothing();
+    inject((struct in){.seq = 20000, .flags = TH_RST});
+    ck_assert_uint_eq(sent()->flags, A);
+    inject((struct in){.seq = 20001, .flags = TH_RST});
+    sent_nothing();
+    /* The same edges for what may complete the handshake. */
+    inject((struct in){.seq = 20001, .ack = iss + 1, .flags = A});
+    ck_assert_uint_eq(sent()->flags, A);
+    ck_assert(!u.open);
+    inject((struct in){.seq = 0, .ack = iss + 1, .flags = A});
+    ck_assert_uint_eq(sent()->flags, A);
+    ck_assert(!u.open);
+    inject((struct in){.seq = 20000, .ack = iss + 1, .flags = A});
+    ck_assert(u.open);
+}
+END_TEST
+
 START_TEST(half_open_rules)
 {
     struct out *o;
@@ -377,6 +402,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, a_repeated_syn_has_its_own_timestamp_echoed);
     tcase_add_test(c, a_repeated_syn_ack_is_not_timed);
     tcase_add_test(c, listen_rules);
+    tcase_add_test(c, half_open_window_has_two_edges);
     tcase_add_test(c, half_open_rules);
     tcase_add_test(c, a_challenge_scales_the_window);
     tcase_add_test(c, no_memory_lets_the_peer_try_again);
