@@ -5,7 +5,8 @@
  */
 #include "cheetah/http.h"
 
-static bool tags_match(const struct http_tags *t, uint64_t etag, bool strong)
+static bool tags_match(const struct http_request *r, const struct http_tags *t,
+                       uint64_t etag, bool strong)
 {
     for (unsigned i = 0; i < t->count; i++) {
         bool weak = (t->weak >> i & 1) != 0;
@@ -13,7 +14,10 @@ static bool tags_match(const struct http_tags *t, uint64_t etag, bool strong)
             return true;
         }
     }
-    return t->any;
+    return t->any ||
+           (t->more &&
+            http_head_lists(r, t == &r->if_match ? "if-match" : "if-none-match",
+                            etag, strong));
 }
 
 /* 0 to go on, or 304 or 412. */
@@ -21,7 +25,7 @@ static uint16_t precondition(const struct http_request *r, uint64_t etag,
                              int64_t mtime)
 {
     if (r->if_match.present) {
-        if (!tags_match(&r->if_match, etag, true)) {
+        if (!tags_match(r, &r->if_match, etag, true)) {
             return 412;
         }
     } else if (r->if_unmodified_since != HTTP_NO_DATE &&
@@ -29,7 +33,7 @@ static uint16_t precondition(const struct http_request *r, uint64_t etag,
         return 412;
     }
     if (r->if_none_match.present) {
-        return tags_match(&r->if_none_match, etag, false) ? 304 : 0;
+        return tags_match(r, &r->if_none_match, etag, false) ? 304 : 0;
     }
     return r->if_modified_since != HTTP_NO_DATE && mtime <= r->if_modified_since
                ? 304

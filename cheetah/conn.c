@@ -85,7 +85,7 @@ static void finish(struct conn *c)
 static bool slot_free(const struct conn *c)
 {
     const struct response *r = &c->response[(c->first + c->count) % RESPONSES];
-    return c->count < RESPONSES && r->flights == 0 && r->page == NULL;
+    return c->count < RESPONSES && r->flights == 0 && r->page[0] == NULL;
 }
 
 /* Answer what could not be read; nothing after it is looked at. */
@@ -212,6 +212,13 @@ static uint32_t skip_body(struct conn *c, const uint8_t *p, uint32_t len)
     return (uint32_t)n;
 }
 
+/* What the answer depends on may outlast the bytes of the segment, and is more
+   than is kept of a request: the head must stay until it is answered. */
+static bool head_must_stay(const struct http_request *r)
+{
+    return r->query_len > QUERY_MAX || http_tags_more(r);
+}
+
 /* Read requests from [p, p + len); how much of it is done with. */
 static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
 {
@@ -230,15 +237,24 @@ static uint32_t consume(struct conn *c, const uint8_t *p, uint32_t len)
             refuse(c, (unsigned)-n);
             break;
         }
+        if (head_must_stay(&c->req)) {
+            if (p + used != c->carry) {
+                break;
+            }
+            c->head_len = (uint32_t)n;
+        }
         if (c->server->log != NULL) {
             log_request(c, p + used, (uint32_t)n);
         }
-        used += (uint32_t)n;
         c->skip = c->req.body_len;
         if (c->req.chunked) {
             http_chunks_begin(&c->chunks);
         }
         lookup_start(c);
+        if (c->head_len != 0) {
+            break;
+        }
+        used += (uint32_t)n;
     }
     return c->closing ? len : used;
 }
@@ -252,7 +268,7 @@ static void carry_free(struct conn *c)
         c->carry = NULL;
         link_remove(&c->carrying);
     }
-    c->carry_len = 0;
+    c->carry_len = c->head_len = 0;
     c->stale = false;
 }
 
@@ -318,19 +334,31 @@ static uint32_t carry_add(struct conn *c, const uint8_t *p, uint32_t len)
     return len;
 }
 
+static void carry_drop(struct conn *c, uint32_t len)
+{
+    c->carry_len -= len;
+    if (len != 0 && c->carry_len == 0) {
+        carry_free(c);
+    } else if (len != 0) {
+        __builtin_memmove(c->carry, c->carry + len, c->carry_len);
+    }
+}
+
 /* Read what was kept, as far as that is possible now. */
 static void carry_read(struct conn *c)
 {
-    if (c->carry_len == 0 || c->stale) {
-        return;
-    }
-    uint32_t used = consume(c, c->carry, c->carry_len);
-    c->carry_len -= used;
-    if (c->carry_len == 0) {
-        carry_free(c);
-    } else if (used != 0) {
-        __builtin_memmove(c->carry, c->carry + used, c->carry_len);
-    }
+    uint32_t used;
+    do {
+        used = 0;
+        if (c->head_len == 0 && c->carry_len != 0 && !c->stale) {
+            used = consume(c, c->carry, c->carry_len);
+        }
+        if (c->head_len != 0 && c->phase == PHASE_READ) {
+            used = c->head_len;
+            c->head_len = 0;
+        }
+        carry_drop(c, used);
+    } while (used != 0);
 }
 
 /* After anything happened: close what is over, promise what there is room

@@ -54,24 +54,62 @@ static bool read_tag(const uint8_t *v, size_t len, uint64_t *out)
 }
 
 /*
- * A comma inside another server's quoted tag splits it in two; neither half is
- * one of ours, unless the tag was made to look so, which harms its maker.
+ * The next tag of a list that could be ours. A comma inside another server's
+ * quoted tag splits it in two; neither half is one of ours, unless the tag was
+ * made to look so, which harms its maker.
  */
-void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len)
+static bool next_tag(const uint8_t **p, const uint8_t *end, uint64_t *tag,
+                     bool *weak, bool *any)
 {
-    const uint8_t *end = v + len, *item;
-    t->present = true;
-    while (http_list_next(&v, end, &item, &len)) {
-        bool weak = len >= 2 && item[0] == 'W' && item[1] == '/';
-        uint64_t tag;
-        if (len == 1 && item[0] == '*') {
-            t->any = true;
-        } else if (t->count < HTTP_TAGS_MAX &&
-                   read_tag(item + 2 * weak, len - 2 * weak, &tag)) {
-            t->weak |= (uint8_t)(weak << t->count);
-            t->tag[t->count++] = tag;
+    const uint8_t *item;
+    size_t len;
+    while (http_list_next(p, end, &item, &len)) {
+        *weak = len >= 2 && item[0] == 'W' && item[1] == '/';
+        *any = *any || (len == 1 && item[0] == '*');
+        if (read_tag(item + 2 * *weak, len - 2 * *weak, tag)) {
+            return true;
         }
     }
+    return false;
+}
+
+void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len)
+{
+    uint64_t tag;
+    bool weak;
+    t->present = true;
+    for (const uint8_t *p = v; next_tag(&p, v + len, &tag, &weak, &t->any);) {
+        if (t->count < HTTP_TAGS_MAX) {
+            t->weak |= (uint8_t)(weak << t->count);
+            t->tag[t->count++] = tag;
+        } else {
+            t->more = true;
+        }
+    }
+}
+
+bool http_head_lists(const struct http_request *r, const char *name,
+                     uint64_t etag, bool strong)
+{
+    const uint8_t *p = r->fields, *end = p + r->fields_len;
+    size_t n = __builtin_strlen(name);
+    while (p < end) {
+        const uint8_t *line = p;
+        while (*p != '\r') { /* http_parse took no other CR */
+            p++;
+        }
+        const uint8_t *v = line + n + 1;
+        uint64_t tag;
+        bool weak, any = false,
+                   ours = v <= p && line[n] == ':' && http_same(line, n, name);
+        while (ours && next_tag(&v, p, &tag, &weak, &any)) {
+            if (tag == etag && !(strong && weak)) {
+                return true;
+            }
+        }
+        p += 2;
+    }
+    return false;
 }
 
 int64_t http_read_date(const uint8_t *v, size_t len, int64_t now)

@@ -139,8 +139,12 @@ static uint32_t from_text(struct gathering *w, struct response *r,
         va = (const uint8_t *)r->lead + at;
         paddr = w->c->paddr + (uint64_t)(va - (const uint8_t *)w->c);
     } else {
-        va = r->page->va + s->from + at;
-        paddr = r->page->paddr + s->from + at;
+        uint64_t from = s->from + at;
+        uint32_t rest = CACHE_BLOCK - (uint32_t)(from % CACHE_BLOCK);
+        const struct cache_block *page = r->page[from / CACHE_BLOCK];
+        va = page->va + from % CACHE_BLOCK;
+        paddr = page->paddr + from % CACHE_BLOCK;
+        len = len < rest ? len : rest;
     }
     if (!add(w, paddr, va, len)) {
         return 0;
@@ -311,7 +315,7 @@ static uint32_t from_span(struct gathering *w, struct response *r,
             n = from_body(w, r, s->from + at + got, len - got);
             break;
         default:
-            n = from_text(w, r, s, at, len);
+            n = from_text(w, r, s, at + got, len - got);
             break;
         }
         got += n;

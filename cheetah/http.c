@@ -515,7 +515,7 @@ static int more_or_too_long(const struct parser *s)
 
 static void no_tags(struct http_tags *t)
 {
-    t->present = t->any = false;
+    t->present = t->any = t->more = false;
     t->count = t->weak = 0;
 }
 
@@ -534,8 +534,10 @@ int http_parse(const uint8_t *buf, size_t len, int64_t now,
     out->if_unmodified_since = HTTP_NO_DATE;
     out->if_range_date = HTTP_NO_DATE;
     int r = request_line(&s);
+    out->fields = s.p;
     for (unsigned n = 0; r > 0; n++) {
         if (s.p < s.end && *s.p == '\r') {
+            out->fields_len = (uint16_t)(s.p - out->fields);
             r = crlf(&s);
             return r > 0 ? judge(&s) : r < 0 ? r : more_or_too_long(&s);
         }

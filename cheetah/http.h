@@ -2,8 +2,8 @@
 /*
  * HTTP/1.1 requests as an origin server of static content needs them
  * (RFC 9110, 9112). Pure functions over bytes that a stranger sent: no memory
- * is taken, nothing is kept but the request itself, which holds no pointer
- * except to its path.
+ * is taken, nothing is kept but the request itself, which points to its path,
+ * query and fields in those bytes.
  */
 #pragma once
 
@@ -20,14 +20,15 @@
     65536u                 /* a request body we read past; beyond it 413,      \
                               or what is wrong anyway, and the end */
 #define HTTP_RANGES_MAX 8u /* more are ignored, as RFC 9110 s14.2 allows */
-#define HTTP_TAGS_MAX 8u   /* entity tags of one list that could be ours */
+#define HTTP_TAGS_MAX 8u   /* entity tags of a list that are kept in place */
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_OTHER };
 
 /* Entity tags of If-Match and If-None-Match; tags we never make are dropped. */
 struct http_tags {
     bool present;
-    bool any; /* "*" */
+    bool any;  /* "*" */
+    bool more; /* the list goes on: it is read in the head again */
     uint8_t count;
     uint8_t weak; /* bit i: tag[i] has W/ */
     uint64_t tag[HTTP_TAGS_MAX];
@@ -52,8 +53,10 @@ struct http_request {
     uint16_t refuse; /* not 0: a sound request, to be answered by this error */
     uint16_t path_len;
     uint16_t query_len;  /* with its '?'; 0: none */
+    uint16_t fields_len; /* of all field lines */
     const uint8_t *path; /* as sent, without query; lies in the parsed bytes */
     const uint8_t *query;
+    const uint8_t *fields;
     uint64_t body_len;           /* of the request, follows its head */
     int64_t if_modified_since;   /* seconds, or HTTP_NO_DATE */
     int64_t if_unmodified_since; /* the same */
@@ -133,17 +136,27 @@ struct http_answer {
 
 /*
  * Evaluate preconditions and ranges in the order of RFC 9110 section 13.2.2.
+ * The parsed bytes must still be there if http_tags_more(r).
  *
  * etag, mtime, body_len  of the representation
  */
 struct http_answer http_evaluate(const struct http_request *r, uint64_t etag,
                                  int64_t mtime, uint64_t body_len);
 
+static inline bool http_tags_more(const struct http_request *r)
+{
+    return r->if_match.more || r->if_none_match.more;
+}
+
 /* The status line's tail, "404 Not Found"; NULL for a status we never send. */
 const char *http_reason(unsigned status);
 
 /* fields.c: read one field's value into the request. */
 void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len);
+/* Whether a field of this name, in lower case, lists the tag. strong: W/ does
+   not count. */
+bool http_head_lists(const struct http_request *r, const char *name,
+                     uint64_t etag, bool strong);
 void http_read_range(struct http_request *r, const uint8_t *v, size_t len);
 void http_read_if_range(struct http_request *r, const uint8_t *v, size_t len,
                         int64_t now);

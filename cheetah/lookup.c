@@ -138,7 +138,7 @@ void lookup_start(struct conn *c)
     }
     site_hash(path, (size_t)n, s->site.seed, c->hash);
     /* The bytes of the request are gone when a block had to be waited for. */
-    if (r->query_len <= QUERY_MAX) {
+    if (c->head_len == 0) {
         __builtin_memcpy(c->query, r->query, r->query_len);
     }
     c->phase = PHASE_INDEX;

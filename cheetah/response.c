@@ -120,7 +120,7 @@ struct response *response_begin(struct conn *c, unsigned status)
     }
     __builtin_memset(r, 0, __builtin_offsetof(struct response, range));
     r->live = true;
-    r->page = NULL;
+    __builtin_memset(r->page, 0, sizeof(r->page));
     struct out o = lead_of(r);
     if (status == 200) {
         put_bytes(&o, s->lead, LEAD_200);
@@ -225,7 +225,7 @@ static uint64_t write_parts(struct response *r, const struct site_record *rec)
     const char *type = (const char *)rec + rec->type_off;
     uint64_t total = 0;
     for (unsigned i = 0; i <= r->parts; i++) {
-        char *start = (char *)r->page->va + (size_t)i * PART_STRIDE;
+        char *start = (char *)r->page[0]->va + (size_t)i * PART_STRIDE;
         struct out o = {start, start + PART_STRIDE};
         put_text(&o, "\r\n--pavise-");
         put_hex(&o, rec->etag);
@@ -277,6 +277,19 @@ static void unsatisfiable(struct conn *c, const struct site_record *rec)
     conn_answered(c, r, 416);
 }
 
+/* ------------------------------------------------------------------- pages */
+
+static void pages_return(struct cache *cache,
+                         struct cache_block *page[PAGE_FRAMES])
+{
+    for (size_t i = 0; i < PAGE_FRAMES; i++) {
+        if (page[i] != NULL) {
+            cache_frame_return(cache, page[i]);
+            page[i] = NULL;
+        }
+    }
+}
+
 /* The value of Location in the prepared head of a redirection; NULL: none. */
 static const char *location_of(const struct site_record *rec, size_t *len)
 {
@@ -297,37 +310,77 @@ static const char *location_of(const struct site_record *rec, size_t *len)
     return NULL;
 }
 
-/* A redirection with the query of the request: what the prepared head lacks.
-   A frame holds the longest of both, see SITE_TEXTS_MAX and QUERY_MAX. */
+/* Frames for `len` bytes: all of them, or none and false. */
+static bool pages_take(struct cache *cache,
+                       struct cache_block *page[PAGE_FRAMES], size_t len)
+{
+    for (size_t i = 0; i * CACHE_BLOCK < len; i++) {
+        page[i] = i < PAGE_FRAMES ? cache_frame_take(cache) : NULL;
+        if (page[i] == NULL) {
+            pages_return(cache, page);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void pages_put(struct cache_block *const page[PAGE_FRAMES], size_t at,
+                      const void *bytes, size_t len)
+{
+    const char *p = bytes;
+    while (len != 0) {
+        size_t off = at % CACHE_BLOCK, n = CACHE_BLOCK - off;
+        n = n < len ? n : len;
+        __builtin_memcpy((char *)page[at / CACHE_BLOCK]->va + off, p, n);
+        at += n;
+        p += n;
+        len -= n;
+    }
+}
+
+#define REDIRECT_FIRST "Server: Cheetah\r\nLocation: "
+#define REDIRECT_LAST "\r\nContent-Length: 0\r\n\r\n"
+_Static_assert(sizeof(REDIRECT_FIRST) + SITE_TEXTS_MAX + HTTP_TARGET_MAX +
+                       sizeof(REDIRECT_LAST) <=
+                   PAGE_FRAMES * CACHE_BLOCK,
+               "every target that was taken can be repeated");
+
+/* A redirection with the query of the request: what the prepared head
+   lacks. */
 static void redirect(struct conn *c, const struct site_record *rec,
                      struct cache_block *head)
 {
     struct cache *cache = c->server->cache;
-    if (c->req.query_len > QUERY_MAX) {
-        response_error(c, 414);
-        return;
+    struct cache_block *page[PAGE_FRAMES] = {NULL};
+    size_t where_len = 0, len = 0;
+    const char *where = location_of(rec, &where_len);
+    const struct {
+        const void *text;
+        size_t len;
+    } part[] = {
+        {REDIRECT_FIRST, sizeof(REDIRECT_FIRST) - 1},
+        {where, where_len},
+        {c->head_len != 0 ? c->req.query : c->query, c->req.query_len},
+        {REDIRECT_LAST, sizeof(REDIRECT_LAST) - 1},
+    };
+    for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+        len += part[i].len;
     }
-    /* The record must not move while a frame is found. */
+    /* The record must not move while frames are found. */
     cache_hold(head);
-    struct cache_block *page = cache_frame_take(cache);
+    bool room = pages_take(cache, page, len);
     cache_release(cache, head);
-    if (page == NULL) {
+    if (!room) {
         response_error(c, 503);
         return;
     }
     struct response *r = response_begin(c, 301);
-    char *start = (char *)page->va;
-    struct out o = {start, start + CACHE_BLOCK};
-    size_t len = 0;
-    const char *where = location_of(rec, &len);
-    put_text(&o, "Server: Cheetah\r\nLocation: ");
-    if (where != NULL) {
-        put_bytes(&o, where, len);
+    r->page_len = r->page_head = (uint16_t)len;
+    __builtin_memcpy(r->page, page, sizeof(page));
+    for (size_t i = 0, at = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+        pages_put(page, at, part[i].text, part[i].len);
+        at += part[i].len;
     }
-    put_bytes(&o, c->query, c->req.query_len);
-    put_text(&o, "\r\nContent-Length: 0\r\n\r\n");
-    r->page = page;
-    r->page_len = r->page_head = (uint16_t)(o.p - start);
     conn_answered(c, r, 301);
 }
 
@@ -374,7 +427,7 @@ void response_site(struct conn *c, struct cache_block *head)
         a = (struct http_answer){.status = 200};
     }
     struct response *r = response_begin(c, a.status);
-    r->page = page;
+    r->page[0] = page;
     r->parts = a.ranges;
     for (unsigned i = 0; i < a.ranges; i++) {
         r->range[i] = a.range[i];
@@ -459,8 +512,7 @@ void response_acked(struct conn *c, struct response *r, uint64_t upto)
 
 void response_idle(struct conn *c, struct response *r)
 {
-    if (!r->live && r->flights == 0 && r->page != NULL) {
-        cache_frame_return(c->server->cache, r->page);
-        r->page = NULL;
+    if (!r->live && r->flights == 0) {
+        pages_return(c->server->cache, r->page);
     }
 }

@@ -28,7 +28,8 @@
 #define RESPONSES 4u   /* answered and not yet acknowledged, per connection */
 #define LEAD_200 54u   /* bytes of status line and Date line of a 200 */
 #define LEAD_MAX 256u  /* bytes of a head that depend on the request */
-#define QUERY_MAX 256u /* bytes of a query that a redirection can repeat */
+#define QUERY_MAX 256u /* bytes of a query that are kept beside the head */
+#define PAGE_FRAMES 3u /* frames of a redirection: a Location and a target */
 /* Bytes of requests that wait: a head, and more than a segment, since a sender
    may leave the last part of one in a window unused (RFC 9293 s3.8.6.2.1). */
 #define CARRY_MAX (HTTP_HEAD_MAX + 2048u)
@@ -113,7 +114,7 @@ struct response {
     uint16_t tail_len, tail_sum;
     uint16_t lead_len;
     uint16_t text_len;         /* bytes of lead that are body already */
-    uint16_t page_len;         /* bytes of a generated page */
+    uint16_t page_len;         /* bytes of generated pages */
     uint16_t page_head;        /* of them, those that belong to the head */
     uint8_t parts;             /* ranges of body; more than one: multipart */
     bool live;                 /* not all acknowledged */
@@ -123,10 +124,10 @@ struct response {
     uint32_t ahead;            /* of the extent, read ahead up to here */
     uint16_t part_len[HTTP_RANGES_MAX + 1];
     struct http_range range[HTTP_RANGES_MAX];
-    struct cache_block *page; /* part heads, or a generated page */
+    struct cache_block *page[PAGE_FRAMES]; /* part heads, or generated pages */
     char lead[LEAD_MAX];
 };
-#define PART_STRIDE 256u /* between part heads in `page` */
+#define PART_STRIDE 256u /* between part heads in page[0] */
 
 enum phase {
     PHASE_READ,   /* waiting for a request */
@@ -167,13 +168,14 @@ struct conn {
     struct http_chunks chunks; /* the same, of a chunked one */
     uint8_t *carry;            /* CARRY_MAX bytes, or NULL */
     uint32_t carry_len;
+    uint32_t head_len; /* of it, a head that is read until it is answered */
     struct cache_waiter lookup_wait, body_wait;
     uint32_t body_block; /* of the extent, that body_wait is about */
     uint64_t hash[2];
     uint32_t extent; /* chosen */
     struct http_request req;
     struct response response[RESPONSES];
-    uint8_t query[QUERY_MAX]; /* req.query_len of it, if so much fits */
+    uint8_t query[QUERY_MAX]; /* req.query_len of it, without head_len */
     /* For the log: the request line, as much as is kept of it. */
     uint16_t line_len; /* of the whole line; 0: none could be read */
     char line[LOG_REQUEST_MAX];

@@ -132,7 +132,7 @@ bool status_page(struct conn *c, const uint8_t *path, size_t len)
         json(s, &o);
     }
     struct response *r = response_begin(c, 200);
-    r->page = frame;
+    r->page[0] = frame;
     response_page(c, r, p->type, (uint16_t)(o.p - start));
     return true;
 }
