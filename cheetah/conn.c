@@ -66,10 +66,7 @@ static void watch(struct conn *c, bool again)
     }
     c->watch = (uint8_t)w;
     c->deadline_ns = s->now_ns + limit_of(s, w);
-    link_remove(&c->idle);
-    if (w == WATCH_IDLE || w == WATCH_HEAD) {
-        link_append(&s->idle, &c->idle);
-    }
+    tcp_hold(&c->tcp, w == WATCH_DISK);
     /* A timer that fires early is cheaper than one that moves each time. */
     if (c->timer.at_ns == 0 || c->deadline_ns < c->timer.at_ns) {
         net_timer_start(s->stack, &c->timer, c->deadline_ns);
@@ -470,32 +467,6 @@ static bool pressure(void *ctx)
     return true;
 }
 
-/*
- * All connections are taken: the longest idle goes, or the one whose answer
- * has not moved for longest, if that is a while. The peer who asks for the
- * place tries again.
- */
-static void make_room(struct server *s)
-{
-    struct conn *old = NULL;
-    if (link_on(&s->idle)) {
-        old = CONN_OF(s->idle.next, idle);
-    } else if (link_on(&s->holders)) {
-        struct conn *slow = CONN_OF(s->holders.next, holder);
-        uint64_t moved_ns = slow->deadline_ns - s->limits.send_ns;
-        old = s->now_ns - moved_ns > s->limits.stall_ns ? slow : NULL;
-    }
-    if (old != NULL && old->tcp.state != TCP_CLOSED) {
-        link_remove(&old->idle);
-        link_remove(&old->holder);
-        for (uint32_t i = 0; i < old->count; i++) {
-            response_drop(old, &old->response[(old->first + i) % RESPONSES]);
-        }
-        s->stats.recycled++;
-        tcp_abort(&old->tcp);
-    }
-}
-
 static struct tcp_conn *accepted(struct tcp_listener *l,
                                  const struct net_endpoint *peer)
 {
@@ -509,7 +480,6 @@ static struct tcp_conn *accepted(struct tcp_listener *l,
     struct conn *c = s->free_conns;
     if (c == NULL) {
         s->stats.refused++;
-        make_room(s);
         return NULL;
     }
     s->free_conns = c->free_next;
@@ -522,7 +492,6 @@ static struct tcp_conn *accepted(struct tcp_listener *l,
     c->timer.fire = timer_fired;
     c->lookup_wait.wake = lookup_wake;
     c->body_wait.wake = body_wake;
-    link_init(&c->idle);
     link_init(&c->holder);
     link_init(&c->carrying);
     link_init(&c->todo);
@@ -538,12 +507,11 @@ static void closed(struct tcp_conn *t, enum tcp_reason why)
 {
     struct conn *c = conn_of(t);
     struct cache *cache = c->server->cache;
-    (void)why;
+    c->server->stats.recycled += why == TCP_CROWDED;
     net_timer_stop(c->server->stack, &c->timer);
     cache_cancel(cache, &c->lookup_wait);
     cache_cancel(cache, &c->body_wait);
     carry_free(c);
-    link_remove(&c->idle);
     link_remove(&c->holder);
     for (unsigned i = 0; i < RESPONSES; i++) {
         struct response *r = &c->response[i];
@@ -627,7 +595,6 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
                                        .stall_ns = 5000000000u,
                                        .linger_ns = 10000000000u};
     s->date_unix = -1;
-    link_init(&s->idle);
     link_init(&s->holders);
     link_init(&s->carriers);
     link_init(&s->todo);
@@ -656,9 +623,14 @@ void server_add_conns(struct server *s, void *conns, uint64_t paddr,
     }
 }
 
-int server_listen(struct server *s, uint16_t port)
+int server_listen(struct server *s, uint16_t port, uint32_t conns)
 {
-    s->listener =
-        (struct tcp_listener){.ops = &OPS, .port = port, .window = CARRY_MAX};
+    /* Our own limits speak HTTP. Who was answered gives way at once, who was
+       not only if it does nothing. */
+    s->room = (struct tcp_room){.max = conns,
+                                .fresh_ns = s->limits.stall_ns,
+                                .stall_ns = s->limits.stall_ns};
+    s->listener = (struct tcp_listener){
+        .ops = &OPS, .port = port, .window = CARRY_MAX, .room = &s->room};
     return tcp_listen(s->stack, &s->listener);
 }

@@ -318,7 +318,7 @@ static bool open_server(const struct start_info *start,
     server.damaged = damaged;
     server.observe = observe;
     server.now_ns = time_ns();
-    if (server_listen(&server, (uint16_t)start->port) != 0) {
+    if (server_listen(&server, (uint16_t)start->port, conns_left) != 0) {
         console_printf("cheetah: port %u cannot be listened on\n", start->port);
         return false;
     }

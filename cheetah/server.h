@@ -37,7 +37,7 @@
 #define SERVER_STATS(X)                                                        \
     X(connections, "connections accepted")                                     \
     X(refused, "connections refused for want of memory")                       \
-    X(recycled, "idle connections closed to make room")                        \
+    X(recycled, "connections closed to make room")                             \
     X(requests, "requests answered")                                           \
     X(status_2xx, "answers 2xx")                                               \
     X(status_3xx, "answers 3xx")                                               \
@@ -95,7 +95,8 @@ struct server_limits {
     uint64_t crowd_ns;  /* the same, when others need the carry */
     uint64_t idle_ns;   /* between requests */
     uint64_t send_ns;   /* without progress on an answer */
-    uint64_t stall_ns;  /* the same, when others need the connection */
+    uint64_t stall_ns;  /* the same, and from the handshake to a request, when
+                           others need the connection */
     uint64_t linger_ns; /* after our last byte, until the peer closes */
 };
 
@@ -147,8 +148,8 @@ struct conn {
     struct tcp_conn tcp; /* first */
     struct server *server;
     struct conn *free_next;
-    uint64_t paddr;                                /* of this struct */
-    struct conn_link idle, holder, carrying, todo; /* in the server's lists */
+    uint64_t paddr;                          /* of this struct */
+    struct conn_link holder, carrying, todo; /* in the server's lists */
     struct net_timer timer;
     uint64_t deadline_ns;
     uint8_t watch;  /* enum watch */
@@ -211,6 +212,7 @@ struct server {
     char date[DATE_LEN];
     char lead[LEAD_200]; /* of a 200 that keeps the connection, with date */
     struct tcp_listener listener;
+    struct tcp_room room; /* its connections'; see server_listen */
     /* A block of the image breaks a promise of the format. Optional. */
     void (*damaged)(struct server *s, uint32_t block);
     /* server_add_conns more; false: no more. Optional. */
@@ -219,7 +221,6 @@ struct server {
     struct flight *free_flights;
     struct flight *last_flight; /* given to the engine, maybe never used */
     uint8_t *free_carries;      /* linked through their first bytes */
-    struct conn_link idle;      /* longest idle first */
     struct conn_link holders;   /* least recent progress first */
     struct conn_link carriers;  /* of a carry, longest first */
     struct conn_link todo;
@@ -245,8 +246,8 @@ void server_init(struct server *s, struct cache *cache, struct net_stack *stack,
 void server_add_conns(struct server *s, void *conns, uint64_t paddr,
                       uint32_t count);
 
-/* Accept connections on `port`: 0 or -NET_E_*. */
-int server_listen(struct server *s, uint16_t port);
+/* Accept up to `conns` connections at a time on `port`: 0 or -NET_E_*. */
+int server_listen(struct server *s, uint16_t port, uint32_t conns);
 
 /* Do what became possible since the last turn. Before net_flush. */
 void server_turn(struct server *s);

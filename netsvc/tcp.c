@@ -17,6 +17,7 @@
 #define ZERO_BYTES (64u << 10)
 #define ZERO_AHEAD (1ull << 20) /* bytes announced beyond what was acked */
 #define WINDOW (64u << 10)
+#define SECOND 1000000000ull
 
 struct service_conn {
     struct tcp_conn tcp; /* first */
@@ -205,17 +206,22 @@ static const struct tcp_ops zero_ops = {
     .closed = any_closed,
 };
 
-/* All but zero wait for the client only, who may be gone for good. */
+/* All three wait for the client, who may be gone for good, or up to no good:
+   their connections share one memory. */
+static struct tcp_room room = {
+    .idle_ns = 300 * SECOND,
+    .served_ns = 2 * SECOND,
+    .fresh_ns = 2 * SECOND,
+    .stall_ns = 10 * SECOND,
+};
+
 static struct tcp_listener listeners[] = {
-    {.ops = &echo_ops,
-     .port = PORT_ECHO,
-     .options = TCP_KEEPALIVE,
-     .window = ECHO_BYTES},
+    {.ops = &echo_ops, .port = PORT_ECHO, .window = ECHO_BYTES, .room = &room},
     {.ops = &discard_ops,
      .port = PORT_DISCARD,
-     .options = TCP_KEEPALIVE,
-     .window = WINDOW},
-    {.ops = &zero_ops, .port = PORT_ZERO, .window = WINDOW},
+     .window = WINDOW,
+     .room = &room},
+    {.ops = &zero_ops, .port = PORT_ZERO, .window = WINDOW, .room = &room},
 };
 
 int service_tcp_open(struct net_stack *s, uint32_t conns)
@@ -226,6 +232,7 @@ int service_tcp_open(struct net_stack *s, uint32_t conns)
     if (!pool || err) {
         return pool ? err : -E_MEM;
     }
+    room.max = conns;
     for (uint32_t i = 0; i < conns; i++) {
         any_closed(&pool[i].tcp, TCP_DONE);
     }

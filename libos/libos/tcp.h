@@ -43,6 +43,7 @@ enum tcp_reason {
     TCP_REFUSED,     /* our SYN was answered by a reset */
     TCP_TIMEOUT,     /* no answer to data, probes or keep-alives */
     TCP_UNREACHABLE, /* no route, or ICMP said so before it was open */
+    TCP_CROWDED,     /* its place was needed: see struct tcp_room */
 };
 
 /*
@@ -83,6 +84,32 @@ struct tcp_ops {
 };
 
 /*
+ * Places for connections that listeners share, and who may keep one. A service
+ * without this has a shut door as soon as as many strangers as it has memory
+ * for do nothing.
+ *
+ * Progress is that bytes came in order or were acknowledged. Who made none for
+ * idle_ns is reset. When places run out, a newcomer takes that of who made none
+ * for longest, if that is long enough: among those that have acknowledged
+ * something and owe nothing, else among all. If nobody gives way, SYNs are
+ * dropped, so that their senders come back.
+ *
+ * Zeroed, and set above the line, before the first tcp_listen; lives as long as
+ * connections of its listeners.
+ */
+struct tcp_room {
+    uint32_t max;       /* connections at a time; 0: as accept decides */
+    uint64_t idle_ns;   /* limit of all; 0: none. TCP_TIMEOUT */
+    uint64_t served_ns; /* before who has acknowledged all gives way */
+    uint64_t fresh_ns;  /* and who has acknowledged nothing yet */
+    uint64_t stall_ns;  /* and who was sent what it does not acknowledge */
+    /* ---- private ---- */
+    uint32_t count;
+    uint64_t full_until_ns;
+    struct tcp_link fresh, served;
+};
+
+/*
  * A port that accepts. The user owns the memory from tcp_listen to
  * tcp_unlisten and sets the fields above the line.
  */
@@ -90,10 +117,11 @@ struct tcp_listener {
     const struct tcp_ops *ops;
     const struct tcp_cc_ops *cc; /* NULL: NewReno */
     uint16_t port;
-    uint16_t options;   /* TCP_NAGLE ... for its connections */
-    uint32_t window;    /* receive window they begin with, bytes */
-    uint32_t half_open; /* handshakes under way before cookies; 0: no limit
-                           but the stack's */
+    uint16_t options;      /* TCP_NAGLE ... for its connections */
+    uint32_t window;       /* receive window they begin with, bytes */
+    uint32_t half_open;    /* handshakes under way before cookies; 0: no limit
+                              but the stack's */
+    struct tcp_room *room; /* NULL: no limits */
     /* ---- private ---- */
     uint32_t half_count;
     struct net_stack *stack;
@@ -141,6 +169,10 @@ void tcp_receive_window(struct tcp_conn *c, uint32_t bytes);
 
 /* End it with a reset. closed(TCP_ABORTED) follows at the next flush. */
 void tcp_abort(struct tcp_conn *c);
+
+/* The user is at work on what the peer sent: the wait is not the peer's, and
+   its room counts none. Ending it is progress. */
+void tcp_hold(struct tcp_conn *c, bool on);
 
 /* TCP_NAGLE ..., see tcp_conn.h. */
 void tcp_set_options(struct tcp_conn *c, uint16_t options);

@@ -15,6 +15,7 @@
 
 struct net_buf;
 struct tcp_conn;
+struct tcp_room;
 struct tcp_listener;
 struct tcp_ops;
 struct neighbour;
@@ -40,6 +41,10 @@ enum tcp_state {
 
 #define TCP_SACK_MAX 12 /* ranges the sender remembers as received */
 #define TCP_TEMPLATE 66 /* Ethernet 14, IPv4 20, TCP 20, timestamps 12 */
+
+struct tcp_link {
+    struct tcp_link *next, *prev;
+};
 
 struct tcp_range {
     uint32_t begin, end; /* sequence numbers, end exclusive */
@@ -86,12 +91,18 @@ struct tcp_conn {
     uint16_t mss_peer;                  /* what its MSS option allows */
     uint32_t ts_recent, ts_offset;      /* RFC 7323: theirs; added to ours */
     uint32_t last_ack_sent;
-    uint64_t una_off; /* stream offset of snd_una */
-    uint64_t limit;   /* bytes of stream that exist */
-    uint64_t rcv_off; /* stream offset of rcv_nxt */
+    uint64_t una_off;  /* stream offset of snd_una */
+    uint64_t limit;    /* bytes of stream that exist */
+    uint64_t rcv_off;  /* stream offset of rcv_nxt */
+    uint64_t moved_ns; /* last progress: bytes came, or were acknowledged */
     struct net_stack *stack;
     const struct tcp_ops *ops;
     struct tcp_conn *out_next; /* in the list net_flush works through */
+
+    /* Its place, if its listener has a room. */
+    struct tcp_room *room;
+    struct tcp_link place;
+    uint64_t placed_ns; /* moved_ns when it was put in its place */
 
     /* Timers: deadlines in ns, 0: off. The wheel's entry may be earlier than
        all of them, so that moving one is a store. */

@@ -185,6 +185,7 @@ void tcp_conn_init(struct tcp_conn *c, struct net_stack *s,
         .rto_us = TCP_RTO_FIRST_US,
         .heard_ns = s->now_ns,
         .sent_ns = s->now_ns,
+        .moved_ns = s->now_ns,
         .stuck_ns = s->now_ns,
         .timeout_ns = TCP_TIMEOUT_NS,
         .mss_peer = TCP_MSS_DEFAULT,
@@ -211,6 +212,9 @@ void tcp_kill(struct tcp_conn *c, enum tcp_reason why)
     }
     conn_remove(c);
     net_timer_stop(c->stack, &c->timer);
+    if (c->room) {
+        tcp_room_leaving(c);
+    }
     tcp_held_free(c);
     c->t_rexmit = c->t_delack = c->t_idle = 0;
     c->state = TCP_CLOSED;
@@ -239,6 +243,9 @@ static void bury(struct tcp_conn *c)
         };
 
         (void)tcp_say(s, &m);
+    }
+    if (c->room) {
+        tcp_room_left(c);
     }
     if (c->ops->closed) {
         c->ops->closed(c, c->reason);
@@ -286,6 +293,9 @@ int tcp_listen(struct net_stack *s, struct tcp_listener *l)
         if (o->port == l->port) {
             return -NET_E_USED;
         }
+    }
+    if (l->room) {
+        tcp_room_init(l->room);
     }
     l->stack = s;
     l->half_count = 0;
@@ -364,6 +374,9 @@ int tcp_connect(struct net_stack *s, struct tcp_conn *c,
 void tcp_send_limit(struct tcp_conn *c, uint64_t upto)
 {
     if (!(c->flags & (CF_FIN | CF_DEAD)) && upto > c->limit) {
+        if (c->limit <= c->una_off) {
+            c->moved_ns = c->stack->now_ns; /* from now on the peer owes */
+        }
         c->limit = upto;
         tcp_queue(c);
     }

@@ -296,6 +296,10 @@ void tcp_acked(struct tcp_conn *c, uint32_t ack)
         c->snd_nxt = ack;
     }
     c->stuck_ns = now;
+    c->moved_ns = now;
+    if (unlikely(was == 0 && c->room)) {
+        tcp_room_served(c);
+    }
     if (unlikely(c->backoff)) {
         /* RFC 6298 s5: only a measurement takes doublings back. */
         if (!(c->flags & CF_PERSIST)) {

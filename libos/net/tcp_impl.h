@@ -11,6 +11,7 @@
  *     tcp_out.c     how a segment is put together
  *     tcp_timer.c   what happens when nothing happens
  *     tcp_wait.c    TIME_WAIT records
+ *     tcp_room.c    places for connections: limits, and who goes
  *     tcp_cc.c      congestion control
  *     tcp.c         the calls of tcp.h, tables, life and death
  *
@@ -51,6 +52,7 @@ enum ca_state {
 #define CF_URG_OUT 0x200000u
 #define CF_DELIVER 0x400000u   /* held data may be delivered */
 #define CF_SYN_AGAIN 0x800000u /* our SYN was sent more than once */
+#define CF_HOLD 0x1000000u     /* the user is at work on it */
 
 #define TCP_RTO_FIRST_US 1000000u /* RFC 6298 s2.1 */
 #define TCP_RTO_LATE_US 3000000u  /* RFC 6298 s5.7 */
@@ -111,6 +113,7 @@ struct tcp_half {
     uint16_t mss;
     uint8_t scale;
     bool has_ts, sack_ok;
+    bool waits; /* complete, but there was no place */
     uint8_t tries;
 };
 
@@ -257,6 +260,30 @@ void tcp_template(struct tcp_conn *c);
 int tcp_say(struct net_stack *s, const struct tcp_say *m);
 void tcp_refuse(struct net_stack *s, const struct tcp_seg *g);
 int tcp_emit_syn(struct tcp_conn *c);
+
+/* tcp_room.c */
+void tcp_room_init(struct tcp_room *r);
+void tcp_room_enter(struct tcp_conn *c, struct tcp_room *r);
+
+/* The peer acknowledged the first byte that it was sent. */
+void tcp_room_served(struct tcp_conn *c);
+
+/* Nobody will look for it any more; then, its memory is the user's again. */
+void tcp_room_leaving(struct tcp_conn *c);
+void tcp_room_left(struct tcp_conn *c);
+
+/* End the connection that was longest without progress, if that is long
+   enough; false: nobody gives way. */
+bool tcp_room_make(struct net_stack *s, struct tcp_room *r);
+
+/* No place, and nobody would give way a moment ago. r may be NULL. */
+bool tcp_room_full(const struct net_stack *s, const struct tcp_room *r);
+
+/* A sixteenth of the places or less is left. r may be NULL. */
+bool tcp_room_scarce(const struct tcp_room *r);
+
+/* When it has been without progress for too long; 0: never. */
+uint64_t tcp_room_limit(const struct tcp_conn *c);
 
 /* tcp_timer.c */
 void tcp_arm(struct tcp_conn *c);

@@ -29,7 +29,8 @@ void tcp_established(struct tcp_conn *c)
 {
     c->state = c->flags & CF_FIN ? TCP_FIN_WAIT_1 : TCP_ESTABLISHED;
     c->cc->start(c, false);
-    if (c->options & TCP_KEEPALIVE) {
+    c->t_idle = tcp_room_limit(c);
+    if (!c->t_idle && c->options & TCP_KEEPALIVE) {
         c->t_idle = c->stack->now_ns + TCP_KEEP_IDLE_NS;
     }
     tcp_queue(c);

@@ -184,19 +184,44 @@ static bool read_cookie(struct net_stack *s, const struct tcp_seg *g,
 
 /* ------------------------------------------------------------- connections */
 
+/* From the user. When places are scarce somebody gives way at once, so that the
+   next one finds its place free: memory comes back with the next flush. */
+static struct tcp_conn *take_memory(struct net_stack *s,
+                                    const struct tcp_half *h)
+{
+    struct tcp_listener *l = h->l;
+    struct tcp_room *r = l->room;
+    struct net_endpoint peer = {h->key.remote, h->key.remote_port};
+    struct tcp_conn *c = NULL;
+    bool scarce = tcp_room_scarce(r);
+
+    if (scarce) {
+        (void)tcp_room_make(s, r);
+    }
+    if (!r || !r->max || r->count < r->max) {
+        c = l->ops->accept(l, &peer);
+    }
+    if (!c && r && !scarce) {
+        (void)tcp_room_make(s, r);
+    }
+    return c;
+}
+
 /* The handshake `h` is complete with `g`: make it a connection, or NULL. */
 static struct tcp_conn *complete(struct net_stack *s, const struct tcp_half *h,
                                  const struct tcp_seg *g)
 {
     struct tcp_listener *l = h->l;
-    struct net_endpoint peer = {h->key.remote, h->key.remote_port};
-    struct tcp_conn *c = l->ops->accept(l, &peer);
+    struct tcp_conn *c = take_memory(s, h);
 
     if (!c) {
         s->stats.tcp_refused++;
         return NULL;
     }
     tcp_conn_init(c, s, l->ops, &h->key);
+    if (l->room) {
+        tcp_room_enter(c, l->room);
+    }
     c->cc = l->cc ? l->cc : &tcp_newreno;
     c->options = l->options;
     c->iss = h->iss;
@@ -262,6 +287,10 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
     };
     struct tcp_half *h = s->tcp.half_free, **p;
 
+    if (tcp_room_full(s, l->room)) {
+        s->stats.tcp_syn_full++;
+        return;
+    }
     if (!now.has_ts) {
         now.ts_recent = 0;
     }
@@ -373,11 +402,19 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
         tcp_refuse(s, g);
         return;
     }
-    c = complete(s, &copy, g); /* accept may stop listening */
-    if (!c) {
+    /* Who had to wait gets a place when it has something to say again: it would
+       sit there unserved until its retransmission. */
+    if (h->waits && !g->len && tcp_room_scarce(h->l->room)) {
         return;
     }
+    c = complete(s, &copy, g); /* accept may stop listening */
     h = half_find(s, &g->key);
+    if (!c) {
+        if (h) {
+            h->waits = true;
+        }
+        return;
+    }
     if (h) {
         half_free(h);
     }

@@ -70,6 +70,9 @@ uint32_t tcp_deliver(struct tcp_conn *c, const uint8_t *data, uint32_t len)
     }
     took = min_u32(took, len);
     c->rcv_off += took;
+    if (took) {
+        c->moved_ns = c->stack->now_ns;
+    }
     c->stack->stats.tcp_bytes_in += took;
     return took;
 }

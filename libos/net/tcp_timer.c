@@ -116,6 +116,18 @@ static void rexmit_timeout(struct tcp_conn *c, uint64_t now)
     }
 }
 
+/* Probing who is idle makes no sense before its room's limit has it. */
+static bool room_limit(struct tcp_conn *c, uint64_t now)
+{
+    c->t_idle = tcp_room_limit(c);
+    if (c->t_idle && c->t_idle <= now) {
+        c->stack->stats.tcp_idle++;
+        c->flags |= CF_SEND_RST;
+        tcp_kill(c, TCP_TIMEOUT);
+    }
+    return c->t_idle || c->flags & CF_DEAD;
+}
+
 static void idle_timeout(struct tcp_conn *c, uint64_t now)
 {
     c->t_idle = 0;
@@ -124,7 +136,7 @@ static void idle_timeout(struct tcp_conn *c, uint64_t now)
         tcp_kill(c, TCP_TIMEOUT);
         return;
     }
-    if (!(c->options & TCP_KEEPALIVE)) {
+    if (room_limit(c, now) || !(c->options & TCP_KEEPALIVE)) {
         return;
     }
     if (now - c->heard_ns < TCP_KEEP_IDLE_NS) {

@@ -101,6 +101,23 @@ def many(t, s, n):
     t.ok(good == n, f"{n} connections at a time", f"{good} answered right")
 
 
+def idle(t, s, service, n=64):
+    """Strangers who do nothing hold every place that there is."""
+    held = [s.connect(service, 20) for _ in range(n)]
+    time.sleep(2.5)
+    s.vm.pump()
+    try:
+        for _ in range(3):
+            with s.connect("echo", 10) as c:
+                c.sendall(b"me too")
+                t.ok(c.recv(16) == b"me too",
+                     f"{n} who keep {service} idle shut nobody out")
+    except OSError as e:
+        t.ok(False, f"{n} who keep {service} idle shut nobody out", e)
+    for c in held:
+        c.close()
+
+
 def small_site():
     root = e2e.fresh(os.path.join(e2e.WORK, "small"))
     with open(os.path.join(root, "index.html"), "w") as f:
@@ -167,6 +184,8 @@ def main():
         zero(t, s, 16 * MB)
         udp(t, s)
         many(t, s, 40)
+        idle(t, s, "discard")
+        idle(t, s, "echo")
     kill(t, image, root, "netsvc")
     kill(t, image, root, "cheetah")
     return t.done()

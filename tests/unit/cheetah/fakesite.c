@@ -167,7 +167,7 @@ void fake_site_init(struct fake_site *s, const struct fake_site_options *o)
                                         .carry_count = 8});
     server_add_conns(&s->server, s->conns, (uint64_t)(uintptr_t)s->conns,
                      o->conns);
-    must(server_listen(&s->server, 80) == 0);
+    must(server_listen(&s->server, 80, o->conns) == 0);
 }
 
 struct stopper {

@@ -793,6 +793,79 @@ START_TEST(exhaustion)
 }
 END_TEST
 
+/* Sixteen places, eight clients who were answered and stay, and a crowd that
+   comes at once: the eight give way, nobody is sent away unanswered. */
+START_TEST(a_crowd_is_answered)
+{
+    static struct client old[8], k[64];
+    const char *request = request_for(file_named("/s4097"), "");
+    set_up(NET_CAP_CSUM, 256, 16);
+    for (int i = 0; i < 8; i++) {
+        old[i] = (struct client){0};
+        client_start(&site, &old[i], request);
+    }
+    fake_site_run(&site, 1 * S, NULL, NULL);
+    for (int i = 0; i < 64; i++) {
+        k[i] = (struct client){0};
+        client_start(&site, &k[i], request);
+    }
+    fake_site_run(&site, 60 * S, NULL, NULL);
+    for (int i = 0; i < 64; i++) {
+        struct answer a;
+        size_t at = 0;
+        EXPECT(answer_read(&k[i], &at, false, &a));
+        EXPECT(body_is(&a, file_named("/s4097"), 0, 4097));
+    }
+    for (int i = 0; i < 72; i++) {
+        struct client *c = i < 8 ? &old[i] : &k[i - 8];
+        EXPECT(client_run(&site, c, 60 * S));
+        client_free(c);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
+/* Nobody of those who are there was answered: who comes waits for them. */
+START_TEST(the_unanswered_keep_their_places)
+{
+    static struct client silent[4], k[4];
+    const char *request = request_for(file_named("/s4097"), CLOSE);
+    const struct net_stats *n;
+    set_up(NET_CAP_CSUM, 256, 4);
+    n = net_stats(site.host[0].stack);
+    for (int i = 0; i < 4; i++) {
+        silent[i] = (struct client){0};
+        client_start(&site, &silent[i], "");
+    }
+    fake_site_run(&site, S / 2, NULL, NULL);
+    for (int i = 0; i < 4; i++) {
+        k[i] = (struct client){0};
+        client_start(&site, &k[i], request);
+        fake_site_run(&site, S / 20, NULL, NULL);
+    }
+    fake_site_run(&site, 4 * S, NULL, NULL);
+    for (int i = 0; i < 4; i++) {
+        ck_assert(silent[i].open && !silent[i].closed && !k[i].closed);
+    }
+    ck_assert_uint_eq(n->tcp_crowded, 0);
+    ck_assert_uint_eq(n->tcp_resets_sent, 0);
+    ck_assert_uint_gt(n->tcp_syn_full, 0);
+    for (int i = 0; i < 4; i++) {
+        struct answer a;
+        size_t at = 0;
+        EXPECT(client_run(&site, &k[i], 60 * S));
+        EXPECT(answer_read(&k[i], &at, false, &a));
+        client_free(&k[i]);
+    }
+    ck_assert_uint_gt(n->tcp_crowded, 0);
+    for (int i = 0; i < 4; i++) {
+        EXPECT(client_run(&site, &silent[i], 60 * S));
+        client_free(&silent[i]);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
 /* ------------------------------------------------------------------- weather
  */
 
@@ -1033,6 +1106,8 @@ int main(void)
     tcase_add_test(t, stalled_reader);
     tcase_add_test(t, slow_readers_make_room);
     tcase_add_test(t, exhaustion);
+    tcase_add_test(t, a_crowd_is_answered);
+    tcase_add_test(t, the_unanswered_keep_their_places);
     tcase_add_loop_test(t, small_cache_bad_weather, 0, 3);
     tcase_add_test(t, failing_disk);
     tcase_add_test(t, damaged_image);
