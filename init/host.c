@@ -2,7 +2,8 @@
 /*
  * The host's own stack. Its binding is "everything for our address", with
  * permission for others to bind strictly inside: so it gets exactly the
- * packets that no environment asked for.
+ * packets that no environment asked for. Of those, what was meant for a port
+ * that a child has is none of its business: see struct net_away.
  */
 #include "init/host.h"
 #include "libos/libos/console.h"
@@ -154,6 +155,31 @@ bool host_answer(const struct host *h, uint32_t slot, uint32_t shared)
     (void)space_host_filter(h, &filter);
     return bind(SLOT_SELF, NET_REGION_ALL, NET_REFINE, &filter, "the host") >=
            0;
+}
+
+/* Ports of each child, TCP's and UDP's; port 0 is none. */
+static struct net_away away[CHILDREN_MAX][2 * CONFIG_PORTS_MAX];
+
+void host_away(unsigned n, const struct program *p)
+{
+    for (unsigned i = 0; nif.stack && i < 2 * CONFIG_PORTS_MAX; i++) {
+        bool udp = i >= CONFIG_PORTS_MAX;
+
+        away[n][i] = (struct net_away){
+            .proto = udp ? FILTER_UDP : FILTER_TCP,
+            .port = udp ? p->udp[i - CONFIG_PORTS_MAX] : p->tcp[i],
+        };
+        if (away[n][i].port) {
+            net_away_add(nif.stack, &away[n][i]);
+        }
+    }
+}
+
+void host_home(unsigned n)
+{
+    for (unsigned i = 0; nif.stack && i < 2 * CONFIG_PORTS_MAX; i++) {
+        net_away_remove(nif.stack, &away[n][i]);
+    }
 }
 
 void host_turn(uint64_t deadline_ns)

@@ -20,7 +20,6 @@
 #include "libos/sys/sys.h"
 #include "src/abi/disk.h"
 
-#define CHILDREN_MAX 8u
 #define CHILD_SLOTS 4u
 #define LOOK_NS (100 * TIME_MS) /* how often ends are looked for */
 #define RESERVE_FRAMES 1024u    /* what init keeps for itself */
@@ -247,6 +246,7 @@ static void start_one(const struct sysinfo_module *m, const struct host *h,
         child_destroy(&children[p.n]);
         return;
     }
+    host_away(child_count, &p.program);
     child_count++;
     alive++;
     console_printf("init: started %s, %lu MiB\n", p.program.name,
@@ -273,6 +273,7 @@ static void look(void)
             child_end_text(&children[i], text, sizeof(text));
             console_printf("init: %s %s\n", children[i].name, text);
             children[i].env = 0;
+            host_home(i);
             alive--;
         }
     }

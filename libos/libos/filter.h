@@ -13,7 +13,7 @@
 #include "dpf/dpf.h"
 #include <stdint.h>
 
-#define FILTER_INSNS_MAX 128u
+#define FILTER_INSNS_MAX 256u
 
 struct filter {
     uint32_t count;  /* instructions; FILTER_INSNS_MAX + 1: it did not fit */
@@ -41,12 +41,13 @@ int filter_end(struct filter *f);
 #define FILTER_UDP 17u
 
 /*
- * IPv4 without options and not a later fragment, so that ports lie at fixed
- * offsets. Any address when `addr` is NULL; any port when `port` is 0.
+ * IPv4 with or without options, and not a later fragment, which has no ports.
+ * Any address when `addr` is NULL; any port when `port` is 0.
  */
 void filter_v4_to(struct filter *f, const uint8_t addr[4], unsigned protocol,
                   unsigned port);
-/* The same for what leaves: from this station, address and port. */
+/* The same for what leaves: from this station, address and port, and without
+   options, of which our stack sends none. */
 void filter_v4_from(struct filter *f, const uint8_t mac[6],
                     const uint8_t addr[4], unsigned protocol, unsigned port);
 /* ICMP destination unreachable, source quench, time exceeded, and parameter

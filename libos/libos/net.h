@@ -197,6 +197,23 @@ void net_pool_add(struct net_stack *s, void *va, uint64_t paddr, size_t len);
 int net_set_v4(struct net_stack *s, struct net_addr addr, uint32_t prefix,
                struct net_addr gateway);
 
+/*
+ * A port that another stack serves on our address. What comes here by accident
+ * is not answered, since a reset or an ICMP error would end what the other has;
+ * except a SYN in a header without options: who binds a port gets that, so the
+ * port is not bound yet, and it is refused like any other.
+ */
+struct net_away {
+    uint8_t proto; /* of IPv4: 6 or 17 */
+    uint16_t port;
+    /* ---- private ---- */
+    struct net_away *next;
+};
+
+/* The user owns the memory from add to remove. */
+void net_away_add(struct net_stack *s, struct net_away *a);
+void net_away_remove(struct net_stack *s, struct net_away *a);
+
 /* Our address; all zero when there is none. */
 struct net_addr net_addr_of(const struct net_stack *s);
 

@@ -12,6 +12,7 @@
     X(rx_frames, "frames received")                                            \
     X(rx_short, "frames cut short or with an impossible length")               \
     X(rx_not_ours, "frames for another station, protocol or address")          \
+    X(rx_away, "packets for a port of another stack, left unanswered")         \
     X(rx_bad_sum, "packets with a wrong checksum")                             \
     X(rx_bad_source, "packets from an address that cannot be a source")        \
     X(rx_fragments, "IPv4 fragments, which are dropped")                       \

@@ -4,6 +4,11 @@
  * alternative; the jump's target is filled in when the alternative ends. Loads
  * are little endian, so constants are swapped here instead of in the packet's
  * path. Offsets: Ethernet II, RFC 791 s3.1, RFC 826.
+ *
+ * What arrives has its ports behind a header whose length it says itself (RFC
+ * 1122 s3.2.1.8: options that we do not know are passed over). The kernel's
+ * demultiplexer takes the length for five words and checks that, so that the
+ * usual packet costs no more than at fixed offsets.
  */
 #include "libos/libos/filter.h"
 
@@ -13,6 +18,10 @@ enum {
     OP_LDXW = 0x61,
     OP_JNE32 = 0x56,  /* BPF_JMP32 | BPF_JNE | BPF_K */
     OP_JSET32 = 0x46, /* BPF_JMP32 | BPF_JSET | BPF_K */
+    OP_AND32 = 0x54,  /* BPF_ALU32 | BPF_AND | BPF_K */
+    OP_LSH32 = 0x64,  /* BPF_ALU32 | BPF_LSH | BPF_K */
+    OP_MOV_X = 0xbf,  /* BPF_ALU64 | BPF_MOV | BPF_X */
+    OP_ADD_X = 0x0f,  /* BPF_ALU64 | BPF_ADD | BPF_X */
     OP_MOV = 0xb7,    /* BPF_ALU64 | BPF_MOV | BPF_K */
     OP_EXIT = 0x95,
 };
@@ -26,15 +35,17 @@ enum {
     IP_SOURCE = 26,
     IP_TARGET = 30,
     L4_SOURCE = 34,
-    L4_TARGET = 36,
-    ICMP_TYPE = 34,
+    L4_TARGET_IN = 2, /* in the header behind IPv4's */
+    ICMP_TYPE_IN = 0,
     ARP_SENDER_MAC = 22,
     ARP_SENDER_IP = 28,
 };
 
 #define TYPE_IPV4 0x0800u
 #define TYPE_ARP 0x0806u
+#define ETHERNET 14
 #define NO_OPTIONS 0x45u
+#define IP_WORDS 0x0fu
 #define FRAGMENT_OFFSET 0x1fffu
 #define LATER INT16_MIN /* jump to the end of the alternative */
 
@@ -127,10 +138,23 @@ static uint64_t number(const uint8_t *bytes, unsigned count)
     return v;
 }
 
+/* The same as filter_match, counted from the end of the IPv4 header. */
+static void match_behind(struct filter *f, int16_t offset, unsigned bytes,
+                         uint64_t value)
+{
+    emit(f, OP_LDXB, 0x13, IP_VERSION, 0);
+    emit(f, OP_AND32, 3, 0, IP_WORDS);
+    emit(f, OP_LSH32, 3, 0, 2);
+    emit(f, OP_MOV_X, 0x14, 0, 0);
+    emit(f, OP_ADD_X, 0x34, 0, 0);
+    emit(f, bytes == 1 ? OP_LDXB : OP_LDXH, 0x40, (int16_t)(ETHERNET + offset),
+         0);
+    emit(f, OP_JNE32, 0, LATER, network(value, bytes));
+}
+
 static void ipv4(struct filter *f, unsigned protocol)
 {
     filter_match(f, ETH_TYPE, 2, TYPE_IPV4);
-    filter_match(f, IP_VERSION, 1, NO_OPTIONS);
     filter_clear(f, IP_FRAGMENT, 2, FRAGMENT_OFFSET);
     filter_match(f, IP_PROTOCOL, 1, protocol);
 }
@@ -143,7 +167,7 @@ void filter_v4_to(struct filter *f, const uint8_t addr[4], unsigned protocol,
         filter_match(f, IP_TARGET, 4, number(addr, 4));
     }
     if (port) {
-        filter_match(f, L4_TARGET, 2, port);
+        match_behind(f, L4_TARGET_IN, 2, port);
     }
 }
 
@@ -152,6 +176,7 @@ void filter_v4_from(struct filter *f, const uint8_t mac[6],
 {
     filter_match(f, ETH_SOURCE, 6, number(mac, 6));
     ipv4(f, protocol);
+    filter_match(f, IP_VERSION, 1, NO_OPTIONS);
     if (addr) {
         filter_match(f, IP_SOURCE, 4, number(addr, 4));
     }
@@ -169,7 +194,7 @@ void filter_icmp_errors(struct filter *f, const uint8_t addr[4])
             filter_or(f);
         }
         filter_v4_to(f, addr, FILTER_ICMP, 0);
-        filter_match(f, ICMP_TYPE, 1, types[i]);
+        match_behind(f, ICMP_TYPE_IN, 1, types[i]);
     }
 }
 

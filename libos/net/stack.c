@@ -277,6 +277,35 @@ struct net_addr net_addr_of(const struct net_stack *s)
     return s->ip ? addr_of_v4(s->ip) : (struct net_addr){0};
 }
 
+void net_away_add(struct net_stack *s, struct net_away *a)
+{
+    a->next = s->away;
+    s->away = a;
+}
+
+void net_away_remove(struct net_stack *s, struct net_away *a)
+{
+    struct net_away **p = &s->away;
+
+    while (*p && *p != a) {
+        p = &(*p)->next;
+    }
+    if (*p) {
+        *p = a->next;
+    }
+}
+
+bool net_is_away(struct net_stack *s, uint32_t proto, uint16_t port)
+{
+    const struct net_away *a = s->away;
+
+    while (a && (a->proto != proto || a->port != port)) {
+        a = a->next;
+    }
+    s->stats.rx_away += a != NULL;
+    return a != NULL;
+}
+
 const struct net_stats *net_stats(const struct net_stack *s)
 {
     return &s->stats;

@@ -154,6 +154,7 @@ struct net_stack {
     struct held_frame *held;
 
     struct udp_port *udp;
+    struct net_away *away; /* ports of other stacks */
     struct net_buf *bufs;
     uint32_t ooo_bufs_conn;
     struct limiter icmp_errors;
@@ -175,6 +176,9 @@ struct ip_packet {
     bool sum_ok;    /* L4 checksum vouched for */
     bool broadcast; /* by its link or IP destination */
 };
+
+/* Whether the port is one that another stack serves; counts it. */
+bool net_is_away(struct net_stack *s, uint32_t proto, uint16_t port);
 
 /* Unpredictable bits. */
 uint64_t net_random(struct net_stack *s);

@@ -128,5 +128,11 @@ void tcp_input(struct net_stack *s, const struct ip_packet *p)
     if (tcp_half_input(s, &g) || tcp_wait_input(s, &g)) {
         return;
     }
+    if (unlikely(s->away) &&
+        ((g.flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) != TH_SYN ||
+         p->l4 - p->hdr != IP_LEN) &&
+        net_is_away(s, IPPROTO_TCP, g.key.local_port)) {
+        return;
+    }
     tcp_listen_input(s, &g);
 }

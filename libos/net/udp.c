@@ -74,6 +74,9 @@ void udp_input(struct net_stack *s, const struct ip_packet *p)
     port = get16(p->l4 + UDP_DPORT);
     for (u = s->udp; u && u->port != port; u = u->next) {
     }
+    if (!u && unlikely(s->away) && net_is_away(s, IPPROTO_UDP, port)) {
+        return;
+    }
     if (!u) {
         s->stats.rx_not_ours++;
         icmp_unreachable(s, p, ICMP_CODE_PORT);

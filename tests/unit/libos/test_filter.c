@@ -12,7 +12,7 @@ static const uint8_t us[4] = {10, 0, 2, 15};
 static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 
 static struct filter f;
-static uint8_t packet[64];
+static uint8_t packet[128];
 
 static void *host_alloc(void *ctx, size_t size)
 {
@@ -79,6 +79,30 @@ START_TEST(to_port)
 }
 END_TEST
 
+/* RFC 1122 s3.2.1.8: with options the port is elsewhere, and what is in its
+   usual place is no port. */
+START_TEST(to_port_behind_options)
+{
+    for (unsigned words = 5; words < 16; words++) {
+        unsigned at = 14 + 4 * words + 2;
+
+        filter_begin(&f);
+        filter_v4_to(&f, us, FILTER_TCP, 80);
+        ck_assert_int_eq(filter_end(&f), 0);
+        segment();
+        packet[37] = 0;
+        packet[14] = (uint8_t)(0x40 | words);
+        ck_assert(!accepts(128));
+        packet[at + 1] = 80;
+        ck_assert(accepts(128));
+        ck_assert(accepts(at + 2));
+        ck_assert(!accepts(at + 1));
+        packet[at] = 80;
+        ck_assert(!accepts(128));
+    }
+}
+END_TEST
+
 START_TEST(from_port)
 {
     filter_begin(&f);
@@ -113,10 +137,13 @@ START_TEST(alternatives)
     for (unsigned type = 0; type < 256; type++) {
         segment();
         packet[23] = 1;
+        bool error = type == 3 || type == 4 || type == 11 || type == 12;
         packet[34] = (uint8_t)type;
-        ck_assert_msg(accepts(64) ==
-                          (type == 3 || type == 4 || type == 11 || type == 12),
-                      "type %u", type);
+        ck_assert_msg(accepts(64) == error, "type %u", type);
+        packet[14] = 0x46; /* one word of options */
+        packet[34] = 3;
+        packet[38] = (uint8_t)type;
+        ck_assert_msg(accepts(64) == error, "type %u behind options", type);
     }
 }
 END_TEST
@@ -139,6 +166,7 @@ int main(void)
     int failed;
 
     tcase_add_test(t, to_port);
+    tcase_add_test(t, to_port_behind_options);
     tcase_add_test(t, from_port);
     tcase_add_test(t, alternatives);
     tcase_add_test(t, does_not_fit);

@@ -509,6 +509,24 @@ static uint32_t udp_frame(uint8_t *f, uint16_t port, uint32_t data)
     return ip_frame(f, IPPROTO_UDP, u, 8 + data);
 }
 
+START_TEST(ports_of_other_stacks_are_left_alone)
+{
+    struct net_away away = {.proto = IPPROTO_UDP, .port = 4444};
+    uint8_t f[1600];
+
+    learn_peer();
+    net_away_add(host.stack, &away);
+    net_input(host.stack, f, udp_frame(f, 4444, 100), 0);
+    ck_assert_uint_eq(seen_count, 0);
+    ck_assert_uint_eq(net_stats(host.stack)->rx_away, 1);
+    net_input(host.stack, f, udp_frame(f, 4445, 100), 0);
+    ck_assert_uint_eq(seen_count, 1);
+    net_away_remove(host.stack, &away);
+    net_input(host.stack, f, udp_frame(f, 4444, 100), 0);
+    ck_assert_uint_eq(seen_count, 2);
+}
+END_TEST
+
 START_TEST(unreachables_are_limited)
 {
     uint8_t f[1600];
@@ -669,6 +687,7 @@ int main(void)
     tcase_add_test(one, ip_refuses_what_it_must);
     tcase_add_test(one, ip_options_are_skipped);
     tcase_add_test(one, padding_is_ignored);
+    tcase_add_test(one, ports_of_other_stacks_are_left_alone);
     tcase_add_test(one, unreachables_are_limited);
     suite_add_tcase(s, plain);
     suite_add_tcase(s, one);

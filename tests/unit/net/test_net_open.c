@@ -114,6 +114,28 @@ START_TEST(listen_rules)
 }
 END_TEST
 
+/* A reset would end a connection that another stack has; but who calls a port
+   that is not bound yet is refused at once. */
+START_TEST(ports_of_other_stacks_are_left_alone)
+{
+    struct net_away away = {.proto = IPPROTO_TCP, .port = 81};
+
+    net_away_add(host.stack, &away);
+    inject((struct in){.seq = 5, .ack = 9, .flags = A, .port = 81, .len = 3});
+    sent_nothing();
+    inject((struct in){.seq = 5, .ack = 9, .flags = A | TH_SYN, .port = 81});
+    sent_nothing();
+    ck_assert_uint_eq(stats->rx_away, 2);
+    inject((struct in){.seq = 5, .flags = TH_SYN, .port = 81});
+    ck_assert_uint_eq(sent()->flags, TH_RST | TH_ACK);
+    inject((struct in){.seq = 5, .ack = 9, .flags = A, .port = 82, .len = 3});
+    ck_assert_uint_eq(sent()->flags, TH_RST);
+    net_away_remove(host.stack, &away);
+    inject((struct in){.seq = 5, .ack = 9, .flags = A, .port = 81, .len = 3});
+    ck_assert_uint_eq(sent()->flags, TH_RST);
+}
+END_TEST
+
 /* s3.10.7.4: what is outside of RCV.NXT =< SEG.SEQ < RCV.NXT + RCV.WND. */
 START_TEST(half_open_window_has_two_edges)
 {
@@ -402,6 +424,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, a_repeated_syn_has_its_own_timestamp_echoed);
     tcase_add_test(c, a_repeated_syn_ack_is_not_timed);
     tcase_add_test(c, listen_rules);
+    tcase_add_test(c, ports_of_other_stacks_are_left_alone);
     tcase_add_test(c, half_open_window_has_two_edges);
     tcase_add_test(c, half_open_rules);
     tcase_add_test(c, a_challenge_scales_the_window);
