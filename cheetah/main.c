@@ -260,6 +260,8 @@ static void observe(struct server *s)
         .demux_ticks = i->net[nif.rx.device].demux_ticks,
         .frames_free = i->frames_free,
         .rx_unowned = i->net[nif.rx.device].rx_unowned,
+        .rx_overrun = i->net[nif.rx.device].rx_dropped,
+        .rx_starved = i->net[nif.rx.device].rx_starved,
     };
     for (uint32_t n = 0; n < i->cpus; n++) {
         s->machine.idle_ticks += cpu[n].idle_ticks;

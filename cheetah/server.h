@@ -81,7 +81,9 @@ struct link_stats {
     X(faults, "faults of environments")                                        \
     X(interrupts, "interrupts")                                                \
     X(frames_free, "page frames that are free")                                \
-    X(rx_unowned, "packets that nobody wanted")
+    X(rx_unowned, "packets that nobody wanted")                                \
+    X(rx_overrun, "packets lost to full receive rings, anybody's")             \
+    X(rx_starved, "times the card had no buffer left, and dropped")
 
 struct machine_stats {
 #define MACHINE_STAT_FIELD(name, text) uint64_t name;

@@ -164,6 +164,8 @@ struct net_config {
     uint32_t half_open;     /* handshakes remembered before cookies begin */
     uint32_t time_wait;     /* TIME_WAIT records; the oldest makes room */
     uint32_t neighbours;    /* stations on the link to remember */
+    uint32_t syn_acks;      /* SYN-ACKs a second that nothing answers; 0: the
+                               default, 1,000 */
     uint16_t port_lo;       /* first and last port for connections we open; */
     uint16_t port_hi;       /* 0, 0: the range of RFC 6335 s6 */
     uint32_t ooo_bufs_conn; /* packet buffers one connection may hold for

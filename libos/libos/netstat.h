@@ -43,6 +43,7 @@
     X(tcp_crowded, "connections ended because a newcomer needed the place")    \
     X(tcp_syn_full, "SYNs dropped because nobody would give way")              \
     X(tcp_idle, "connections ended because nothing moved on them")             \
+    X(tcp_syn_limited, "SYNs dropped, by the limit on unanswered SYN-ACKs")    \
     X(tcp_cookies_sent, "SYN cookies sent")                                    \
     X(tcp_cookies_ok, "connections made from a SYN cookie")                    \
     X(tcp_cookies_bad, "ACKs that carried no valid cookie")                    \

@@ -112,6 +112,8 @@ struct limiter {
     uint64_t period_ns;
 };
 
+#define TCP_KNOWN 1024u /* a power of two */
+
 struct tcp_tables {
     struct tcp_conn **conn;
     struct tcp_half **half;
@@ -127,6 +129,9 @@ struct tcp_tables {
     uint64_t hash_key[2];      /* of the tables */
     struct siphash_key secret; /* of ISNs, cookies, timestamp offsets */
     struct limiter resets;
+    struct limiter syn_acks;        /* a handshake that completes gives back */
+    struct limiter syn_acks_known;  /* the same, for peers that once did */
+    uint32_t known[TCP_KNOWN];      /* hashes of such peers; 0: none */
 };
 
 struct net_stack {

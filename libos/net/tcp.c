@@ -42,6 +42,7 @@ void tcp_tables_init(struct net_stack *s, void *mem,
     uint8_t *at = mem;
     struct tcp_half *half;
     struct tcp_wait *wait;
+    uint32_t limit;
 
     t->conn = (struct tcp_conn **)(void *)at;
     t->conn_mask = buckets(cfg->conns) - 1;
@@ -66,6 +67,11 @@ void tcp_tables_init(struct net_stack *s, void *mem,
     t->wait_last = &t->wait_first;
     t->out_last = &t->out_first;
     t->wait_timer.fire = tcp_wait_fire;
+    limit = cfg->syn_acks ? cfg->syn_acks : TCP_SYN_ACKS;
+    t->syn_acks = (struct limiter){.burst = 4 * limit,
+                                   .tokens = 4 * limit,
+                                   .period_ns = NS_PER_S / limit};
+    t->syn_acks_known = t->syn_acks;
     t->resets = (struct limiter){.burst = 200, .period_ns = NS_PER_S / 200};
 }
 

@@ -70,6 +70,7 @@ enum ca_state {
 #define TCP_TIMEOUT_NS (120 * NS_PER_S)     /* s3.8.3: R2 at least 100 s */
 #define TCP_SYN_TIMEOUT_NS (180 * NS_PER_S) /* s3.8.3: at least 3 minutes */
 #define TCP_CHALLENGE_NS (NS_PER_S / 4)     /* RFC 5961 s7, per connection */
+#define TCP_SYN_ACKS 1000u                  /* a second, net_config.syn_acks */
 #define TCP_MSS_DEFAULT 536u                /* s3.7.1 */
 #define TCP_MSS_MIN 88u   /* a peer that asks for less costs more than it may */
 #define TCP_SCALE_MAX 14u /* RFC 7323 s2.3 */

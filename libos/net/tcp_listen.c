@@ -111,6 +111,50 @@ static void half_fire(struct net_timer *t, struct net_stack *s)
     say_syn_ack(s, h, s->now_ms + h->ts_offset);
 }
 
+/* ------------------------------------------------------------------- limits */
+
+/*
+ * SYN-ACKs that nothing answers are limited: a flood from senders that do not
+ * exist would cost us as many packets again, and tell as many strangers. Who
+ * answers gives back what its SYN-ACK took, so that real handshakes are as
+ * many as come. A peer that completed one lately has a budget of its own, which
+ * who invents addresses does not find.
+ */
+static uint32_t *known_at(struct net_stack *s, const struct tcp_key *k,
+                          uint32_t *tag)
+{
+    uint64_t a = (k->remote.half[0] ^ k->remote.half[1]) * s->tcp.hash_key[1];
+
+    a = (a ^ s->tcp.hash_key[0]) * 0x9e3779b97f4a7c15;
+    *tag = (uint32_t)(a >> 32) | 1;
+    return &s->tcp.known[(uint32_t)(a >> 20) & (TCP_KNOWN - 1)];
+}
+
+static bool may_answer(struct net_stack *s, const struct tcp_key *k)
+{
+    uint32_t tag, *known = known_at(s, k, &tag);
+
+    if ((*known == tag && limiter_take(&s->tcp.syn_acks_known, s->now_ns)) ||
+        limiter_take(&s->tcp.syn_acks, s->now_ns)) {
+        return true;
+    }
+    s->stats.tcp_syn_limited++;
+    return false;
+}
+
+static void give_back(struct limiter *l)
+{
+    l->tokens += l->tokens < l->burst;
+}
+
+static void answered(struct net_stack *s, const struct tcp_key *k)
+{
+    uint32_t tag, *known = known_at(s, k, &tag);
+
+    give_back(*known == tag ? &s->tcp.syn_acks_known : &s->tcp.syn_acks);
+    *known = tag;
+}
+
 /* ------------------------------------------------------------------ cookies */
 
 static uint32_t cookie_hash(const struct net_stack *s, const struct tcp_half *h,
@@ -252,6 +296,7 @@ static struct tcp_conn *complete(struct net_stack *s, const struct tcp_half *h,
         c->flags |= CF_SYN_AGAIN;
     }
     tcp_conn_insert(c);
+    answered(s, &h->key);
     s->stats.tcp_accepted++;
     return c;
 }
@@ -269,7 +314,16 @@ struct tcp_listener *tcp_listener_at(struct net_stack *s, uint16_t port)
 static void begin(struct net_stack *s, struct tcp_listener *l,
                   const struct tcp_seg *g)
 {
-    struct tcp_half now = {
+    struct tcp_half *h, **p, now;
+
+    if (tcp_room_full(s, l->room)) {
+        s->stats.tcp_syn_full++;
+        return;
+    }
+    if (!may_answer(s, &g->key)) {
+        return;
+    }
+    now = (struct tcp_half){
         .key = g->key,
         .l = l,
         .stack = s,
@@ -285,12 +339,7 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
         .has_ts = g->has_ts,
         .sack_ok = g->sack_ok,
     };
-    struct tcp_half *h = s->tcp.half_free, **p;
-
-    if (tcp_room_full(s, l->room)) {
-        s->stats.tcp_syn_full++;
-        return;
-    }
+    h = s->tcp.half_free;
     if (!now.has_ts) {
         now.ts_recent = 0;
     }
@@ -439,6 +488,9 @@ bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
     }
     if (g->flags & TH_SYN) {
         if (g->seq == h->irs && !(g->flags & TH_ACK)) {
+            if (!may_answer(s, &g->key)) {
+                return true;
+            }
             if (h->has_ts && g->has_ts && seq_lt(h->ts_recent, g->tsval)) {
                 h->ts_recent = g->tsval; /* RFC 7323 s4.3 */
             }

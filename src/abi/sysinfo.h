@@ -37,6 +37,7 @@ struct sysinfo_net {
     uint64_t rx_packets, rx_bytes;
     uint64_t rx_unowned; /* no binding wanted it */
     uint64_t rx_dropped; /* the owner's ring was full */
+    uint64_t rx_starved; /* times the device had no buffer left: it dropped */
     uint64_t tx_packets, tx_bytes;
     uint64_t tx_refused;  /* outside the ring's region, or malformed */
     uint64_t demux_ticks; /* tsc ticks spent in the demultiplexer */

@@ -213,6 +213,9 @@ static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
     uint32_t len;
     int r = 1;
     collect_sent(p);
+    if (virtq_waiting(&p->rx) == p->rx.size) {
+        net_starved(dev, queue);
+    }
     while (n < budget && (r = virtq_take(&p->rx, &head, &len)) > 0) {
         n++;
         if (!receive(p, head, len)) {

@@ -123,6 +123,12 @@ static void release(struct virtq *q, uint16_t head)
     q->under_way[head] = 0;
 }
 
+uint16_t virtq_waiting(const struct virtq *q)
+{
+    return (uint16_t)(__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) -
+                      q->taken);
+}
+
 int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
 {
     uint16_t at = q->taken & (uint16_t)(q->size - 1);

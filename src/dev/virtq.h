@@ -84,6 +84,9 @@ uint16_t virtq_finish(struct virtq *q);
 /* Show finished chains to the device; true if it wants to be notified. */
 bool virtq_publish(struct virtq *q);
 
+/* Completed chains that were not taken. */
+uint16_t virtq_waiting(const struct virtq *q);
+
 /*
  * Take one completed chain.
  * Returns 1, 0 if there is none, -1 if the device named one that is not under

@@ -162,6 +162,11 @@ bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
            arch_tsc() - q->now < arch_tsc_khz() * POLL_LONG_US / 1000;
 }
 
+void net_starved(struct netdev *dev, unsigned queue)
+{
+    nets[dev->index]->queue[queue].count.rx_starved++;
+}
+
 /* ------------------------------------------------------------------ polls */
 
 static void add(uint64_t *to, uint64_t *from)
@@ -187,6 +192,7 @@ void net_queue_flush(struct net *n, struct net_queue *q)
     add(&i->rx_bytes, &q->count.rx_bytes);
     add(&i->rx_unowned, &q->count.rx_unowned);
     add(&i->rx_dropped, &q->count.rx_dropped);
+    add(&i->rx_starved, &q->count.rx_starved);
     add(&i->tx_packets, &q->count.tx_packets);
     add(&i->tx_bytes, &q->count.tx_bytes);
     add(&i->tx_refused, &q->count.tx_refused);

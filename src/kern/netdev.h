@@ -73,5 +73,8 @@ void net_interrupt(struct netdev *dev, unsigned queue);
  */
 bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags);
+/* The device was found without a buffer for what it receives: it drops, and
+   does not count what. */
+void net_starved(struct netdev *dev, unsigned queue);
 /* The device has read the frame with this token. */
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token);

@@ -100,6 +100,12 @@ void net_interrupt(struct netdev *dev, unsigned queue)
     dev->ops->interrupts(dev, queue, false);
 }
 
+void net_starved(struct netdev *dev, unsigned queue)
+{
+    (void)dev;
+    (void)queue;
+}
+
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
 {
     (void)dev;

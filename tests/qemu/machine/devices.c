@@ -77,6 +77,12 @@ bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
     return true;
 }
 
+void net_starved(struct netdev *dev, unsigned queue)
+{
+    (void)dev;
+    (void)queue;
+}
+
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
 {
     (void)dev;

@@ -210,7 +210,7 @@ void inject(struct in m)
     put16(ip + 2, (uint16_t)(20 + len));
     ip[8] = 64;
     ip[9] = IPPROTO_TCP;
-    put_be32(ip + 12, net_v4(10, 0, 0, 2).word[3]);
+    put_be32(ip + 12, m.ip ? to_be32(m.ip) : net_v4(10, 0, 0, 2).word[3]);
     put_be32(ip + 16, net_v4(10, 0, 0, 1).word[3]);
     put_be16(ip + 10, (uint16_t)~net_sum(ip, 20));
     put_be16(tcp + 16, (uint16_t)~net_sum_add(net_sum(tcp, len),

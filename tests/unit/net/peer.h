@@ -44,7 +44,8 @@ struct in {
     uint32_t scale, sacks;
     struct tcp_range sack[3];
     uint16_t port, from;
-    bool cut; /* an MSS option that runs over the header's end */
+    uint32_t ip; /* of the sender; 0: the peer's */
+    bool cut;    /* an MSS option that runs over the header's end */
 };
 
 /* The one connection and what its callbacks were told. */

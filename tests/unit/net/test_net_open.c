@@ -114,12 +114,40 @@ START_TEST(listen_rules)
 }
 END_TEST
 
+/* Senders that do not exist get a number of answers and no more; a peer that
+   completed a handshake is not among them. */
+START_TEST(syn_acks_that_nothing_answers_are_limited)
+{
+    struct in syn = {.flags = TH_SYN, .mss = 1000};
+    uint64_t limited;
+
+    open_plain();
+    stats = net_stats(host.stack);
+    for (uint32_t i = 0; i < 9000; i++) {
+        syn.ip = 0xac100000 + i;
+        inject(syn);
+    }
+    limited = stats->tcp_syn_limited;
+    ck_assert_uint_eq(limited, 5000);
+    inject((struct in){.flags = TH_SYN, .mss = 1000, .from = 99});
+    ck_assert_uint_eq(sent()->flags, TH_SYN | TH_ACK);
+    run(1 * S);
+    for (uint32_t i = 0; i < 1500; i++) {
+        syn.ip = 0xac200000 + i;
+        inject(syn);
+    }
+    ck_assert_uint_ge(stats->tcp_syn_limited, limited + 490);
+    ck_assert_uint_le(stats->tcp_syn_limited, limited + 500);
+}
+END_TEST
+
 /* A reset would end a connection that another stack has; but who calls a port
    that is not bound yet is refused at once. */
 START_TEST(ports_of_other_stacks_are_left_alone)
 {
     struct net_away away = {.proto = IPPROTO_TCP, .port = 81};
 
+    stats = net_stats(host.stack);
     net_away_add(host.stack, &away);
     inject((struct in){.seq = 5, .ack = 9, .flags = A, .port = 81, .len = 3});
     sent_nothing();
@@ -424,6 +452,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, a_repeated_syn_has_its_own_timestamp_echoed);
     tcase_add_test(c, a_repeated_syn_ack_is_not_timed);
     tcase_add_test(c, listen_rules);
+    tcase_add_test(c, syn_acks_that_nothing_answers_are_limited);
     tcase_add_test(c, ports_of_other_stacks_are_left_alone);
     tcase_add_test(c, half_open_window_has_two_edges);
     tcase_add_test(c, half_open_rules);
