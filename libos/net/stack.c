@@ -48,8 +48,8 @@ static bool config_ok(const struct net_config *cfg)
     return l && l->transmit && l->mtu >= 576 && l->mtu <= 9000 &&
            cfg->conns <= CONFIG_MAX && cfg->half_open <= CONFIG_MAX &&
            cfg->time_wait <= CONFIG_MAX && cfg->neighbours <= CONFIG_MAX &&
-           cfg->syn_acks <= NS_PER_S / 4 &&
-           cfg->port_lo <= cfg->port_hi && !(cfg->port_hi && !cfg->port_lo) &&
+           cfg->syn_acks <= NS_PER_S / 4 && cfg->port_lo <= cfg->port_hi &&
+           !(cfg->port_hi && !cfg->port_lo) &&
            !(l->caps & (NET_CAP_TSO4 | NET_CAP_TSO6) &&
              !(l->caps & NET_CAP_CSUM));
 }

@@ -129,9 +129,9 @@ struct tcp_tables {
     uint64_t hash_key[2];      /* of the tables */
     struct siphash_key secret; /* of ISNs, cookies, timestamp offsets */
     struct limiter resets;
-    struct limiter syn_acks;        /* a handshake that completes gives back */
-    struct limiter syn_acks_known;  /* the same, for peers that once did */
-    uint32_t known[TCP_KNOWN];      /* hashes of such peers; 0: none */
+    struct limiter syn_acks;       /* a handshake that completes gives back */
+    struct limiter syn_acks_known; /* the same, for peers that once did */
+    uint32_t known[TCP_KNOWN];     /* hashes of such peers; 0: none */
 };
 
 struct net_stack {

@@ -68,9 +68,8 @@ void tcp_tables_init(struct net_stack *s, void *mem,
     t->out_last = &t->out_first;
     t->wait_timer.fire = tcp_wait_fire;
     limit = cfg->syn_acks ? cfg->syn_acks : TCP_SYN_ACKS;
-    t->syn_acks = (struct limiter){.burst = 4 * limit,
-                                   .tokens = 4 * limit,
-                                   .period_ns = NS_PER_S / limit};
+    t->syn_acks = (struct limiter){
+        .burst = 4 * limit, .tokens = 4 * limit, .period_ns = NS_PER_S / limit};
     t->syn_acks_known = t->syn_acks;
     t->resets = (struct limiter){.burst = 200, .period_ns = NS_PER_S / 200};
 }
