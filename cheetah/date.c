@@ -6,7 +6,6 @@
 #include "cheetah/date.h"
 
 #define DAY 86400
-#define LAST_SECOND INT64_C(253402300799) /* the end of 9999 */
 
 static const char DAYS[] = "SunMonTueWedThuFriSat";
 static const char MONTHS[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -26,9 +25,15 @@ static int64_t days_of(int64_t y, int m, int d)
     return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
 }
 
+/* Days since 1970-01-01, rounded down: seconds before it are negative. */
+static int64_t day_of(int64_t t)
+{
+    return t / DAY - (t % DAY < 0);
+}
+
 static struct civil civil_of(int64_t t)
 {
-    int64_t z = t / DAY + 719468, rest = t % DAY;
+    int64_t z = day_of(t) + 719468, rest = t - day_of(t) * DAY;
     int64_t era = z / 146097, doe = z - era * 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
     int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
@@ -59,9 +64,10 @@ static char *put_text(char *p, const char *s, size_t n)
 
 void date_format(int64_t t, char *out)
 {
-    t = t < 0 ? 0 : t > LAST_SECOND ? LAST_SECOND : t;
+    t = t < DATE_FIRST ? DATE_FIRST : t > DATE_LAST ? DATE_LAST : t;
     struct civil c = civil_of(t);
-    char *p = put_text(out, DAYS + 3 * ((t / DAY + 4) % 7), 3);
+    /* The year 1 began on a Monday, 719,162 days before 1970. */
+    char *p = put_text(out, DAYS + 3 * ((day_of(t) + 719163) % 7), 3);
     p = put_text(p, ", ", 2);
     p = put_digits(p, c.day, 2);
     *p++ = ' ';

@@ -8,10 +8,14 @@
 
 #define DATE_LEN 29 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 
+/* The first and last second that a date can say: of the years 1 and 9999. */
+#define DATE_FIRST INT64_C(-62135596800)
+#define DATE_LAST INT64_C(253402300799)
+
 /*
  * Write `t` as an IMF-fixdate, without a terminating zero.
  *
- * t    seconds since 1970; a value outside the years 1970 to 9999 is clamped
+ * t    seconds since 1970; clamped to DATE_FIRST and DATE_LAST
  * out  DATE_LEN bytes
  */
 void date_format(int64_t t, char *out);

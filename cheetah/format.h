@@ -92,7 +92,7 @@ struct site_record {
     uint8_t flags;         /* zero */
     uint64_t body_len;     /* bytes */
     uint64_t etag;         /* first 8 bytes of body_sha256, as a number */
-    int64_t mtime;         /* seconds since 1970, never negative */
+    int64_t mtime;         /* seconds since 1970, in the years 1 to 9999 */
     uint32_t blocks;       /* of this extent */
     uint32_t body_off;     /* bytes from the extent's start; granule-aligned */
     uint32_t sums_off;     /* bytes from the extent's start; even */

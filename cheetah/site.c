@@ -6,6 +6,7 @@
  */
 #include "cheetah/site.h"
 
+#include "cheetah/date.h"
 #include "cheetah/sha256.h"
 
 const char *site_error_text(enum site_error e)
@@ -158,7 +159,7 @@ bool site_record_ok(const struct site_record *r, const struct site_super *s,
 {
     if (r->magic != SITE_RECORD_MAGIC || r->encoding >= SITE_ENCODINGS ||
         (r->status != 200 && r->status != 301) || r->body_len > SITE_BODY_MAX ||
-        r->mtime < 0) {
+        r->mtime < DATE_FIRST || r->mtime > DATE_LAST) {
         return false;
     }
     uint32_t index_end = s->index_block + s->index_blocks;

@@ -18,9 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cheetah/date.h"
 #include "cheetah/mksite/mksite.h"
 
 #define LINKS_MAX 4
+#define RESERVED ".pavise" /* see cheetah/status.c */
 #define DOCS_MAX 16000000u
 
 /* One directory on the way down. */
@@ -72,7 +74,7 @@ static int64_t file_time(const struct walk *w, const struct stat *st)
 {
     /* Last-Modified may not lie in the future (RFC 9110 section 8.8.2.1). */
     time_t t = st->st_mtim.tv_sec;
-    return t < 0 ? 0 : t > w->now ? w->now : t;
+    return t < DATE_FIRST ? DATE_FIRST : t > w->now ? w->now : t;
 }
 
 static void unreadable(struct walk *w, const char *source)
@@ -230,6 +232,8 @@ static bool add_entry(struct walk *w, const struct dir *d, const char *name,
         ok = add_file(w, d, name, source, st);
     } else if (!S_ISDIR(st->st_mode)) {
         odd(w, source, "neither a file nor a directory");
+    } else if (strcmp(d->path, "/") == 0 && strcmp(name, RESERVED) == 0) {
+        odd(w, source, "the server has pages of its own under this name");
     } else if (!S_ISLNK(own.st_mode) || link_allowed(w, d, source, st)) {
         add_dir(w, d, name, source, st, S_ISLNK(own.st_mode));
         ok = true;
@@ -278,7 +282,6 @@ static void walk_dir(struct walk *w, const struct dir *d)
         /* Resolved to index.html's document once all are sorted. */
         free(text);
         page->location = must_printf("%sindex.html", d->path);
-        page->mtime = -1;
         return;
     }
     page->text = text;
@@ -293,11 +296,10 @@ static void resolve_aliases(struct site *s)
     qsort(s->docs, s->count, sizeof(*s->docs), by_path);
     for (size_t i = 0; i < s->count; i++) {
         struct doc *d = &s->docs[i];
-        if (d->mtime == -1) {
+        if (d->status == 200 && d->location != NULL) {
             d->alias = &s->docs[site_lookup(s, d->location) - s->docs];
             free(d->location);
             d->location = NULL;
-            d->mtime = 0;
         }
     }
 }

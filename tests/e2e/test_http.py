@@ -192,6 +192,20 @@ def paths(t, s):
         t.ok(got == 200, f"a file does not mind {n} bytes of query", got)
 
 
+def old_files(t, s):
+    """Older than the clock's start, and still a date like others."""
+    then = "Fri, 01 Jan 1960 00:00:00 GMT"
+    got = ask(s, "/old.txt").fields.get("last-modified")
+    t.ok(got == then, "Last-Modified of a file from 1960", got)
+    for field, date, want in (
+            ("If-Modified-Since", then, 304),
+            ("If-Modified-Since", "Thu, 31 Dec 1959 23:59:59 GMT", 200),
+            ("If-Unmodified-Since", "Thu, 31 Dec 1959 23:59:59 GMT", 412),
+            ("If-Unmodified-Since", then, 200)):
+        got = ask(s, "/old.txt", f"{field}: {date}").status
+        t.ok(got == want, f"{field}: {date}: {want}", got)
+
+
 def head_is_get(t, s):
     for fields in ((), ("Range: bytes=1-2",), ("Accept-Encoding: gzip",)):
         for path in ("/body.bin", "/text.html", "/none", "/dir", "/.pavise/"):
@@ -414,11 +428,13 @@ def site():
     root = e2e.fresh(os.path.join(e2e.WORK, "http-site"))
     for folder in ("dir", "odd"):
         os.mkdir(os.path.join(root, folder))
-    files = {"body.bin": BODY, "text.html": TEXT, "dir/in.txt": b"inside\n"}
+    files = {"body.bin": BODY, "text.html": TEXT, "dir/in.txt": b"inside\n",
+             "old.txt": b"old\n"}
     files |= {f"odd/{n}": n.encode() * 20 for n in NAMES}
     for name, data in files.items():
         with open(os.path.join(root, name), "wb") as f:
             f.write(data)
+    os.utime(os.path.join(root, "old.txt"), (-315619200, -315619200))
     return root, e2e.mksite(root, os.path.join(e2e.WORK, "http-site.img"))
 
 
@@ -432,6 +448,7 @@ def main():
         framing(t, s)
         several(t, s)
         paths(t, s)
+        old_files(t, s)
         head_is_get(t, s)
         ranges(t, s, *conditions(t, s))
         encodings(t, s)

@@ -357,6 +357,39 @@ def listing_is_as_new_as_its_directory(d):
 
 
 @test
+def times_before_1970(d):
+    """A file may be older than the clock; one second before its start is no
+    other time than two."""
+    for name, when in (("a", -315619200), ("b", -1), ("c", -2)):
+        write(d + "/t/" + name)
+        os.utime(d + "/t/" + name, (when, when))
+    run("-q", d + "/t", d + "/s.img")
+    run("--check", d + "/s.img")
+    have = listing(d + "/s.img")
+    for name, date in ((b"/a", b"Fri, 01 Jan 1960 00:00:00 GMT"),
+                       (b"/b", b"Wed, 31 Dec 1969 23:59:59 GMT"),
+                       (b"/c", b"Wed, 31 Dec 1969 23:59:58 GMT")):
+        for text in extent(d + "/s.img", have[name, "identity"])[0]:
+            assert b"Last-Modified: " + date + b"\r\n" in text, text
+
+
+@test
+def the_servers_own_pages(d):
+    """The server answers below /.pavise/ itself: what lies there in a tree
+    could never be seen, and is left out even with --all."""
+    write(d + "/t/.pavise/index.html", b"mine")
+    write(d + "/t/a/.pavise/f", b"this is another place")
+    write(d + "/u/.pavise", b"and a file is no directory")
+    p = run("--all", d + "/t", d + "/s.img")
+    paths = {k[0] for k in listing(d + "/s.img")}
+    assert not any(x.startswith(b"/.pavise") for x in paths), paths
+    assert b"pages of its own" in p.stderr, p.stderr
+    assert b"/a/.pavise/f" in paths, paths
+    run("--all", d + "/u", d + "/s.img")
+    assert (b"/.pavise", "identity") in listing(d + "/s.img")
+
+
+@test
 def every_damage_is_found(d):
     write(d + "/t/a.txt", b"some words\n" * 700)
     write(d + "/t/b/c.bin", random.Random(5).randbytes(5000))

@@ -168,7 +168,8 @@ START_TEST(record_bounds)
     REFUSED(r.encoding = SITE_ENCODINGS);
     REFUSED(r.body_len = 8192 - 512 + 1);
     REFUSED(r.body_len = UINT64_MAX);
-    REFUSED(r.mtime = -1);
+    REFUSED(r.mtime = INT64_MIN); /* HTTP_NO_DATE */
+    REFUSED(r.mtime = INT64_MAX);
     REFUSED(r.blocks = 0);
     REFUSED(r.blocks = UINT32_MAX);
     REFUSED(r.body_off = 511);
