@@ -283,6 +283,7 @@ static void kill_child(const char *name)
 {
     for (unsigned i = 0; i < child_count; i++) {
         if (children[i].env && strcmp(children[i].name, name) == 0) {
+            console_printf("init: killing %s, as kill= says\n", name);
             child_destroy(&children[i]);
             return;
         }

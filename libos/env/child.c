@@ -231,7 +231,16 @@ void child_end_text(const struct child *c, char *text, size_t size)
 
     switch (e ? e->end : ENV_END_NONE) {
     case ENV_END_DESTROYED:
-        text_format(text, size, "ended with status %u", e->end_detail);
+        if (e->end_detail >= ENV_FAULT_STATUS && e->end_detail < 256) {
+            text_format(text, size,
+                        "ended with status %u: exception %u had no handler",
+                        e->end_detail, e->end_detail - ENV_FAULT_STATUS);
+        } else {
+            text_format(text, size, "ended with status %u", e->end_detail);
+        }
+        break;
+    case ENV_END_KILLED:
+        text_format(text, size, "was killed by a holder of its name");
         break;
     case ENV_END_FAULT:
         text_format(text, size,

@@ -10,7 +10,6 @@
 #include "libos/sys/sys.h"
 
 #define STACK_BYTES 16384u
-#define FAULT_STATUS 128u /* + vector: how an environment ends */
 #define VECTOR_PAGE_FAULT 14u
 
 _Static_assert(__builtin_offsetof(struct uarea, slice_mask) == 48, "upcall.S");
@@ -78,7 +77,7 @@ static _Noreturn void fault_end(const struct frame *f)
         console_printf("%s: %s (%lu) at 0x%lx; it ends\n", name,
                        vector_name(f->vector), f->vector, f->rip);
     }
-    env_exit(FAULT_STATUS + (uint32_t)(f->vector & 0x7f));
+    env_exit(ENV_FAULT_STATUS + (uint32_t)(f->vector & 0x7f));
 }
 
 void fault_upcall(struct frame *f)

@@ -33,6 +33,9 @@ static inline const struct sysinfo *env_sysinfo(void)
 /* Entries of a kernel table that this environment may still take. */
 uint32_t env_share_left(enum share kind);
 
+/* Who does not handle an exception ends with this status and its vector. */
+#define ENV_FAULT_STATUS 128u
+
 _Noreturn void env_exit(uint32_t status);
 
 /* Give up the rest of the slice: to `env`, or to the next in turn if 0. */

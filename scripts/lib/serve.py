@@ -23,6 +23,7 @@ import vm  # noqa: E402
 
 MKSITE = os.path.join(vm.BUILD, "cheetah", "mksite")
 IMAGE = os.path.join(vm.ROOT, "scripts", "image")
+CHEETAH_END = re.compile(rb"init: cheetah (ended|was killed|killed|is gone)")
 READY = re.compile(rb"cheetah: serving .*\n")  # its line, once it listens
 QEMU_END = re.compile(rb"^qemu-system-x86_64: terminating on signal .*\n", re.M)
 WORK_PREFIX = "pavise-serve-"
@@ -432,8 +433,7 @@ def watch(a, m, address, url):
                                          ask.seconds is not None):
                 told = True
                 tell(a, url, ask.seconds if ask is not None else None)
-            if b"init: cheetah ended" in m.output and \
-                    m.output.endswith(b"\n"):
+            if CHEETAH_END.search(m.output) and m.output.endswith(b"\n"):
                 raise Failure("the server ended; its last lines, above, say "
                               "why")
             if not told and not a.gdb and \

@@ -72,16 +72,17 @@ enum env_state {
 /* Why an environment ended; kept until its slot is used again. */
 enum env_end {
     ENV_END_NONE,
-    ENV_END_DESTROYED, /* by a capability holder, or by itself */
+    ENV_END_DESTROYED, /* by itself */
     ENV_END_FAULT,     /* exception with no handler or inside one */
     ENV_END_OVERRUN,   /* would not give the processor back */
+    ENV_END_KILLED,    /* by another, who holds its name */
 };
 
 struct sysinfo_env {
     uint32_t id;         /* generation in the upper bits; 0 = never used */
     uint16_t state;      /* enum env_state */
     uint16_t end;        /* enum env_end */
-    uint32_t end_detail; /* ENV_END_FAULT: vector; DESTROYED: status */
+    uint32_t end_detail; /* ENV_END_FAULT: vector; DESTROYED, KILLED: status */
     uint32_t cpu;
     uint64_t uarea_frame;
     uint64_t frames_used, frames_quota;

@@ -199,7 +199,7 @@ void env_doom(struct env *e, enum env_end end, uint32_t detail,
     e->info->end_detail = detail;
     e->info->end_rip = at != NULL ? at->rip : 0;
     e->info->end_address = end == ENV_END_FAULT ? at->address : 0;
-    if (end != ENV_END_DESTROYED) {
+    if (end == ENV_END_FAULT || end == ENV_END_OVERRUN) {
         log_line("environment %x ended: %s %u at %lx, address %lx", e->id,
                  end == ENV_END_FAULT ? "exception" : "overrun", detail,
                  e->info->end_rip, e->info->end_address);
@@ -242,7 +242,7 @@ static void bequeath(struct env *e) REQUIRES(bind_lock)
             continue;
         }
         if (env_state(child) == ENV_NEW) {
-            env_doom(child, ENV_END_DESTROYED, 0, NULL);
+            env_doom(child, ENV_END_KILLED, 0, NULL);
         } else {
             child->parent = e->parent;
         }
@@ -349,6 +349,7 @@ int64_t sys_env_destroy(struct env *e, uint32_t k, uint32_t env,
     if (env != 0 && env != e->id) {
         TRY(env_demand(e, k, env, CAP_CTL, &other));
     }
-    env_doom(other, ENV_END_DESTROYED, status, NULL);
+    env_doom(other, other == e ? ENV_END_DESTROYED : ENV_END_KILLED, status,
+             NULL);
     return 0;
 }

@@ -92,7 +92,7 @@ int env_make(struct env *parent, uint32_t guard, uint64_t quota,
  * End `e`: now, or if a processor runs it, when that one next leaves it.
  *
  * detail  vector, slices owed or status: what `end` calls for
- * at      where it was; NULL for ENV_END_DESTROYED
+ * at      where it was; NULL for ENV_END_DESTROYED and ENV_END_KILLED
  */
 void env_doom(struct env *e, enum env_end end, uint32_t detail,
               const struct frame *at) REQUIRES(bind_lock);

@@ -80,9 +80,9 @@ static uint64_t now_ns(void)
 static void prepare(uint8_t *f, char **arg)
 {
     static const uint8_t head[LEN] = {
-        [6] = 2, [12] = 8, [14] = 0x45, [17] = LEN - 14, [22] = 64, [23] = 6,
-        [46] = 0x60, [47] = 2, [48] = 0xff, [49] = 0xff, [54] = 2, [55] = 4,
-        [56] = 5, [57] = 0xb4,
+        [6] = 2,  [12] = 8,    [14] = 0x45, [17] = LEN - 14, [22] = 64,
+        [23] = 6, [46] = 0x60, [47] = 2,    [48] = 0xff,     [49] = 0xff,
+        [54] = 2, [55] = 4,    [56] = 5,    [57] = 0xb4,
     };
 
     memcpy(f, head, LEN);

@@ -147,6 +147,7 @@ def kill(t, image, root, victim):
         c.sendall(b"before")
         t.ok(c.recv(16) == b"before", f"kill {victim}: netsvc works before")
         gone = s.vm.wait_for(f"init: {victim} ", 30)
+        gone = gone and s.vm.wait_for(f"{victim} was killed", 5)
         t.ok(gone, f"kill {victim}: init says so", s.vm.tail())
         if victim == "netsvc":
             t.ok(digest(s, "/big.bin") == want, "Cheetah serves on")

@@ -64,7 +64,7 @@ START_TEST(create_and_destroy)
     ck_assert_uint_eq(e->info->state, ENV_NEW);
     ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 1, id, 42), 0);
     ck_assert_ptr_null(env_find(id));
-    ck_assert_uint_eq(e->info->end, ENV_END_DESTROYED);
+    ck_assert_uint_eq(e->info->end, ENV_END_KILLED);
     ck_assert_uint_eq(e->info->end_detail, 42);
     ck_assert_uint_eq(root->info->frames_quota, quota);
     /* All but the structure itself, which the next one uses. */
@@ -186,6 +186,7 @@ START_TEST(destroying_oneself)
     (void)CALL(SYS_ENV_DESTROY, 0, 0, 7);
     ck_assert_ptr_eq(fake_current(), e);
     ck_assert_ptr_null(env_find(id));
+    ck_assert_uint_eq(root->info->end, ENV_END_DESTROYED);
     ck_assert_uint_eq(root->info->end_detail, 7);
 }
 END_TEST
