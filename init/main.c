@@ -30,7 +30,8 @@ static const uint32_t child_shares[SHARE_KINDS] = {
     [SHARE_ENVS] = 24,           [SHARE_NAMES] = 6144,
     [SHARE_NET_RINGS] = 6,       [SHARE_NET_REGIONS] = 24,
     [SHARE_NET_BINDINGS] = 1792, [SHARE_NET_FILTERS] = 112,
-    [SHARE_DISK_RANGES] = 6,     [SHARE_DISK_RINGS] = 6,
+    [SHARE_NET_STEPS] = 14336,   [SHARE_DISK_RANGES] = 6,
+    [SHARE_DISK_RINGS] = 6,
 };
 
 enum { CHILD_SELF, CHILD_IN, CHILD_OUT, CHILD_DISK };

@@ -12,6 +12,7 @@
 #define FIELD_WIDTH 4u
 #define BASES_CROWDED 16u
 #define COMMIT_FACTOR 32u
+#define DROP_WORK 8u          /* units, for what breathes */
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
 /* Begin without filters: no shape, binding or tree, and no memory for them. */
@@ -513,6 +514,7 @@ int dpf_set_drop(struct dpf_set *s, uint32_t id)
     if (!e) {
         return -DPF_E_NOT_FOUND;
     }
+    (void)heap_work(&s->heap, DROP_WORK);
     install_drop(s, e);
     return 0;
 }

@@ -35,10 +35,9 @@
 /*
  * What bindings may cost a packet, whoever sends it: nobody can be charged for
  * it. A filter that tests of constants do not decide costs its instructions; a
- * binding in a shared region, and a tap, NET_COPY_STEPS besides. The sum is
- * limited for an environment and for all of them.
+ * binding in a shared region, and a tap, NET_COPY_STEPS besides. The sum over
+ * all bindings is at most NET_STEPS_MAX, which is divided as SHARE_NET_STEPS.
  */
-#define NET_STEPS_ENV_MAX 8192u
 #define NET_STEPS_MAX 131072u
 #define NET_COPY_STEPS 64u
 

@@ -20,6 +20,7 @@ enum share {
     SHARE_NET_REGIONS,  /* regions of packet space that it carved */
     SHARE_NET_BINDINGS, /* filters bound to its rings */
     SHARE_NET_FILTERS,  /* programs among them; their copies count with them */
+    SHARE_NET_STEPS,    /* what its bindings may cost a packet (net.h) */
     SHARE_DISK_RANGES,  /* ranges that it carved */
     SHARE_DISK_RINGS,
     SHARE_KINDS

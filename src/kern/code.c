@@ -293,8 +293,9 @@ int code_error(int dpf)
     case DPF_E_VERIFY:
         return -E_VERIFY;
     case DPF_E_TOO_BIG:
-    case DPF_E_STEPS:
         return -E_LIMIT;
+    case DPF_E_STEPS:
+        return -E_QUOTA;
     case DPF_E_FUEL:
         return -E_FUEL;
     case DPF_E_REGION:

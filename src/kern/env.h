@@ -43,7 +43,6 @@ struct env {
 
     uint64_t debt_ticks;                         /* to be forfeited */
     uint64_t kernel_bytes GUARDED_BY(bind_lock); /* see env_charge_bytes */
-    uint32_t packet_steps GUARDED_BY(bind_lock); /* see net_space.c */
     struct lock predicate_lock; /* held while one of them runs or goes */
     struct event_predicate *predicate[ENV_PREDICATES];
     struct cap cap[CAP_SLOTS] GUARDED_BY(bind_lock);

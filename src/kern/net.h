@@ -97,7 +97,7 @@ struct net_binding {
     uint16_t rights;         /* presented for the region, with the name `by` */
     uint32_t by;             /* a guard, held */
     uint32_t bytes;          /* charged to the ring's environment */
-    uint32_t steps;          /* the same: see net_space.c */
+    uint32_t steps;          /* the same, of SHARE_NET_STEPS */
     uint32_t next, previous; /* of its ring; next: also of the free ones */
 };
 
@@ -109,11 +109,12 @@ struct net {
     struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
-    uint32_t steps;                       /* of all bindings */
     /* Bindings of one program: that of net_bind and its copies. 0: free. */
     uint16_t filter_uses[NET_FILTERS_MAX];
     struct net_queue queue[]; /* dev->queues */
 };
+
+struct turn;
 
 /* The device; NULL if there is none. */
 struct net *net_at(uint32_t device);
@@ -143,6 +144,9 @@ void net_send_resume(struct net *n, struct net_queue *q);
  */
 bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
     REQUIRES(bind_lock);
+/* Remove what a ring has bound. False: the turn ended first. */
+bool net_ring_empty(struct net *n, uint32_t id, struct turn *t)
+    REQUIRES(bind_lock);
 /* Take a ring away: its bindings, or its region, and its frames' pins. */
 void net_ring_remove(struct net *n, uint32_t ring) REQUIRES(bind_lock);
 /* A transmit ring begins or ceases to use a region. */
@@ -160,7 +164,6 @@ int net_space_init(struct net *n);
 
 /* ------------------------------------------------- what loses its authority */
 
-struct turn;
 #define NET_REVOKE_DEVICE                                                      \
     (2 + NET_RINGS_MAX + NET_BINDINGS_MAX) /* regions are one */
 #define NET_REVOKE_STEPS (NET_DEVICES_MAX * NET_REVOKE_DEVICE)

@@ -10,10 +10,8 @@
 #include "src/kern/net.h"
 #include "src/kern/turn.h"
 
-#define RING_UNITS 4u     /* of a turn, to look at a ring */
-#define REMOVE_UNITS 300u /* to unpin its frames */
-#define UNBIND_UNITS 64u  /* to remove one of its bindings */
-#define MARK_UNITS 256u   /* to look at all regions of a device */
+#define RING_UNITS 4u   /* of a turn, to look at a ring */
+#define MARK_UNITS 256u /* to look at all regions of a device */
 
 /* Positions on one device: 0, then these. */
 #define AT_RINGS 1u
@@ -34,14 +32,7 @@ static bool ring_break(struct net *n, uint32_t id, struct turn *t)
 {
     struct net_ring *r = &n->ring[id];
     r->broken = true;
-    bool more = r->kind == NET_RING_RX;
-    while (more) {
-        if (!turn_take(t, UNBIND_UNITS)) {
-            return false;
-        }
-        more = net_unbind_ring(n, id, 1);
-    }
-    if (!turn_take(t, REMOVE_UNITS)) {
+    if (!net_ring_empty(n, id, t)) {
         return false;
     }
     event_signal(r->env, r->event); /* its owner looks, and finds it gone */

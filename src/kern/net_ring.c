@@ -9,8 +9,11 @@
 #include "src/kern/net.h"
 #include "src/kern/share.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
-#define BINDINGS_A_TURN 64u
+#define BINDINGS_AT_ONCE 8u
+#define UNBIND_UNITS 160u /* of a turn, to remove so many */
+#define REMOVE_UNITS 300u /* to unpin a ring's frames */
 
 /* Bytes that the layout of abi/net.h needs. */
 static uint64_t layout_bytes(enum net_ring_kind kind, uint64_t slots)
@@ -123,13 +126,25 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     return ring - n->ring;
 }
 
+bool net_ring_empty(struct net *n, uint32_t id, struct turn *t)
+{
+    bool more = n->ring[id].kind == NET_RING_RX;
+    while (more) {
+        if (!turn_take(t, UNBIND_UNITS)) {
+            return false;
+        }
+        more = net_unbind_ring(n, id, BINDINGS_AT_ONCE);
+    }
+    return turn_take(t, REMOVE_UNITS);
+}
+
 /* What the device still has keeps its pieces pinned, and nothing else. */
 void net_ring_remove(struct net *n, uint32_t id)
 {
     struct net_ring *r = &n->ring[id];
     struct net_queue *q = &n->queue[r->queue];
     if (r->kind == NET_RING_RX) {
-        while (net_unbind_ring(n, id, BINDINGS_A_TURN)) {
+        while (net_unbind_ring(n, id, BINDINGS_AT_ONCE)) {
         }
     } else {
         n->region[1][r->region].rings--;
@@ -147,7 +162,8 @@ void net_ring_remove(struct net *n, uint32_t id)
     page_unpin(arch_ptr_paddr(r->head) / PAGE_SIZE, r->frames);
 }
 
-int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
+int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring,
+                          struct turn *t)
 {
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
@@ -161,6 +177,9 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring)
     }
     lock_release(&q->lock);
     REFUSE_IF(busy, E_BUSY);
+    if (!net_ring_empty(n, ring, t)) {
+        return turn_again(t, 1);
+    }
     net_ring_remove(n, ring);
     return 0;
 }

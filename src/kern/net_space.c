@@ -70,33 +70,6 @@ static int64_t refuse(const struct env *e, uint64_t address, int64_t r)
     return r;
 }
 
-/* -------------------------------------------------- what a packet may cost */
-
-/* Steps that bindings of `e` may still cost a packet. */
-static uint32_t steps_left(const struct net *n, const struct env *e)
-    REQUIRES(bind_lock)
-{
-    uint32_t own = NET_STEPS_ENV_MAX - e->packet_steps;
-    uint32_t all = NET_STEPS_MAX - n->steps;
-    return own < all ? own : all;
-}
-
-static void steps_take(struct net *n, struct env *e, uint32_t steps)
-    REQUIRES(bind_lock)
-{
-    assert(steps <= steps_left(n, e));
-    e->packet_steps += steps;
-    n->steps += steps;
-}
-
-static void steps_give(struct net *n, struct env *e, uint32_t steps)
-    REQUIRES(bind_lock)
-{
-    assert(steps <= e->packet_steps && steps <= n->steps);
-    e->packet_steps -= steps;
-    n->steps -= steps;
-}
-
 /* ----------------------------------------------------- bindings that go */
 
 /* What binding_begin charged to the ring's environment. */
@@ -106,6 +79,7 @@ static void binding_refund(struct env *e, struct net *n, struct net_binding *b)
     guard_drop(b->by);
     env_refund_bytes(e, b->bytes);
     share_refund(e->index, SHARE_NET_BINDINGS);
+    share_refund_many(e->index, SHARE_NET_STEPS, b->steps);
     if (--n->filter_uses[b->filter] == 0) {
         share_refund(e->index, SHARE_NET_FILTERS);
     }
@@ -122,7 +96,6 @@ static void binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
     int dropped = dpf_set_drop(n->set[0], id);
     assert(dropped == 0);
     binding_refund(r->env, n, b);
-    steps_give(n, r->env, b->steps);
     if (b->previous != NET_BINDINGS_MAX) {
         net_binding_at(n, b->previous)->next = b->next;
     } else {
@@ -445,7 +418,6 @@ static int binding_end(struct env *e, struct net *n, int id, int r,
         if (r < 0) {
             (void)dpf_set_remove(n->set[0], (uint32_t)id);
             settle(n->set[0]);
-            steps_give(n, e, b->steps);
         }
     }
     if (r < 0) {
@@ -470,16 +442,17 @@ static int insert(struct env *e, struct net *n, uint32_t id,
 {
     struct net_binding *b = net_binding_at(n, id);
     bool copies = (flags & DPF_TAP) != 0 || n->region[0][b->region].shared;
-    uint32_t left = steps_left(n, e), steps = copies ? NET_COPY_STEPS : 0;
+    uint32_t left = share_room(e, SHARE_NET_STEPS),
+             steps = copies ? NET_COPY_STEPS : 0;
     if (steps > left) {
-        return because(-E_LIMIT, "bindings that get copies cost each packet as "
+        return because(-E_QUOTA, "bindings that get copies cost each packet as "
                                  "much as they may; unbind some");
     }
     dpf_set_steps_max(n->set[0], left - steps);
     TRY(code_error(
         dpf_set_insert(n->set[0], id, b->region, program, flags, &why)));
     b->steps = steps + (uint32_t)dpf_set_steps(n->set[0], id);
-    steps_take(n, e, b->steps);
+    share_take_many(e, SHARE_NET_STEPS, b->steps);
     return 0;
 }
 

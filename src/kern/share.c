@@ -25,30 +25,46 @@ uint32_t share_room(const struct env *e, enum share kind)
     return count(e, kind)->limit - READ_ONCE(count(e, kind)->used);
 }
 
-int share_charge(struct env *e, enum share kind)
+static int charge(struct env *e, enum share kind, uint32_t n)
 {
     struct share_count *c = count(e, kind);
     uint32_t used = READ_ONCE(c->used);
     do {
-        REFUSE_IF(used >= READ_ONCE(c->limit), E_QUOTA);
-    } while (!__atomic_compare_exchange_n(&c->used, &used, used + 1, true,
+        uint32_t limit = READ_ONCE(c->limit);
+        REFUSE_IF(used > limit || n > limit - used, E_QUOTA);
+    } while (!__atomic_compare_exchange_n(&c->used, &used, used + n, true,
                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     return 0;
 }
 
+int share_charge(struct env *e, enum share kind)
+{
+    return charge(e, kind, 1);
+}
+
+void share_take_many(struct env *e, enum share kind, uint32_t n)
+{
+    int r = charge(e, kind, n);
+    assert(r == 0);
+}
+
 void share_take(struct env *e, enum share kind)
 {
-    int r = share_charge(e, kind);
-    assert(r == 0);
+    share_take_many(e, kind, 1);
+}
+
+void share_refund_many(uint32_t index, enum share kind, uint32_t n)
+{
+    if (index != 0) {
+        uint32_t was = __atomic_fetch_sub(&count(env_at(index), kind)->used, n,
+                                          __ATOMIC_RELAXED);
+        assert(was >= n);
+    }
 }
 
 void share_refund(uint32_t index, enum share kind)
 {
-    if (index != 0) {
-        uint32_t was = __atomic_fetch_sub(&count(env_at(index), kind)->used, 1,
-                                          __ATOMIC_RELAXED);
-        assert(was != 0);
-    }
+    share_refund_many(index, kind, 1);
 }
 
 void share_first(struct env *e)
@@ -61,6 +77,7 @@ void share_first(struct env *e)
         [SHARE_NET_REGIONS] = NET_REGIONS_MAX - 1,
         [SHARE_NET_BINDINGS] = NET_BINDINGS_MAX,
         [SHARE_NET_FILTERS] = NET_FILTERS_MAX,
+        [SHARE_NET_STEPS] = NET_STEPS_MAX,
         [SHARE_DISK_RANGES] = DISK_RANGES_MAX - 1,
         [SHARE_DISK_RINGS] = DISK_RINGS_MAX,
     };

@@ -15,10 +15,13 @@ struct env;
 uint32_t share_room(const struct env *e, enum share kind) REQUIRES(bind_lock);
 /* One entry more for `e`. 0 or -E_QUOTA. Any time. */
 int share_charge(struct env *e, enum share kind);
-/* The same where share_room has just found room. */
+/* The same where share_room has just found room; `n` of them. */
 void share_take(struct env *e, enum share kind) REQUIRES(bind_lock);
+void share_take_many(struct env *e, enum share kind, uint32_t n)
+    REQUIRES(bind_lock);
 /* One entry fewer for the environment at `index`; 0 is nobody. Any time. */
 void share_refund(uint32_t index, enum share kind);
+void share_refund_many(uint32_t index, enum share kind, uint32_t n);
 
 /* All that the tables have is the first environment's. */
 void share_first(struct env *e) REQUIRES(bind_lock);

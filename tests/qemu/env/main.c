@@ -97,7 +97,7 @@ int child_start(struct child *c, const char *act, uint32_t slot,
         [SHARE_SLICES] = 8,       [SHARE_NET_RINGS] = 5,
         [SHARE_NET_REGIONS] = 20, [SHARE_NET_BINDINGS] = 200,
         [SHARE_NET_FILTERS] = 50, [SHARE_DISK_RANGES] = 5,
-        [SHARE_DISK_RINGS] = 5,
+        [SHARE_DISK_RINGS] = 5,   [SHARE_NET_STEPS] = 2048,
     };
     static struct start_info start;
     const struct sysinfo_module *m = &env_sysinfo()->module[0];

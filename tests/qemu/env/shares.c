@@ -21,7 +21,7 @@
 
 static const char *const kinds[SHARE_KINDS] = {
     "environments", "names",   "slices", "net rings", "regions",
-    "bindings",     "filters", "ranges", "disk rings"};
+    "bindings",     "filters", "steps",  "ranges",    "disk rings"};
 
 static struct filter f;
 
@@ -75,7 +75,7 @@ static bool full(const struct child *c)
 
     for (unsigned k = 0; k < SHARE_KINDS; k++) {
         used += k == SHARE_SLICES || k == SHARE_NET_BINDINGS ||
-                line[k].used == line[k].limit;
+                k == SHARE_NET_STEPS || line[k].used == line[k].limit;
     }
     return used == SHARE_KINDS && line[SHARE_NET_BINDINGS].used > 0;
 }

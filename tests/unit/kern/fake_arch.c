@@ -368,7 +368,7 @@ uint64_t fake_shares(void)
         [SHARE_SLICES] = 8,       [SHARE_NET_RINGS] = 8,
         [SHARE_NET_REGIONS] = 8,  [SHARE_NET_BINDINGS] = 64,
         [SHARE_NET_FILTERS] = 64, [SHARE_DISK_RANGES] = 8,
-        [SHARE_DISK_RINGS] = 8,
+        [SHARE_DISK_RINGS] = 8,   [SHARE_NET_STEPS] = 8192,
     };
     const struct share_count *mine = sysinfo_shares(fake_current()->index);
     uint32_t shares[SHARE_KINDS];
