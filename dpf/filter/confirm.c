@@ -152,7 +152,10 @@ static bool cube_fails(const struct reading *r, uint8_t *packet)
     bool native = dpf_program_code(r->filter, &code) != NULL;
     uint32_t left = native ? c->count : 1;
 
-    __builtin_memset(packet, 0xff, PROBE_BYTES);
+    /* Where the packet's end counts from its start, that is how long it is. */
+    len = cube_len(c, 0);
+    len = c->len_count > 1 || len > PROBE_BYTES ? PROBE_BYTES : len;
+    __builtin_memset(packet, 0xff, len);
     len = cube_packet(r, packet);
     if (len == 0) {
         return false;

@@ -90,6 +90,7 @@ struct walk {
     uint64_t is_k;
     struct state now;              /* the run in progress */
     struct heads heads, val_heads; /* of states, of values */
+    uint32_t first_heads[2][HEADS_FIRST];
     uint64_t soft; /* work done when reading ends, so that some is left */
 };
 
@@ -202,11 +203,18 @@ static uint32_t hash_words(const void *p, uint32_t bytes)
     return (uint32_t)h;
 }
 
+static void heads_free(const struct walk *w, const struct heads *h)
+{
+    if (h->cap > HEADS_FIRST) { /* else they are in the walk */
+        heap_free(w->d->heap, h->first, h->cap * sizeof(*h->first));
+    }
+}
+
 /* Make room for one more entry beside `used`: those there are chained anew. */
 static bool heads_grow(struct walk *w, struct heads *h, uint32_t used,
                        void *entries, size_t size, size_t hash_at)
 {
-    uint32_t cap = h->cap ? h->cap * 2 : HEADS_FIRST, *first;
+    uint32_t cap = h->cap * 2, *first;
 
     if (used < h->cap) {
         return true;
@@ -216,7 +224,7 @@ static bool heads_grow(struct walk *w, struct heads *h, uint32_t used,
         w->err = -DPF_E_MEM;
         return false;
     }
-    heap_free(w->d->heap, h->first, h->cap * sizeof(*first));
+    heads_free(w, h);
     *h = (struct heads){first, cap};
     __builtin_memset(first, 0xff, cap * sizeof(*first));
     for (uint32_t i = 0; i < used; i++) {
@@ -709,6 +717,9 @@ OUT_OF_LINE static int begin(struct walk *w)
 {
     struct val v;
 
+    __builtin_memset(w->first_heads, 0xff, sizeof(w->first_heads));
+    w->heads = (struct heads){w->first_heads[0], HEADS_FIRST};
+    w->val_heads = (struct heads){w->first_heads[1], HEADS_FIRST};
     w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
     if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
                               sizeof(*w->vals), 0, 64)) {
@@ -736,8 +747,8 @@ static void end(struct walk *w)
     heap_free(h, w->vals, w->val_cap * sizeof(*w->vals));
     heap_free(h, w->states, w->state_cap * sizeof(*w->states));
     heap_free(h, w->frames, w->frame_cap * sizeof(*w->frames));
-    heap_free(h, w->heads.first, w->heads.cap * sizeof(uint32_t));
-    heap_free(h, w->val_heads.first, w->val_heads.cap * sizeof(uint32_t));
+    heads_free(w, &w->heads);
+    heads_free(w, &w->val_heads);
 }
 
 static int lift_bounded(struct dd *d, const struct dpf_insn *insns,

@@ -479,6 +479,11 @@ void val_end(const struct dpf_insn *in, struct val *a)
     a->ones = __builtin_bswap64(from.ones) >> (64 - bytes * 8);
     for (uint32_t i = bytes; i-- > 0;) {
         for (uint32_t j = 0; j < from.count; j++) {
+            uint32_t end = from.bits[j].dst + from.bits[j].len;
+
+            if (end <= 8 * i || from.bits[j].dst >= 8 * i + 8) {
+                continue; /* none of this byte: mostly */
+            }
             if (!append_masked(a, from.bits[j], UINT64_C(0xff) << (8 * i), 0,
                                8 * (bytes - 1) - 16 * i)) {
                 return;

@@ -527,7 +527,7 @@ int main(void)
     SRunner *r;
     int failed;
 
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_same, 0, sizeof(same) / sizeof(same[0]));
     tcase_add_test(c, test_different);

@@ -414,7 +414,7 @@ int main(void)
     SRunner *r;
     int failed;
 
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_odd, 0, sizeof(odd) / sizeof(odd[0]));
     tcase_add_loop_test(c, test_farthest, 0, 2);

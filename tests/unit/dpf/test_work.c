@@ -226,7 +226,7 @@ int main(void)
     SRunner *r;
     int failed;
 
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_ladder, 0, 4);
     tcase_add_loop_test(c, test_any_bound, 0, TEXTS * TEXTS);
