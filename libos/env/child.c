@@ -113,8 +113,7 @@ static int segment_load(const struct child *c, const struct image *im,
     if (err == 0) {
         memcpy((uint8_t *)run.va + skip, im->bytes + s->offset, s->filesz);
         mem_run_unbind(&run);
-        err = sys_page_bind(c->slot, c->env, c->slot, &b, 1);
-        err = err == 1 ? 0 : err < 0 ? err : -E_MEM;
+        err = mem_bind(c->slot, c->env, c->slot, &b);
     }
     /* The child's binding keeps the frames; without one they go. */
     (void)sys_page_free(c->slot, b.frame, (uint32_t)frames);

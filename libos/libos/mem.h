@@ -43,6 +43,18 @@ int mem_run_bind(struct mem_run *run, uint32_t k, uint64_t frame,
 /* Take that binding away; the frames stay. */
 void mem_run_unbind(struct mem_run *run);
 
+struct page_binding;
+/*
+ * Bind or unbind a run of any length in the environment `env`, over which slot
+ * `k_env` holds a capability (0: our own), as elements that the kernel takes.
+ *
+ * k  slot with a capability for the frames
+ *
+ * Returns 0 or -E_*; then what was bound of it is unbound again.
+ */
+int mem_bind(uint32_t k_env, uint32_t env, uint32_t k,
+             const struct page_binding *run);
+
 /* The physical address of a mapped byte, from our own page tables; 0: none. */
 uint64_t mem_paddr(const void *va);
 

@@ -30,6 +30,45 @@ static uint64_t va_take(uint64_t bytes, uint64_t align)
     return va;
 }
 
+#define BATCH 32u /* elements of one call */
+
+int mem_bind(uint32_t k_env, uint32_t env, uint32_t k,
+             const struct page_binding *run)
+{
+    struct page_binding b[BATCH];
+    uint32_t done = 0;
+
+    while (done < run->count) {
+        uint32_t n = 0, frames = 0;
+        int64_t got;
+
+        for (; n < BATCH && done + frames < run->count; n++) {
+            uint32_t left = run->count - done - frames;
+
+            b[n] = *run;
+            b[n].va += (uint64_t)(done + frames) * PAGE_SIZE;
+            b[n].frame += done + frames;
+            b[n].count = left < PAGE_ELEMENT_MAX ? left : PAGE_ELEMENT_MAX;
+            frames += b[n].count;
+        }
+        got = sys_page_bind(k_env, env, k, b, n);
+        if (got != n) {
+            const struct page_binding undo = {
+                .va = run->va,
+                .count =
+                    done + (got > 0 ? (uint32_t)got : 0) * PAGE_ELEMENT_MAX,
+            };
+
+            if (undo.count && run->prot) {
+                (void)mem_bind(k_env, env, k, &undo);
+            }
+            return got < 0 ? (int)got : -E_MEM;
+        }
+        done += frames;
+    }
+    return 0;
+}
+
 static int bind(uint64_t va, uint32_t k, uint64_t frame, uint64_t frames,
                 uint32_t prot)
 {
@@ -39,9 +78,8 @@ static int bind(uint64_t va, uint32_t k, uint64_t frame, uint64_t frames,
         .count = (uint32_t)frames,
         .prot = prot,
     };
-    int64_t n = sys_page_bind(0, 0, k, &b, 1);
 
-    return n == 1 ? 0 : n < 0 ? (int)n : -E_MEM;
+    return mem_bind(0, 0, k, &b);
 }
 
 /* A run of frames whose first is a multiple of 512: take more, trim. */

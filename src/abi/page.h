@@ -21,7 +21,7 @@
 struct page_binding {
     uint64_t va;    /* page-aligned, from UADDR_BOTTOM, below UADDR_TOP */
     uint64_t frame; /* ignored when prot is 0 */
-    uint32_t count; /* frames */
+    uint32_t count; /* frames; at most PAGE_ELEMENT_MAX */
     uint32_t prot;  /* PAGE_* */
 };
 _Static_assert(sizeof(struct page_binding) == 24, "abi");
@@ -35,5 +35,6 @@ struct page_piece {
 };
 _Static_assert(sizeof(struct page_piece) == 16, "abi");
 
-#define PAGE_BATCH_MAX 256u /* elements of one page_bind call */
-#define PAGE_RUN_MAX 65536u /* frames of one page_bind or page_alloc call */
+#define PAGE_BATCH_MAX 256u   /* elements of one page_bind call */
+#define PAGE_ELEMENT_MAX 512u /* frames of one element */
+#define PAGE_RUN_MAX 65536u   /* frames of one page_alloc or page_free call */

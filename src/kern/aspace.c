@@ -16,10 +16,13 @@
 #include "src/kern/env.h"
 #include "src/kern/page.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
 #define ENTRIES 512u
 #define LARGE (512ull * PAGE_SIZE)
 #define HIDDEN (1ull << 9) /* ignored by the processor when not present */
+#define SCAN_UNITS 16u     /* of a turn, to look through a table */
+#define FRAMES_A_UNIT 2u   /* counts raised or lowered */
 #define PATH (PTE_P | PTE_W | PTE_U)
 #define LOWER_SLOTS UPT_SLOT /* entries of the top table that we own */
 #define USER_END (UPT_VA)    /* ring 3's own bindings and the u-area */
@@ -267,7 +270,7 @@ static void install(const struct stretch *s, const struct page_binding *b,
 
 int aspace_check(const struct page_binding *b)
 {
-    REFUSE_IF(b->count == 0 || b->count > PAGE_RUN_MAX ||
+    REFUSE_IF(b->count == 0 || b->count > PAGE_ELEMENT_MAX ||
                   b->va % PAGE_SIZE != 0 ||
                   (b->prot & ~(PAGE_R | PAGE_W | PAGE_X | PAGE_2M)) != 0 ||
                   (b->prot & (PAGE_W | PAGE_X)) == (PAGE_W | PAGE_X) ||
@@ -284,7 +287,7 @@ int aspace_check(const struct page_binding *b)
     return 0;
 }
 
-int aspace_bind(struct env *e, const struct page_binding *b)
+int aspace_bind(struct env *e, const struct page_binding *b, struct turn *t)
 {
     struct stretch s = {.root = e->root,
                         .va = b->va,
@@ -295,6 +298,7 @@ int aspace_bind(struct env *e, const struct page_binding *b)
     TRY(page_bound(b->frame, bound));
     struct spare spare;
     uint64_t tables = tables_needed(&s);
+    turn_spend(t, (uint32_t)tables * TURN_CLEAR);
     int r = env_charge(e, tables);
     r = r < 0 ? r : spare_fill(&spare, e, tables);
     if (r < 0) {
@@ -351,30 +355,48 @@ int aspace_create(struct env *e)
     return 0;
 }
 
-/* Free what a table of `level` leads to, and the table itself. */
-static void destroy_table(uint64_t frame, unsigned level) REQUIRES(bind_lock)
+/*
+ * Free what a table of `level` leads to, and the table itself; entries that are
+ * done are 0, so that the next turn passes over them. False: not yet all.
+ */
+static bool destroy_table(uint64_t frame, unsigned level, struct turn *t)
+    REQUIRES(bind_lock)
 {
-    pte *t = arch_frame_ptr(frame);
+    pte *table_at = arch_frame_ptr(frame);
     unsigned entries = level == 4 ? LOWER_SLOTS : ENTRIES;
+    if (!turn_take(t, SCAN_UNITS)) {
+        return false;
+    }
     for (unsigned i = 0; i < entries; i++) {
-        uint64_t p = get(&t[i]);
+        uint64_t p = get(&table_at[i]);
         uint64_t f = (p & PTE_FRAME) >> PAGE_SHIFT;
         if ((p & PTE_P) == 0 || f == exposed_table) {
             continue;
         }
         if (level == 1 || (p & PTE_PS) != 0) {
-            let_go(&t[i], level == 1 ? 1 : ENTRIES);
-        } else {
-            destroy_table(f, level - 1);
+            uint32_t frames = level == 1 ? 1 : ENTRIES;
+            if (!turn_take(t, frames / FRAMES_A_UNIT + 1)) {
+                return false;
+            }
+            let_go(&table_at[i], frames);
+            continue;
         }
+        if (!destroy_table(f, level - 1, t)) {
+            return false;
+        }
+        set(&table_at[i], 0);
     }
     page_table_free(frame);
+    return true;
 }
 
-void aspace_destroy(struct env *e)
+bool aspace_destroy(struct env *e, struct turn *t)
 {
-    destroy_table(e->root, 4);
+    if (!destroy_table(e->root, 4, t)) {
+        return false;
+    }
     e->root = 0;
+    return true;
 }
 
 /* ---------------------------------------------------------------- copying */
@@ -432,18 +454,27 @@ int copy_out(const struct env *e, uaddr to, const void *from, size_t len)
 }
 
 static int bind_one(struct env *other, const struct cap *k,
-                    const struct page_binding *b) REQUIRES(bind_lock)
+                    const struct page_binding *b, struct turn *t)
+    REQUIRES(bind_lock)
 {
-    TRY(aspace_check(b));
     if (b->prot != 0) {
         uint32_t rights = CAP_READ | ((b->prot & PAGE_W) != 0 ? CAP_WRITE : 0);
         TRY(page_demand(k, rights, b->frame, b->count));
     }
-    return aspace_bind(other, b);
+    return aspace_bind(other, b, t);
 }
 
+/* Units of an element, but for tables: about 300 instructions, and some 50 for
+   each frame. */
+static uint32_t units(const struct page_binding *b)
+{
+    return 3 + b->count / FRAMES_A_UNIT;
+}
+
+/* In turns of a few elements; `done` counts those that are done. */
 int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
-                      uint32_t k_page, uaddr batch, uint32_t count)
+                      uint32_t k_page, uaddr batch, uint32_t count,
+                      struct turn *t)
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
@@ -452,17 +483,17 @@ int64_t sys_page_bind(struct env *e, uint32_t k_env, uint32_t env,
     const struct cap *k;
     TRY(cap_get(e, k_page, &k));
     REFUSE_IF(count == 0 || count > PAGE_BATCH_MAX, E_INVAL);
-    uint32_t left = PAGE_RUN_MAX; /* frames, so that a call has an end */
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = t->done; i < count; i++) {
         struct page_binding b;
         int r = copy_in(e, &b, (uaddr){batch.va + i * sizeof(b)}, sizeof(b));
-        if (r == 0) {
-            r = i > 0 && b.count > left ? -E_LIMIT : bind_one(other, k, &b);
+        r = r < 0 ? r : aspace_check(&b);
+        if (r == 0 && !turn_take(t, units(&b))) {
+            return turn_again(t, i);
         }
+        r = r < 0 ? r : bind_one(other, k, &b, t);
         if (r < 0) {
             return i > 0 ? (int64_t)i : r;
         }
-        left -= b.count;
     }
     return count;
 }

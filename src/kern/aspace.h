@@ -8,6 +8,7 @@
 #include "src/abi/page.h"
 #include "src/abi/pte.h"
 #include "src/kern/lock.h"
+#include "src/kern/turn.h"
 
 struct env;
 
@@ -24,8 +25,9 @@ typedef struct {
  * The quota was charged ASPACE_FRAMES. 0 or -E_MEM.
  */
 int aspace_create(struct env *e) REQUIRES(bind_lock);
-/* Break every binding and free every table. No processor has it loaded. */
-void aspace_destroy(struct env *e) REQUIRES(bind_lock);
+/* Break every binding and free every table. No processor has it loaded. True:
+   nothing is left; false: the turn ended before that. */
+bool aspace_destroy(struct env *e, struct turn *t) REQUIRES(bind_lock);
 
 /* Is the element well-formed? 0, -E_INVAL or -E_RANGE. */
 int aspace_check(const struct page_binding *b);
@@ -34,9 +36,11 @@ int aspace_check(const struct page_binding *b);
  * there; frames are the caller's to approve.
  *
  * Returns 0, -E_QUOTA or -E_MEM for page tables, -E_LIMIT when a frame is
- * bound too often. On error nothing changed. May flush translations.
+ * bound too often. On error nothing changed. May flush translations. The page
+ * tables that it needs are counted in `t`, beside what the caller takes for the
+ * frames.
  */
-int aspace_bind(struct env *e, const struct page_binding *b)
+int aspace_bind(struct env *e, const struct page_binding *b, struct turn *t)
     REQUIRES(bind_lock);
 
 /* Where the exposed pages lie, for every context made from now on. */

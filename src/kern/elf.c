@@ -77,7 +77,8 @@ static int load_segment(struct env *e, const struct segment *s,
                              .prot = PAGE_R |
                                      ((s->flags & FLAG_W) ? PAGE_W : 0) |
                                      ((s->flags & FLAG_X) ? PAGE_X : 0)};
-    int r = aspace_bind(e, &b);
+    struct turn t = turn_begin(0); /* at boot nobody waits */
+    int r = aspace_bind(e, &b, &t);
     if (r < 0) {
         page_disown((uint64_t)f, count);
     }

@@ -22,6 +22,7 @@
 
 #define INDEX_MASK 0xffu
 #define GENERATION_ONE 0x100u
+#define STEP_UNITS 32u /* of a turn, for a step of an end */
 
 static struct env *_Atomic slot[ENVS_MAX];
 static uint32_t living GUARDED_BY(bind_lock);
@@ -47,7 +48,8 @@ int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
                struct env **out)
 {
     *out = env_find(id);
-    return *out == NULL ? -E_NONE : cap_demand(e, k, (*out)->guard, rights);
+    REFUSE_IF(*out == NULL || (*out)->ending != ENDING_NOT, E_NONE);
+    return cap_demand(e, k, (*out)->guard, rights);
 }
 
 /* What is left of its quota. */
@@ -189,11 +191,166 @@ no_uarea:
     return r;
 }
 
-void env_doom(struct env *e, enum env_end end, uint32_t detail,
-              const struct frame *at)
+/* --------------------------------------------------------------- the end */
+
+/* Environments that are being torn down, the one that began first at the head.
+   Its length can be read without the lock. */
+static struct env *ending_first GUARDED_BY(bind_lock);
+static _Atomic uint32_t ending_count;
+
+/* What an environment can act by goes first, and at once. */
+static void begin_end(struct env *e) REQUIRES(bind_lock)
+{
+    assert(env_state(e) == ENV_ENDING && e->ending == ENDING_NOT);
+    struct env **last = &ending_first;
+    while (*last != NULL) {
+        last = &(*last)->next_ending;
+    }
+    *last = e;
+    e->next_ending = NULL;
+    atomic_fetch_add(&ending_count, 1);
+    e->ending = ENDING_CHILDREN;
+    quantum_env_end(e);
+    event_env_end(e);
+    __builtin_memset(e->cap, 0, sizeof(e->cap));
+}
+
+static void finish_end(struct env *e) REQUIRES(bind_lock)
+{
+    struct env **link = &ending_first;
+    while (*link != e) {
+        link = &(*link)->next_ending;
+    }
+    *link = e->next_ending;
+    atomic_fetch_sub(&ending_count, 1);
+    e->ending = ENDING_NOT;
+    struct env *heir = env_at(e->parent);
+    if (heir != NULL) {
+        heir->info->frames_quota += e->info->frames_quota;
+        /* Its regions that others bind in are the heir's, with their cost. */
+        int r = env_charge_bytes(heir, e->kernel_bytes);
+        assert(r == 0); /* out of the quota that just came */
+    }
+    guard_bequeath(e->index, e->parent);
+    share_return(e, heir);
+    guard_drop(e->guard);
+    e->info->uarea_frame = 0;
+    e->info->frames_used = 0;
+    e->info->frames_quota = 0;
+    bool freed = env_become(e, ENV_ENDING, ENV_FREE);
+    assert(freed);
+    if (--living == 0) {
+        log_line("no environment is left: halting");
+        arch_halt(e->info->end == ENV_END_DESTROYED ? e->info->end_detail : 1);
+    }
+}
+
+/*
+ * Children go to the parent. Those that have no slice yet end first: their
+ * maker was about to give them all that they know, and no one else has heard
+ * of them. They have no children. False: not yet all.
+ */
+static bool end_children(struct env *e, struct turn *t) REQUIRES(bind_lock)
+{
+    for (uint32_t i = 1; i < ENVS_MAX; i++) {
+        struct env *child = env_at(i);
+        if (child == NULL || child->parent != e->index ||
+            env_state(child) == ENV_FREE) {
+            continue;
+        }
+        if (env_state(child) != ENV_NEW && child->ending == ENDING_NOT) {
+            child->parent = e->parent;
+        } else if (!turn_take(t, STEP_UNITS) ||
+                   !env_doom(child, ENV_END_KILLED, 0, NULL, t)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One step of the end. False: the turn ended before the step did. */
+static bool end_step(struct env *e, struct turn *t) REQUIRES(bind_lock)
+{
+    switch (e->ending) {
+    case ENDING_CHILDREN:
+        return end_children(e, t);
+    case ENDING_NETS:
+        if (!turn_take(t, STEP_UNITS)) {
+            return false;
+        }
+        net_env_end(e);
+        return true;
+    case ENDING_DISKS:
+        if (!turn_take(t, STEP_UNITS)) {
+            return false;
+        }
+        disk_env_end(e);
+        return true;
+    case ENDING_CONTEXT:
+        quantum_forget(e);
+        return true;
+    case ENDING_BINDINGS:
+        return aspace_destroy(e, t);
+    default:
+        return page_run_drop(e, t) && page_disown_all(e->index, e->parent, t);
+    }
+}
+
+/* A turn of the end; the time is the environment's. True: it is gone. */
+static bool end_turn(struct env *e, struct turn *t) REQUIRES(bind_lock)
+{
+    uint64_t from = arch_tsc();
+    bool done = true;
+    while (done && e->ending != ENDING_DONE) {
+        done = end_step(e, t);
+        e->ending += done ? 1 : 0;
+    }
+    e->info->run_ticks += arch_tsc() - from;
+    if (done) {
+        finish_end(e);
+    }
+    return done;
+}
+
+bool env_ending(void)
+{
+    return atomic_load_explicit(&ending_count, memory_order_relaxed) != 0;
+}
+
+void env_end_work(void)
+{
+    lock_acquire(&bind_lock);
+    if (ending_first != NULL) {
+        struct turn t = turn_begin(0);
+        (void)end_turn(ending_first, &t);
+    }
+    lock_release(&bind_lock);
+}
+
+void env_reap(struct env *e)
+{
+    struct turn t = turn_begin(0);
+    begin_end(e);
+    (void)end_turn(e, &t);
+}
+
+void env_inherit(uint32_t owner, uint32_t heir)
+{
+    struct sysinfo_env *from = env_at(owner)->info;
+    env_refund(owner, 1);
+    from->frames_quota--;
+    if (heir != 0) {
+        struct sysinfo_env *to = env_at(heir)->info;
+        to->frames_quota++;
+        __atomic_fetch_add(&to->frames_used, 1, __ATOMIC_RELAXED);
+    }
+}
+
+bool env_doom(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at, struct turn *t)
 {
     if (atomic_load(&e->doomed) != 0) {
-        return;
+        return e->ending == ENDING_NOT || end_turn(e, t);
     }
     e->info->end = (uint16_t)end;
     e->info->end_detail = detail;
@@ -208,8 +365,8 @@ void env_doom(struct env *e, enum env_end end, uint32_t detail,
     if (env_become(e, ENV_READY, ENV_ENDING) ||
         env_become(e, ENV_ASLEEP, ENV_ENDING) ||
         env_become(e, ENV_NEW, ENV_ENDING)) {
-        env_reap(e);
-        return;
+        begin_end(e);
+        return end_turn(e, t);
     }
     /* It sees `doomed` on its way out; if it only just began there, at the
        end of its slice. */
@@ -217,69 +374,16 @@ void env_doom(struct env *e, enum env_end end, uint32_t detail,
     if (cpu != arch_cpu()) {
         arch_cpu_kick(cpu);
     }
+    return true;
 }
 
 void env_kill(struct env *e, enum env_end end, uint32_t detail,
               const struct frame *at)
 {
     lock_acquire(&bind_lock);
-    env_doom(e, end, detail, at);
+    struct turn t = turn_begin(0);
+    (void)env_doom(e, end, detail, at, &t);
     lock_release(&bind_lock);
-}
-
-/*
- * Children and what is left of quota and shares go to the parent. Children
- * that have no slice yet end: their maker was about to give them all that
- * they know, and nobody else has heard of them. They have no children.
- */
-static void bequeath(struct env *e) REQUIRES(bind_lock)
-{
-    struct env *heir = env_at(e->parent);
-    for (uint32_t i = 1; i < ENVS_MAX; i++) {
-        struct env *child = env_at(i);
-        if (child == NULL || child->parent != e->index ||
-            env_state(child) == ENV_FREE) {
-            continue;
-        }
-        if (env_state(child) == ENV_NEW) {
-            env_doom(child, ENV_END_KILLED, 0, NULL);
-        } else {
-            child->parent = e->parent;
-        }
-    }
-    uint64_t left = page_disown_all(e->index, e->parent);
-    if (heir != NULL) {
-        __atomic_fetch_add(&heir->info->frames_used, left, __ATOMIC_RELAXED);
-        heir->info->frames_quota += e->info->frames_quota;
-        /* Its regions that others bind in are the heir's, with their cost. */
-        int r = env_charge_bytes(heir, e->kernel_bytes);
-        assert(r == 0); /* out of the quota that just came */
-    }
-    guard_bequeath(e->index, e->parent);
-    share_return(e, heir);
-}
-
-void env_reap(struct env *e)
-{
-    assert(env_state(e) == ENV_ENDING);
-    quantum_env_end(e);
-    event_env_end(e);
-    net_env_end(e);
-    disk_env_end(e);
-    quantum_forget(e);
-    aspace_destroy(e);
-    bequeath(e);
-    __builtin_memset(e->cap, 0, sizeof(e->cap));
-    guard_drop(e->guard);
-    e->info->uarea_frame = 0;
-    e->info->frames_used = 0;
-    e->info->frames_quota = 0;
-    bool freed = env_become(e, ENV_ENDING, ENV_FREE);
-    assert(freed);
-    if (--living == 0) {
-        log_line("no environment is left: halting");
-        arch_halt(e->info->end == ENV_END_DESTROYED ? e->info->end_detail : 1);
-    }
 }
 
 bool env_upcall(struct frame *f, uint64_t entry, uint64_t stack)
@@ -342,14 +446,19 @@ int64_t sys_env_create(struct env *e, uint32_t guard, uint64_t quota,
     return made->id;
 }
 
+/* In turns until it is gone. It may end meanwhile by other processors' work. */
 int64_t sys_env_destroy(struct env *e, uint32_t k, uint32_t env,
-                        uint32_t status)
+                        uint32_t status, struct turn *t)
 {
     struct env *other = e;
     if (env != 0 && env != e->id) {
-        TRY(env_demand(e, k, env, CAP_CTL, &other));
+        other = env_find(env);
+        REFUSE_IF(other == NULL && t->done == 0, E_NONE);
+        if (other == NULL) {
+            return 0;
+        }
+        TRY(cap_demand(e, k, other->guard, CAP_CTL));
     }
-    env_doom(other, other == e ? ENV_END_DESTROYED : ENV_END_KILLED, status,
-             NULL);
-    return 0;
+    enum env_end end = other == e ? ENV_END_DESTROYED : ENV_END_KILLED;
+    return env_doom(other, end, status, NULL, t) ? 0 : turn_again(t, 1);
 }

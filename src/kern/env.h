@@ -13,6 +13,7 @@
 #include "src/abi/uarea.h"
 #include "src/kern/cap.h"
 #include "src/kern/lock.h"
+#include "src/kern/turn.h"
 
 #define ENVS_MAX 256u /* index 0 is nobody */
 #define ENV_PREDICATES 8u
@@ -22,6 +23,25 @@
 #define READ_ONCE(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 
 struct event_predicate;
+
+/* A run that page_alloc took and gives in turns (page.c); count 0: none. */
+struct page_run {
+    uint64_t first;
+    uint32_t count, given; /* frames */
+    uint32_t guard;        /* held */
+};
+
+/* What the end of an environment still has to do, in this order. */
+enum env_ending {
+    ENDING_NOT,
+    ENDING_CHILDREN,
+    ENDING_NETS,
+    ENDING_DISKS,
+    ENDING_CONTEXT,
+    ENDING_BINDINGS,
+    ENDING_FRAMES,
+    ENDING_DONE,
+};
 
 struct env {
     uint32_t id; /* generation << 8 | index; 0: slot not in use */
@@ -38,6 +58,7 @@ struct env {
     /* Asleep: what wakes it. */
     _Atomic uint64_t wait_mask;
     _Atomic uint64_t wait_deadline;  /* tsc */
+    _Atomic uint64_t wait_look;      /* tsc from which a predicate is due */
     _Atomic uint32_t wait_predicate; /* 0: none */
     uint32_t fpu_cpu; /* where the registers were when last saved */
 
@@ -45,6 +66,9 @@ struct env {
     uint64_t kernel_bytes GUARDED_BY(bind_lock); /* see env_charge_bytes */
     struct lock predicate_lock; /* held while one of them runs or goes */
     struct event_predicate *predicate[ENV_PREDICATES];
+    struct page_run run GUARDED_BY(bind_lock);
+    enum env_ending ending GUARDED_BY(bind_lock);
+    struct env *next_ending GUARDED_BY(bind_lock); /* in the list of them */
     struct cap cap[CAP_SLOTS] GUARDED_BY(bind_lock);
     struct frame frame; /* where it resumes */
     _Alignas(16) uint8_t fpu[ARCH_FPU_SIZE];
@@ -58,7 +82,7 @@ struct env *env_find(uint32_t id);
 
 /*
  * The environment that a call of `e` names, if slot `k` of `e` has `rights`
- * over it. 0, -E_NONE, -E_RANGE or -E_CAP.
+ * over it. 0, -E_NONE (also when it is being torn down), -E_RANGE or -E_CAP.
  */
 int env_demand(const struct env *e, uint32_t k, uint32_t id, uint32_t rights,
                struct env **out) REQUIRES(bind_lock);
@@ -88,18 +112,29 @@ int env_make(struct env *parent, uint32_t guard, uint64_t quota,
              const uint32_t *shares, struct env **out) REQUIRES(bind_lock);
 
 /*
- * End `e`: now, or if a processor runs it, when that one next leaves it.
+ * End `e`. When a processor runs it, that one begins when it next leaves it;
+ * else the first turn is done here. What is left is done by env_end_work, or
+ * by env_destroy of whoever waits for it.
  *
  * detail  vector, slices owed or status: what `end` calls for
  * at      where it was; NULL for ENV_END_DESTROYED and ENV_END_KILLED
+ *
+ * True: `e` is gone, or a processor runs it. False: another turn helps.
  */
-void env_doom(struct env *e, enum env_end end, uint32_t detail,
-              const struct frame *at) REQUIRES(bind_lock);
+bool env_doom(struct env *e, enum env_end end, uint32_t detail,
+              const struct frame *at, struct turn *t) REQUIRES(bind_lock);
 /* The same by a processor that holds no lock. */
 void env_kill(struct env *e, enum env_end end, uint32_t detail,
               const struct frame *at) EXCLUDES(bind_lock);
-/* Tear down an environment in ENV_ENDING, which no processor runs. */
+/* Begin to tear down an environment in ENV_ENDING, which no processor runs:
+   the first turn. */
 void env_reap(struct env *e) REQUIRES(bind_lock);
+/* Is an environment ending that wants env_end_work? */
+bool env_ending(void);
+/* One turn for the environment that has been ending for longest. */
+void env_end_work(void) EXCLUDES(bind_lock);
+/* A frame that `owner` paid for is `heir`'s, and so is the quota for it. */
+void env_inherit(uint32_t owner, uint32_t heir) REQUIRES(bind_lock);
 
 static inline enum env_state env_state(const struct env *e)
 {

@@ -4,7 +4,14 @@
  *
  * Invariants: counters in `chunk_free` equal the zero words of each chunk of
  * 512 frames; a frame that leaves 0 was zeroed or is the kernel's own; quota
- * of the owner is given back exactly when the word returns to 0.
+ * of the owner is given back exactly when the word returns to 0. A frame that
+ * is not the kernel's is in its owner's list, so that the end of an environment
+ * visits what it owns and not the whole memory.
+ *
+ * A long run is taken at once, since it must be contiguous, and cleared and
+ * given in turns; until then its frames are the kernel's, and `env.run` of the
+ * environment names them. An environment has one such run at most: the next
+ * page_alloc, or its end, frees what is left of it.
  * Source: Engler95 s5.1; Xok's ppage.
  */
 #include "src/kern/page.h"
@@ -26,8 +33,10 @@
 _Static_assert(GUARD_MAX - 1 <= GUARD_MASK, "guards fit");
 _Static_assert(ENVS_MAX <= 1u << 10, "owners fit");
 
-#define CHUNK 512u    /* frames; 2 MiB */
-#define PIECE 64u     /* frames that a turn takes at once */
+#define CHUNK 512u  /* frames; 2 MiB */
+#define PIECE 64u   /* frames that a turn takes at once */
+#define SEARCH 128u /* chunks whose words a search for a run looks at */
+#define CLEAR_PIECE (TURN_WORK / TURN_CLEAR)
 #define LOOK_UNITS 8u /* of a turn, to look at a piece */
 
 struct lock page_lock;
@@ -37,6 +46,13 @@ static uint16_t *chunk_free GUARDED_BY(page_lock);
 static uint64_t *free_frames GUARDED_BY(page_lock); /* exposed */
 static uint64_t free_early;                         /* until page_expose */
 static uint64_t hint GUARDED_BY(page_lock);         /* chunk to look at first */
+
+/* Lists of what environments own, by frame number; 0 ends them. */
+struct link {
+    uint32_t next, prev;
+};
+static struct link *links GUARDED_BY(page_lock);
+static uint32_t owned[ENVS_MAX] GUARDED_BY(page_lock); /* heads */
 
 uint64_t page_count(void)
 {
@@ -69,6 +85,30 @@ static bool swap(uint64_t f, uint64_t *was, uint64_t is)
     return atomic_compare_exchange_weak(&word[f], was, is);
 }
 
+static void link_add(uint64_t f, uint32_t owner) REQUIRES(page_lock)
+{
+    if (owner != 0) {
+        uint32_t head = owned[owner];
+        links[f] = (struct link){.next = head};
+        links[head].prev = (uint32_t)f; /* of frame 0: nobody looks */
+        owned[owner] = (uint32_t)f;
+    }
+}
+
+static void link_remove(uint64_t f, uint32_t owner) REQUIRES(page_lock)
+{
+    if (owner != 0) {
+        struct link l = links[f];
+        links[l.next].prev = l.prev;
+        *(l.prev != 0 ? &links[l.prev].next : &owned[owner]) = l.next;
+    }
+}
+
+static uint32_t owner_of(uint64_t w)
+{
+    return (uint32_t)((w & OWNER_MASK) >> OWNER_SHIFT);
+}
+
 static void count_free(uint64_t f, bool is_free) REQUIRES(page_lock)
 {
     uint32_t n = chunk_free[f / CHUNK];
@@ -95,13 +135,15 @@ void page_init(const struct boot_range *ram, uint32_t rams, uint64_t top)
 {
     words = top / PAGE_SIZE;
     uint64_t chunks = (words + CHUNK - 1) / CHUNK;
-    uint64_t bytes = words * sizeof(*word) + chunks * sizeof(*chunk_free);
+    uint64_t bytes = words * (sizeof(*word) + sizeof(struct link)) +
+                     chunks * sizeof(*chunk_free);
     uint64_t own = page_frames(bytes);
     uint64_t at = carve(ram, rams, own);
 
     lock_acquire(&page_lock);
     word = arch_frame_ptr(at);
-    chunk_free = (uint16_t *)(word + words);
+    links = (struct link *)(word + words);
+    chunk_free = (uint16_t *)(links + words);
     free_early = 0;
     free_frames = &free_early;
     hint = 0;
@@ -121,10 +163,16 @@ void page_init(const struct boot_range *ram, uint32_t rams, uint64_t top)
     lock_release(&page_lock);
 }
 
-static bool run_free(uint64_t f, uint64_t count)
+/* Is the run free? Whole chunks are judged by their counters. */
+static bool run_free(uint64_t f, uint64_t count) REQUIRES(page_lock)
 {
-    for (uint64_t i = 0; i < count; i++) {
-        if (load(f + i) != 0) {
+    for (uint64_t end = f + count; f < end;) {
+        if (f % CHUNK == 0 && end - f >= CHUNK) {
+            if (chunk_free[f / CHUNK] != CHUNK) {
+                return false;
+            }
+            f += CHUNK;
+        } else if (load(f++) != 0) {
             return false;
         }
     }
@@ -148,41 +196,94 @@ static uint64_t find_one(void) REQUIRES(page_lock)
     return FRAME_NONE;
 }
 
+/* A run of whole chunks and what follows, which begins on a chunk. */
+static uint64_t find_large(uint64_t count) REQUIRES(page_lock)
+{
+    for (uint64_t f = 0; f + count <= words; f += CHUNK) {
+        uint64_t whole = 0;
+        while (count - whole >= CHUNK &&
+               chunk_free[(f + whole) / CHUNK] == CHUNK) {
+            whole += CHUNK;
+        }
+        if (count - whole < CHUNK && run_free(f + whole, count - whole)) {
+            return f;
+        }
+        f += whole; /* the next begins behind what was in the way */
+    }
+    return FRAME_NONE;
+}
+
+/* A run of less than a chunk, or what a chunk and its neighbour have of one,
+   from chunk `*from` on; `*from` is then where to go on. */
+static uint64_t find_small(uint64_t count, uint64_t *from) REQUIRES(page_lock)
+{
+    uint64_t run = 0, looked = 0, f = *from * CHUNK;
+    while (f < words && looked < SEARCH) {
+        if (f % CHUNK == 0 && chunk_free[f / CHUNK] == 0) {
+            run = 0;
+            f += CHUNK;
+            continue;
+        }
+        looked += f % CHUNK == 0;
+        run = load(f) == 0 ? run + 1 : 0;
+        f++;
+        if (run == count) {
+            return f - count;
+        }
+    }
+    *from = f < words ? (f - run) / CHUNK : words / CHUNK + 1;
+    return FRAME_NONE;
+}
+
+/* Where the kernel's own search for a run began when it last found none. */
+static uint64_t kernel_from GUARDED_BY(page_lock);
+
 static uint64_t find_run(uint64_t count) REQUIRES(page_lock)
 {
     if (count == 1) {
         return find_one();
     }
-    uint64_t align = count >= CHUNK ? CHUNK : 1;
-    uint64_t run = 0; /* free frames just before f */
-    for (uint64_t f = 0; f < words; f++) {
-        if (run == 0 && f % CHUNK == 0 && chunk_free[f / CHUNK] == 0) {
-            f += CHUNK - 1;
-            continue;
-        }
-        if (load(f) != 0 || (run == 0 && f % align != 0)) {
-            run = 0;
-            continue;
-        }
-        if (++run == count) {
-            return f + 1 - count;
-        }
+    if (count >= CHUNK) {
+        return find_large(count);
     }
-    return FRAME_NONE;
+    uint64_t from = kernel_from, f = find_small(count, &from);
+    if (f == FRAME_NONE) {
+        kernel_from = from * CHUNK < words ? from : 0;
+        from = 0;
+        f = find_small(count, &from);
+    }
+    return f;
 }
 
+/* Make the words of a free run `value`. */
 static void take(uint64_t f, uint64_t count, uint64_t value) REQUIRES(page_lock)
 {
-    for (uint64_t i = 0; i < count; i++) {
-        atomic_store_explicit(&word[f + i], value, memory_order_relaxed);
-        count_free(f + i, false);
+    *free_frames -= count;
+    for (uint64_t end = f + count, next; f < end; f = next) {
+        next = f / CHUNK * CHUNK + CHUNK;
+        next = next < end ? next : end;
+        chunk_free[f / CHUNK] = (uint16_t)(chunk_free[f / CHUNK] - (next - f));
+        for (; f + 4 <= next; f += 4) { /* long runs are taken at once */
+            atomic_store_explicit(&word[f], value, memory_order_relaxed);
+            atomic_store_explicit(&word[f + 1], value, memory_order_relaxed);
+            atomic_store_explicit(&word[f + 2], value, memory_order_relaxed);
+            atomic_store_explicit(&word[f + 3], value, memory_order_relaxed);
+        }
+        for (; f < next; f++) {
+            atomic_store_explicit(&word[f], value, memory_order_relaxed);
+        }
     }
+}
+
+static void clear(uint64_t f, uint64_t count)
+{
+    __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
 }
 
 /*
  * A run for the kernel, zeroed: the one at `f` or, with PAGE_ANY, any. What is
- * meant for an environment becomes so (give) only after that, lest a pin from
- * elsewhere see the old contents. FRAME_NONE if it is not free.
+ * meant for an environment becomes so (give) only after that: until then no pin
+ * from elsewhere can see the old contents. FRAME_NONE if it is not free.
  */
 static uint64_t take_run(uint64_t f, uint64_t count, uint64_t value)
     EXCLUDES(page_lock)
@@ -198,17 +299,20 @@ static uint64_t take_run(uint64_t f, uint64_t count, uint64_t value)
     }
     lock_release(&page_lock);
     if (f != FRAME_NONE) {
-        __builtin_memset(arch_frame_ptr(f), 0, count * PAGE_SIZE);
+        clear(f, count);
     }
     return f;
 }
 
-static void give(uint64_t f, uint64_t count, uint64_t value)
+static void give(uint64_t f, uint64_t count, uint64_t value) EXCLUDES(page_lock)
 {
+    lock_acquire(&page_lock);
     for (uint64_t i = 0; i < count; i++) {
         assert(load(f + i) == PAGE_KERNEL);
         atomic_store(&word[f + i], value);
+        link_add(f + i, owner_of(value));
     }
+    lock_release(&page_lock);
 }
 
 uint64_t page_kalloc(uint64_t count)
@@ -246,7 +350,10 @@ static void lower(uint64_t f, uint64_t less, uint64_t without)
     } while (!swap(f, &was, is));
     if (is == 0) {
         count_free(f, true);
-        env_refund((uint32_t)((was & OWNER_MASK) >> OWNER_SHIFT), 1);
+        if ((was & PAGE_KERNEL) == 0) {
+            link_remove(f, owner_of(was));
+        }
+        env_refund(owner_of(was), 1);
     }
     lock_release(&page_lock);
     if (is == 0) {
@@ -313,32 +420,41 @@ void page_disown(uint64_t frame, uint64_t count)
     }
 }
 
-uint64_t page_disown_all(uint32_t owner, uint32_t heir)
+/* A frame of `owner` is still in use elsewhere: `heir` pays from now on. */
+static void inherit(uint64_t f, uint32_t owner, uint32_t heir)
+    REQUIRES(bind_lock)
 {
-    uint64_t left = 0;
-    uint64_t mine = (uint64_t)owner << OWNER_SHIFT;
-    for (uint64_t f = 0; f < words; f++) {
-        uint64_t w = load(f);
-        if (w == 0 || (w & OWNER_MASK) != mine || (w & PAGE_KERNEL) != 0) {
-            continue;
-        }
-        if ((w & PAGE_OWNED) != 0) {
-            lower(f, 0, PAGE_OWNED);
-            w = load(f);
-        }
-        /* Still in use elsewhere: from now on the heir's quota pays. */
-        while ((w & OWNER_MASK) == mine && (w & IN_USE) != 0) {
-            uint64_t is = (w & ~OWNER_MASK) | (uint64_t)heir << OWNER_SHIFT;
-            if (swap(f, &w, is)) {
-                left++;
-                break;
-            }
+    lock_acquire(&page_lock);
+    uint64_t w = load(f);
+    while (owner_of(w) == owner && (w & IN_USE) != 0) {
+        uint64_t is = (w & ~OWNER_MASK) | (uint64_t)heir << OWNER_SHIFT;
+        if (swap(f, &w, is)) {
+            link_remove(f, owner);
+            link_add(f, heir);
+            env_inherit(owner, heir);
+            break;
         }
     }
-    /* What another processor is freeing just now is refunded after this. */
-    lock_acquire(&page_lock);
     lock_release(&page_lock);
-    return left;
+}
+
+bool page_disown_all(uint32_t owner, uint32_t heir, struct turn *t)
+{
+    for (;;) {
+        lock_acquire(&page_lock);
+        uint64_t f = owned[owner];
+        lock_release(&page_lock);
+        if (f == 0) {
+            return true;
+        }
+        if (!turn_take(t, 1)) {
+            return false;
+        }
+        if ((load(f) & PAGE_OWNED) != 0 && owner_of(load(f)) == owner) {
+            lower(f, 0, PAGE_OWNED);
+        }
+        inherit(f, owner, heir);
+    }
 }
 
 int page_bound(uint64_t frame, uint64_t count)
@@ -471,21 +587,114 @@ void page_unpin_pieces(const struct page_piece *piece, uint32_t n)
     }
 }
 
-int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
-                       uint32_t count)
+bool page_run_drop(struct env *e, struct turn *t)
 {
-    REFUSE_IF(count == 0 || count > PAGE_RUN_MAX, E_INVAL);
+    struct page_run *run = &e->run;
+    while (run->given < run->count) {
+        if (!turn_take(t, 1)) {
+            return false;
+        }
+        run->count--;
+        lower(run->first + run->count, 0, PAGE_KERNEL);
+        env_refund(e->index, 1);
+    }
+    if (run->count != 0) {
+        guard_drop(run->guard);
+    }
+    *run = (struct page_run){0};
+    return true;
+}
+
+/* What `done` says: the phase in its lower bits, and where a search goes on. */
+enum { ALLOC_GIVE = 1, ALLOC_DROP = 2, ALLOC_SEARCH = 3, ALLOC_PHASES = 4 };
+
+/* Find the run and make its frames the kernel's. Their count was charged. */
+static int64_t run_take(uint64_t frame, uint32_t count, struct turn *t)
+    EXCLUDES(page_lock)
+{
+    uint64_t f = frame, from = t->done / ALLOC_PHASES;
+    lock_acquire(&page_lock);
+    if (frame != PAGE_ANY) {
+        f = run_free(frame, count) ? frame : FRAME_NONE;
+    } else if (count > *free_frames) {
+        f = FRAME_NONE;
+        from = words;
+    } else {
+        f = count == 1 || count >= CHUNK ? find_run(count)
+                                         : find_small(count, &from);
+    }
+    if (f != FRAME_NONE) {
+        take(f, count, PAGE_KERNEL);
+    }
+    lock_release(&page_lock);
+    REFUSE_IF(f == FRAME_NONE && frame != PAGE_ANY, E_BUSY);
+    if (f == FRAME_NONE && count < CHUNK && count > 1 &&
+        from <= words / CHUNK) {
+        return turn_again(t, (uint32_t)from * ALLOC_PHASES + ALLOC_SEARCH);
+    }
+    return f == FRAME_NONE ? -E_MEM : (int64_t)f;
+}
+
+/* Clear and give what is left of the reserved run. */
+static int64_t run_give(struct env *e, struct turn *t) REQUIRES(bind_lock)
+{
+    struct page_run *run = &e->run;
+    uint64_t value =
+        PAGE_OWNED | run->guard | (uint64_t)e->index << OWNER_SHIFT;
+    while (run->given < run->count) {
+        uint32_t n = run->count - run->given;
+        n = n < CLEAR_PIECE ? n : CLEAR_PIECE;
+        if (!turn_take(t, n * TURN_CLEAR)) {
+            return turn_again(t, ALLOC_GIVE);
+        }
+        clear(run->first + run->given, n);
+        guard_hold(run->guard, n);
+        give(run->first + run->given, n, value);
+        run->given += n;
+    }
+    guard_drop(run->guard);
+    int64_t first = (int64_t)run->first;
+    *run = (struct page_run){0};
+    return first;
+}
+
+static int64_t run_reserve(struct env *e, uint32_t guard, uint64_t frame,
+                           uint32_t count, struct turn *t) REQUIRES(bind_lock)
+{
+    REFUSE_IF(frame != PAGE_ANY && (frame >= words || count > words - frame),
+              E_RANGE);
     int g = cap_guard(e, guard, 0);
     TRY(g);
     int64_t r = env_charge(e, count);
     if (r == 0) {
-        r = page_take(frame, count, (uint32_t)g, e->index);
+        r = run_take(frame, count, t);
         if (r < 0) {
             env_refund(e->index, count);
         }
     }
-    guard_drop((uint32_t)g);
-    return r;
+    if (r < 0) {
+        guard_drop((uint32_t)g);
+        return r;
+    }
+    e->run = (struct page_run){
+        .first = (uint64_t)r, .count = count, .guard = (uint32_t)g};
+    return 0;
+}
+
+int64_t sys_page_alloc(struct env *e, uint32_t guard, uint64_t frame,
+                       uint32_t count, struct turn *t)
+{
+    REFUSE_IF(count == 0 || count > PAGE_RUN_MAX, E_INVAL);
+    if (t->done % ALLOC_PHASES != ALLOC_GIVE || e->run.count == 0) {
+        if (!page_run_drop(e, t)) { /* an earlier call was given up */
+            return turn_again(t, ALLOC_DROP);
+        }
+        int64_t r = run_reserve(e, guard, frame, count, t);
+        if (r != 0) {
+            return r;
+        }
+    }
+    return run_give(e, t);
 }
 
 /*

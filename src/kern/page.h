@@ -18,6 +18,7 @@
 #include "src/abi/page.h"
 #include "src/abi/pte.h"
 #include "src/kern/cap.h"
+#include "src/kern/turn.h"
 
 #define PAGE_OWNED (1ull << 62)
 #define PAGE_KERNEL (1ull << 63)
@@ -61,8 +62,15 @@ int page_demand(const struct cap *k, uint32_t rights, uint64_t frame,
                 uint64_t count) REQUIRES(bind_lock);
 /* End the allocation of a run that page_demand found good. */
 void page_disown(uint64_t frame, uint64_t count) REQUIRES(bind_lock);
-/* End every allocation of `owner`; what others still use is `heir`'s. */
-uint64_t page_disown_all(uint32_t owner, uint32_t heir) REQUIRES(bind_lock);
+/*
+ * End every allocation of `owner`; `heir` pays for what others still use.
+ * True when none is left; false when the turn ended before that.
+ */
+bool page_disown_all(uint32_t owner, uint32_t heir, struct turn *t)
+    REQUIRES(bind_lock);
+/* Free what an unfinished page_alloc of `e` has reserved. True: nothing is left
+   of it. */
+bool page_run_drop(struct env *e, struct turn *t) REQUIRES(bind_lock);
 
 /* Count one page-table entry more, or less, for each frame of a run. 0, or
    -E_LIMIT if a count is full; then nothing changed. */

@@ -72,6 +72,13 @@ static inline bool turn_take(struct turn *t, uint32_t units)
     return true;
 }
 
+/* Count work that is done already and is known only now: it ends the turn
+   sooner. */
+static inline void turn_spend(struct turn *t, uint32_t units)
+{
+    t->left -= units < t->left ? units : t->left;
+}
+
 /* The result of a handler that wants another turn, from `done` on. */
 static inline int turn_again(struct turn *t, uint32_t done)
 {

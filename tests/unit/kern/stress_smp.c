@@ -46,7 +46,7 @@ static void idle(void)
     static _Thread_local unsigned turns;
     fake_tsc += 50000;
     sched_yield();
-    if (++turns % 16 == 0) {
+    if (++turns % 4 == 0) {
         fake_stop();
     }
 }
@@ -272,7 +272,8 @@ static void *processor(void *arg)
         if (fake_current() != NULL) {
             (void)fake_trap(ARCH_VECTOR_KICK);
         } else {
-            (void)fake_run();
+            fake_root[fake_cpu] = 0;
+            atomic_store(&cpu_this()->loaded, NULL);
         }
         sched_yield();
     }
@@ -378,8 +379,9 @@ int main(int argc, char **argv)
     fake_pause_hook = idle_ones_let_go;
     bool ended = destroy_all();
     struct page_binding none = {0x10000000, 0, 64, 0};
+    struct turn t = turn_begin(0);
     lock_acquire(&bind_lock);
-    (void)aspace_bind(root, &none);
+    (void)aspace_bind(root, &none, &t);
     lock_release(&bind_lock);
     uint64_t children = 0;
     for (uint32_t i = 1; i < ENVS_MAX; i++) {

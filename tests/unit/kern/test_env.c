@@ -313,7 +313,7 @@ START_TEST(excess_time_is_forfeited)
     }
     fake_tsc += SLICE / 2;
     ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, 0), 0);
-    ck_assert_uint_eq(root->debt_ticks, SLICE + SLICE / 2);
+    ck_assert_uint_eq(root->debt_ticks, GRACE + SLICE + SLICE / 2);
     root->uarea->slice_mask = 0;
     root->uarea->entry[ENV_EPILOGUE] = 0;
     /* Its next slice passes it by; the one after that is its own. */
@@ -321,10 +321,44 @@ START_TEST(excess_time_is_forfeited)
     fake_tsc += SLICE;
     fake_trap(ARCH_VECTOR_TIMER);
     ck_assert_ptr_eq(fake_current(), e);
-    ck_assert_uint_eq(root->debt_ticks, SLICE / 2);
+    ck_assert_uint_eq(root->debt_ticks, GRACE + SLICE / 2);
     fake_tsc += SLICE;
     fake_trap(ARCH_VECTOR_TIMER);
     ck_assert_ptr_eq(fake_current(), root);
+}
+END_TEST
+
+/* A call during which the slice ended: the timer rings after it, or never. */
+START_TEST(time_in_calls_is_charged)
+{
+    boot(1);
+    struct env *e = runner(0);
+    fake_tsc += SLICE + SLICE / 4;
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, 0), 0);
+    ck_assert_ptr_eq(fake_current(), e);
+    ck_assert_uint_eq(root->debt_ticks, SLICE / 4);
+    fake_tsc += SLICE + SLICE / 2;
+    fake_trap(ARCH_VECTOR_TIMER);
+    ck_assert_uint_eq(e->debt_ticks, SLICE / 2);
+    ck_assert_ptr_eq(fake_current(), root);
+    entries(root, ENV_EPILOGUE, ENV_EPILOGUE);
+    fake_tsc += SLICE + SLICE / 4;
+    fake_trap(ARCH_VECTOR_TIMER);
+    ck_assert_uint_eq(root->debt_ticks, SLICE / 2);
+}
+END_TEST
+
+/* One that runs by donated time alone pays with it, and is not killed. */
+START_TEST(donated_time_pays_a_debt)
+{
+    boot(1);
+    struct env *e = runner(0);
+    e->debt_ticks = SLICE + SLICE / 2;
+    fake_tsc += SLICE / 4;
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, e->id), 0);
+    /* Its debt is a slice less three quarters and, by its own slot, one. */
+    ck_assert_uint_eq(e->debt_ticks, SLICE / 2 + SLICE / 4);
+    ck_assert_ptr_eq(fake_current(), e);
 }
 END_TEST
 
@@ -563,7 +597,8 @@ static void destroy_meanwhile(void)
     ck_assert_msg(!waits, "0 waits for 1, and 1 for 0");
     waits = true;
     fake_cpu = 0;
-    env_doom(loaded_there, ENV_END_DESTROYED, 0, NULL);
+    struct turn t = turn_begin(0);
+    (void)env_doom(loaded_there, ENV_END_DESTROYED, 0, NULL, &t);
     lock_release(&bind_lock);
     fake_cpu = 1;
     waits = false;
@@ -616,8 +651,8 @@ TESTS("env", create_and_destroy, create_refusals, remains_go_to_the_parent,
       faults_go_to_the_environment, the_last_end_halts, destroying_oneself,
       unenterable_entries_kill, foreign_calls, slices_take_turns,
       prologue_and_epilogue, masked_upcalls_wait, excess_time_is_forfeited,
-      overrun_ends_it, directed_yield, yields_do_not_add_up,
-      nowhere_is_not_resumed, vector_refusals, sleep_until_an_event,
-      sleep_until_a_deadline, idle_wakes, one_processor_at_a_time,
-      destroyed_from_another_processor, two_ends_do_not_wait_for_each_other,
-      registers_do_not_leak)
+      time_in_calls_is_charged, donated_time_pays_a_debt, overrun_ends_it,
+      directed_yield, yields_do_not_add_up, nowhere_is_not_resumed,
+      vector_refusals, sleep_until_an_event, sleep_until_a_deadline, idle_wakes,
+      one_processor_at_a_time, destroyed_from_another_processor,
+      two_ends_do_not_wait_for_each_other, registers_do_not_leak)

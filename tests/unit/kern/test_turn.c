@@ -3,6 +3,7 @@
    a lock. */
 #include "src/abi/err.h"
 #include "src/abi/page.h"
+#include "src/abi/quantum.h"
 #include "src/abi/sysno.h"
 #include "src/kern/page.h"
 #include "src/kern/sysinfo.h"
@@ -112,6 +113,107 @@ START_TEST(a_position_that_lies_harms_nobody_else)
 }
 END_TEST
 
+/* A run is cleared and given in turns; one that is given up is the caller's
+   loss until its next page_alloc, or its end. */
+START_TEST(an_allocation_goes_in_turns)
+{
+    boot();
+    uint64_t before = page_free_count(), used = root->info->frames_used;
+    fake_turns = 0;
+    uint64_t f = alloc(1, LONG);
+    ck_assert_uint_ge(fake_turns, LONG * TURN_CLEAR / TURN_WORK);
+    ck_assert_uint_eq(f % 512, 0);
+    ck_assert_uint_eq(page_free_count(), before - LONG);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f, LONG), 0);
+    ck_assert_uint_eq(page_free_count(), before);
+    ck_assert_uint_eq(root->info->frames_used, used);
+}
+END_TEST
+
+/* One turn of a long call, whose caller then never comes back. */
+static void give_up(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
+{
+    fake_frame.rax = number;
+    fake_frame.rdi = a;
+    fake_frame.rsi = b;
+    fake_frame.rdx = c;
+    uint64_t rip = fake_frame.rip;
+    fake_trap(ARCH_VECTOR_SYSCALL);
+    ck_assert_uint_eq(fake_frame.rip, rip - SYSCALL_BYTES);
+    fake_frame.rip = rip;
+}
+
+START_TEST(an_allocation_given_up_comes_back)
+{
+    boot();
+    uint64_t before = page_free_count(), used = root->info->frames_used;
+    give_up(SYS_PAGE_ALLOC, 1, PAGE_ANY, LONG);
+    uint64_t taken_from = root->run.first, given = root->run.given;
+    ck_assert_uint_eq(page_free_count(), before - LONG);
+    uint64_t one = alloc(1, 1);
+    ck_assert_uint_eq(page_free_count(), before - given - 1);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, taken_from, given), 0);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, one, 1), 0);
+    ck_assert_uint_eq(page_free_count(), before);
+    ck_assert_uint_eq(root->info->frames_used, used);
+    /* Going on without having begun is beginning. */
+    ck_assert_int_gt(CALL(FROM(SYS_PAGE_ALLOC, 1), 1, PAGE_ANY, 3), 0);
+    ck_assert_int_gt(CALL(FROM(SYS_PAGE_ALLOC, 2), 1, PAGE_ANY, 3), 0);
+    ck_assert_int_gt(CALL(FROM(SYS_PAGE_ALLOC, 7), 1, PAGE_ANY, 3), 0);
+    ck_assert_int_eq(CALL(FROM(SYS_PAGE_ALLOC, UINT32_MAX), 1, PAGE_ANY, 3),
+                     -E_MEM);
+}
+END_TEST
+
+/* An environment with much to give back ends in turns: by whoever destroys
+   it, or by and by. */
+static uint32_t much(void)
+{
+    int64_t id = CALL(SYS_ENV_CREATE, 1, 4000);
+    ck_assert_int_gt(id, 0);
+    struct page_binding b[16];
+    uint64_t f = alloc(1, 512);
+    for (unsigned i = 0; i < 16; i++) {
+        b[i] = (struct page_binding){0x10000000 + i * (512ull << 12), f, 512,
+                                     PAGE_R};
+    }
+    ck_assert_int_eq(
+        CALL(SYS_PAGE_BIND, 1, (uint64_t)id, 1, fake_put(b, sizeof(b)), 16),
+        16);
+    ck_assert_int_eq(CALL(SYS_PAGE_FREE, 1, f, 512), 0);
+    return (uint32_t)id;
+}
+
+START_TEST(an_end_goes_in_turns)
+{
+    boot();
+    int64_t first = CALL(SYS_ENV_CREATE, 1, 16); /* its slot's memory stays */
+    ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 1, (uint64_t)first, 0), 0);
+    uint64_t before = page_free_count(), used = root->info->frames_used;
+    uint64_t quota = root->info->frames_quota;
+    uint32_t id = much();
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 1, id, 0), 0);
+    ck_assert_uint_ge(fake_turns, 8);
+    ck_assert_ptr_null(env_find(id));
+    ck_assert_uint_eq(page_free_count(), before);
+    ck_assert_uint_eq(root->info->frames_used, used);
+    ck_assert_uint_eq(root->info->frames_quota, quota);
+    /* The destroyer goes away after a turn: idle time finishes it. */
+    id = much();
+    give_up(SYS_ENV_DESTROY, 1, id, 0);
+    ck_assert(env_ending());
+    ck_assert_ptr_nonnull(env_find(id));
+    ck_assert_int_eq(CALL(SYS_CAP_GRANT, 1, id, 1, 1), -E_NONE);
+    ck_assert_int_eq(CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, id), -E_NONE);
+    (void)CALL(SYS_EVENT_WAIT, 0, fake_tsc + 1000, 0);
+    ck_assert(!env_ending());
+    ck_assert_ptr_null(env_find(id));
+    ck_assert_uint_eq(page_free_count(), before);
+    ck_assert_uint_eq(root->info->frames_quota, quota);
+}
+END_TEST
+
 static _Atomic unsigned taken;
 static _Atomic bool stop;
 
@@ -150,4 +252,6 @@ END_TEST
 
 TESTS("turns", a_turn_grants_its_units, a_long_call_goes_in_turns,
       a_refused_long_call_leaves_no_trace, a_capability_that_goes_ends_the_call,
-      a_position_that_lies_harms_nobody_else, a_lock_is_a_queue)
+      a_position_that_lies_harms_nobody_else, an_allocation_goes_in_turns,
+      an_allocation_given_up_comes_back, an_end_goes_in_turns,
+      a_lock_is_a_queue)
