@@ -10,6 +10,6 @@
 
 #define QUANTUM_SLOTS 64u       /* slices in one processor's vector */
 #define QUANTUM_US 1000u        /* length of a slice */
-#define QUANTUM_GRACE_US 100u   /* for the epilogue */
+#define QUANTUM_GRACE_US 100u   /* until the kernel looks at an epilogue */
 #define QUANTUM_OVERRUN_MAX 8u  /* slices of debt at which it is destroyed */
 #define QUANTUM_ANY 0xffffffffu /* quantum_alloc: any free slot */

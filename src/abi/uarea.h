@@ -13,9 +13,10 @@
  *             prologue entry the kernel resumes there directly. A new
  *             environment starts by this upcall.
  *   EPILOGUE  the slice is over; `slice` is the interrupted state. Save what
- *             you need and call quantum_yield. Time beyond the grace is
- *             forfeited from later slices; past a limit the environment is
- *             destroyed. With no epilogue entry the kernel keeps the state.
+ *             you need and call quantum_yield. Time beyond the slice, in
+ *             ring 3 or in a call, is forfeited from later slices; past a
+ *             limit the environment is destroyed. With no epilogue entry the
+ *             kernel keeps the state.
  *   FAULT     an exception; `fault` has vector, error code and address. While
  *             fault_active is not 0 another exception destroys the
  *             environment, so the handler copies the frame and clears it.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Events and wakeup predicates. A predicate is verified bytecode over memory
- * that was pinned when it was downloaded; it is run when its environment's
- * slice comes round, for a few instructions, by the processor that claimed
- * it: nobody's slice pays for that.
+ * that was pinned when it was downloaded. It is run at the environment's
+ * expense: in the call that begins to wait, and then once in the length of a
+ * slice, when one of the environment's slots comes round (quantum.c).
  * Source: Engler95 s5.1.3 (wakeup predicates as Xok has them).
  */
 #include "src/kern/event.h"
@@ -69,11 +69,15 @@ static bool predicate_due(struct env *e, uint32_t id)
     return due;
 }
 
-bool event_due(struct env *e, uint64_t now)
+bool event_due(const struct env *e, uint64_t now)
+{
+    return event_pending(e) || atomic_load(&e->wait_deadline) <= now;
+}
+
+bool event_predicate(struct env *e)
 {
     uint32_t p = atomic_load(&e->wait_predicate);
-    return event_pending(e) || atomic_load(&e->wait_deadline) <= now ||
-           (p != 0 && predicate_due(e, p));
+    return p != 0 && predicate_due(e, p);
 }
 
 static struct event_predicate *find(const struct env *e, uint32_t id)
@@ -88,11 +92,12 @@ int64_t sys_event_wait(struct env *e, uint64_t mask, uint64_t deadline,
     atomic_store(&e->wait_mask, mask);
     atomic_store(&e->wait_deadline, deadline);
     atomic_store(&e->wait_predicate, predicate);
+    atomic_store(&e->wait_look, 0);
     struct cpu *c = cpu_this();
     if (!event_pending(e) && c->net_polling != 0) {
         net_poll(c, NET_POLL_CALL); /* often it ends the wait */
     }
-    if (!event_due(e, arch_tsc())) {
+    if (!event_due(e, arch_tsc()) && !event_predicate(e)) {
         c->leave = LEAVE_SLEEP;
     }
     return 0;

@@ -14,8 +14,13 @@
  */
 void event_signal(struct env *e, uint32_t bit);
 
-/* Is the wait of `e` over? It is in ENV_RUNNING, claimed by the caller. */
-bool event_due(struct env *e, uint64_t now);
+/* Is the wait of `e` over, its predicate aside? */
+bool event_due(const struct env *e, uint64_t now);
+/*
+ * Run the predicate that `e` waits for: does it wake it? `e` is in
+ * ENV_RUNNING, claimed by the caller, who pays or charges for the time.
+ */
+bool event_predicate(struct env *e);
 bool event_pending(const struct env *e);
 struct turn;
 #define EVENT_REVOKE_STEPS ENVS_MAX

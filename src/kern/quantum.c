@@ -3,10 +3,12 @@
  * Processors and slices.
  *
  * A slice begins by the prologue upcall and ends by the epilogue upcall
- * (uarea.h); what an environment takes beyond the grace becomes a debt, paid
- * with whole later slices; a debt of QUANTUM_OVERRUN_MAX slices ends it.
- * One ring of the timer adds at most one slice of debt, so that a machine
- * which itself was stopped for a while does not kill its environments.
+ * (uarea.h); what an environment takes beyond its slice, in ring 3 or in a
+ * call that lasts, becomes a debt, paid with whole later slices or with time
+ * that others donate; a debt of QUANTUM_OVERRUN_MAX slices ends it.
+ * One ring of the timer, or one call, adds at most one slice of debt, so that a
+ * machine which itself was stopped for a while does not kill its environments.
+ * The time that a sleeper's predicate takes is a debt of the sleeper.
  *
  * Sleep without loss: an environment that goes to sleep publishes ENV_ASLEEP
  * and looks at its events after that; a processor that goes idle publishes
@@ -100,13 +102,17 @@ static void publish(struct env *e, enum env_state state) EXCLUDES(bind_lock)
     quantum_kick(e);
 }
 
-/* Account what the current environment took beyond its grace. */
+static void owe(struct env *e, uint64_t time)
+{
+    uint64_t most = slice_ticks();
+    e->debt_ticks += time < most ? time : most;
+}
+
+/* Account what the current environment took beyond its slice. */
 static void charge_overrun(struct cpu *c, struct env *e, uint64_t now)
 {
-    if (c->over && now > c->charged_to) {
-        uint64_t past = now - c->charged_to;
-        uint64_t most = slice_ticks();
-        e->debt_ticks += past < most ? past : most;
+    if (now > c->charged_to) {
+        owe(e, now - c->charged_to);
         c->charged_to = now;
     }
 }
@@ -137,58 +143,147 @@ static void leave(struct cpu *c, struct env *e, const struct frame *f)
 
 /* ------------------------------------------------ entering an environment */
 
-/* Make `e` ENV_RUNNING for this processor if it can run now. */
-static bool claim(struct env *e, uint64_t now)
+/*
+ * Run the predicate of a sleeper that this processor has claimed, at its
+ * expense. It is due once in the length of a slice, however many slots and
+ * processors the sleeper has; while the debt is a slice or more, the time that
+ * would have been spent on it pays the debt.
+ */
+static bool look(struct cpu *c, struct env *e)
+{
+    uint64_t from = arch_tsc();
+    bool found = false;
+    if (e->debt_ticks >= slice_ticks()) {
+        e->debt_ticks -= slice_ticks();
+    } else {
+        found = event_predicate(e);
+    }
+    uint64_t now = arch_tsc();
+    e->info->run_ticks += now - from;
+    owe(e, now - from);
+    atomic_store(&e->wait_look, now + slice_ticks());
+    c->looked = true;
+    return found;
+}
+
+/* Is there a reason to claim a sleeper? It may go away meanwhile. */
+static bool may_wake(const struct env *e, uint64_t now)
+{
+    return env_state(e) == ENV_ASLEEP &&
+           (atomic_load_explicit(&e->wait_deadline, memory_order_relaxed) <=
+                now ||
+            (atomic_load_explicit(&e->wait_predicate, memory_order_relaxed) !=
+                 0 &&
+             atomic_load_explicit(&e->wait_look, memory_order_relaxed) <= now));
+}
+
+/*
+ * Make `e` ENV_RUNNING for this processor if it can run now. The structure may
+ * have become another environment's since it was found, so `id` is compared
+ * once it is claimed: then it cannot change.
+ */
+static bool claim(struct cpu *c, struct env *e, uint32_t id, uint64_t now)
 {
     if (env_become(e, ENV_READY, ENV_RUNNING)) {
-        return true;
-    }
-    if (env_state(e) != ENV_ASLEEP ||
-        (atomic_load_explicit(&e->wait_deadline, memory_order_relaxed) > now &&
-         atomic_load_explicit(&e->wait_predicate, memory_order_relaxed) == 0) ||
-        !env_become(e, ENV_ASLEEP, ENV_RUNNING)) {
+        if (READ_ONCE(e->id) == id) {
+            return true;
+        }
+        publish(e, ENV_READY);
         return false;
     }
-    if (event_due(e, now)) {
+    if (!may_wake(e, now) || !env_become(e, ENV_ASLEEP, ENV_RUNNING)) {
+        return false;
+    }
+    if (READ_ONCE(e->id) == id &&
+        (event_due(e, now) ||
+         (atomic_load(&e->wait_predicate) != 0 &&
+          atomic_load(&e->wait_look) <= now && look(c, e)))) {
         return true;
     }
     publish(e, ENV_ASLEEP);
     return false;
 }
 
+/* The id in a slot, of an environment or of none; 0: the slot is free. */
+static uint32_t slot_id(const struct cpu *c, unsigned slot)
+{
+    return READ_ONCE(sysinfo_vector((unsigned)(c - cpus))[slot]);
+}
+
 /* The owner of a slot; NULL: nobody now. */
 static struct env *owner(const struct cpu *c, unsigned slot)
 {
-    uint32_t id = READ_ONCE(sysinfo_vector((unsigned)(c - cpus))[slot]);
+    uint32_t id = slot_id(c, slot);
     return id == 0 ? NULL : env_find(id);
 }
 
-/* The next environment in turn that can run, claimed; NULL: none. */
+/* The owner of a slot, claimed; NULL if it cannot run now. */
+static struct env *claim_owner(struct cpu *c, unsigned slot, uint64_t now)
+{
+    uint32_t id = slot_id(c, slot);
+    struct env *e = id == 0 ? NULL : env_find(id);
+    if (e == NULL || !claim(c, e, id, now)) {
+        return NULL;
+    }
+    bool ours = slot_id(c, slot) == id; /* it may have been taken back */
+    if (ours && e->debt_ticks < slice_ticks()) {
+        return e;
+    }
+    e->debt_ticks -= ours ? slice_ticks() : 0;
+    publish(e, ENV_READY);
+    return NULL;
+}
+
+static void drop_doomed(struct cpu *c)
+{
+    struct env *l = atomic_load(&c->loaded);
+    if (l != NULL && atomic_load(&l->doomed) != 0) {
+        drop_loaded(c);
+    }
+}
+
+/*
+ * The next environment in turn that can run, claimed; NULL: none. Interrupts
+ * come in after each predicate.
+ */
 static struct env *pick(struct cpu *c, uint64_t now)
 {
     uint64_t used = atomic_load(&c->vector_used);
+    unsigned from = c->slot;
     for (unsigned n = 1; used != 0 && n <= QUANTUM_SLOTS; n++) {
-        unsigned slot = (c->slot + n) % QUANTUM_SLOTS;
-        struct env *e = (used >> slot & 1) != 0 ? owner(c, slot) : NULL;
-        if (e == NULL || !claim(e, now)) {
-            continue;
+        unsigned slot = (from + n) % QUANTUM_SLOTS;
+        c->looked = false;
+        struct env *e =
+            (used >> slot & 1) != 0 ? claim_owner(c, slot, now) : NULL;
+        if (e != NULL) {
+            c->slot = slot;
+            return e;
         }
-        if (e->debt_ticks >= slice_ticks()) {
-            e->debt_ticks -= slice_ticks();
-            publish(e, ENV_READY);
-            continue;
+        if (c->looked) {
+            arch_breathe();
+            drop_doomed(c);
         }
-        c->slot = slot;
-        return e;
     }
     return NULL;
 }
 
-/* Who a directed yield names, if it can run. The slot stays. */
-static struct env *pick_named(uint32_t id, uint64_t now)
+/*
+ * Who a directed yield names, if it can run. The slot stays. One that owes a
+ * slice or more pays with what is left of this one.
+ */
+static struct env *pick_named(struct cpu *c, uint32_t id, uint64_t now)
 {
     struct env *e = id == 0 ? NULL : env_find(id);
-    return e != NULL && claim(e, now) ? e : NULL;
+    if (e == NULL || !claim(c, e, id, now)) {
+        return NULL;
+    }
+    if (e->debt_ticks < slice_ticks()) {
+        return e;
+    }
+    uint64_t gift = c->slice_end > now ? c->slice_end - now : 0;
+    e->debt_ticks -= gift < e->debt_ticks ? gift : e->debt_ticks;
+    publish(e, ENV_READY);
+    return NULL;
 }
 
 static bool upcalls_masked(const struct uarea *u)
@@ -218,6 +313,7 @@ static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
     c->over = false;
     c->ran_from = now;
     c->slice_end = end;
+    c->charged_to = end;
     c->info->slices++;
     __atomic_store_n(&e->info->cpu, arch_cpu(), __ATOMIC_RELAXED);
     e->uarea->cpu = arch_cpu();
@@ -243,7 +339,7 @@ static struct frame *enter(struct cpu *c, struct env *e, uint64_t end)
 /* -------------------------------------------------------------- idle time */
 
 /* When somebody asleep here is to be looked at again; tsc. 0: one is ready. */
-static uint64_t next_look(const struct cpu *c, uint64_t now)
+static uint64_t next_look(const struct cpu *c)
 {
     uint64_t first = EVENT_FOREVER;
     uint64_t used = atomic_load(&c->vector_used);
@@ -258,27 +354,19 @@ static uint64_t next_look(const struct cpu *c, uint64_t now)
         }
         uint64_t t = atomic_load(&e->wait_deadline);
         if (atomic_load(&e->wait_predicate) != 0) {
-            uint64_t look = now + slice_ticks();
-            t = look < t ? look : t;
+            uint64_t at = atomic_load(&e->wait_look);
+            t = at < t ? at : t;
         }
         first = t < first ? t : first;
     }
     return first;
 }
 
-static void drop_doomed(struct cpu *c)
-{
-    struct env *l = atomic_load(&c->loaded);
-    if (l != NULL && atomic_load(&l->doomed) != 0) {
-        drop_loaded(c);
-    }
-}
-
 static void idle(struct cpu *c)
 {
     uint64_t from = arch_tsc();
     atomic_store(&c->idle, 1);
-    uint64_t until = next_look(c, from);
+    uint64_t until = next_look(c);
     if (until != 0) {
         quantum_arm(c, until);
         arch_idle();
@@ -306,25 +394,29 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
 {
     uint64_t now = arch_tsc();
     bool spent = c->stretched && now >= c->slice_end;
-    struct env *e = spent ? NULL : pick_named(yield_to, now);
+    struct env *e = spent ? NULL : pick_named(c, yield_to, now);
     if (e != NULL) {
         return enter(c, e, yield_end(c, now));
     }
     c->stretched = false;
     for (;;) {
         drop_doomed(c);
+        bool ending = env_ending();
+        if (ending) {
+            drop_loaded(c); /* see reap */
+            env_end_work();
+        }
         if (c->net_polling != 0) {
             net_poll(c, NET_POLL_IDLE);
         }
-        now = arch_tsc();
-        e = pick(c, now);
-        if (e != NULL) {
-            return enter(c, e, now + slice_ticks());
+        e = pick(c, arch_tsc());
+        if (e != NULL) { /* the sweep may have taken long: the time is new */
+            return enter(c, e, arch_tsc() + slice_ticks());
         }
-        if (c->net_polling == 0) {
+        if (c->net_polling == 0 && !ending) {
             idle(c);
         } else {
-            arch_breathe(); /* a flood keeps this loop going */
+            arch_breathe(); /* a flood, or an end, keeps this loop going */
         }
     }
 }
@@ -356,14 +448,14 @@ static struct frame *slice_over(struct cpu *c, struct env *e, struct frame *f,
         c->yield_to = 0;
         return f;
     }
+    charge_overrun(c, e, now);
     c->over = true;
-    c->charged_to = now + ticks(QUANTUM_GRACE_US);
     if (upcalls_masked(e->uarea)) {
         e->uarea->slice_over = 1;
     } else {
         slice_upcall(e, f, ENV_EPILOGUE);
     }
-    quantum_arm(c, c->charged_to);
+    quantum_arm(c, now + ticks(QUANTUM_GRACE_US));
     return f;
 }
 

@@ -20,8 +20,9 @@ struct cpu {
     unsigned slot;            /* of the current slice */
     bool over;                /* the slice is over, its owner was told */
     bool stretched;           /* a directed yield made it longer */
+    bool looked;              /* a predicate was run in this sweep's step */
     uint64_t slice_end;       /* tsc */
-    uint64_t charged_to;      /* tsc up to which an overrun is accounted */
+    uint64_t charged_to;      /* tsc up to which time is accounted */
     uint64_t ran_from;        /* tsc at which `current` was entered */
     uint64_t timer;           /* tsc the timer is armed for; 0: it is not */
 

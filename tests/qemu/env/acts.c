@@ -339,10 +339,50 @@ static int no_id(void)
     return 0;
 }
 
+/* Sleep on a predicate that does all the work a predicate may, and says no. */
+static int dear_sleep(void)
+{
+    static struct dpf_insn p[64];
+    const unsigned last = 60;
+    struct event_args a = {.insns = (uint64_t)p, .count = last + 3};
+
+    p[0] = (struct dpf_insn){0xb7, 3, 0, 1}; /* r3 = 1 */
+    for (unsigned i = 1; i < last; i++) {
+        p[i] = (struct dpf_insn){0x07, 3, 0, 2}; /* r3 += 2: never 0 */
+    }
+    p[last] = (struct dpf_insn){0x55, 3, (int16_t)-last, 0};
+    p[last + 1] = (struct dpf_insn){0xb7, 0, 0, 0};
+    p[last + 2] = (struct dpf_insn){0x95, 0, 0, 0};
+    int64_t id = sys_event_bind(SLOT_SELF, &a);
+    if (id < 0) {
+        return 3;
+    }
+    for (;;) {
+        (void)sys_event_wait(0, UINT64_MAX, (uint32_t)id);
+    }
+}
+
+/* Spend all time in calls that last, so that slices end inside them. */
+static int long_calls(void)
+{
+    uint32_t n = 8192;
+    int64_t f;
+
+    while ((f = sys_page_alloc(SLOT_SELF, PAGE_ANY, n)) < 0) {
+        n /= 2;
+    }
+    for (;;) {
+        (void)sys_page_free(SLOT_SELF, (uint64_t)f, n);
+        f = sys_page_alloc(SLOT_SELF, PAGE_ANY, n);
+    }
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
 } acts[] = {
+    {"dear-sleep", dear_sleep},
+    {"long-calls", long_calls},
     {"quota", quota},
     {"spin", spin},
     {"overrun", overrun},

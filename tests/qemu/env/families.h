@@ -16,4 +16,5 @@ void family_net(void);
 void family_hostile(void);
 void family_shares(void);
 void family_revoke(void);
+void family_time(void);
 void family_trace(void);

@@ -72,6 +72,52 @@ static void yielding(struct child *spinner)
            "a directed yield gives the rest of the slice");
 }
 
+/* A sleeper in many slots, whose predicate is dear, keeps nobody from running
+   and pays for it. */
+static void sleeping(void)
+{
+    struct child s, spinner;
+    uint64_t before, start = time_ns();
+
+    IS(child_start(&spinner, "spin", FREE_SLOT, 512), 0);
+    IS(child_start(&s, "dear-sleep", FREE_SLOT, 512), 0);
+    OK(child_run(&s, 0, 40) > 0);
+    (void)env_wait(0, time_ns() + 20 * TIME_MS);
+    before = child_info(&s)->run_ticks;
+    for (int i = 0; i < 100; i++) {
+        env_yield(0);
+    }
+    tap_note("100 yields beside a sleeper in many slots: %lu ms",
+             (unsigned long)((time_ns() - start) / TIME_MS));
+    tap_ok(time_ns() - start < TIME_S, "slices begin whole");
+    (void)env_wait(0, time_ns() + 50 * TIME_MS);
+    tap_ok(child_info(&s)->run_ticks > before,
+           "a predicate's time is charged to its sleeper");
+    child_destroy(&s);
+    child_destroy(&spinner);
+}
+
+/* Equal slices are equal time, whether they end in ring 3 or in a call. */
+static void calling(void)
+{
+    struct child honest, thief;
+    uint64_t h, t;
+
+    IS(child_start(&honest, "spin", FREE_SLOT, 512), 0);
+    IS(child_start(&thief, "long-calls", FREE_SLOT, 9000), 0);
+    (void)child_wait(&honest, 100);
+    h = child_info(&honest)->run_ticks;
+    t = child_info(&thief)->run_ticks;
+    (void)child_wait(&honest, 300);
+    h = child_info(&honest)->run_ticks - h;
+    t = child_info(&thief)->run_ticks - t;
+    tap_note("of their time: honest %lu%%, in calls %lu%%", h * 100 / (h + t),
+             t * 100 / (h + t));
+    tap_ok(h * 100 / (h + t) >= 40, "long calls take no time of others");
+    child_destroy(&honest);
+    child_destroy(&thief);
+}
+
 void family_quanta(void)
 {
     struct child c, d;
@@ -88,4 +134,12 @@ void family_quanta(void)
     tap_ok(!child_ended(&c), "the competitor runs on");
     child_destroy(&c);
     OK(child_ended(&c));
+}
+
+/* Under a clock that counts instructions (run.py --icount). */
+void family_time(void)
+{
+    IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"s/", 2, CAP_ALL), 0);
+    sleeping();
+    calling();
 }

@@ -95,6 +95,8 @@ START_TEST(a_predicate_wakes)
     ck_assert_uint_le(fake_timer[0], fake_tsc + 1000000);
     ck_assert_int_eq(fake_run(), FAKE_IDLE);
     *word = 66;
+    ck_assert_int_eq(fake_run(), FAKE_IDLE); /* once in a slice's length */
+    fake_tsc += 1000000;
     ck_assert_int_eq(fake_run(), FAKE_RESUMED);
     ck_assert_ptr_eq(fake_current(), root);
     ck_assert_uint_eq(root->uarea->tag, 66);
