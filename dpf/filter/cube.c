@@ -155,7 +155,8 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
     struct cube *c = out;
     uint32_t depth = 0, n = 0;
 
-    if (dd_is_term(f) || !max) {
+    /* Where a program must be asked there is no cube. */
+    if (dd_is_term(f) || !max || d->nodes[f].unsure) {
         return 0;
     }
     c->len_count = c->count = 0;

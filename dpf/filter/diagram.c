@@ -562,6 +562,9 @@ uint32_t dd_apply(struct dd *d, enum dd_op op, uint32_t a, uint32_t b,
     uint32_t f[3] = {a, b, c}, result = DD_NO, depth = 0;
     uint32_t base = d->scratch_count;
 
+    /* What is asked has an answer: as a condition, MAYBE would count as YES. */
+    dpf_assert(op != DD_ITE ||
+               (dd_is_term(a) ? a != DD_MAYBE : !d->nodes[a].unsure));
     while (!d->err) {
         if (!settle(d, op, f, &result) && !cached(d, op, f, &result)) {
             if (!push(d, depth++, f)) {

@@ -259,6 +259,7 @@ static inline uint32_t dd_ite(struct dd *d, uint32_t a, uint32_t b, uint32_t c)
     return dd_apply(d, DD_ITE, a, b, c);
 }
 
+/* Only b may have MAYBE, which stays. */
 static inline uint32_t dd_and(struct dd *d, uint32_t a, uint32_t b)
 {
     return dd_apply(d, DD_ITE, a, b, DD_NO);

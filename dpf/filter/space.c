@@ -179,10 +179,11 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
         d->err = -DPF_E_TOO_BIG;
     } else {
         /* Before the move: most values are not in f, and the rest is small. */
-        f = dd_and(d, f, dd_byte_eq(d, t.var, mask, v << t.src, DD_YES));
-        f = dd_and(d, f,
+        f = dd_and(d, dd_byte_eq(d, t.var, mask, v << t.src, DD_YES), f);
+        f = dd_and(d,
                    dd_range(d, dd_var_len(0), dd_var_off(t.var) + 1, DD_LEN_MAX,
-                            DD_YES, DD_NO));
+                            DD_YES, DD_NO),
+                   f);
         f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     }
     heap_free(d->heap, s, sizeof(*s));
@@ -202,8 +203,8 @@ static uint32_t absent(struct dd *d, uint32_t f, uint32_t var)
         return DD_NO;
     }
     lose_bases(d, var, dd_bases(d, f), s);
-    f = dd_and(d, f,
-               dd_range(d, dd_var_len(0), 0, dd_var_off(var), DD_YES, DD_NO));
+    f = dd_and(d, dd_range(d, dd_var_len(0), 0, dd_var_off(var), DD_YES, DD_NO),
+               f);
     f = dd_is_term(f) || d->err ? f : shifted(d, f, s);
     heap_free(d->heap, s, sizeof(*s));
     return d->err ? DD_NO : f;

@@ -407,6 +407,39 @@ START_TEST(test_region)
 }
 END_TEST
 
+/*
+ * A signed compare of the length is left to the program, and the byte that
+ * decides the base is known: what the program must be asked about stays so when
+ * the base is replaced by its offset.
+ */
+START_TEST(test_unsure)
+{
+    static const char text[] = "r3 = *(u8 *)(r1 + 4)\n"
+                               "if r3 != 2 goto out\n"
+                               "if r2 s<= 2 goto yes\n"
+                               "r3 = *(u8 *)(r1 + 4)\n"
+                               "r3 &= 1\n"
+                               "r6 = r1\n"
+                               "r6 += r3\n"
+                               "r3 = *(u8 *)(r6 + 5)\n"
+                               "if r3 != 3 goto out\n"
+                               "yes:\n" OUT;
+    const uint8_t packet[8] = {[4] = 2, [5] = 3};
+
+    ck_assert_int_eq(bind_in(1, 0, text), 0);
+    ck_assert_uint_eq(owner(packet, 5), DPF_NO_OWNER);
+    ck_assert_uint_eq(owner(packet, 6), 1);
+    ck_assert_int_eq(dpf_set_remove(set, 1), 0);
+    /* Nor does a region hold packets that its program may reject. */
+    ck_assert_int_eq(region(1, 0, text), 0);
+    ck_assert_int_eq(bind_in(2, 1,
+                             "r3 = *(u8 *)(r1 + 4)\n"
+                             "if r3 != 2 goto out\n"
+                             "if r2 != 5 goto out\n" OUT),
+                     -DPF_E_REGION);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sound");
@@ -420,6 +453,7 @@ int main(void)
     tcase_add_loop_test(c, test_farthest, 0, 2);
     tcase_add_loop_test(c, test_pair, 0, sizeof(pairs) / sizeof(pairs[0]));
     tcase_add_test(c, test_region);
+    tcase_add_test(c, test_unsure);
     suite_add_tcase(s, c);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
