@@ -17,7 +17,9 @@
 #define SMALL_VALUES 4u
 #define SMALL_PACKETS 5461u /* 4^0 + 4^1 + ... + 4^6 */
 #define SMALL_STEPS 8u
-#define SMALL_TEXT 2048u
+#define SMALL_TEXT 4096u
+#define WIDE_BYTES 160u
+#define WIDE_PACKETS 192u
 
 /* What a step does with the number that it loads. */
 enum small_kind {
@@ -27,6 +29,14 @@ enum small_kind {
     SMALL_BASE,    /* point another register past it */
     SMALL_MORE,    /* move that register on by it */
     SMALL_PRODUCT, /* multiply it with another byte, and test that */
+    SMALL_CHANGE,  /* test what an instruction makes of it */
+    SMALL_LADDER,  /* compare it with one constant after the other */
+    SMALL_TABLE,   /* look for it among some values */
+    SMALL_LOOP,    /* move the register on by it, three times */
+    SMALL_PAIR,    /* test it with another byte beside it, as one number */
+    SMALL_STACK,   /* test what is left of it on the stack */
+    SMALL_SIGN,    /* load it with its sign, and test it */
+    SMALL_HALF,    /* compare its lower 32 bits */
     SMALL_KINDS
 };
 
@@ -50,13 +60,19 @@ struct small {
     uint8_t verdict; /* at the end: 0, 1, or 2 for a byte of the packet */
 };
 
-/* All packets of the small world, shortest first. */
+extern bool small_wide;
+
+/* The packets there are: in a small world all, shortest first. */
 struct small_packet {
-    uint8_t bytes[8];
+    const uint8_t *bytes;
     uint32_t len;
 };
 extern struct small_packet small_packets[SMALL_PACKETS];
+extern uint32_t small_count;
 void small_packets_make(void);
+/* Packets of a wide world, made for these filters. */
+void small_packets_aim(struct rng *r, const struct small *const *filters,
+                       uint32_t count);
 
 /* A filter of 1 to 5 steps. */
 void small_make(struct rng *r, struct small *s);
