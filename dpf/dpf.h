@@ -427,11 +427,13 @@ void dpf_set_reclaim(struct dpf_set *s, uint64_t version);
 
 struct dpf_set_stats {
     uint32_t regions, bindings, taps;
-    uint32_t shapes;        /* distinct key layouts */
-    uint32_t diagrams;      /* size of the forest */
-    uint32_t opaque;        /* bindings with an unliftable remainder */
-    uint64_t nodes;         /* diagram nodes */
-    uint64_t bytes;         /* data, retired versions included */
+    uint32_t shapes;     /* distinct key layouts */
+    uint32_t diagrams;   /* bindings that are no keys, but diagrams */
+    uint32_t tree_nodes; /* of class trees */
+    uint32_t alike;  /* bindings that no byte tells from 64 others: see docs */
+    uint32_t opaque; /* bindings with an unliftable remainder */
+    uint64_t nodes;  /* diagram nodes */
+    uint64_t bytes;  /* data, retired versions included */
     uint64_t code_bytes;    /* native code */
     uint64_t compiles;      /* times code was generated */
     uint64_t table_inserts; /* times a table insert was enough */

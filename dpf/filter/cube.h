@@ -68,18 +68,3 @@ uint32_t cube_rank(const struct cube *c);
 
 /* The least length that it asks for from a base; 0: any. */
 uint32_t cube_len(const struct cube *c, uint32_t base);
-
-/* What a walk over the part of a diagram that overlaps a cube has found. */
-struct cube_walk {
-    bool no;    /* DD_NO may be reached */
-    bool other; /* another terminal may be */
-};
-
-/*
- * Which terminals of `f` can packets of `c` reach? `visit`, if not NULL, is
- * told each terminal but DD_NO, perhaps more than once.
- * Returns 0, -DPF_E_MEM or -DPF_E_FUEL.
- */
-int cube_reach(struct dd *d, uint32_t f, const struct cube *c,
-               struct cube_walk *out, void (*visit)(void *ctx, uint32_t term),
-               void *ctx);

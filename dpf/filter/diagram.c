@@ -104,6 +104,8 @@ int dd_init(struct dd *d, struct heap *heap)
     __builtin_memset(d, 0, sizeof(*d));
     d->heap = heap;
     d->edge_limit = EDGE_LIMIT_DEFAULT;
+    d->base_limit = DD_BASES_MAX;
+    d->base_end = 1;
     return set_tables(d, TABLE_FIRST);
 }
 
@@ -125,7 +127,9 @@ void dd_reset(struct dd *d)
     d->edges = d->scratch = NULL;
     d->stack = NULL;
     d->node_cap = d->edge_cap = d->scratch_cap = d->stack_cap = 0;
-    (void)set_tables(d, TABLE_FIRST); /* or the large ones serve as well */
+    if (d->table_cap != TABLE_FIRST) {
+        (void)set_tables(d, TABLE_FIRST); /* or the large ones serve as well */
+    }
 }
 
 void dd_release(struct dd *d, struct dd_mark m)
@@ -598,25 +602,9 @@ static int term_order(const struct dd_bits *a, const struct dd_bits *b)
                               : a->dst - b->dst;
 }
 
-#define IP_SLOTS 3u /* behind Ethernet, one VLAN tag, two */
-
-/*
- * The slot of a base that is the end of an IPv4 header, or the first that all
- * others share: however many of these are in use, IPv4 can be read.
- */
-static uint32_t first_slot(const struct dd_bits *t)
-{
-    uint32_t tag = t->var - dd_var_byte(0, 14);
-
-    return tag % 4 == 0 && tag / 4 < IP_SLOTS && t->dst == 2 && t->src == 0 &&
-                   t->len == 4
-               ? tag / 4 + 1
-               : IP_SLOTS + 1;
-}
-
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
-    uint32_t least, max = 0, depth = 1, slot = 0;
+    uint32_t least = 1, max = 0, depth = 1, slot = 0;
 
     if (count == 0 || count > DD_TERMS_MAX || !dd_work(d, 8)) {
         return 0;
@@ -630,7 +618,6 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
         }
         terms[j] = t;
     }
-    least = count == 1 ? first_slot(terms) : IP_SLOTS + 1;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t after = dd_var_base(terms[i].var) + 1;
 
@@ -646,7 +633,7 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     if (depth > DD_DEPTH_MAX || max > UINT16_MAX) {
         return 0;
     }
-    for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
+    for (uint32_t i = 1; i < d->base_limit && (!slot || i < d->base_end); i++) {
         if (d->bases[i].count == count &&
             !__builtin_memcmp(d->bases[i].terms, terms,
                               count * sizeof(*terms))) {
@@ -659,6 +646,7 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     if (slot) {
         struct dd_base *b = &d->bases[slot];
 
+        d->base_end = slot < d->base_end ? d->base_end : slot + 1;
         b->count = count;
         b->max = (uint16_t)max;
         b->depth = (uint16_t)depth;
@@ -701,7 +689,7 @@ bool dd_pos_add(struct dd *d, struct dd_pos *a, struct dd_pos b)
 static uint64_t base_closure(const struct dd *d, uint64_t mask)
 {
     /* A base depends on lower ones only. */
-    for (uint32_t b = DD_BASES_MAX; b-- > 1;) {
+    for (uint32_t b = d->base_end; b-- > 1;) {
         for (uint32_t i = 0; mask >> b & 1 && i < d->bases[b].count; i++) {
             mask |= UINT64_C(1) << dd_var_base(d->bases[b].terms[i].var);
         }
@@ -709,14 +697,30 @@ static uint64_t base_closure(const struct dd *d, uint64_t mask)
     return mask;
 }
 
+uint64_t dd_bases_used(const struct dd *d)
+{
+    uint64_t mask = 1;
+
+    for (uint32_t b = 1; b < d->base_end; b++) {
+        mask |= (uint64_t)(d->bases[b].count != 0) << b;
+    }
+    return mask;
+}
+
 void dd_bases_keep(struct dd *d, uint64_t mask)
 {
+    uint32_t end = 1;
+
+    d->alike = NULL;
     mask = base_closure(d, mask);
-    for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
-        if (!(mask >> b & 1)) {
+    for (uint32_t b = 1; b < d->base_end; b++) {
+        if (mask >> b & 1) {
+            end = b + 1;
+        } else {
             d->bases[b].count = 0;
         }
     }
+    d->base_end = end;
 }
 
 void dd_mark_node(uint8_t *seen, uint32_t f)

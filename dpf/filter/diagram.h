@@ -160,6 +160,11 @@ struct dd {
     int err;             /* 0, -DPF_E_MEM, -DPF_E_FUEL or -DPF_E_TOO_BIG */
     uint32_t (*merge)(void *ctx, uint32_t a, uint32_t b);
     void *merge_ctx;
+    uint32_t base_limit; /* of numbers of bases */
+    uint32_t base_end;   /* one above the highest in use */
+    /* A shape whose bases have the numbers 1 to alike_last here, too. */
+    const void *alike;
+    uint32_t alike_last;
     struct dd_base bases[DD_BASES_MAX];
 };
 
@@ -285,6 +290,9 @@ bool dd_base_within(const struct dd *d, uint32_t c, uint32_t b);
 
 /* The sum of two positions; false if no base is that of the sum. */
 bool dd_pos_add(struct dd *d, struct dd_pos *a, struct dd_pos b);
+
+/* The base numbers in use, as bits. */
+uint64_t dd_bases_used(const struct dd *d);
 
 /* Free every base that neither `mask` nor a base in it depends on. */
 void dd_bases_keep(struct dd *d, uint64_t mask);

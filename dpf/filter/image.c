@@ -4,10 +4,9 @@
  * allocation, and the plain lookup, which native code must agree with.
  *
  * An exclusive packet is accepted by bindings that contain one another. Of
- * shapes the first in order of rank that has the packet is the smallest;
- * of a chain the first that accepts it is. Between the two: a cube lies
- * strictly inside a diagram exactly if its rank is above that of the
- * diagram's hull (cube_rank).
+ * cubes the one of highest rank is the smallest, of diagrams the deepest.
+ * Between the two: a cube lies strictly inside a diagram exactly if its rank
+ * is above that of the diagram's hull (cube_rank).
  */
 #include "dpf/filter/set.h"
 
@@ -27,51 +26,6 @@ void image_destroy(struct image *im)
     }
 }
 
-/* Sizes of the parts of an image, and the marks of the nodes it takes. */
-struct plan {
-    uint8_t *keep; /* per node */
-    uint32_t *now; /* per node: its number in the image */
-    uint32_t nodes, edges, shapes, trees, bases;
-    uint32_t chain_words;
-};
-
-/* Bases are defined by lower ones, so the highest says how many to take. */
-static void plan_base(struct plan *p, uint32_t base)
-{
-    p->bases = base < p->bases ? p->bases : base + 1;
-}
-
-static void plan_nodes(const struct dpf_set *s, struct plan *p)
-{
-    const struct dd *d = &s->dd;
-
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        if (!s->trees[t].users) {
-            continue;
-        }
-        p->trees++;
-        dd_mark_node(p->keep, s->trees[t].root);
-    }
-    dd_close(d->nodes, d->edges, p->keep, d->node_count);
-    for (uint32_t i = 0; i < d->node_count; i++) {
-        if (p->keep[i]) {
-            plan_base(p, dd_var_base(d->nodes[i].var));
-            p->nodes++;
-            p->edges += d->nodes[i].count;
-        }
-    }
-    for (uint32_t i = 0; i < s->shape_count; i++) {
-        const struct shape *sh = s->shapes[i];
-        const struct cube *c = sh && !sh->leaving ? &sh->cube : NULL;
-
-        p->shapes += c != NULL;
-        for (uint32_t k = 0; c && k < c->len_count; k++) {
-            plan_base(p, c->lens[k].base);
-        }
-    }
-    p->chain_words = s->chains.item_count + s->chains.count;
-}
-
 /* Is shape a looked at after b? See ordered() in judge.c. */
 static bool later(const struct shape *a, const struct shape *b)
 {
@@ -79,272 +33,253 @@ static bool later(const struct shape *a, const struct shape *b)
                                         : b->residual && !a->residual;
 }
 
-static void fill_shapes(const struct dpf_set *s, struct image *to)
+/* Is the shape in slot i to be in the image? */
+static bool wanted(const struct dpf_set *s, uint32_t i, bool all)
 {
-    uint32_t n = 0;
+    return !s->spread && s->shapes[i] && (all || s->shapes[i]->table->used);
+}
 
+static void fill_shapes(const struct dpf_set *s, bool all, struct image *to)
+{
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        uint32_t at = n;
+        uint32_t at = to->shape_count;
 
-        if (!s->shapes[i] || s->shapes[i]->leaving) {
+        if (!wanted(s, i, all)) {
             continue;
         }
         for (; at && later(to->shapes[at - 1], s->shapes[i]); at--) {
             to->shapes[at] = to->shapes[at - 1];
         }
         to->shapes[at] = s->shapes[i];
-        n++;
+        to->shape_count++;
     }
 }
 
-static bool deeper(const struct dpf_set *s, uint32_t a, uint32_t b)
+struct image *image_build(struct dpf_set *s, bool all)
 {
-    const struct binding *x = s->bindings[a >> 1], *y = s->bindings[b >> 1];
+    size_t bytes = sizeof(struct image);
+    struct image *im;
 
-    return x->depth != y->depth ? x->depth > y->depth : x->id < y->id;
-}
-
-/* Chains, the most specific binding first. */
-static void fill_chains(const struct dpf_set *s, struct image *to)
-{
-    uint32_t at = 0;
-
-    for (uint32_t i = 0; i < s->chains.count; i++) {
-        const struct chain *c = &s->chains.list[i];
-        uint32_t *items = &to->chain_items[at + 1];
-        uint32_t n = 0;
-
-        to->chain_at[i] = at;
-        for (uint32_t k = 0; k < c->count; k++) {
-            uint32_t item = s->chains.items[c->first + k], put = n;
-
-            if (!s->bindings[item >> 1] || s->bindings[item >> 1]->gone) {
-                continue; /* no tree leads to it any more, or none should */
-            }
-            for (; put && deeper(s, item, items[put - 1]); put--) {
-                items[put] = items[put - 1];
-            }
-            items[put] = item;
-            n++;
-        }
-        to->chain_items[at] = n;
-        at += c->count + 1;
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        bytes += wanted(s, i, all) ? sizeof(struct shape *) : 0;
     }
-}
-
-static void fill_trees(const struct dpf_set *s, const struct plan *p,
-                       struct image *im)
-{
-    /* Twice round: first those of owners, then those of copies. */
-    for (uint32_t i = 0; i < 2 * TREES_MAX; i++) {
-        const struct tree *t = &s->trees[i % TREES_MAX];
-
-        if (t->users && t->copies == i / TREES_MAX) {
-            im->roots[im->tree_count++] = dd_renumber(t->root, p->now, NULL);
-            im->exclusive_trees += !t->copies;
-        }
-    }
-}
-
-/* One after the other in one allocation, what is aligned most first. */
-static struct image *lay_out(struct dpf_set *s, const struct plan *p)
-{
-    size_t bytes = sizeof(struct image) + p->shapes * sizeof(struct shape *) +
-                   s->binding_count * sizeof(struct image_binding) +
-                   p->nodes * sizeof(struct dd_node) +
-                   p->edges * sizeof(struct dd_edge) +
-                   p->bases * sizeof(struct dd_base) +
-                   (s->chains.count + p->chain_words) * sizeof(uint32_t);
-    struct image *im = heap_alloc(&s->heap, bytes);
-
+    im = heap_alloc(&s->heap, bytes);
     if (!im) {
         return NULL;
     }
     __builtin_memset(im, 0, sizeof(*im));
     im->bytes = bytes;
-    im->shape_count = p->shapes;
-    im->node_count = p->nodes;
-    im->binding_count = s->binding_count;
     im->shapes = (struct shape **)(void *)(im + 1);
-    im->bindings = (struct image_binding *)(void *)(im->shapes + p->shapes);
-    im->nodes = (struct dd_node *)(void *)(im->bindings + s->binding_count);
-    im->edges = (struct dd_edge *)(void *)(im->nodes + p->nodes);
-    im->bases = (struct dd_base *)(void *)(im->edges + p->edges);
-    im->chain_at = (uint32_t *)(void *)(im->bases + p->bases);
-    im->chain_items = im->chain_at + s->chains.count;
-    return im;
-}
-
-static struct image *fill(struct dpf_set *s, const struct plan *p)
-{
-    struct image *im = lay_out(s, p);
-
-    if (!im) {
-        return NULL;
-    }
     im->retired.destroy = destroy;
     im->set = s;
     im->owner = image_owner;
-    __builtin_memcpy(im->bases, s->dd.bases, p->bases * sizeof(*im->bases));
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        const struct binding *b = s->bindings[i];
-
-        im->bindings[i] = (struct image_binding){.tag = DPF_NO_OWNER};
-        if (b && !b->gone) {
-            im->bindings[i] = (struct image_binding){
-                b->id,     b->rank,  b->residual ? b->tag : DPF_NO_OWNER,
-                false,     b->depth, b->span,
-                b->program};
-        }
-    }
-    fill_shapes(s, im);
-    dd_copy(&s->dd, p->keep, p->now, NULL, im->nodes, im->edges);
-    fill_chains(s, im);
-    fill_trees(s, p, im);
-    return im;
-}
-
-struct image *image_build(struct dpf_set *s)
-{
-    struct plan p = {.bases = 1};
-    struct image *im = NULL;
-    uint32_t n = s->dd.node_count;
-    size_t bytes = n * (sizeof(*p.now) + sizeof(*p.keep)) + 1;
-
+    fill_shapes(s, all, im);
     heap_breathe(&s->heap);
-    p.now = heap_alloc(&s->heap, bytes);
-    if (p.now) {
-        p.keep = (uint8_t *)(p.now + n);
-        __builtin_memset(p.keep, 0, n);
-        plan_nodes(s, &p);
-        im = fill(s, &p);
-        heap_free(&s->heap, p.now, bytes);
-    }
-    heap_breathe(&s->heap);
-    if (im && demux_compile(s, im)) {
+    if (demux_compile(s, im)) {
         image_destroy(im);
-        im = NULL;
+        return NULL;
     }
     return im;
 }
 
 /* ----------------------------------------------------------------- lookup */
 
-const uint32_t *image_walk(const struct image *im, uint32_t t,
-                           const uint8_t *packet, size_t len, uint32_t *count)
-{
-    uint32_t f =
-        dd_walk(im->nodes, im->edges, im->bases, im->roots[t], packet, len);
+/* Who of those looked at so far owns the packet. */
+struct best {
+    struct outline_view view; /* the packet */
+    const struct dpf_set *set;
+    const struct binding *diagram; /* the deepest, or NULL */
+    uint32_t id, rank;             /* the cube of highest rank */
+};
 
-    if (f < CHAIN_FIRST) {
-        return NULL;
+/*
+ * Does the diagram, or its program where it does not know, accept the packet?
+ * A program never decides against its diagram, by which the binding was
+ * judged.
+ */
+static bool accepts(const struct binding *b, const struct outline_view *v)
+{
+    uint32_t f;
+
+    if (b->has_pattern) {
+        return pattern_holds(&b->pattern, v);
     }
-    *count = im->chain_items[im->chain_at[f - CHAIN_FIRST]];
-    return &im->chain_items[im->chain_at[f - CHAIN_FIRST] + 1];
+    f = b->is_lowered ? DD_MAYBE : kept_walk(b->kept, v->packet, v->len);
+    return f == DD_YES ||
+           (f == DD_MAYBE && dpf_filter_run(b->program, v->packet, v->len));
 }
 
-/* Does the binding of this chain item take the packet? */
-static bool accepts(const struct image *im, uint32_t item,
-                    const uint8_t *packet, size_t len)
+static void take_diagram(struct best *best, const struct binding *b)
 {
-    const struct image_binding *b = &im->bindings[item >> 1];
+    const struct binding *a = best->diagram;
 
-    return !__atomic_load_n(&b->gone, __ATOMIC_ACQUIRE) &&
-           (!(item & 1) || dpf_filter_run(b->program, packet, len));
+    if (!a || __atomic_load_n(&b->depth, __ATOMIC_ACQUIRE) >
+                  __atomic_load_n(&a->depth, __ATOMIC_ACQUIRE)) {
+        best->diagram = b;
+    }
 }
 
-static void give_copies(const struct image *im, const uint8_t *packet,
-                        size_t len, dpf_copy *copy, void *ctx)
+/*
+ * The residual binding with this tag. NULL: it belongs to another version than
+ * the list of bindings.
+ */
+static const struct binding *tagged(const struct dpf_set *s, uint32_t tag)
 {
-    for (uint32_t t = im->exclusive_trees; t < im->tree_count; t++) {
-        uint32_t count;
-        const uint32_t *items = image_walk(im, t, packet, len, &count);
+    const struct binding_list *l =
+        __atomic_load_n(&s->bindings, __ATOMIC_ACQUIRE);
+    uint32_t n = tag & NUMBER_MASK;
+    const struct binding *b =
+        l && n < l->cap ? __atomic_load_n(&l->at[n], __ATOMIC_ACQUIRE) : NULL;
 
-        for (uint32_t i = 0; items && i < count; i++) {
-            if (accepts(im, items[i], packet, len)) {
-                copy(ctx, im->bindings[items[i] >> 1].id);
-            }
+    return b && b->tag == tag ? b : NULL;
+}
+
+static bool in_range(const struct binding *b, const uint8_t *packet, size_t len)
+{
+    return span_holds(&b->span, kept_bases(b->kept), packet, len);
+}
+
+/* That binding, if it accepts the packet, which is in its cube. */
+static const struct binding *residual(const struct dpf_set *s, uint32_t tag,
+                                      const struct outline_view *v)
+{
+    const struct binding *b = tagged(s, tag);
+    bool yes =
+        b && (b->span.bytes ? in_range(b, v->packet, v->len) : accepts(b, v));
+
+    return yes ? b : NULL;
+}
+
+static void take_shape(struct best *best, const struct shape *sh)
+{
+    uint32_t got = shape_match(sh, best->view.packet, best->view.len);
+    const struct binding *b;
+
+    if (got == DPF_NO_OWNER) {
+        return;
+    }
+    if (!sh->residual) {
+        if (best->id == DPF_NO_OWNER || sh->rank > best->rank) {
+            best->id = got;
+            best->rank = sh->rank;
+        }
+        return;
+    }
+    b = residual(best->set, got, &best->view);
+    if (b) {
+        take_diagram(best, b);
+    }
+}
+
+static int take_item(void *ctx, struct ct_item *item)
+{
+    struct best *best = ctx;
+    const struct set_item *hung = (const struct set_item *)(void *)item;
+
+    if (hung->is_shape) {
+        take_shape(best, (const struct shape *)(const void *)hung);
+    } else {
+        const struct binding *b = (const struct binding *)(const void *)hung;
+
+        if (accepts(b, &best->view)) {
+            take_diagram(best, b);
+        }
+    }
+    return 0;
+}
+
+/* Of the shapes in the image. Of cubes the first has it. */
+static void take_image(struct best *best, const struct image *im)
+{
+    for (uint32_t i = 0; i < im->shape_count; i++) {
+        if (im->shapes[i]->residual || best->id == DPF_NO_OWNER ||
+            im->shapes[i]->rank > best->rank) {
+            take_shape(best, im->shapes[i]);
         }
     }
 }
 
-/* The deeper of two diagrams' bindings; either may be NULL. */
-static const struct image_binding *deeper_one(const struct image_binding *a,
-                                              const struct image_binding *b)
+/* The diagram or the cube: see above. */
+static uint32_t decide(const struct best *best)
 {
-    return !a || (b && b->depth > a->depth) ? b : a;
+    const struct binding *b = best->diagram;
+
+    return b && (best->id == DPF_NO_OWNER || b->rank >= best->rank) ? b->id
+                                                                    : best->id;
 }
 
-/*
- * The residual binding with this tag, if it accepts the packet, which is in
- * its cube. A tag that the image does not know belongs to a newer version.
- */
-static const struct image_binding *residual(const struct image *im,
-                                            uint32_t tag, const uint8_t *packet,
-                                            size_t len)
+static void look(struct best *best, const struct image *im,
+                 const uint8_t *packet, size_t len)
 {
-    uint32_t n = tag & NUMBER_MASK;
-    const struct image_binding *b = &im->bindings[n];
-    bool yes;
-
-    if (n >= im->binding_count || b->tag != tag) {
-        return NULL;
-    }
-    yes = b->span.bytes ? span_holds(&b->span, im->bases, packet, len)
-                        : dpf_filter_run(b->program, packet, len) != 0;
-    return yes ? b : NULL;
+    outline_look(&best->view, packet, len);
+    best->set = im->set;
+    best->diagram = NULL;
+    best->id = DPF_NO_OWNER;
+    best->rank = 0;
 }
 
 uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im)
 {
-    const struct image_binding *best = NULL;
-    uint32_t rank = 0, id = DPF_NO_OWNER;
+    struct best best;
 
-    for (uint32_t i = 0; i < im->shape_count; i++) {
-        const struct shape *s = im->shapes[i];
-        uint32_t got;
-
-        if (!s->residual && id != DPF_NO_OWNER) {
-            continue; /* of cubes the first has it */
-        }
-        got = shape_match(s, im->bases, packet, len);
-        if (got == DPF_NO_OWNER) {
-        } else if (!s->residual) {
-            id = got;
-            rank = s->rank;
-        } else {
-            best = deeper_one(best, residual(im, got, packet, len));
-        }
-    }
-    for (uint32_t t = 0; t < im->exclusive_trees; t++) {
-        uint32_t count;
-        const uint32_t *items = image_walk(im, t, packet, len, &count);
-
-        for (uint32_t i = 0; items && i < count; i++) {
-            if (accepts(im, items[i], packet, len)) {
-                best = deeper_one(best, &im->bindings[items[i] >> 1]);
-                break;
-            }
-        }
-    }
-    return best && (id == DPF_NO_OWNER || best->rank >= rank) ? best->id : id;
+    look(&best, im, packet, len);
+    take_image(&best, im);
+    return decide(&best);
 }
 
 uint32_t image_residual(const uint8_t *packet, size_t len,
                         const struct image *im, uint32_t tag)
 {
-    const struct image_binding *b = residual(im, tag, packet, len);
+    const struct binding *b = tagged(im->set, tag);
+    struct best best;
 
-    return b ? b->id : image_owner(packet, len, im);
+    if (b && b->span.bytes && in_range(b, packet, len)) {
+        return b->id;
+    }
+    look(&best, im, packet, len);
+    if (b && !b->span.bytes && accepts(b, &best.view)) {
+        return b->id;
+    }
+    take_image(&best, im);
+    return decide(&best);
 }
 
-/* Apart, so that dpf_set_match saves no registers for sets without copies. */
-static __attribute__((noinline)) uint32_t
-match_copies(const struct image *im, const uint8_t *packet, size_t len,
-             dpf_copy *copy, void *ctx)
+struct copies {
+    const struct outline_view *view;
+    dpf_copy *copy;
+    void *ctx;
+};
+
+static int copy_item(void *ctx, struct ct_item *item)
 {
-    if (!im->may_copy || im->may_copy(packet, len)) {
-        give_copies(im, packet, len, copy, ctx);
+    struct copies *c = ctx;
+    const struct binding *b = (const struct binding *)(void *)item;
+
+    if (accepts(b, c->view)) {
+        c->copy(c->ctx, b->id);
+    }
+    return 0;
+}
+
+/* Apart, so that dpf_set_match saves no registers for sets without trees. */
+static __attribute__((noinline)) uint32_t match_hung(const struct image *im,
+                                                     const uint8_t *packet,
+                                                     size_t len, dpf_copy *copy,
+                                                     void *ctx)
+{
+    const struct dpf_set *s = im->set;
+    struct best best;
+
+    look(&best, im, packet, len);
+    if (copy) {
+        struct copies c = {&best.view, copy, ctx};
+
+        ct_match(&s->tree[TREE_COPIES], &best.view, copy_item, &c);
+    }
+    ct_match(&s->tree[TREE_OWNERS], &best.view, take_item, &best);
+    if (best.diagram || best.id != DPF_NO_OWNER) {
+        take_image(&best, im);
+        return decide(&best);
     }
     return im->owner(packet, len, im);
 }
@@ -354,8 +289,8 @@ uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
 {
     const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
 
-    if (copy && im->tree_count > im->exclusive_trees) {
-        return match_copies(im, packet, len, copy, ctx);
+    if (__atomic_load_n(&s->hung, __ATOMIC_ACQUIRE)) {
+        return match_hung(im, packet, len, copy, ctx);
     }
     return im->owner(packet, len, im);
 }

@@ -2,412 +2,68 @@
 /*
  * Bind and unbind. Each change follows one order: read the filter, judge it,
  * acquire all memory, then commit with stores that cannot fail. A filter of
- * a known shape commits into its table; any other change also builds a new
- * image. What is dropped is hidden from lookups where it stands, which needs
- * no memory; set_tidy makes the image that is without it.
+ * a known shape commits into its table, a diagram into a class tree; only a
+ * new shape makes an image. What is dropped is hidden from lookups where it
+ * stands, which needs no memory.
  */
 #include "dpf/filter/install.h"
 #include "dpf/filter/guard.h"
 #include "dpf/filter/lower.h"
 
 #include "dpf/compact.h"
-#define SHAPES_MAX 1024u
+
 #define BINDINGS_MAX (NUMBER_MASK + 1u)
-
-/* --------------------------------------------------------- shapes, tables */
-
-static uint32_t room_for(uint32_t used)
-{
-    return used + used / 8 + 4;
-}
-
-/*
- * The key of an entry of shape `from` as shape `to` keys it: `was` itself if
- * they are the same, else made in key[].
- */
-static const uint8_t *rekey(const struct shape *from, const struct shape *to,
-                            const uint8_t *was, uint8_t *key)
-{
-    struct cube c;
-
-    if (from == to) {
-        return was;
-    }
-    shape_cube(from, was, &c);
-    shape_key(to, &c, key);
-    return key;
-}
-
-/* What was in a table is in that of s->shapes[n] now. */
-struct rehash {
-    struct dpf_set *s;
-    uint16_t n;
-    const struct table *old;
-    const struct shape *from; /* it was its table */
-};
-
-OUT_OF_LINE static uint32_t slot_now(const struct rehash *h, uint32_t slot)
-{
-    const struct shape *to = h->s->shapes[h->n];
-    uint8_t key[TABLE_KEY_MAX];
-
-    return table_find(to->table,
-                      rekey(h->from, to, table_key(h->old, slot), key));
-}
-
-/* Tell the index and the bindings of several entries. */
-static void repoint(const struct rehash *h)
-{
-    struct dpf_set *s = h->s;
-    bool residual = s->shapes[h->n]->residual;
-
-    for (uint32_t slot = 0; !residual && slot < table_slots(h->old); slot++) {
-        uint32_t id = table_id(h->old, slot);
-        struct index_entry *e =
-            id < TABLE_NEXT ? index_find(&s->index, id) : NULL;
-
-        if (e && e->shape != INDEX_BIG) {
-            e->slot = slot_now(h, slot);
-        }
-    }
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        struct binding *b = s->bindings[i];
-
-        for (uint32_t k = 0; b && k < b->cube_count + b->residual; k++) {
-            if (b->cubes[k].shape == h->n) {
-                b->cubes[k].slot = slot_now(h, b->cubes[k].slot);
-            }
-        }
-    }
-}
-
-OUT_OF_LINE void set_retire(struct dpf_set *s, struct retired *r,
-                            uint64_t version)
-{
-    r->version = version;
-    r->next = s->retired;
-    s->retired = r;
-}
-
-/* A table with the entries of `from`, keyed as `to` is. NULL: no memory. */
-static struct table *table_copy(struct dpf_set *s, const struct shape *from,
-                                const struct shape *to, uint32_t room)
-{
-    const struct table *old = from->table;
-
-    for (; room < UINT32_MAX / 4; room += room / 2) {
-        struct table *t =
-            table_create(&s->heap, to->table->n8, to->table->n4, room);
-        bool full = false;
-
-        if (!t) {
-            return NULL;
-        }
-        for (uint32_t i = 0; i < table_slots(old) && !full; i++) {
-            uint8_t key[TABLE_KEY_MAX];
-            uint32_t id = table_id(old, i);
-
-            full = id < TABLE_NEXT &&
-                   table_add(t, rekey(from, to, table_key(old, i), key), id,
-                             NULL) == TABLE_NONE;
-        }
-        if (!full) {
-            return t;
-        }
-        table_destroy(&s->heap, t); /* chains too long: more room */
-    }
-    return NULL;
-}
-
-/* Replace the shape's table by one with room for one more key. */
-static int table_replace(struct dpf_set *s, uint16_t n)
-{
-    struct shape *sh = s->shapes[n];
-    struct table *old = sh->table;
-    struct table *t = table_copy(s, sh, sh, room_for(old->used));
-
-    if (!t) {
-        return -DPF_E_MEM;
-    }
-    __atomic_store_n(&sh->table, t, __ATOMIC_RELEASE);
-    if (sh->code_table) {
-        __atomic_store_n(sh->code_table, (uint64_t)(uintptr_t)t,
-                         __ATOMIC_RELEASE);
-    }
-    s->version++;
-    set_retire(s, &old->retired, s->version);
-    repoint(&(struct rehash){s, n, old, sh});
-    return 0;
-}
-
-int set_publish(struct dpf_set *s)
-{
-    struct image *im = image_build(s), *old = s->image;
-
-    if (!im) {
-        return -DPF_E_MEM;
-    }
-    for (uint32_t i = 0; i < im->shape_count; i++) {
-        im->shapes[i]->shown = true;
-    }
-    __atomic_store_n(&s->image, im, __ATOMIC_RELEASE);
-    s->version++;
-    set_retire(s, &old->retired, s->version);
-    return 0;
-}
-
-/* Make bytes of shape n part of the key, as `marked` says. */
-OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
-                                   const struct cube *marked)
-{
-    struct shape *from = s->shapes[n], *to;
-    struct table *t;
-    int err;
-
-    to = shape_create(&s->heap, marked, &err);
-    if (!to) {
-        return err;
-    }
-    t = table_copy(s, from, to, room_for(from->table->used));
-    if (!t) {
-        goto fail;
-    }
-    table_destroy(&s->heap, to->table);
-    to->table = t;
-    to->rank = from->rank;
-    to->rank_high = from->rank_high;
-    to->residual = from->residual;
-    s->shapes[n] = to;
-    if (set_publish(s)) {
-        s->shapes[n] = from;
-        goto fail;
-    }
-    repoint(&(struct rehash){s, n, from->table, from});
-    set_retire(s, &from->table->retired, s->version);
-    set_retire(s, &from->retired, s->version);
-    return 0;
-fail:
-    shape_destroy(&s->heap, to);
-    return -DPF_E_MEM;
-}
-
-static int shape_new(struct dpf_set *s, const struct cube *c, bool residual,
-                     uint16_t *n)
-{
-    uint32_t i = 0;
-    struct cube plain = *c;
-    int err;
-
-    while (i < s->shape_count && s->shapes[i]) {
-        i++;
-    }
-    if (i == SHAPES_MAX) {
-        return -DPF_E_TOO_BIG;
-    }
-    if (heap_grow(&s->heap, (void **)&s->shapes, &s->shape_cap,
-                  sizeof(*s->shapes), s->shape_count, i + 1)) {
-        return -DPF_E_MEM;
-    }
-    /* Lookups read where it says, whoever made it. */
-    if (!cube_is_guarded(s->dd.bases, c)) {
-        return -DPF_E_TOO_BIG;
-    }
-    for (uint32_t k = 0; k < plain.count; k++) {
-        plain.bytes[k].varies = 0;
-    }
-    s->shapes[i] = shape_create(&s->heap, &plain, &err);
-    if (!s->shapes[i]) {
-        s->shape_count = i < s->shape_count ? s->shape_count : i;
-        return err;
-    }
-    if (residual) { /* the bindings say */
-        s->shapes[i]->residual = true;
-        s->shapes[i]->rank = UINT32_MAX;
-        s->shapes[i]->rank_high = 0;
-    }
-    s->shape_count = i < s->shape_count ? s->shape_count : i + 1;
-    *n = (uint16_t)i;
-    return 0;
-}
-
-#define SIBLINGS_MAX 4u /* shapes of the same tests, by other constants */
-#define SHORT_RUN 2u    /* bytes: a protocol, a VLAN */
-
-/*
- * Is it short runs alone that make the key of `sh` longer than narrow if all
- * that is marked is in it?
- */
-OUT_OF_LINE static bool short_runs_widen(const struct shape *sh,
-                                         const struct cube *marked)
-{
-    struct cube rest = *marked;
-
-    if (!shape_is_narrow(sh) || shape_stays_narrow(marked)) {
-        return false;
-    }
-    for (uint32_t i = 0, j; i < rest.count; i = j) {
-        for (j = i + 1;
-             j < rest.count && rest.bytes[j].var == rest.bytes[j - 1].var + 1;
-             j++) {
-        }
-        for (uint32_t k = i; j - i <= SHORT_RUN && k < j; k++) {
-            rest.bytes[k].varies = sh->cube.bytes[k].varies;
-        }
-    }
-    return shape_stays_narrow(&rest);
-}
-
-/*
- * The shape whose key cube c is to be in, or shape_count. Filters of the same
- * tests are kept in a few shapes if a protocol or the like made a key for all
- * of them long: lookups of short ones share code (native/demux.h).
- * in->marked receives what its key must have, or no bytes if it has it.
- */
-static uint32_t shape_choose(struct install *in, const struct cube *c,
-                             bool residual)
-{
-    const struct dpf_set *s = in->s;
-    uint32_t siblings = 0;
-
-    /* First any that has it; then one that may, or the last there can be. */
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < s->shape_count; i++) {
-            const struct shape *sh = s->shapes[i];
-
-            if (!sh || sh->residual != residual || !shape_same(&sh->cube, c)) {
-                continue;
-            }
-            shape_differs(sh, c, &in->marked);
-            if (!in->marked.count ||
-                (pass && (!short_runs_widen(sh, &in->marked) ||
-                          ++siblings == SIBLINGS_MAX))) {
-                return i;
-            }
-        }
-    }
-    in->marked.count = 0;
-    return s->shape_count;
-}
-
-void install_find_home(struct install *in)
-{
-    in->home = in->cube_count == 1 ? shape_choose(in, in->cubes, false) + 1 : 0;
-}
-
-/* The shape of cube c with a free place in its table; *fresh if new. */
-static int shape_ready(struct install *in, const struct cube *c, bool residual,
-                       uint16_t *n, bool *fresh)
-{
-    struct dpf_set *s = in->s;
-    uint32_t i = in->home ? in->home - 1 : shape_choose(in, c, residual);
-
-    *n = (uint16_t)i;
-    if (i == s->shape_count) {
-        *fresh = true;
-        return shape_new(s, c, residual, n);
-    }
-    if (in->marked.count) {
-        int r = shape_widen(s, *n, &in->marked);
-
-        if (r) {
-            return r;
-        }
-    }
-    /* A binding adds up to CUBES_MAX keys, all of which must find room. */
-    return table_crowded(s->shapes[i]->table) ? table_replace(s, *n) : 0;
-}
-
-static void trim_shapes(struct dpf_set *s)
-{
-    while (s->shape_count && !s->shapes[s->shape_count - 1]) {
-        s->shape_count--;
-    }
-}
-
-/* Free the shapes that a call made and did not come to use. */
-static void drop_unshown(struct dpf_set *s)
-{
-    for (uint32_t i = 0; i < s->shape_count; i++) {
-        struct shape *sh = s->shapes[i];
-
-        if (sh && !sh->shown && !sh->table->used) {
-            shape_destroy(&s->heap, sh);
-            s->shapes[i] = NULL;
-        }
-    }
-    trim_shapes(s);
-}
-
-/* ---------------------------------------------------------------- commit */
-
-struct move {
-    struct dpf_set *s;
-    uint16_t shape;
-};
-
-static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
-{
-    const struct move *m = ctx;
-    struct index_entry *e;
-    struct binding *b;
-
-    if (m->s->shapes[m->shape]->residual) {
-        m->s->bindings[id & NUMBER_MASK]->cubes[0].slot = to;
-        return;
-    }
-    e = index_find(&m->s->index, id);
-    if (e->shape != INDEX_BIG) {
-        e->slot = to;
-        return;
-    }
-    b = m->s->bindings[e->slot];
-    for (uint32_t i = 0; i < b->cube_count; i++) {
-        if (b->cubes[i].shape == m->shape && b->cubes[i].slot == from) {
-            b->cubes[i].slot = to;
-            return;
-        }
-    }
-}
-
-/*
- * Put cube c into the table of its shape, a new one (*fresh) if there is none:
- * 0, or an error, after which drop_unshown removes a new one.
- */
-static int cube_put(struct install *in, const struct cube *c, uint32_t id,
-                    bool residual, struct entry *at, bool *fresh)
-{
-    struct dpf_set *s = in->s;
-    int r = shape_ready(in, c, residual, &at->shape, fresh);
-    struct move m = {s, at->shape};
-    const struct table_watch watch = {moved, &m};
-
-    for (; !r; r = table_replace(s, at->shape)) {
-        struct shape *sh = s->shapes[at->shape];
-
-        shape_key(sh, c, in->key);
-        at->slot = table_add(sh->table, in->key, id, &watch);
-        if (at->slot != TABLE_NONE) {
-            return 0;
-        }
-    }
-    return r;
-}
-
-/* Take `count` entries out of their tables. */
-static void unput(struct dpf_set *s, const struct entry *at, uint32_t count)
-{
-    s->version++;
-    for (uint32_t i = 0; i < count; i++) {
-        table_remove(s->shapes[at[i].shape]->table, at[i].slot, s->version);
-    }
-}
+#define PATTERN_STEPS 8u /* instructions that one is worth */
+#define NODE_STEPS 4u    /* the same of a node that is walked */
 
 static void binding_destroy(struct heap *h, struct retired *r)
 {
-    struct binding *b = (struct binding *)(void *)r;
+    struct binding *b =
+        (struct binding *)(void *)((uint8_t *)r -
+                                   offsetof(struct binding, retired));
 
     dpf_program_destroy(b->program);
+    kept_free(h, b->kept);
     heap_free(h, b, sizeof(*b));
+}
+
+static size_t list_bytes(uint32_t cap)
+{
+    return sizeof(struct binding_list) + cap * sizeof(struct binding *);
+}
+
+static void list_destroy(struct heap *h, struct retired *r)
+{
+    struct binding_list *l = (struct binding_list *)(void *)r;
+
+    heap_free(h, l, list_bytes(l->cap));
+}
+
+/* Have a place for binding number n. 0 or -DPF_E_MEM. */
+static int list_reserve(struct dpf_set *s, uint32_t n)
+{
+    struct binding_list *old = s->bindings, *l;
+    uint32_t cap = old ? old->cap : 0, more = cap ? 2 * cap : 16;
+
+    if (n < cap) {
+        return 0;
+    }
+    l = heap_alloc(&s->heap, list_bytes(more));
+    if (!l) {
+        return -DPF_E_MEM;
+    }
+    __builtin_memset(l, 0, list_bytes(more));
+    l->retired.destroy = list_destroy;
+    l->cap = more;
+    if (old) {
+        __builtin_memcpy(l->at, old->at, cap * sizeof(l->at[0]));
+    }
+    __atomic_store_n(&s->bindings, l, __ATOMIC_RELEASE);
+    s->version++;
+    if (old) {
+        set_retire(s, &old->retired, s->version);
+    }
+    return 0;
 }
 
 static struct binding *binding_new(struct install *in)
@@ -416,12 +72,10 @@ static struct binding *binding_new(struct install *in)
     uint32_t i = 0;
     struct binding *b;
 
-    while (i < s->binding_count && s->bindings[i]) {
+    while (i < s->binding_count && set_binding(s, i)) {
         i++;
     }
-    if (i == BINDINGS_MAX ||
-        heap_grow(&s->heap, (void **)&s->bindings, &s->binding_cap,
-                  sizeof(*s->bindings), s->binding_count, i + 1)) {
+    if (i == BINDINGS_MAX || list_reserve(s, i)) {
         return NULL;
     }
     b = heap_alloc(&s->heap, sizeof(*b));
@@ -433,7 +87,7 @@ static struct binding *binding_new(struct install *in)
         b->id = in->id;
         b->region = in->region;
         b->flags = in->flags;
-        s->bindings[i] = b;
+        __atomic_store_n(&s->bindings->at[i], b, __ATOMIC_RELEASE);
         s->binding_count += i == s->binding_count;
     }
     return b;
@@ -442,10 +96,11 @@ static struct binding *binding_new(struct install *in)
 /* No new lookup sees it. */
 static void binding_drop(struct dpf_set *s, struct binding *b)
 {
-    s->bindings[b->number] = NULL;
-    while (s->binding_count && !s->bindings[s->binding_count - 1]) {
+    __atomic_store_n(&s->bindings->at[b->number], NULL, __ATOMIC_RELEASE);
+    while (s->binding_count && !set_binding(s, s->binding_count - 1)) {
         s->binding_count--;
     }
+    s->version++;
     set_retire(s, &b->retired, s->version);
 }
 
@@ -458,6 +113,23 @@ static void index_put(struct install *in, uint16_t shape, uint32_t slot)
                                    .shape = shape & INDEX_BIG,
                                    .refine = (in->flags & DPF_REFINE) != 0});
     in->s->regions[in->region].users++;
+}
+
+/* Let lookups see the shapes of `count` entries that they do not see yet. */
+static int show_shapes(struct dpf_set *s, const struct entry *at,
+                       uint32_t count, bool *fresh)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < count && !r; i++) {
+        struct shape *sh = s->shapes[at[i].shape];
+
+        if (!sh->shown) {
+            *fresh = true;
+            r = shapes_show(s, sh);
+        }
+    }
+    return r;
 }
 
 /*
@@ -483,23 +155,21 @@ static int commit_cubes(struct install *in)
         to = b->cubes;
     }
     while (!r && n < in->cube_count) {
-        r = cube_put(in, &in->cubes[n], in->id, false, &to[n], &fresh);
+        r = shapes_put(in, &in->cubes[n], in->id, false, &to[n]);
         n += !r;
         if (b) {
             b->cube_count = n;
         }
     }
-    if (!r && fresh) {
-        r = set_publish(s);
-    }
+    r = r ? r : show_shapes(s, to, n, &fresh);
     if (r) {
-        unput(s, to, n);
+        shapes_take(s, to, n);
         if (b) {
             index_remove(&s->heap, &s->index, in->id);
             s->regions[in->region].users--;
             binding_drop(s, b);
         }
-        drop_unshown(s);
+        (void)shapes_tidy(s, false);
         return r;
     }
     if (!b) {
@@ -510,61 +180,111 @@ static int commit_cubes(struct install *in)
     return 0;
 }
 
-/* Change the depth of the diagrams marked in inside[]. */
-static void deepen(struct dpf_set *s, const uint8_t *inside, uint32_t count,
-                   uint64_t by)
+/*
+ * The depth of a new diagram: above that of all that contains it, below that
+ * of all it contains. Where there is no such number these become deeper, the
+ * deepest first, so that lookups see them in order all the time.
+ */
+static uint64_t find_depth(struct install *in)
 {
-    for (uint32_t i = 0; inside && i < count; i++) {
-        if (inside[i]) {
-            s->bindings[i]->depth += by;
-        }
+    uint64_t least = UINT64_MAX, depth = DEPTH_FIRST;
+    uint32_t n = in->inside_count;
+
+    for (uint32_t i = 0; i < n; i++) {
+        least = in->inside[i]->depth < least ? in->inside[i]->depth : least;
     }
+    if (in->above) {
+        depth = in->above + 1;
+    } else if (n) {
+        depth = least - 1;
+    }
+    for (uint64_t by = depth >= least ? depth - least + 1 : 0; by && n; n--) {
+        uint32_t deepest = 0;
+
+        for (uint32_t i = 1; i < n; i++) {
+            deepest =
+                in->inside[i]->depth > in->inside[deepest]->depth ? i : deepest;
+        }
+        __atomic_store_n(&in->inside[deepest]->depth,
+                         in->inside[deepest]->depth + by, __ATOMIC_RELEASE);
+        in->inside[deepest] = in->inside[n - 1];
+    }
+    return depth;
+}
+
+static uint32_t insn_count(const struct dpf_program *p)
+{
+    size_t count = 0;
+
+    if (p) {
+        (void)dpf_program_insns(p, &count);
+    }
+    return (uint32_t)count;
 }
 
 /*
- * What decides about a packet that is in the binding's cube, beside a range.
- * Its yes counts only where the diagram has one: so it is made of the diagram,
- * and the filter's own program is asked only where that does not know. Of a
- * diagram too large for that, *residual is set to false.
+ * A program costs all packets that may be its binding's. What decides for a
+ * diagram costs nothing where bytes lead to it, for then few others are looked
+ * at.
  */
-static int keep_program(struct install *in, struct binding *b, bool *residual)
+uint32_t install_steps(const struct binding *b)
+{
+    if (!b->alike) {
+        return b->steps;
+    }
+    return b->is_lowered    ? insn_count(b->program)
+           : b->has_pattern ? PATTERN_STEPS
+                            : b->steps + b->kept->node_count * NODE_STEPS;
+}
+
+static int too_costly(struct install *in)
+{
+    return set_fail(in->err, -DPF_E_STEPS,
+                    "tests of constants do not decide the filter, so it "
+                    "would run for packets, and it is longer than what "
+                    "they may still cost; make it shorter or simpler");
+}
+
+static int copy_program(struct install *in, struct binding *b)
+{
+    size_t count;
+    const struct dpf_insn *insns = dpf_program_insns(in->filter, &count);
+
+    return dpf_program_create(&in->s->mem, DPF_FILTER | DPF_COMPILE, insns,
+                              count, &b->program, NULL);
+}
+
+/*
+ * What decides for a diagram, beside a range. A residual one is only asked
+ * about packets of the cube in in->other.
+ */
+static int decide(struct install *in, struct binding *b, bool residual)
 {
     struct dd *d = &in->s->dd;
-    const struct dpf_insn *insns;
     struct dd_mark m = dd_mark(d);
-    size_t count;
     int r;
 
     if (b->span.bytes) {
         return 0;
     }
-    if (*residual) {
-        r = dd_lower(d, in->exact, &in->other, &in->s->mem, in->filter,
-                     &b->program);
-        dd_release(d, m);
-        if (!r) {
-            (void)dpf_program_insns(b->program, &count);
-            r = count > in->s->steps_max ? -DPF_E_TOO_BIG : 0;
-        }
-        if (r != -DPF_E_TOO_BIG) {
-            return r;
-        }
-        dpf_program_destroy(b->program);
-        b->program = NULL;
-        *residual = false;
-    }
-    if (in->exact == in->may) {
+    b->steps = in->exact != in->may ? insn_count(in->filter) : 0;
+    b->has_pattern =
+        !b->steps && pattern_read(d, in->exact, &in->room, &b->pattern);
+    dd_release(d, m);
+    if (b->has_pattern) {
         return 0;
     }
-    insns = dpf_program_insns(in->filter, &count);
-    if (count > in->s->steps_max) {
-        return set_fail(in->err, -DPF_E_STEPS,
-                        "tests of constants do not decide the filter, so it "
-                        "would run for packets, and it is longer than what "
-                        "they may still cost; make it shorter or simpler");
+    r = dd_lower(d, in->exact, residual ? &in->other : NULL, &in->s->mem,
+                 b->steps ? in->filter : NULL, &b->program);
+    dd_release(d, m);
+    b->is_lowered = r == 0;
+    if (r == -DPF_E_TOO_BIG) {
+        r = b->steps ? copy_program(in, b) : 0;
     }
-    return dpf_program_create(&in->s->mem, DPF_FILTER | DPF_COMPILE, insns,
-                              count, &b->program, NULL);
+    if (!r && install_steps(b) > in->s->steps_max) {
+        return too_costly(in);
+    }
+    return r;
 }
 
 /* Has another residual binding the same key? */
@@ -572,14 +292,28 @@ static bool key_taken(struct install *in, const struct cube *c)
 {
     for (uint32_t i = 0; i < in->s->shape_count; i++) {
         const struct shape *sh = in->s->shapes[i];
+        const struct cube *seen;
 
-        if (sh && sh->residual && shape_same(&sh->cube, c) &&
-            shape_project(sh, c, in->key, in->mask) == 1 &&
+        if (!sh || !sh->residual || !shapes_alike(sh, c)) {
+            continue;
+        }
+        seen = shape_view(sh, &in->s->dd, c, &in->room);
+        if (shape_same(&sh->cube, seen) &&
+            shape_project(sh, seen, in->key, in->mask) == 1 &&
             table_find(sh->table, in->key) != TABLE_NONE) {
             return true;
         }
     }
     return false;
+}
+
+static bool cube_keyed(struct install *in, const struct cube *c)
+{
+    struct base_map map;
+
+    return c->count && shape_fits(c) && cube_is_guarded(in->s->dd.bases, c) &&
+           cube_bases(&in->s->dd, c, in->bases, SHAPE_BASES_MAX, &map) &&
+           !key_taken(in, c);
 }
 
 /*
@@ -593,15 +327,13 @@ OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
     uint32_t n = 0;
 
     span->bytes = 0;
-    if (in->flags & (DPF_TAP | DPF_SHARED)) {
+    if (set_gets_copies(in->flags)) {
         return false;
     }
     if (in->exact == in->may && !dd_is_term(in->may) &&
-        span_read(&in->s->dd, in->may, c, span) && c->count && shape_fits(c) &&
-        cube_is_guarded(in->s->dd.bases, c)) {
-        if (!key_taken(in, c)) {
-            return true;
-        }
+        span_read(&in->s->dd, in->may, c, span) && cube_keyed(in, c)) {
+        span->var = base_map_var(&in->map, span->var);
+        return true;
     }
     span->bytes = 0;
     in->s->dd.err = 0;
@@ -612,87 +344,83 @@ OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
         }
     }
     c->count = n;
-    return n && shape_fits(c) && cube_is_guarded(in->s->dd.bases, c) &&
-           !key_taken(in, c);
+    return cube_keyed(in, c);
 }
 
 /* Put b into a residual shape by the cube in in->other. */
 static int residual_add(struct install *in, struct binding *b)
 {
-    bool fresh = false;
+    struct dpf_set *s = in->s;
     struct shape *sh;
-    int r = cube_put(in, &in->other, b->tag, true, &b->cubes[0], &fresh);
+    int r = shapes_put(in, &in->other, b->tag, true, &b->cubes[0]);
+    bool ranked;
 
-    if (!r) {
-        b->residual = true; /* not before: its entry is looked for then */
-        sh = in->s->shapes[b->cubes[0].shape];
-        sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
-        sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
+    if (r) {
+        return r;
+    }
+    b->residual = true; /* not before: its entry is looked for then */
+    sh = s->shapes[b->cubes[0].shape];
+    ranked = sh->shown && b->rank >= sh->rank && b->rank <= sh->rank_high;
+    sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
+    sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
+    r = ranked ? 0 : sh->shown && s->spread ? 0 : shapes_show(s, sh);
+    if (r) {
+        shapes_take(s, b->cubes, 1);
     }
     return r;
 }
 
-/*
- * The exclusive diagrams strictly inside this one, a byte for each binding,
- * in *inside: NULL if none can be. 0 or -DPF_E_MEM.
- */
-static int find_inside(struct install *in, uint32_t count, uint8_t **inside)
+static struct classtree *tree_of(struct dpf_set *s, const struct binding *b)
 {
-    *inside = NULL;
-    if (!(in->flags & DPF_REFINE) || in->flags & (DPF_TAP | DPF_SHARED)) {
-        return 0;
+    return &s->tree[set_gets_copies(b->flags) ? TREE_COPIES : TREE_OWNERS];
+}
+
+/* Hang b in a tree. */
+static int hang(struct install *in, struct binding *b)
+{
+    struct dpf_set *s = in->s;
+    struct classtree *t = tree_of(s, b);
+    uint32_t chained;
+    int r = kept_outline(&s->heap, b->kept, &b->hung.item.outline);
+
+    r = r ? r : ct_insert(t, &s->heap, &b->hung.item, &chained);
+    if (!r) {
+        b->alike = chained != 0;
+        if (b->alike && install_steps(b) > s->steps_max) {
+            ct_remove(t, &s->heap, &b->hung.item);
+            r = too_costly(in);
+        }
     }
-    *inside = heap_alloc(&in->s->heap, count + 1);
-    return *inside ? judge_contained(in, *inside) : -DPF_E_MEM;
+    set_trees_changed(s);
+    return r;
 }
 
 static int commit_diagram(struct install *in)
 {
     struct dpf_set *s = in->s;
-    uint32_t count = s->binding_count;
-    struct binding *b = NULL;
-    uint8_t *inside;
+    struct binding *b = binding_new(in);
     bool residual;
-    int r = find_inside(in, count, &inside);
+    int r;
 
-    if (!r) {
-        b = binding_new(in);
-        r = b ? 0 : -DPF_E_MEM;
+    if (!b) {
+        return -DPF_E_MEM;
     }
-    if (r) {
-        goto out;
-    }
-    b->may = in->may;
-    b->exact = in->exact;
+    b->kept = in->kept;
     b->rank = in->rank;
-    b->depth = in->depth;
     residual = residual_cube(in, &b->span);
-    r = keep_program(in, b, &residual);
-    if (r) {
-        goto undo;
-    }
-    r = residual ? residual_add(in, b) : merge_add(s, b);
-    if (r) {
-        goto undo;
-    }
-    deepen(s, inside, count, 1);
-    r = set_publish(s);
+    r = decide(in, b, residual);
     if (!r) {
+        b->depth = find_depth(in);
+        r = residual ? residual_add(in, b) : hang(in, b);
+    }
+    if (!r) {
+        in->kept = NULL;
         index_put(in, INDEX_BIG, b->number);
-        goto out;
+        return 0;
     }
-    deepen(s, inside, count, UINT64_MAX);
-    if (b->residual) {
-        unput(s, b->cubes, 1);
-    } else {
-        s->trees[b->tree].root = s->root_before;
-        s->trees[b->tree].users--;
-    }
-undo:
+    b->kept = NULL;
     binding_drop(s, b);
-    drop_unshown(s);
-out:
-    heap_free(&s->heap, inside, count + 1);
+    (void)shapes_tidy(s, false);
     return r;
 }
 
@@ -704,110 +432,77 @@ int install_commit(struct install *in)
     return in->cube_count ? commit_cubes(in) : commit_diagram(in);
 }
 
-/* The diagram `b` stays in its tree for now: lookups pass it over. */
-static void hide(struct dpf_set *s, struct binding *b)
-{
-    b->gone = true;
-    s->gone++;
-    s->untidy = true;
-    s->version++;
-    __atomic_store_n(&s->image->bindings[b->number].gone, true,
-                     __ATOMIC_RELEASE);
-}
+/* --------------------------------------------------------------- removing */
 
-/* Take entries out of their tables, and note if one has become empty. */
-static void empty(struct dpf_set *s, const struct entry *at, uint32_t count)
+static void remove_diagram(struct dpf_set *s, struct binding *b)
 {
-    unput(s, at, count);
-    for (uint32_t i = 0; i < count; i++) {
-        s->untidy |= !s->shapes[at[i].shape]->table->used;
+    if (b->residual) {
+        shapes_take(s, b->cubes, 1);
+    } else {
+        ct_remove(tree_of(s, b), &s->heap, &b->hung.item);
+        set_trees_changed(s);
     }
+    binding_drop(s, b);
 }
 
 void install_drop(struct dpf_set *s, const struct index_entry *e)
 {
-    struct binding *b = e->shape == INDEX_BIG ? s->bindings[e->slot] : NULL;
+    struct binding *b = e->shape == INDEX_BIG ? set_binding(s, e->slot) : NULL;
     struct entry one = {e->shape, e->slot};
+    uint32_t id = e->id;
+    uint16_t region = e->region;
 
-    s->regions[e->region].users--;
-    index_remove(&s->heap, &s->index, e->id);
-    if (!b) {
-        empty(s, &one, 1);
-    } else if (b->cube_count || b->residual) {
-        empty(s, b->cubes, b->residual ? 1 : b->cube_count);
+    if (b && b->kept) {
+        remove_diagram(s, b);
+    } else if (b) {
+        shapes_take(s, b->cubes, b->cube_count);
         binding_drop(s, b);
     } else {
-        hide(s, b);
+        shapes_take(s, &one, 1);
+    }
+    index_remove(&s->heap, &s->index, id);
+    s->regions[region].users--;
+}
+
+int install_tidy(struct dpf_set *s, bool all)
+{
+    return s->emptied ? shapes_tidy(s, all) : 0;
+}
+
+void install_idle(struct dpf_set *s)
+{
+    struct binding_list *l = s->bindings;
+
+    (void)shapes_tidy(s, true);
+    if (l && !s->shapes_used) {
+        __atomic_store_n(&s->bindings, NULL, __ATOMIC_RELEASE);
+        s->binding_count = 0;
+        s->version++;
+        set_retire(s, &l->retired, s->version);
     }
 }
 
-/* The trees without what is gone; those that were, in was[]. */
-static int prune(struct dpf_set *s, struct tree was[TREES_MAX])
+void install_clear(struct dpf_set *s)
 {
-    uint32_t gone[TREES_MAX] = {0};
-    int r = 0;
+    struct heap *h = &s->heap;
 
-    for (uint32_t i = 0; s->gone && i < s->binding_count; i++) {
-        if (s->bindings[i] && s->bindings[i]->gone) {
-            gone[s->bindings[i]->tree]++;
+    for (uint32_t i = 0; i < s->binding_count; i++) {
+        if (set_binding(s, i) && set_binding(s, i)->kept) {
+            remove_diagram(s, set_binding(s, i));
+        } else if (set_binding(s, i)) {
+            binding_drop(s, set_binding(s, i));
         }
     }
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        was[t] = s->trees[t];
-    }
-    for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
-        s->trees[t].users -= gone[t];
-        if (s->trees[t].users == 0) {
-            s->trees[t].root = DD_NO;
-        } else if (gone[t]) {
-            r = merge_prune(s, t, &s->trees[t].root);
-        }
-    }
-    return r;
-}
-
-/* Mark the empty shapes; when the image is without them, forget them. */
-static void leave(struct dpf_set *s, bool leaving, bool left)
-{
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        struct shape *sh = s->shapes[i];
-
-        if (!sh || sh->table->used) {
-            continue;
+        if (s->shapes[i] && s->spread && s->shapes[i]->shown) {
+            shapes_unhang(s, s->shapes[i]);
+            set_trees_changed(s);
         }
-        sh->leaving = leaving;
-        if (left) {
-            set_retire(s, &sh->table->retired, s->version);
-            set_retire(s, &sh->retired, s->version);
-            s->shapes[i] = NULL;
-        }
+        shape_destroy(h, s->shapes[i]);
+        s->shapes[i] = NULL;
     }
-}
-
-int set_tidy(struct dpf_set *s)
-{
-    struct tree was[TREES_MAX];
-    int r;
-
-    if (!s->untidy) {
-        return 0;
+    if (s->bindings) {
+        list_destroy(h, &s->bindings->retired);
+        s->bindings = NULL;
     }
-    leave(s, true, false);
-    r = prune(s, was);
-    r = r ? r : set_publish(s);
-    if (r) {
-        __builtin_memcpy(s->trees, was, sizeof(was));
-        leave(s, false, false);
-        return r;
-    }
-    leave(s, false, true);
-    trim_shapes(s);
-    for (uint32_t i = s->binding_count; s->gone && i-- > 0;) {
-        if (s->bindings[i] && s->bindings[i]->gone) {
-            binding_drop(s, s->bindings[i]);
-            s->gone--;
-        }
-    }
-    s->untidy = false;
-    return 0;
 }

@@ -135,17 +135,17 @@ static bool is_open(int r)
     return r == -DPF_E_MEM || r == -DPF_E_FUEL;
 }
 
-int judge_region(struct install *in, uint32_t must)
+int judge_region(struct install *in, const struct kept *must)
 {
     struct dd *d = &in->s->dd;
     struct cube_walk found = {.no = true};
     int r;
 
-    if (must == DD_YES) {
+    if (must->root == DD_YES) {
         return 0;
     }
     for (uint32_t i = 0; i < in->cube_count; i++) {
-        r = cube_reach(d, must, &in->cubes[i], &found, NULL, NULL);
+        r = kept_reach(must, d, &in->cubes[i], &found);
         if (r) {
             return r;
         }
@@ -157,7 +157,8 @@ int judge_region(struct install *in, uint32_t must)
         return 0;
     }
     in->witness.len = 0;
-    r = outside(in, install_may(in), must, &in->witness);
+    install_may(in);
+    r = outside(in, in->may, kept_load(d, must), &in->witness);
     if (r == -DPF_E_FUEL) {
         return judge_tired(in, "whether the filter is inside its region", NULL);
     }
@@ -198,20 +199,38 @@ static bool cube_inside(const struct cube *a, const struct cube *b)
     return true;
 }
 
+/* A cube of a shape as set.dd counts. Sets d->err. */
+static uint32_t load_key(struct install *in, const struct shape *sh,
+                         uint32_t slot)
+{
+    struct dd *d = &in->s->dd;
+    struct base_map map;
+
+    shape_cube(sh, table_key(sh->table, slot), &in->room);
+    if (!bases_load(d, sh->bases, sh->base_count, &map)) {
+        d->err = d->err ? d->err : -DPF_E_TOO_BIG;
+        return DD_NO;
+    }
+    cube_renumber(&in->room, &map);
+    return cube_diagram(d, &in->room);
+}
+
 /*
- * What a rival, an installed binding, may accept. All its cubes: that one is
- * strictly inside the new filter says nothing of the others. Uses in->other.
+ * What a rival, an installed binding, may accept, in set.dd. All its cubes:
+ * that one is strictly inside the new filter says nothing of the others.
  */
 static uint32_t rival_may(struct install *in, const struct binding *r)
 {
     struct dd *d = &in->s->dd;
-    uint32_t f = r->cube_count ? DD_NO : r->may;
+    uint32_t f = DD_NO;
 
+    if (r->kept) {
+        return dd_apply(d, DD_MAY, kept_load(d, r->kept), 0, 0);
+    }
     for (uint32_t i = 0; i < r->cube_count; i++) {
-        const struct shape *sh = in->s->shapes[r->cubes[i].shape];
-
-        shape_cube(sh, table_key(sh->table, r->cubes[i].slot), &in->other);
-        f = dd_ite(d, cube_diagram(d, &in->other), DD_YES, f);
+        f = dd_ite(
+            d, load_key(in, in->s->shapes[r->cubes[i].shape], r->cubes[i].slot),
+            DD_YES, f);
     }
     return f;
 }
@@ -265,9 +284,20 @@ static bool ordered(const struct install *in, const struct binding *r,
            (how == 1 ? in->rank >= rival_rank : rival_rank > in->rank);
 }
 
+/* Does the rival accept the witness for sure? */
+static bool rival_accepts(struct install *in, const struct binding *r)
+{
+    const struct witness *w = &in->witness;
+    struct dd *d = &in->s->dd;
+
+    if (r->kept) {
+        return kept_walk(r->kept, w->packet, w->len) == DD_YES;
+    }
+    return dd_eval(d, rival_may(in, r), w->packet, w->len) == DD_YES;
+}
+
 static int refuse(struct install *in, const struct binding *r)
 {
-    struct dd *d = &in->s->dd;
     struct text t;
 
     set_fail(in->err, -DPF_E_CONFLICT, "");
@@ -279,19 +309,53 @@ static int refuse(struct install *in, const struct binding *r)
         text_str(&t, r->flags & DPF_REFINE
                          ? ", and does not lie strictly inside it"
                          : ", which does not allow refinement");
-    }
-    if (dd_eval(d, r->cube_count ? rival_may(in, r) : r->exact,
-                in->witness.packet, in->witness.len) == DD_YES) {
-        show_witness(in);
+        if (rival_accepts(in, r)) {
+            show_witness(in);
+        }
     }
     return -DPF_E_CONFLICT;
 }
 
+/* Remember how the new diagram and an installed one lie. */
+static int note(struct install *in, struct binding *r, int how)
+{
+    if (how == 1) {
+        in->above = r->depth > in->above ? r->depth : in->above;
+        return 0;
+    }
+    if (heap_grow(&in->s->heap, (void **)&in->inside, &in->inside_cap,
+                  sizeof(struct binding *), in->inside_count,
+                  in->inside_count + 1)) {
+        return -DPF_E_MEM;
+    }
+    in->inside[in->inside_count++] = r;
+    return 0;
+}
+
+/* As compare, and what that made is forgotten. */
+static int compare_aside(struct install *in, const struct binding *r)
+{
+    struct dd *d = &in->s->dd;
+    struct dd_mark m;
+    uint64_t bases;
+    int how;
+
+    install_may(in);
+    m = dd_mark(d);
+    bases = dd_bases_used(d);
+    in->witness.len = 0;
+    how = compare(in, r);
+    dd_release(d, m);
+    dd_bases_keep(d, bases);
+    return how;
+}
+
 /*
  * The new filter and a rival whose rank in lookups is `rank`; of one that is
- * cubes, in->other is the one met.
+ * cubes, `met` is the one met, as set.dd counts.
  */
-static int judge(struct install *in, const struct binding *r, uint32_t rank)
+static int judge(struct install *in, struct binding *r, uint32_t rank,
+                 const struct cube *met)
 {
     int how = 3;
 
@@ -300,21 +364,14 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
     }
     /* The common case: a connection inside a listener that allows it. */
     if (how == 3 && in->cube_count == 1 && r->cube_count == 1) {
-        if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], &in->other)) {
+        if (r->flags & DPF_REFINE && cube_inside(&in->cubes[0], met)) {
             how = cube_rank(&in->cubes[0]) > rank ? 1 : 3;
-        } else if (in->flags & DPF_REFINE &&
-                   cube_inside(&in->other, &in->cubes[0])) {
+        } else if (in->flags & DPF_REFINE && cube_inside(met, &in->cubes[0])) {
             how = rank > cube_rank(&in->cubes[0]) ? 2 : 3;
         }
     }
     if (how == 3) {
-        struct dd_mark m;
-
-        install_may(in);
-        m = dd_mark(&in->s->dd);
-        in->witness.len = 0;
-        how = compare(in, r);
-        dd_release(&in->s->dd, m);
+        how = compare_aside(in, r);
     }
     if (how == -DPF_E_FUEL) {
         return judge_tired(
@@ -332,34 +389,34 @@ static int judge(struct install *in, const struct binding *r, uint32_t rank)
         return set_fail(in->err, -DPF_E_TOO_BIG,
                         "no order of lookup serves this nesting of filters");
     }
-    if (how == 1 && !in->cube_count && !r->cube_count) {
-        in->depth = in->depth > r->depth ? in->depth : r->depth + 1;
-    }
-    return 0;
+    return in->cube_count || r->cube_count ? 0 : note(in, r, how);
 }
 
 static int judge_diagram(struct install *in, struct binding *b);
 
 static int judge_slot(struct install *in, const struct shape *sh, uint32_t slot)
 {
+    struct dpf_set *s = in->s;
     uint32_t id = table_id(sh->table, slot);
-    const struct binding *r = &in->one;
+    struct binding *r = &in->one;
     const struct index_entry *e;
 
     if (sh->residual) {
-        return judge_diagram(in, in->s->bindings[id & NUMBER_MASK]);
+        return judge_diagram(in, set_binding(s, id & NUMBER_MASK));
     }
-    e = index_find(&in->s->index, id);
+    e = index_find(&s->index, id);
     if (e->shape == INDEX_BIG) {
-        r = in->s->bindings[e->slot];
+        r = set_binding(s, e->slot);
     } else {
         in->one.id = id;
         in->one.flags = e->refine ? DPF_REFINE : 0;
+        in->one.kept = NULL;
         in->one.cube_count = 1;
         in->one.cubes[0] = (struct entry){e->shape, e->slot};
     }
     shape_cube(sh, table_key(sh->table, slot), &in->other);
-    return judge(in, r, sh->rank);
+    return judge(in, r, sh->rank,
+                 shape_unview(sh, &s->dd, &in->other, &in->room));
 }
 
 /* Is the key in `slot` what `key` asks for under `mask`? */
@@ -402,9 +459,11 @@ static uint32_t reach(const struct install *in)
 
 static int judge_shape(struct install *in, const struct shape *sh, bool home)
 {
+    struct dd *d = &in->s->dd;
     int r = 0;
 
     for (uint32_t i = 0; i < reach(in) && !r; i++) {
+        const struct cube *c = shape_view(sh, d, &in->cubes[i], &in->room);
         int how = 1;
 
         if (!dd_work(&in->s->dd, 2)) {
@@ -412,9 +471,9 @@ static int judge_shape(struct install *in, const struct shape *sh, bool home)
         }
 
         if (home) {
-            shape_key(sh, &in->cubes[i], in->key);
+            shape_key(sh, c, in->key);
         } else {
-            how = shape_project(sh, &in->cubes[i], in->key, in->mask);
+            how = shape_project(sh, c, in->key, in->mask);
         }
         if (how == 1) {
             uint32_t slot = table_find(sh->table, in->key);
@@ -429,95 +488,77 @@ static int judge_shape(struct install *in, const struct shape *sh, bool home)
 
 static int judge_diagram(struct install *in, struct binding *b)
 {
-    struct dd *d = &in->s->dd;
     struct cube_walk found = {0};
 
     for (uint32_t i = 0; i < reach(in) && !found.other; i++) {
-        int r = cube_reach(d, b->may, &in->cubes[i], &found, NULL, NULL);
+        int r = kept_reach(b->kept, &in->s->dd, &in->cubes[i], &found);
 
         if (r) {
-            return r == -DPF_E_FUEL ? judge(in, b, b->rank) : r;
+            return r == -DPF_E_FUEL ? judge(in, b, b->rank, NULL) : r;
         }
     }
-    return found.other ? judge(in, b, b->rank) : 0;
+    return found.other ? judge(in, b, b->rank, NULL) : 0;
 }
 
-/* A walk has come to a terminal: its bindings are in the way. */
-static void note(void *ctx, uint32_t term)
+/* Is it the shape that the new filter, one cube, goes into as it is? */
+static bool is_home(const struct install *in, const struct shape *sh)
 {
-    const struct dpf_set *s = ctx;
-    const struct chain *c = &s->chains.list[term - CHAIN_FIRST];
+    return in->home && in->home <= in->s->shape_count && !in->marked.count &&
+           in->s->shapes[in->home - 1] == sh;
+}
 
-    for (uint32_t i = 0; i < c->count; i++) {
-        struct binding *b = s->bindings[s->chains.items[c->first + i] >> 1];
+static int judge_item(void *ctx, struct ct_item *item)
+{
+    struct install *in = ctx;
+    struct set_item *hung = (struct set_item *)(void *)item;
 
-        if (b && !b->gone) { /* or a chain that no tree leads to any more */
-            b->reached = true;
-        }
+    if (hung->is_shape) {
+        const struct shape *sh = (const struct shape *)(void *)hung;
+
+        return judge_shape(in, sh, is_home(in, sh));
     }
+    return judge_diagram(in, (struct binding *)(void *)hung);
+}
+
+/* What the new filter asks of single bytes: to in->outline. */
+static int sketch(struct install *in)
+{
+    struct dpf_set *s = in->s;
+    struct outline more;
+
+    if (!in->cube_count) {
+        return kept_outline(&s->heap, in->kept, &in->outline);
+    }
+    outline_cube(&in->outline, &in->cubes[0], s->dd.bases);
+    for (uint32_t i = 1; i < in->cube_count; i++) {
+        outline_cube(&more, &in->cubes[i], s->dd.bases);
+        outline_widen(&in->outline, &more);
+    }
+    return 0;
 }
 
 int judge_conflicts(struct install *in)
 {
     struct dpf_set *s = in->s;
-    struct cube_walk found;
     int r = 0;
 
-    in->depth = 0;
+    in->above = 0;
+    in->inside_count = 0;
     in->cannot_order = false;
     install_find_home(in);
-    for (uint32_t i = 0; i < s->shape_count && !r; i++) {
+    for (uint32_t i = 0; !s->spread && i < s->shape_count && !r; i++) {
         if (s->shapes[i]) {
-            r = judge_shape(in, s->shapes[i],
-                            i + 1 == in->home && !in->marked.count);
+            r = judge_shape(in, s->shapes[i], is_home(in, s->shapes[i]));
         }
     }
-    if (r || !s->binding_count) {
-        return r;
-    }
-    /* Of the diagrams, those that the merged trees show to be in the way. */
-    for (uint32_t t = 0; t < TREES_MAX && !r; t++) {
-        for (uint32_t i = 0; i < reach(in) && !r; i++) {
-            if (s->trees[t].users && !s->trees[t].copies) {
-                r = cube_reach(&s->dd, s->trees[t].root, &in->cubes[i], &found,
-                               note, s);
-            }
-        }
-    }
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        struct binding *b = s->bindings[i];
-
-        if (b && b->reached) {
-            b->reached = false;
-            if (!r && !b->cube_count && !(b->flags & (DPF_TAP | DPF_SHARED))) {
-                r = judge_diagram(in, b);
-            }
+    if (!r && s->tree[TREE_OWNERS].count) {
+        r = sketch(in);
+        r = r ? r
+              : ct_query(&s->tree[TREE_OWNERS], &s->heap, &in->outline,
+                         judge_item, in);
+        if (r == -DPF_E_FUEL && in->err && !in->err->code) {
+            return judge_tired(in, "which bindings are in its way", NULL);
         }
     }
     return r;
-}
-
-int judge_contained(struct install *in, uint8_t *inside)
-{
-    struct dpf_set *s = in->s;
-    struct dd_mark m = dd_mark(&s->dd);
-
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        const struct binding *b = s->bindings[i];
-        int how;
-
-        inside[i] = 0;
-        /* What is inside demands as much as what is around it. */
-        if (!b || b->gone || b->cube_count || b->rank < in->rank ||
-            b->flags & (DPF_TAP | DPF_SHARED)) {
-            continue;
-        }
-        how = compare(in, b);
-        dd_release(&s->dd, m);
-        if (how < 0) {
-            return how;
-        }
-        inside[i] = how == 2;
-    }
-    return 0;
 }

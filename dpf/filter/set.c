@@ -10,33 +10,24 @@
 
 #define REGIONS_MAX 65535u
 #define FIELD_WIDTH 4u
-#define BASES_CROWDED 16u
-#define COMMIT_FACTOR 32u
-#define DROP_WORK 8u          /* units, for what breathes */
+#define BASES_LIFTED 24u /* of one filter: with a rival's all have numbers */
+#define DROP_WORK 8u     /* units, for what breathes */
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
-/* Begin without filters: no shape, binding or tree, and no memory for them. */
+/* Begin without filters: no shape, no binding, and no memory for them. */
 static void forget(struct dpf_set *s)
 {
     struct heap *h = &s->heap;
 
     heap_free(h, s->shapes, s->shape_cap * sizeof(*s->shapes));
-    heap_free(h, s->bindings, s->binding_cap * sizeof(*s->bindings));
-    heap_free(h, s->chains.list, s->chains.cap * sizeof(*s->chains.list));
-    heap_free(h, s->chains.items, s->chains.item_cap * sizeof(uint32_t));
     s->shapes = NULL;
-    s->bindings = NULL;
-    s->shape_cap = s->shape_count = s->binding_cap = s->binding_count = 0;
-    s->chains = (struct chains){0};
-    s->edges_after_sweep = 0;
-    for (uint32_t t = 0; t < TREES_MAX; t++) {
-        s->trees[t] = (struct tree){.root = DD_NO};
-    }
+    s->shape_cap = s->shape_count = s->binding_count = 0;
 }
 
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
 {
     struct dpf_set *s = mem->alloc(mem->ctx, sizeof(*s));
+    struct base_map map;
 
     if (!s) {
         return -DPF_E_MEM;
@@ -44,20 +35,20 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out)
     __builtin_memset(s, 0, sizeof(*s));
     s->mem = *mem;
     s->heap.mem = &s->mem;
-    forget(s);
     s->scratch = heap_alloc(&s->heap, sizeof(*s->scratch));
     if (!s->scratch || dd_init(&s->dd, &s->heap) ||
         heap_grow(&s->heap, (void **)&s->regions, &s->region_cap,
                   sizeof(*s->regions), 0, 1)) {
         goto fail;
     }
-    s->regions[0] = (struct region){.id = 0, .must = DD_YES};
+    s->regions[0] = (struct region){.must = kept_make(&s->dd, DD_YES, &map)};
     s->region_count = 1;
     s->version = 1;
     s->steps_max = UINT32_MAX;
+    s->image_max = IMAGE_SHAPES_MAX;
     s->work = DPF_WORK_DEFAULT;
-    s->image = image_build(s);
-    if (!s->image) {
+    s->image = image_build(s, true);
+    if (!s->image || !s->regions[0].must) {
         goto fail;
     }
     *out = s;
@@ -80,17 +71,13 @@ void dpf_set_destroy(struct dpf_set *s)
         return;
     }
     h = &s->heap;
+    install_clear(s);
     dpf_set_reclaim(s, UINT64_MAX);
-    for (uint32_t i = 0; i < s->shape_count; i++) {
-        shape_destroy(h, s->shapes[i]);
-    }
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        if (s->bindings[i]) {
-            s->bindings[i]->retired.destroy(h, &s->bindings[i]->retired);
-        }
-    }
     image_destroy(s->image);
     index_finish(h, &s->index);
+    for (uint32_t i = 0; i < s->region_count; i++) {
+        kept_free(h, s->regions[i].must);
+    }
     heap_free(h, s->regions, s->region_cap * sizeof(*s->regions));
     forget(s);
     dd_finish(&s->dd);
@@ -98,17 +85,26 @@ void dpf_set_destroy(struct dpf_set *s)
     s->mem.free(s->mem.ctx, s, sizeof(*s));
 }
 
-/* With nothing bound, give back what only served earlier filters. */
+/*
+ * Between calls no memory is kept for diagrams; with nothing bound, none that
+ * only served earlier filters.
+ */
 static void rest(struct dpf_set *s)
 {
-    merge_sweep(s);
-    if (s->index.count || s->region_count > 1 || s->untidy ||
-        !(s->shape_cap | s->binding_cap | s->dd.node_cap)) {
-        return;
+    bool idle = !s->index.count && s->region_count == 1;
+
+    if (s->dd.node_cap || s->dd.scratch_cap || s->dd.stack_cap) {
+        dd_reset(&s->dd);
     }
-    dd_reset(&s->dd);
-    forget(s);
-    (void)set_publish(s); /* the last image may hold more than it needs */
+    if (idle && s->index.cap) {
+        index_finish(&s->heap, &s->index);
+    }
+    if (idle && (s->shape_cap || s->bindings)) {
+        install_idle(s);
+        if (!s->shapes_used) {
+            forget(s);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- regions */
@@ -121,40 +117,6 @@ static struct region *region_find(struct dpf_set *s, uint32_t id)
         }
     }
     return NULL;
-}
-
-/*
- * Bases that neither what is installed nor `exact` counts from may be defined
- * anew.
- */
-static void tidy_bases(struct dpf_set *s, uint32_t exact)
-{
-    uint64_t mask = dd_bases(&s->dd, exact);
-    uint32_t used = 0;
-
-    for (uint32_t i = 1; i < DD_BASES_MAX; i++) {
-        used += s->dd.bases[i].count != 0;
-    }
-    if (used < BASES_CROWDED) {
-        return;
-    }
-    for (uint32_t i = 0; i < s->region_count; i++) {
-        if (s->regions[i].id != DPF_NO_OWNER) {
-            mask |= dd_bases(&s->dd, s->regions[i].must);
-        }
-    }
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        if (s->bindings[i] && !s->bindings[i]->cube_count) {
-            mask |= dd_bases(&s->dd, s->bindings[i]->exact);
-        }
-    }
-    for (uint32_t i = 0; i < s->shape_count; i++) {
-        for (uint32_t k = 0; s->shapes[i] && k < s->shapes[i]->cube.len_count;
-             k++) {
-            mask |= UINT64_C(1) << s->shapes[i]->cube.lens[k].base;
-        }
-    }
-    dd_bases_keep(&s->dd, mask);
 }
 
 OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
@@ -174,12 +136,10 @@ OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
     in->s = s;
     in->err = err;
     in->id = id;
-    s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
-    if (s->untidy) { /* there was no memory for it, or more was to come */
-        (void)set_tidy(s);
-        s->dd.edge_limit = s->dd.edge_count + LIFT_EDGES;
-    }
     s->heap.work = 0;
+    dd_release(&s->dd, (struct dd_mark){0, 0});
+    dd_bases_keep(&s->dd, 0);
+    s->dd.edge_limit = LIFT_EDGES;
     return in;
 }
 
@@ -197,16 +157,18 @@ static int install_end(struct install *in, int r)
     }
     s->dd.err = 0;
     s->heap.limit = 0;
+    kept_free(&s->heap, in->kept); /* unless a binding has it now */
+    heap_free(&s->heap, in->inside, in->inside_cap * sizeof(*in->inside));
     rest(s);
     return r;
 }
 
 void install_phase(struct dpf_set *s, enum phase eighths)
 {
-    /* Rounded up: 0 would be no limit. */
-    s->heap.limit = s->work / 8 * eighths + (s->work % 8 != 0);
-    /* Merged trees grow with the filters of all: see merge.c. */
-    s->heap.limit *= eighths == PHASE_COMMIT ? COMMIT_FACTOR : 1;
+    /* Rounded up: 0 would be no limit, as what was judged has none. */
+    s->heap.limit = eighths == PHASE_COMMIT
+                        ? 0
+                        : s->work / 8 * eighths + (s->work % 8 != 0);
 }
 
 /* Read a filter: to in->exact, or perhaps as one cube. */
@@ -223,9 +185,9 @@ static int lift(struct install *in, const struct dpf_program *filter,
                         "only a program of type filter can be bound");
     }
     in->filter = filter;
-    tidy_bases(in->s, DD_NO);
     insns = dpf_program_insns(filter, &count);
     install_phase(in->s, PHASE_READ);
+    d->base_limit = BASES_LIFTED;
     r = dd_lift(d, insns, count, as_cube ? &in->cubes[0] : NULL, &in->exact);
     install_phase(in->s, PHASE_CONFIRM);
     r = dd_confirm(d, filter, r, &in->cubes[0], &in->exact, &in->misread);
@@ -237,10 +199,10 @@ static int lift(struct install *in, const struct dpf_program *filter,
         install_phase(in->s, PHASE_SETTLE);
         in->exact = space_settle(d, in->exact);
         install_phase(in->s, PHASE_JUDGE);
-        tidy_bases(in->s, in->exact); /* judging needs some for itself */
         install_may(in);
         r = d->err;
     }
+    d->base_limit = DD_BASES_MAX;
     install_phase(in->s, PHASE_JUDGE);
     return r;
 }
@@ -251,7 +213,7 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
 {
     struct install *in = install_begin(s, id, err);
     struct region *p = region_find(s, parent);
-    uint32_t slot = 0, must;
+    uint32_t slot = 0;
     int r;
 
     if (flags & ~(uint32_t)DPF_SHARED || id == DPF_NO_OWNER) {
@@ -269,8 +231,12 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
         }
         r = r ? r : judge_region(in, p->must);
     }
-    must = r ? DD_NO : dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
-    r = r ? r : s->dd.err;
+    if (!r) {
+        uint32_t must = dd_apply(&s->dd, DD_MUST, in->exact, 0, 0);
+
+        in->kept = s->dd.err ? NULL : kept_make(&s->dd, must, &in->map);
+        r = in->kept ? 0 : s->dd.err ? s->dd.err : -DPF_E_MEM;
+    }
     while (slot < s->region_count && s->regions[slot].id != DPF_NO_OWNER) {
         slot++;
     }
@@ -288,7 +254,8 @@ int dpf_set_region_insert(struct dpf_set *s, uint32_t id, uint32_t parent,
            cannot see. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         p->users++;
         s->regions[slot] = (struct region){
-            id, parent, flags | (p->flags & DPF_SHARED), must, 0};
+            id, parent, flags | (p->flags & DPF_SHARED), 0, in->kept};
+        in->kept = NULL;
     }
     return install_end(in, r);
 }
@@ -305,7 +272,8 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id)
     }
     region_find(s, r->parent)->users--;
     r->id = DPF_NO_OWNER;
-    r->must = DD_NO;
+    kept_free(&s->heap, r->must);
+    r->must = NULL;
     while (s->regions[s->region_count - 1].id == DPF_NO_OWNER) {
         s->region_count--;
     }
@@ -315,60 +283,94 @@ int dpf_set_region_remove(struct dpf_set *s, uint32_t id)
 
 /* --------------------------------------------------------------- bindings */
 
+/* As a diagram, by itself. */
+static int keep(struct install *in)
+{
+    struct dd *d = &in->s->dd;
+
+    in->cube_count = 0;
+    d->err = d->err == -DPF_E_TOO_BIG ? 0 : d->err; /* of looking for cubes */
+    in->kept = kept_make(d, in->exact, &in->map);
+    if (!in->kept) {
+        return d->err ? d->err : -DPF_E_MEM;
+    }
+    if (cube_hull(d, in->may, &in->cubes[0])) {
+        return d->err;
+    }
+    in->rank = cube_rank(&in->cubes[0]);
+    return 0;
+}
+
+static bool cubes_fit(struct install *in)
+{
+    struct base_map map;
+
+    for (uint32_t i = 0; i < in->cube_count; i++) {
+        if (!shape_fits(&in->cubes[i]) ||
+            !cube_bases(&in->s->dd, &in->cubes[i], in->bases, SHAPE_BASES_MAX,
+                        &map)) {
+            return false;
+        }
+    }
+    return in->cube_count != 0;
+}
+
 /* As cubes if the tables can hold it so, else as a diagram. */
 static int choose_form(struct install *in)
 {
     bool plain;
     struct span range;
 
-    if (in->cube_count && !in->cannot_order && shape_fits(&in->cubes[0])) {
+    if (!in->cannot_order && cubes_fit(in)) {
         return 0;
     }
-    plain = install_may(in) == in->exact &&
-            !(in->flags & (DPF_TAP | DPF_SHARED)) && in->may != DD_NO;
+    plain = install_may(in) == in->exact && !set_gets_copies(in->flags) &&
+            in->may != DD_NO;
     in->cube_count = 0;
     if (plain && !in->cannot_order) {
         in->cube_count = cube_split(&in->s->dd, in->may, in->cubes,
                                     in->flags & DPF_REFINE ? 1 : CUBES_MAX);
     }
-    for (uint32_t i = 0; i < in->cube_count; i++) {
-        if (!shape_fits(&in->cubes[i])) {
-            in->cube_count = 0;
-        }
-    }
     /* A range that is some cubes: one entry, and one shape with its like. */
-    if (in->cube_count > 1 &&
-        span_read(&in->s->dd, in->may, &in->other, &range)) {
-        in->cube_count = 0;
+    if (!cubes_fit(in) ||
+        (in->cube_count > 1 &&
+         span_read(&in->s->dd, in->may, &in->other, &range))) {
+        return keep(in);
     }
-    if (!in->cube_count) {
-        int r = cube_hull(&in->s->dd, in->may, &in->cubes[0]);
-
-        if (r) {
-            return r;
-        }
-        in->rank = cube_rank(&in->cubes[0]);
-    }
-    return 0;
+    return in->s->dd.err;
 }
 
-/* Judge and commit. */
+/* Against all others, and where lookups find it. */
+static int judge_and_commit(struct install *in)
+{
+    int r = set_gets_copies(in->flags) ? 0 : judge_conflicts(in);
+
+    if (r) {
+        return r;
+    }
+    install_phase(in->s, PHASE_COMMIT);
+    r = install_commit(in);
+    install_phase(in->s, PHASE_JUDGE);
+    return r;
+}
+
+/*
+ * Judge and commit. What the tables cannot hold, for its order or because
+ * there is no room for one more shape, is kept as a diagram.
+ */
 static int install(struct install *in)
 {
     struct region *region = &in->s->regions[in->region];
     int r = judge_region(in, region->must);
 
-    if (!r && !(in->flags & (DPF_TAP | DPF_SHARED))) {
-        r = judge_conflicts(in);
-        if (r == -DPF_E_TOO_BIG && in->cannot_order && in->cube_count &&
-            in->filter) {
-            r = choose_form(in);
-            r = r ? r : judge_conflicts(in);
-        }
+    if (r) {
+        return r;
     }
-    if (!r) {
-        install_phase(in->s, PHASE_COMMIT);
-        r = install_commit(in);
+    r = judge_and_commit(in);
+    if (r == -DPF_E_TOO_BIG && in->cube_count && !in->s->dd.err) {
+        in->cannot_order = true;
+        r = choose_form(in);
+        r = r ? r : judge_and_commit(in);
     }
     return r;
 }
@@ -379,7 +381,6 @@ int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
 {
     struct install *in = install_begin(s, id, err);
     struct region *p = region_find(s, region);
-    struct dd_mark m = dd_mark(&s->dd);
     int r;
 
     if (flags & ~(uint32_t)(DPF_REFINE | DPF_TAP) || id > DPF_ID_MAX) {
@@ -391,13 +392,10 @@ int dpf_set_insert(struct dpf_set *s, uint32_t id, uint32_t region,
     } else {
         in->region = (uint16_t)(p - s->regions);
         in->flags = (uint16_t)(flags | (p->flags & DPF_SHARED));
-        r = lift(in, filter, !(in->flags & (DPF_TAP | DPF_SHARED)));
+        r = lift(in, filter, !set_gets_copies(in->flags));
         r = r ? r : choose_form(in);
     }
     r = r ? r : install(in);
-    if (r || in->cube_count) {
-        dd_release(&s->dd, m); /* its diagram was only needed to judge it */
-    }
     return install_end(in, r);
 }
 
@@ -419,7 +417,8 @@ static bool field_at(const struct cube *c, uint32_t n, uint32_t *first,
     return false;
 }
 
-/* The cube of binding `id` in in->cubes[0], if it is one. */
+/* The cube of binding `id` in in->cubes[0], if it is one; its bases are all
+   that set.dd has. */
 static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
 {
     const struct index_entry *e = index_find(&s->index, id);
@@ -438,6 +437,9 @@ static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
     in->flags = e->refine ? DPF_REFINE : 0;
     in->cube_count = 1;
     shape_cube(sh, table_key(sh->table, e->slot), &in->cubes[0]);
+    bases_copy(&s->dd, sh->bases, sh->base_count);
+    s->dd.alike = sh;
+    s->dd.alike_last = sh->base_count - 1;
     return 0;
 }
 
@@ -465,7 +467,6 @@ int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
                         struct dpf_error *err)
 {
     struct install *in = install_begin(s, id, err);
-    struct dd_mark m = dd_mark(&s->dd);
     int r;
 
     r = id > DPF_ID_MAX ? set_fail(err, -DPF_E_INVAL, "a reserved id")
@@ -480,7 +481,6 @@ int dpf_set_insert_like(struct dpf_set *s, uint32_t id, uint32_t like,
     }
     install_phase(s, PHASE_JUDGE);
     r = r ? r : install(in);
-    dd_release(&s->dd, m);
     return install_end(in, r);
 }
 
@@ -521,9 +521,10 @@ int dpf_set_drop(struct dpf_set *s, uint32_t id)
 
 int dpf_set_tidy(struct dpf_set *s)
 {
-    struct install *in = install_begin(s, 0, NULL);
+    int r = install_tidy(s, true);
 
-    return install_end(in, s->untidy ? -DPF_E_MEM : 0);
+    rest(s);
+    return r;
 }
 
 int dpf_set_remove(struct dpf_set *s, uint32_t id)
@@ -531,7 +532,8 @@ int dpf_set_remove(struct dpf_set *s, uint32_t id)
     int r = dpf_set_drop(s, id);
 
     if (!r) {
-        (void)dpf_set_tidy(s); /* else the next change does it */
+        (void)install_tidy(s, false); /* else a later call does it */
+        rest(s);
     }
     return r;
 }
@@ -546,17 +548,12 @@ void dpf_set_steps_max(struct dpf_set *s, uint32_t steps)
 int dpf_set_steps(struct dpf_set *s, uint32_t id)
 {
     const struct index_entry *e = index_find(&s->index, id);
-    const struct binding *b;
-    size_t count = 0;
 
     if (!e) {
         return -DPF_E_NOT_FOUND;
     }
-    b = e->shape == INDEX_BIG ? s->bindings[e->slot] : NULL;
-    if (b && b->program) {
-        (void)dpf_program_insns(b->program, &count);
-    }
-    return (int)count;
+    return e->shape == INDEX_BIG ? (int)install_steps(set_binding(s, e->slot))
+                                 : 0;
 }
 
 /* ------------------------------------------------------ versions, counters */
@@ -589,7 +586,7 @@ void dpf_set_reclaim(struct dpf_set *s, uint64_t version)
 
 void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
 {
-    const struct image *im = s->image;
+    struct ct_shape owners, copies;
 
     *out = (struct dpf_set_stats){0};
     for (uint32_t i = 0; i < s->region_count; i++) {
@@ -597,14 +594,20 @@ void dpf_set_stats(const struct dpf_set *s, struct dpf_set_stats *out)
     }
     out->bindings = s->index.count;
     for (uint32_t i = 0; i < s->binding_count; i++) {
-        const struct binding *b = s->bindings[i];
+        const struct binding *b = set_binding(s, i);
 
-        out->taps += b && !b->gone && b->flags & DPF_TAP;
-        out->opaque += b && !b->gone && b->program;
+        out->taps += b && b->flags & DPF_TAP;
+        out->opaque += b && b->program;
+        out->diagrams += b && b->kept;
+        out->nodes += b && b->kept ? b->kept->node_count : 0;
     }
-    out->shapes = im->shape_count;
-    out->diagrams = im->tree_count;
-    out->nodes = im->node_count;
+    for (uint32_t i = 0; i < s->shape_count; i++) {
+        out->shapes += s->shapes[i] != NULL;
+    }
+    ct_measure(&s->tree[TREE_OWNERS], &owners);
+    ct_measure(&s->tree[TREE_COPIES], &copies);
+    out->tree_nodes = owners.nodes + copies.nodes;
+    out->alike = owners.chained + copies.chained;
     out->bytes = sizeof(*s) + s->heap.bytes;
     out->code_bytes = s->code_bytes;
     out->compiles = s->compiles;

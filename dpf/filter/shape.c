@@ -186,10 +186,13 @@ static void set_places(struct shape *s)
 
 static void destroy(struct heap *h, struct retired *r)
 {
-    heap_free(h, r, sizeof(struct shape));
+    heap_free(h, (uint8_t *)r - offsetof(struct shape, retired),
+              sizeof(struct shape));
 }
 
-struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
+struct shape *shape_create(struct heap *h, const struct cube *c,
+                           const struct dd_base *bases, uint32_t base_count,
+                           int *err)
 {
     struct shape *s = heap_alloc(h, sizeof(*s));
     struct key_words k;
@@ -201,7 +204,10 @@ struct shape *shape_create(struct heap *h, const struct cube *c, int *err)
     }
     __builtin_memset(s, 0, sizeof(*s));
     s->retired.destroy = destroy;
+    s->hung.is_shape = true;
     s->cube = *c;
+    s->base_count = base_count;
+    __builtin_memcpy(s->bases, bases, base_count * sizeof(*bases));
     s->rank = s->rank_high = cube_rank(c);
     mark_constants(&s->cube);
     if (!make_words(&k, &s->cube, false)) {
@@ -233,6 +239,31 @@ void shape_destroy(struct heap *h, struct shape *s)
         table_destroy(h, s->table);
         heap_free(h, s, sizeof(*s));
     }
+}
+
+const struct cube *shape_view(const struct shape *s, struct dd *d,
+                              const struct cube *c, struct cube *room)
+{
+    uint32_t last = cube_last_base(c);
+    const struct cube *seen;
+
+    if (d->alike == s && last <= d->alike_last) {
+        return c;
+    }
+    seen = cube_seen(c, d->bases, s->bases, s->base_count, room);
+    if (seen == c) {
+        d->alike = s;
+        d->alike_last = last;
+    }
+    return seen;
+}
+
+const struct cube *shape_unview(const struct shape *s, const struct dd *d,
+                                const struct cube *c, struct cube *room)
+{
+    return d->alike == s && cube_last_base(c) <= d->alike_last
+               ? c
+               : cube_seen(c, s->bases, d->bases, d->base_end, room);
 }
 
 void shape_differs(const struct shape *s, const struct cube *c,
@@ -311,9 +342,9 @@ void shape_cube(const struct shape *s, const uint8_t *key, struct cube *out)
     }
 }
 
-uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
-                     const uint8_t *packet, size_t len)
+uint32_t shape_match(const struct shape *s, const uint8_t *packet, size_t len)
 {
+    const struct dd_base *bases = s->bases;
     const struct table *t = __atomic_load_n(&s->table, __ATOMIC_ACQUIRE);
     uint8_t key[TABLE_KEY_MAX];
     size_t at = 0;

@@ -8,9 +8,11 @@
  */
 #pragma once
 
-#include "dpf/filter/cube.h"
+#include "dpf/filter/classtree.h"
+#include "dpf/filter/kept.h"
 #include "dpf/filter/table.h"
 
+#define SHAPE_BASES_MAX 8u /* that its cubes count from, base 0 included */
 #define SHAPE_NOWHERE 0x80000000u /* no packet is as long */
 #define SHAPE_NO_PLACE 0xffu      /* a byte that is not loaded with the key */
 
@@ -27,22 +29,29 @@ struct shape_word {
     uint64_t mask;
 };
 
+/* What hangs in a tree of owners: a shape, or a binding that is a diagram. */
+struct set_item {
+    struct ct_item item; /* first */
+    bool is_shape;
+};
+
 /*
  * A residual shape holds filters that are more than a cube, by a cube that
- * contains them: its ids are numbers of bindings, whose programs decide.
+ * contains them: its ids are numbers of bindings, whose diagrams decide.
  */
 struct shape {
+    struct set_item hung; /* first */
     struct retired retired;
     struct table *table; /* replaced with one store */
     uint32_t rank;       /* of its cubes; residual: lowest of its bindings */
     uint32_t rank_high;  /* the highest */
     bool residual;
-    bool shown;           /* some image has had it */
-    bool leaving;         /* the image that is being built is without it */
+    bool shown;           /* to lookups: in the image, or in the tree */
     uint64_t *code_table; /* where native code reads `table`, or NULL */
-    uint32_t word_count;
+    uint32_t word_count, base_count;
     struct cube cube; /* its value matters where `varies` is 0 */
     struct shape_word words[TABLE_WORDS_MAX];
+    struct dd_base bases[SHAPE_BASES_MAX]; /* that `cube` counts from */
 };
 
 /* Do two cubes ask for the same lengths and masks? */
@@ -57,11 +66,15 @@ bool shape_is_narrow(const struct shape *s);
 bool shape_stays_narrow(const struct cube *c);
 
 /*
- * A shape for cubes like `c`, without keys yet; bytes marked in c->bytes[]
- * vary. Returns NULL and sets *err to -DPF_E_MEM, or to -DPF_E_TOO_BIG if its
- * words cannot be loaded from every packet that is long enough.
+ * A shape for cubes like `c` of these bases, without keys yet; bytes marked in
+ * c->bytes[] vary. All cubes of a shape count from its bases, as cube_seen
+ * makes them of others. Returns NULL and sets *err to -DPF_E_MEM, or to
+ * -DPF_E_TOO_BIG if its words cannot be loaded from every packet that is long
+ * enough.
  */
-struct shape *shape_create(struct heap *h, const struct cube *c, int *err);
+struct shape *shape_create(struct heap *h, const struct cube *c,
+                           const struct dd_base *bases, uint32_t base_count,
+                           int *err);
 void shape_destroy(struct heap *h, struct shape *s);
 
 /*
@@ -85,6 +98,13 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
 /* The cube of a key, with no byte marked. */
 void shape_cube(const struct shape *s, const uint8_t *key, struct cube *out);
 
+/* Cube `c`, which counts as `d` does, as cubes of the shape count: itself, or
+   in `room`. */
+const struct cube *shape_view(const struct shape *s, struct dd *d,
+                              const struct cube *c, struct cube *room);
+/* The other way round. */
+const struct cube *shape_unview(const struct shape *s, const struct dd *d,
+                                const struct cube *c, struct cube *room);
+
 /* The id of the cube that the packet is in, or DPF_NO_OWNER. Any processor. */
-uint32_t shape_match(const struct shape *s, const struct dd_base *bases,
-                     const uint8_t *packet, size_t len);
+uint32_t shape_match(const struct shape *s, const uint8_t *packet, size_t len);

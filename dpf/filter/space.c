@@ -260,17 +260,6 @@ static bool deciding_bits(const struct dd *d, uint32_t f, struct dd_bits *t)
     return true;
 }
 
-/* Which slots for bases are in use. */
-static uint64_t bases_used(const struct dd *d)
-{
-    uint64_t mask = 1;
-
-    for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
-        mask |= (uint64_t)(d->bases[b].count != 0) << b;
-    }
-    return mask;
-}
-
 /*
  * The search's way: at each level some bits of `f` take all their values, and
  * then their byte is missing.
@@ -297,7 +286,7 @@ static void enter(struct search *q, uint32_t f, struct dd_bits bits)
         return;
     }
     q->level[q->depth++] =
-        (struct level){f, 0, bits, dd_mark(q->d), bases_used(q->d)};
+        (struct level){f, 0, bits, dd_mark(q->d), dd_bases_used(q->d)};
 }
 
 /* Forget what the last try at this level made: it led nowhere. */
@@ -361,7 +350,7 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
 {
     struct search *q = heap_alloc(d->heap, sizeof(*q));
     struct dd_mark m = dd_mark(d);
-    uint64_t bases = bases_used(d);
+    uint64_t bases = dd_bases_used(d);
     uint32_t limit = d->edge_limit;
     int result;
 

@@ -88,20 +88,40 @@ static bool covered(const struct cube *c, const struct span *s)
     return dd_var_off(s->var) + s->bytes <= cube_len(c, dd_var_base(s->var));
 }
 
-bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
+bool spans_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out,
+                uint32_t max, uint32_t *count)
 {
-    out->bytes = 0;
+    *count = 0;
     cube->count = cube->len_count = 0;
     while (!dd_is_term(f)) {
         uint32_t next = cube_step(d, f, cube);
 
-        if (next == DD_NO && (out->bytes || dd_var_is_len(d->nodes[f].var) ||
-                              !span_at(d, f, out, &next))) {
-            return false;
+        if (next == DD_NO) {
+            if (*count == max || dd_var_is_len(d->nodes[f].var) ||
+                !span_at(d, f, &out[*count], &next)) {
+                return false;
+            }
+            ++*count;
         }
         f = next;
     }
-    return f == DD_YES && out->bytes && covered(cube, out);
+    for (uint32_t i = 0; i < *count; i++) {
+        if (!covered(cube, &out[i])) {
+            return false;
+        }
+    }
+    return f == DD_YES && !d->err;
+}
+
+bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
+{
+    uint32_t count;
+
+    if (!spans_read(d, f, cube, out, 1, &count) || !count) {
+        out->bytes = 0;
+        return false;
+    }
+    return true;
 }
 
 bool span_holds(const struct span *s, const struct dd_base *bases,

@@ -23,6 +23,9 @@ struct span {
  * d->err is set); the nodes made on the way stay.
  */
 bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out);
+/* The same with at most `max` ranges, or none: *count of them. */
+bool spans_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out,
+                uint32_t max, uint32_t *count);
 
 /* Is the number in the range? The packet is one of the cube. */
 bool span_holds(const struct span *s, const struct dd_base *bases,

@@ -12,9 +12,7 @@
  *      compares of eight bytes); load the key, hash, compare the four entries
  *      of a bucket, select the id. Overfull buckets go on in the next one.
  *      Nothing found: on to the next shape that remains, if one does.
- *   3. Packets shorter than the bytes of step 1, those that a merged diagram
- *      may accept before a shape does, and those of shapes for which no slot
- *      was left go to the plain lookup.
+ *   3. Packets shorter than the bytes of step 1 go to the plain lookup.
  *
  * Which shape a packet is of cannot be predicted where shapes mix, and a jump
  * that is mispredicted costs more than a lookup. So shapes with few bytes of
@@ -364,12 +362,6 @@ static void emit_owner(struct demux *dx)
     __builtin_memset(dx->narrow, 0, sizeof(dx->narrow));
     if (dx->has_classes) {
         dx->slots[dx->slot_count - 1] = x64_label_new(x);
-        if (dx->tree_slot != DEMUX_NO_SLOT) {
-            dx->slots[dx->tree_slot] = dx->ask;
-        }
-        if (dx->rest_slot != DEMUX_NO_SLOT) {
-            dx->slots[dx->rest_slot] = dx->ask;
-        }
         emit_classes(dx, dx->ask);
         emit_dispatch(dx);
     }
@@ -380,29 +372,11 @@ static void emit_owner(struct demux *dx)
     emit_exits(dx);
 }
 
-static void emit_copies(struct demux *dx)
-{
-    struct x64 *x = &dx->x;
-    x64_label yes = x64_label_new(x);
-
-    emit_classes(dx, yes);
-    x64_mov_rr(x, 8, RAX, R8);
-    x64_shift_i(x, X_SHR, 8, RAX, DEMUX_COPIES_BIT);
-    x64_ret(x);
-    x64_place(x, yes);
-    x64_mov_ri(x, RAX, 1);
-    x64_ret(x);
-}
-
 /* One pass over all of it. */
 OUT_OF_LINE static void emit(struct demux *dx)
 {
     x64_begin(&dx->x);
     emit_owner(dx);
-    dx->copies_at = dx->x.len;
-    if (dx->has_classes && dx->im->tree_count > dx->im->exclusive_trees) {
-        emit_copies(dx);
-    }
 }
 
 /* Let lookups and writers know where the code and its data are. */
@@ -412,9 +386,6 @@ static void link(struct demux *dx)
     uintptr_t code = (uintptr_t)im->code;
 
     im->owner = (demux_owner *)code;
-    if (dx->copies_at < im->code_bytes) {
-        im->may_copy = (demux_copies *)(code + dx->copies_at);
-    }
     for (uint32_t i = 0; i < dx->slot_count; i++) {
         dx->data[dx->slots_at + i * DESC_WORDS + DESC_CODE] =
             code + dx->x.labels[dx->slots[i]];
@@ -468,8 +439,8 @@ OUT_OF_LINE static int compile(struct demux *dx)
     }
     im->data = dx->data;
     im->data_bytes = dx->data_words * sizeof(*dx->data);
-    r = demux_fill(dx);
-    r = r ? r : generate(dx);
+    demux_fill(dx);
+    r = generate(dx);
     dx->s->code_bytes += im->code ? im->code_bytes : 0;
     dx->s->compiles++;
     return r;
@@ -477,13 +448,12 @@ OUT_OF_LINE static int compile(struct demux *dx)
 
 int demux_compile(struct dpf_set *s, struct image *im)
 {
-    uint32_t shapes =
-        im->shape_count < DEMUX_SHAPES_MAX ? im->shape_count : DEMUX_SHAPES_MAX;
+    uint32_t shapes = im->shape_count;
     size_t bytes = sizeof(struct demux) + shapes * sizeof(struct demux_shape);
     struct demux *dx;
     int r;
 
-    if (!codeheap_usable(&s->mem) || (!shapes && !im->tree_count)) {
+    if (!codeheap_usable(&s->mem) || !shapes) {
         unlink_tables(im);
         return 0;
     }
@@ -495,7 +465,6 @@ int demux_compile(struct dpf_set *s, struct image *im)
     dx->s = s;
     dx->im = im;
     dx->shape_count = shapes;
-    dx->tree_slot = dx->rest_slot = DEMUX_NO_SLOT;
     dx->shapes = (struct demux_shape *)(void *)(dx + 1);
     r = compile(dx);
     heap_free(&s->heap, dx, bytes);

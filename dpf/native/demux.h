@@ -10,12 +10,8 @@
 
 #define DEMUX_BYTES_MAX 16u  /* class tables */
 #define DEMUX_BYTES_CHECK 6u /* as many may be there to save checks alone */
-#define DEMUX_SHAPES_MAX 56u /* looked up natively; the others plainly */
-#define DEMUX_COPIES_BIT 60u /* of class words, and all above */
-#define DEMUX_COPIES_BITS 4u
 #define DEMUX_WORDS_MAX 8u
 #define DEMUX_CHECKS_MAX 12u
-#define DEMUX_NO_SLOT UINT32_MAX
 
 /*
  * A narrow shape is one that the same code as for others of its kind looks up:
@@ -83,18 +79,12 @@ struct demux {
     uint32_t data_words;
     uint32_t byte_count; /* class tables; 0 if there is one shape alone */
     bool has_classes;
-    /*
-     * Slots, in the order of lookup: the shapes; between them, where merged
-     * diagrams may go first, the plain lookup; the plain lookup for shapes
-     * beyond DEMUX_SHAPES_MAX; last, nothing.
-     */
+    /* Slots, in the order of lookup: the shapes; last, nothing. */
     uint32_t shape_count, slot_count;
-    uint32_t tree_slot, rest_slot; /* or DEMUX_NO_SLOT */
-    uint32_t slots_at;             /* in data: the slots' descriptors */
-    struct demux_shape *shapes;    /* behind this */
+    uint32_t slots_at;          /* in data: the slots' descriptors */
+    struct demux_shape *shapes; /* behind this */
     x64_label ask, again, found, residual;
-    uint32_t copies_at; /* where that function begins in the code */
-    x64_label slots[DEMUX_SHAPES_MAX + 3];
+    x64_label slots[IMAGE_SHAPES_MAX + 1];
     x64_label narrow[DEMUX_KINDS];
     uint32_t narrow_checks;          /* the most that any of them has */
     uint32_t bytes[DEMUX_BYTES_MAX]; /* offsets in the packet */
@@ -104,4 +94,4 @@ struct demux {
 int demux_plan(struct demux *dx);
 
 /* demux_data.c: write class tables, checks, masks, tables; not the code. */
-int demux_fill(struct demux *dx);
+void demux_fill(struct demux *dx);

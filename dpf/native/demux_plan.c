@@ -8,7 +8,6 @@
 #include "dpf/compact.h"
 
 #define CLASS_OFF_MAX 128u /* bytes behind are checked per shape */
-#define TREE_OFF_MAX 24u
 
 static bool classed(const struct demux *dx, uint32_t var)
 {
@@ -28,19 +27,19 @@ static void want_byte(struct demux *dx, uint32_t off)
 }
 
 /* Can its one base be a field that its length covers? */
-static bool plan_base(const struct demux *dx, struct demux_shape *p)
+static bool plan_base(struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
     uint32_t least = cube_len(c, 0);
 
     for (uint32_t i = 0; i < c->len_count; i++) {
         uint32_t base = c->lens[i].base;
-        const struct dd_bits *t = &dx->im->bases[base].terms[0];
+        const struct dd_bits *t = &p->shape->bases[base].terms[0];
 
         if (!base) {
             continue;
         }
-        if (p->base || dx->im->bases[base].count > 1 || dd_var_base(t->var) ||
+        if (p->base || p->shape->bases[base].count > 1 || dd_var_base(t->var) ||
             dd_var_off(t->var) >= least) {
             return false;
         }
@@ -100,7 +99,7 @@ OUT_OF_LINE static bool plan_checks(const struct demux *dx,
                                     struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
-    const struct dd_bits *t = &dx->im->bases[p->base].terms[0];
+    const struct dd_bits *t = &p->shape->bases[p->base].terms[0];
     uint8_t mask = (uint8_t)(((1u << t->len) - 1u) << t->src);
     uint8_t value = (uint8_t)(p->usual >> t->dst << t->src);
 
@@ -139,7 +138,7 @@ OUT_OF_LINE static uint32_t bits_in(uint64_t x)
 struct constants {
     uint64_t any;    /* shapes that have one */
     uint64_t checks; /* of these, whose key does not cover it */
-    uint8_t mask[DEMUX_SHAPES_MAX], value[DEMUX_SHAPES_MAX];
+    uint8_t mask[IMAGE_SHAPES_MAX], value[IMAGE_SHAPES_MAX];
 };
 
 static void collect(const struct demux *dx, struct constants *at)
@@ -203,7 +202,7 @@ static int choose_bytes(struct demux *dx)
 {
     size_t size = CLASS_OFF_MAX * sizeof(struct constants);
     struct constants *at = heap_alloc(&dx->s->heap, size);
-    uint64_t same[DEMUX_SHAPES_MAX]; /* [i]: those not yet told from shape i */
+    uint64_t same[IMAGE_SHAPES_MAX]; /* [i]: those not yet told from shape i */
     uint32_t best;
 
     if (!at) {
@@ -217,7 +216,7 @@ static int choose_bytes(struct demux *dx)
 
         best = CLASS_OFF_MAX;
         for (uint32_t off = 0; off < CLASS_OFF_MAX; off++) {
-            uint32_t n = DEMUX_SHAPES_MAX * gain(&at[off], same, false);
+            uint32_t n = IMAGE_SHAPES_MAX * gain(&at[off], same, false);
 
             n += dx->byte_count < DEMUX_BYTES_CHECK ? bits_in(at[off].checks)
                                                     : 0;
@@ -237,34 +236,14 @@ static int choose_bytes(struct demux *dx)
     return 0;
 }
 
-/* Trees are told apart by the bytes they test first. */
-static void choose_tree_bytes(struct demux *dx)
-{
-    const struct image *im = dx->im;
-
-    for (uint32_t i = im->node_count; im->tree_count && i-- > 0;) {
-        uint32_t var = im->nodes[i].var;
-
-        if (!dd_var_is_len(var) && dd_var_base(var) == 0 &&
-            dd_var_off(var) < TREE_OFF_MAX) {
-            want_byte(dx, dd_var_off(var));
-        }
-    }
-}
-
 /* Can a packet be in both shapes, as far as their constants say? */
 static bool meet(const struct shape *a, const struct shape *b)
 {
-    for (uint32_t i = 0; i < a->cube.count; i++) {
-        const struct cube_byte *x = &a->cube.bytes[i];
-        const struct cube_byte *y = cube_byte_of(&b->cube, x->var);
+    struct outline x, y;
 
-        if (y && !x->varies && !y->varies &&
-            (x->value ^ y->value) & x->mask & y->mask) {
-            return false;
-        }
-    }
-    return true;
+    outline_cube(&x, &a->cube, a->bases);
+    outline_cube(&y, &b->cube, b->bases);
+    return outline_meets(&x, &y);
 }
 
 /*
@@ -284,42 +263,12 @@ static enum demux_kind kind_of(const struct image *im, const struct shape *s)
     return s->residual ? DEMUX_RESIDUAL : DEMUX_OWNER;
 }
 
-/* The highest rank of an owner in a merged tree. */
-static uint32_t tree_rank(const struct dpf_set *s)
-{
-    uint32_t rank = 0;
-
-    for (uint32_t i = 0; i < s->binding_count; i++) {
-        const struct binding *b = s->bindings[i];
-
-        if (b && !b->cube_count && !b->residual &&
-            !(b->flags & (DPF_TAP | DPF_SHARED)) && b->rank > rank) {
-            rank = b->rank;
-        }
-    }
-    return rank;
-}
-
 static void number_slots(struct demux *dx)
 {
-    const struct image *im = dx->im;
-    uint32_t rank = tree_rank(dx->s), n = 0;
-    bool asked = im->exclusive_trees == 0;
-
-    dx->tree_slot = dx->rest_slot = DEMUX_NO_SLOT;
-    for (uint32_t i = 0; i <= dx->shape_count; i++) {
-        if (!asked && (i == dx->shape_count || im->shapes[i]->rank <= rank)) {
-            dx->tree_slot = n++;
-            asked = true;
-        }
-        if (i < dx->shape_count) {
-            dx->shapes[i].slot = n++;
-        }
+    for (uint32_t i = 0; i < dx->shape_count; i++) {
+        dx->shapes[i].slot = i;
     }
-    if (im->shape_count > dx->shape_count) {
-        dx->rest_slot = n++;
-    }
-    dx->slot_count = n + 1;
+    dx->slot_count = dx->shape_count + 1;
 }
 
 /* Where the data of a shape lies; the first word behind them. */
@@ -355,14 +304,13 @@ int demux_plan(struct demux *dx)
         dx->shapes[i].shape = im->shapes[i];
         dx->shapes[i].kind = kind_of(im, im->shapes[i]);
     }
-    dx->has_classes = im->shape_count != 1 || im->tree_count;
+    dx->has_classes = im->shape_count != 1;
     if (dx->has_classes) {
         int r = choose_bytes(dx);
 
         if (r) {
             return r;
         }
-        choose_tree_bytes(dx);
         number_slots(dx);
     }
     words = dx->byte_count * 256;
@@ -371,7 +319,7 @@ int demux_plan(struct demux *dx)
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         struct demux_shape *p = &dx->shapes[i];
 
-        p->plain = !plan_base(dx, p) || !plan_checks(dx, p);
+        p->plain = !plan_base(p) || !plan_checks(dx, p);
         words = plan_data(dx, p, words);
     }
     dx->data_words = words + 1;

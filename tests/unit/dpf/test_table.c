@@ -133,6 +133,7 @@ START_TEST(test_narrow_key)
 {
     struct cube c = {.len_count = 1, .lens = {{0, 38}}};
     struct shape *sh;
+    static const struct dd_base none;
     int err;
 
     ck_assert(cube_add(&c, (struct cube_byte){.var = dd_var_byte(0, 23),
@@ -143,7 +144,7 @@ START_TEST(test_narrow_key)
                                                   .mask = 0xff,
                                                   .value = (uint8_t)off}));
     }
-    sh = shape_create(&heap, &c, &err);
+    sh = shape_create(&heap, &c, &none, 1, &err);
     ck_assert_ptr_nonnull(sh);
     ck_assert(shape_is_narrow(sh));
     for (uint32_t i = 0; i < sh->cube.count; i++) {

@@ -252,7 +252,8 @@ in_gdb() {
     grep -c '<dpf_web+[0-9]*>\|<dpf_merged+[0-9]*>' <<<"$out"
 }
 check 'GDB' 0 '^2$' in_gdb
-check 'merged code' 0 'ret' d dump --merged --native 'tcp port 80' 'udp port 53'
+check 'merged code' 0 'ret' d dump --merged --native \
+    'ip and tcp dst port 80' 'ip and udp dst port 53'
 check 'merged code of what overlaps' 1 'filters 1 and 2 could claim' \
     d dump --merged 'src host 10.0.0.1' 'dst host 10.0.0.1'
 
@@ -308,7 +309,7 @@ check 'disjoint filters are soon told apart' 0 'no two of 20000 filters' bash -c
     "timeout 15 '$dpf' conflicts --list '$work/more'"
 echo tcp >>"$work/many"
 check 'one wide filter among narrow ones is soon found' 0 '^1500$' bash -c \
-    "ulimit -t 1; '$dpf' conflicts --list '$work/many' | grep -c 'overlap, the first inside'"
+    "ulimit -t 3; '$dpf' conflicts --list '$work/many' | grep -c 'overlap, the first inside'"
 for i in {1..2000}; do
     case $((i % 4)) in
     0) echo "src host 10.0.$((i >> 8)).$((i & 255))" ;;

@@ -310,7 +310,7 @@ START_TEST(a_ring_ends_in_one_version)
     }
     dpf_set_stats(net_at(0)->set[0], &s);
     uint64_t compiles = s.compiles;
-    ck_assert_uint_ge(compiles, 100);
+    ck_assert_uint_ge(compiles, 50); /* more shapes hang in a class tree */
     ck_assert_uint_eq(s.bindings, 100);
     /* One goes by itself, from the middle of the ring's list. */
     ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, 50), 0);
