@@ -684,10 +684,10 @@ static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
             return false;
         }
         while (fr.guard != DD_YES) {
-            fr.guard = cube_step(w->d, fr.guard, c);
-            if (fr.guard == DD_NO) {
+            if (fr.guard == DD_NO) { /* or for want of memory */
                 return false;
             }
+            fr.guard = cube_step(w->d, fr.guard, c);
         }
         if (r != UNSEEN) {
             /*
