@@ -145,6 +145,7 @@ def whole_lines(t, folder):
         text = until(p, ["Ctrl-C ends it"])
         url = URL.search(text).group(1)
         subprocess.run(["curl", "-s", "-o", "/dev/null", "--parallel",
+                        "--parallel-max", "8",
                         *(f"{url}{i}{'x' * 180}" for i in range(count))],
                        timeout=60, capture_output=True)
         time.sleep(1)

@@ -19,12 +19,15 @@
 #define FILTERS_MAX 32u
 #define QUIET_NS (2 * TIME_S) /* without packets: the replay is over */
 
+#define SLOTS 1024u
+
+/* A ring each: of a packet that several taps of one ring accept, the ring
+   gets one copy. */
 static struct {
-    int id;
+    struct rx_ring ring;
     uint64_t packets, digest;
 } taken[FILTERS_MAX];
 
-static struct rx_ring ring;
 static struct net_refusal why;
 
 /* FNV-1a, 64 bits */
@@ -38,10 +41,12 @@ static uint64_t digest(const uint8_t *p, uint32_t len)
     return h;
 }
 
-static int bind(const struct dpf_insn *insns, uint32_t count)
+static int bind(struct rx_ring *ring, const struct dpf_insn *insns,
+                uint32_t count)
 {
+    int err = rx_ring_open(ring, 0, ROOT, NET_REGION_ALL, SLOTS);
     const struct net_bind_args a = {
-        .ring = ring.id,
+        .ring = ring->id,
         .flags = NET_TAP,
         .insns = (uint64_t)insns,
         .count = count,
@@ -49,7 +54,7 @@ static int bind(const struct dpf_insn *insns, uint32_t count)
     };
 
     why.text[0] = '\0';
-    return (int)sys_net_bind(ROOT, &a);
+    return err != 0 ? err : (int)sys_net_bind(ROOT, &a);
 }
 
 static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
@@ -67,9 +72,9 @@ static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
         if (bytes < 4 + (uint64_t)insns * 8) {
             return 0;
         }
-        taken[i].id = bind((const struct dpf_insn *)(p + 4), insns);
-        if (!tap_ok(taken[i].id >= 0, "filter %u is bound", i)) {
-            tap_note("%s: %s", env_strerror(taken[i].id), why.text);
+        int id = bind(&taken[i].ring, (const struct dpf_insn *)(p + 4), insns);
+        if (!tap_ok(id >= 0, "filter %u is bound", i)) {
+            tap_note("%s: %s", env_strerror(id), why.text);
         }
         p += 4 + (uint64_t)insns * 8;
         bytes -= 4 + (uint64_t)insns * 8;
@@ -77,45 +82,49 @@ static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
     return count;
 }
 
-static void count_packet(const struct rx_packet *p, uint32_t filters)
+/* Take what filter `i` got. Was there anything? */
+static bool take(uint32_t i)
 {
-    for (uint32_t i = 0; i < filters; i++) {
-        if (taken[i].id == (int)p->binding) {
-            taken[i].packets++;
-            taken[i].digest += digest(p->data, p->len);
-        }
+    struct rx_packet p;
+    bool any = false;
+
+    for (; rx_ring_peek(&taken[i].ring, &p); any = true) {
+        taken[i].packets++;
+        taken[i].digest += digest(p.data, p.len);
+        rx_ring_next(&taken[i].ring);
     }
+    return any;
 }
 
 void family_trace(void)
 {
     const struct sysinfo_module *m = &env_sysinfo()->module[1];
     struct mem_run file;
-    struct rx_packet p;
     uint32_t filters;
-    uint64_t quiet;
+    uint64_t quiet, events = 0, dropped = 0;
 
     if (!OK(env_sysinfo()->modules == 2) ||
-        !IS(rx_ring_open(&ring, 0, ROOT, NET_REGION_ALL, 4096), 0) ||
         !IS(mem_run_bind(&file, ROOT, m->frame,
                          (m->bytes + PAGE_SIZE - 1) / PAGE_SIZE, false),
             0)) {
         return;
     }
     filters = bind_all(file.va, m->bytes);
+    for (uint32_t i = 0; i < filters; i++) {
+        events |= 1ull << taken[i].ring.event;
+    }
     console_printf("trace: ready\n");
     quiet = time_ns() + 15 * TIME_S; /* for the first */
     while (time_ns() < quiet) {
-        while (rx_ring_peek(&ring, &p)) {
-            count_packet(&p, filters);
-            rx_ring_next(&ring);
-            quiet = time_ns() + QUIET_NS;
+        for (uint32_t i = 0; i < filters; i++) {
+            quiet = take(i) ? time_ns() + QUIET_NS : quiet;
         }
-        (void)env_wait(1ull << ring.event, time_ns() + 10 * TIME_MS);
+        (void)env_wait(events, time_ns() + 10 * TIME_MS);
     }
     for (uint32_t i = 0; i < filters; i++) {
         console_printf("trace: filter %u %lu %lx\n", i, taken[i].packets,
                        taken[i].digest);
+        dropped += taken[i].ring.head->dropped;
     }
-    tap_ok(ring.head->dropped == 0, "no packet met a full ring");
+    tap_ok(dropped == 0, "no packet met a full ring");
 }
