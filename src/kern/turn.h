@@ -40,7 +40,7 @@
 /*
  * Work of one turn. A unit is at most about a hundred instructions of the
  * processor: one page-table entry changed, one frame let go. Clearing a frame
- * is TURN_CLEAR units. docs/latency.md has what a turn costs.
+ * is TURN_CLEAR units.
  */
 #define TURN_WORK 512u
 #define TURN_CLEAR 10u
