@@ -135,7 +135,7 @@ int main(void)
     tcase_add_loop_test(c, test_beside, 0, 3);
     suite_add_tcase(s, c);
     r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
+    srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;

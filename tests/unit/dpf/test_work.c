@@ -233,7 +233,7 @@ int main(void)
     tcase_add_test(c, test_region);
     suite_add_tcase(s, c);
     r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
+    srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
