@@ -16,7 +16,6 @@
 #include "src/lib/string.h"
 
 #define SECTORS (DISK_BLOCK_SIZE / 512u) /* in one block */
-#define CALL_REQUESTS 16u /* of one turn of disk_submit, one interrupt */
 #define TURN 4u         /* requests of one ring before the next has its turn */
 #define REVOKE_UNITS 8u /* of a turn, to look at a ring or break it */
 _Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
@@ -231,7 +230,7 @@ static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
 static void resume(struct disk *d)
 {
     uint32_t taken = 0;
-    while (d->blocked != 0 && taken < CALL_REQUESTS) {
+    while (d->blocked != 0 && taken < d->dev->depth) {
         uint64_t from_turn = d->blocked & ~((1ull << d->turn) - 1);
         uint32_t ring =
             (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : d->blocked);
@@ -270,9 +269,7 @@ void disk_interrupt(struct blkdev *dev)
     lock_release(&d->lock);
 }
 
-/* In turns; `done` counts the requests taken. */
-int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring,
-                        struct turn *t)
+int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
 {
     struct disk *d = disk_at(disk);
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
@@ -286,14 +283,13 @@ int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring,
     if ((d->blocked & ~(1ull << ring)) != 0) {
         d->blocked |= 1ull << ring;
         resume(d);
-    } else if (take_ring(d, ring, CALL_REQUESTS) > 0) {
+    } else if (take_ring(d, ring, r->mask + 1) > 0) {
         d->dev->ops->kick(d->dev);
     }
-    uint32_t taken = (uint32_t)(r->next - before);
-    bool more = taken == CALL_REQUESTS && (d->blocked >> ring & 1) != 0;
+    int64_t taken = (int64_t)(r->next - before);
     signal(d);
     lock_release(&d->lock);
-    return more ? turn_again(t, t->done + taken) : (int64_t)t->done + taken;
+    return taken;
 }
 
 /* ----------------------------------------------------------------- ranges */

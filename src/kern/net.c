@@ -211,9 +211,7 @@ static bool poll_queue(struct net *n, uint32_t queue, enum net_poll_kind kind)
         net_send_resume(n, q);
     }
     net_queue_flush(n, q);
-    /* No interrupt tells that a ring waits which could be served now. */
-    bool waits = q->blocked != 0 && q->free_sent != q->depth;
-    if (got == 0 && !waits && kind != NET_POLL_CALL) {
+    if (got == 0 && kind != NET_POLL_CALL) {
         quiet = !n->dev->ops->interrupts(n->dev, queue, true);
         if (!quiet) { /* something came just now */
             n->dev->ops->interrupts(n->dev, queue, false);

@@ -7,10 +7,8 @@
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
-#include "src/kern/turn.h"
 
-#define TURN 8u         /* frames of one ring before the next has its turn */
-#define CALL_FRAMES 32u /* of one turn of net_send, and of one poll */
+#define TURN 8u /* frames of one ring before the next has its turn */
 #define ETHERNET_HEADER 14u
 #define VLAN_TAG 4u
 #define ETHERTYPE_IPV4 0x0800u
@@ -203,7 +201,7 @@ static uint32_t send_ring(struct net *n, struct net_queue *q, uint32_t ring,
 void net_send_resume(struct net *n, struct net_queue *q)
 {
     uint32_t sent = 0;
-    while (q->blocked != 0 && sent < CALL_FRAMES) {
+    while (q->blocked != 0 && sent < q->depth) {
         uint64_t from_turn = q->blocked & ~((1ull << q->turn) - 1);
         uint32_t ring =
             (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : q->blocked);
@@ -235,9 +233,7 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
     q->free_sent = token;
 }
 
-/* In turns; `done` counts the frames taken. */
-int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring,
-                     struct turn *t)
+int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
 {
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
@@ -254,12 +250,11 @@ int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring,
     if ((q->blocked & ~(1ull << ring)) != 0) {
         q->blocked |= 1ull << ring;
         net_send_resume(n, q);
-    } else if (send_ring(n, q, ring, CALL_FRAMES) > 0) {
+    } else if (send_ring(n, q, ring, r->mask + 1) > 0) {
         n->dev->ops->kick(n->dev, r->queue);
     }
-    uint32_t taken = (uint32_t)(r->next - before);
-    bool more = taken == CALL_FRAMES && (q->blocked >> ring & 1) != 0;
+    int64_t taken = (int64_t)(r->next - before);
     net_queue_flush(n, q);
     lock_release(&q->lock);
-    return more ? turn_again(t, t->done + taken) : (int64_t)t->done + taken;
+    return taken;
 }

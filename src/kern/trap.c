@@ -30,6 +30,7 @@ static void call(struct cpu *c, struct env *e, struct frame *f)
     uint32_t number = (uint32_t)f->rax;
     int64_t result = syscall_dispatch(e, number, args, &t);
     if (result == TURN_AGAIN) {
+        assert(t.done != 0);
         f->rax = (uint64_t)t.done << 32 | number;
         f->rip -= SYSCALL_BYTES;
         return;

@@ -24,7 +24,7 @@
  *  - What can be refused is refused in the first turn where that is possible.
  *    A call that fails later returns how far it came, if its result is a
  *    count, and else the error.
- *  - `done` 0 means the first turn; turn_again makes it 1 if it is 0.
+ *  - `done` is not 0: 0 means the first turn.
  *  - A handler that holds a second lock releases it before it returns.
  *
  * Work inside the kernel that no call waits for (the end of an environment)
@@ -82,6 +82,6 @@ static inline void turn_spend(struct turn *t, uint32_t units)
 /* The result of a handler that wants another turn, from `done` on. */
 static inline int turn_again(struct turn *t, uint32_t done)
 {
-    t->done = done != 0 ? done : 1;
+    t->done = done;
     return TURN_AGAIN;
 }
