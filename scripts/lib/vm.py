@@ -26,9 +26,10 @@ PR_SET_PDEATHSIG = 1
 
 @functools.lru_cache
 def accelerator():
-    """("kvm" or "tcg", the reason): whatever scripts/qemu finds to work."""
+    """("kvm" or "tcg", the reason): whatever scripts/qemu finds to work. It
+    says on standard error when that takes its time."""
     out = subprocess.run([os.path.join(ROOT, "scripts", "qemu"), "--probe"],
-                         check=True, capture_output=True, text=True).stdout
+                         check=True, stdout=subprocess.PIPE, text=True).stdout
     name, why = out.strip().split(" ", 1)
     return name, why.strip("()")
 

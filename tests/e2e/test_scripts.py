@@ -333,8 +333,59 @@ def bench(t):
                  "bench http installs its load and builds the reflector", done)
 
 
+# QEMU on an accelerator that hangs guests, and on one that runs them.
+QEMU = """#!/bin/bash
+echo "qemu-system-x86_64" >>"$FAKE/calls"
+[ -n "${KVM_WORKS-}" ] && exit 31
+exec sleep 30
+"""
+
+
+def probes(t):
+    """scripts/qemu tries /dev/kvm, and remembers when guests hang on it."""
+    name = "an accelerator that hangs guests is tried once"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        t.skip(name, "needs /dev/kvm")
+        return
+    with world() as (fake, env):
+        env.pop("PAVISE_ACCEL", None)
+        for tool in ("timeout", "stat", "mv"):
+            os.symlink(shutil.which(tool), os.path.join(fake, tool))
+        path = os.path.join(fake, "qemu-system-x86_64")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(QEMU)
+        os.chmod(path, 0o755)
+        root = os.path.join(fake, "tree")
+        os.makedirs(os.path.join(root, "build"))
+        os.makedirs(os.path.join(root, "scripts"))
+        script = shutil.copy(os.path.join(SCRIPTS, "qemu"),
+                             os.path.join(root, "scripts"))
+        kernel = os.path.join(root, "kernel")
+
+        def probe(**more):
+            p = subprocess.run([script, "--kernel", kernel, "--probe"],
+                               env={**env, **more}, capture_output=True,
+                               text=True, timeout=30)
+            return p.stdout, p.stderr
+
+        with open(kernel, "w", encoding="ascii") as f:
+            f.write("one")
+        first, second = probe(), probe()
+        t.ok(first[0].startswith("tcg ") and first[0] == second[0] and
+             calls(fake).count("qemu-system") == 1, name,
+             f"{first}\n{second}\n{calls(fake)}")
+        t.ok("trying /dev/kvm" in first[1] and not second[1],
+             "it says so while it tries", f"{first}\n{second}")
+        with open(kernel, "w", encoding="ascii") as f:
+            f.write("another")
+        t.ok(probe(KVM_WORKS="1")[0].startswith("kvm ") and
+             probe(KVM_WORKS="1")[0].startswith("kvm "),
+             "another kernel is tried again", calls(fake))
+
+
 def main():
     t = e2e.Tap()
+    probes(t)
     bench(t)
     tallies(t)
     installs(t)
