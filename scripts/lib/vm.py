@@ -59,6 +59,7 @@ class Vm:
     extra     more arguments
     machine   QEMU's kind of machine
     cpu       its processor, or None for the best that there is
+    icount    QEMU's -icount: its clock counts instructions
     plain     as others make machines: no source of entropy, no way to end but
               to be switched off
     """
@@ -66,7 +67,12 @@ class Vm:
     def __init__(self, append="", modules=MODULES, smp=1, mem="256M",
                  disk=None, netdev=None, net_opts="", iso=None, firmware=None,
                  pcap=None, extra=(), accel=None, log=None, machine="q35",
-                 cpu=None, plain=False):
+                 cpu=None, plain=False, icount=None):
+        # Only TCG counts instructions, and in QEMU 10 not across a write to a
+        # timer of the x2APIC ("Bad icount read").
+        if icount:
+            accel, cpu = "tcg", cpu or "max,-x2apic"
+            extra = ("-icount", icount, *extra)
         self.accel = accel or accelerator()[0]
         self.log, self.output = log, bytearray()
         self.process = self.selector = None

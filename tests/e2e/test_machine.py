@@ -79,7 +79,7 @@ def nobody_is_left(t, image):
 def regular(t, image):
     """A clock that counts instructions is no source."""
     with machine(image, "pc", "kvm64", append="run=none",
-                 extra=["-icount", "shift=0"]) as m:
+                 icount="shift=0") as m:
         m.wait(30)
         t.ok("entropy: none" in m.text() and "virtio-rng" in m.text(),
              "regular timing is refused, with a remedy", m.tail())

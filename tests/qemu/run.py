@@ -38,7 +38,7 @@ def run(a, folder):
     m = vm.Vm(append=f"test={a.family}{seed} {a.append}", modules=a.modules, smp=a.smp,
               mem="256M", disk=disk_image(folder),
               netdev="user,restrict=on",
-              extra=["-icount", "shift=0,sleep=off"] if a.icount else [])
+              icount="shift=0,sleep=off" if a.icount else None)
     with m:
         status = m.wait(a.timeout)
         m.stop()
