@@ -18,7 +18,7 @@
 
 #include "cheetah/mksite/mksite.h"
 #include "cheetah/mksite/utf8.h"
-#include "cheetah/sha256.h"
+#include "cheetah/site/sha256.h"
 
 #define CHUNK (1u << 20)
 #define ENCODE_MIN 1024u       /* smaller bodies fit one segment anyway */

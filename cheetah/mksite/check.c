@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "cheetah/mksite/mksite.h"
-#include "cheetah/sha256.h"
+#include "cheetah/site/sha256.h"
 
 #define CHUNK (1u << 20)
 #define FAULTS_SHOWN 20

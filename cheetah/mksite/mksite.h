@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cheetah/site.h"
+#include "cheetah/site/site.h"
 
 /* One representation: where its body comes from and where it goes. */
 struct rep {
@@ -157,7 +157,7 @@ int image_list(const char *path);
 char *path_escape(const char *path);
 bool path_unescape(const char *s, size_t len, char *out, size_t *out_len);
 
-/* sums.c is in cheetah/site.c; this runs it over a stream of granules. */
+/* sums.c is in cheetah/site/site.c; this runs it over a stream of granules. */
 struct sums {
     uint16_t *prefix;
     uint64_t count; /* filled so far */

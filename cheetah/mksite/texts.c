@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/date.h"
 #include "cheetah/mksite/mksite.h"
+#include "cheetah/site/date.h"
 
 static const char *const ENCODING_NAME[SITE_ENCODINGS] = {"br", "gzip", NULL};
 

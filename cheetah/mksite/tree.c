@@ -18,11 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cheetah/date.h"
 #include "cheetah/mksite/mksite.h"
+#include "cheetah/site/date.h"
 
 #define LINKS_MAX 4
-#define RESERVED ".pavise" /* see cheetah/status.c */
+#define RESERVED ".pavise" /* see cheetah/server/status.c */
 #define DOCS_MAX 16000000u
 
 /* One directory on the way down. */

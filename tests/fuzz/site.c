@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/sha256.h"
-#include "cheetah/site.h"
+#include "cheetah/site/sha256.h"
+#include "cheetah/site/site.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

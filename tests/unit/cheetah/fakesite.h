@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 #include "tests/unit/net/fakenet.h"
 
 struct file {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/cache.h"
+#include "cheetah/server/cache.h"
 
 #ifdef NDEBUG
 #error "tests need assert"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cheetah/date.h"
+#include "cheetah/site/date.h"
 
 #ifdef NDEBUG
 #error "tests need assert"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 #ifdef NDEBUG
 #error "tests need assert"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/log.h"
+#include "cheetah/server/log.h"
 
 #ifdef NDEBUG
 #error "tests need assert"

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cheetah/sha256.h"
-#include "cheetah/site.h"
+#include "cheetah/site/sha256.h"
+#include "cheetah/site/site.h"
 
 #ifdef NDEBUG
 #error "tests need assert"

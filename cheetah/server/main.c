@@ -9,7 +9,7 @@
  * Arguments: cache=BYTES of cache, conns=N connections at a time, log for an
  * access log on the console.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 #include "libos/libos/console.h"
 #include "libos/libos/disk.h"
 #include "libos/libos/env.h"

@@ -5,7 +5,7 @@
  * sections 2.1, 5.2.4, 6.2.2). Decoded once, before dots are looked for, so no
  * escape hides one; what is never decoded is a slash.
  */
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 /* The decoded byte at *p, past which *p moves; negative: a refusal. */
 static int decoded(const uint8_t **p, const uint8_t *end)

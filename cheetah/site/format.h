@@ -15,7 +15,7 @@
  *
  * All numbers are little endian. Reserved fields and padding are zero. The
  * same tree gives the same bytes. docs/site-format.md is the full description;
- * the reading side (cheetah/site.h) trusts nothing here.
+ * the reading side (cheetah/site/site.h) trusts nothing here.
  */
 #pragma once
 

@@ -14,7 +14,7 @@
  * What the disk or the device wakes only marks the connection and puts it on
  * the todo list: server_turn does the work, outside of everybody's callbacks.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 
 #define CONN_OF(p, member)                                                     \
     ((struct conn *)(void *)((char *)(p) -                                     \

@@ -7,7 +7,7 @@
  * before a colon, no folded lines, no bare CR, NUL or other control bytes, one
  * Content-Length of digits alone, never together with Transfer-Encoding.
  */
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 #define TCHAR 1u    /* token, RFC 9110 s5.6.2 */
 #define TARGET 2u   /* taken in a target; raw UTF-8 too, which clients send */

@@ -4,7 +4,7 @@
  * nothing but its end. A state for each place between two bytes, so that the
  * body may come cut anywhere; strict for the reason given in http.c.
  */
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 enum place {
     NOWHERE, /* not in a chunked body */

@@ -7,7 +7,7 @@
  *   failed read) are in a queue and not in the hash;
  *   nothing that is pinned, held or being read leaves its queue.
  */
-#include "cheetah/cache.h"
+#include "cheetah/server/cache.h"
 
 #define SMALL_PERCENT 10u
 

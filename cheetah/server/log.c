@@ -5,9 +5,9 @@
  * there is none. What a client wrote is escaped as Apache does, so that a
  * line is one line and its quotes are ours.
  */
-#include "cheetah/log.h"
+#include "cheetah/server/log.h"
 
-#include "cheetah/date.h"
+#include "cheetah/site/date.h"
 #include "libos/libos/text.h"
 
 void log_init(struct access_log *l, char *text, uint32_t room,

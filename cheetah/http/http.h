@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cheetah/site.h"
+#include "cheetah/site/format.h"
 
 #define HTTP_HEAD_MAX 8192u   /* bytes of a request head; beyond it 431 */
 #define HTTP_TARGET_MAX 8000u /* bytes of a request target; beyond it 414 */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cheetah/format.h"
+#include "cheetah/site/format.h"
 
 enum site_error {
     SITE_OK,

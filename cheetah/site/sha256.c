@@ -3,7 +3,7 @@
  * SHA-256. Built for the server (which checks the superblock before it
  * believes a disk) and for mksite. Source: FIPS 180-4 sections 4 to 6.
  */
-#include "cheetah/sha256.h"
+#include "cheetah/site/sha256.h"
 
 static const uint32_t K[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1,

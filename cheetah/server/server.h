@@ -17,11 +17,11 @@
  */
 #pragma once
 
-#include "cheetah/cache.h"
-#include "cheetah/date.h"
-#include "cheetah/http.h"
-#include "cheetah/log.h"
-#include "cheetah/site.h"
+#include "cheetah/http/http.h"
+#include "cheetah/server/cache.h"
+#include "cheetah/server/log.h"
+#include "cheetah/site/date.h"
+#include "cheetah/site/site.h"
 #include "libos/libos/tcp.h"
 #include "libos/libos/timer.h"
 

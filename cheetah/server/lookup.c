@@ -5,7 +5,7 @@
  * is on disk the connection waits and the step is taken again from its start,
  * so nothing points into a block across a wait.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 
 /* Blocks to read with a record: a small document whole, or its neighbours,
    which are what its page embeds. */

@@ -9,7 +9,7 @@
  * edges of a segment are read by the processor, up to SITE_GRANULE / 2 bytes
  * at each.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 #include "libos/libos/csum.h"
 
 #define AHEAD_LOW 8u /* blocks at hand in front of TCP before reading more */

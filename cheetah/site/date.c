@@ -3,7 +3,7 @@
  * HTTP dates. Pure arithmetic on the proleptic Gregorian calendar; no time
  * zone but GMT exists here. Source: RFC 9110 section 5.6.7.
  */
-#include "cheetah/date.h"
+#include "cheetah/site/date.h"
 
 #define DAY 86400
 

@@ -5,7 +5,7 @@
  * again, by retransmission, is described by the same spans and so gives the
  * same bytes.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 
 void put_text(struct out *o, const char *s)
 {

@@ -16,7 +16,7 @@ def array(name, path):
 
 def main(out, *pairs):
     with open(out, "w", encoding="utf-8") as f:
-        f.write("/* Made by cheetah/embed.py. */\n#pragma once\n\n#include <stdint.h>\n\n")
+        f.write("/* Made by cheetah/server/embed.py. */\n#pragma once\n\n#include <stdint.h>\n\n")
         for pair in pairs:
             f.write(array(*pair.split("=", 1)))
 

@@ -4,8 +4,8 @@
  * that does not follow its grammar is treated as if the field were absent, as
  * RFC 9110 allows for each of them; nothing here can fail.
  */
-#include "cheetah/date.h"
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
+#include "cheetah/site/date.h"
 
 static bool is_space(uint8_t c)
 {

@@ -3,7 +3,7 @@
  * What to answer about a representation: preconditions, then ranges, in the
  * order of RFC 9110 section 13.2.2.
  */
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 static bool tags_match(const struct http_request *r, const struct http_tags *t,
                        uint64_t etag, bool strong)

@@ -4,7 +4,7 @@
  * 3.2.2): an IPv6 address, perhaps with a zone (RFC 6874), or whatever a later
  * version calls one.
  */
-#include "cheetah/http.h"
+#include "cheetah/http/http.h"
 
 /* Four numbers below 256 without leading zeros. */
 static bool is_ipv4(const uint8_t *p, const uint8_t *end)

@@ -3,7 +3,7 @@
  * The pages below /.pavise/: a page that plots, for people, and the counters
  * that it asks for, for programs. Each is made in one borrowed frame.
  */
-#include "cheetah/server.h"
+#include "cheetah/server/server.h"
 #include "cheetah/status_text.h"
 
 _Static_assert(sizeof(STATUS_HTML) <= CACHE_BLOCK, "fits a frame");

@@ -4,10 +4,10 @@
  * arithmetic. Invariant: no offset from the image is followed before it was
  * compared with the size of what holds it. Source: docs/site-format.md.
  */
-#include "cheetah/site.h"
+#include "cheetah/site/site.h"
 
-#include "cheetah/date.h"
-#include "cheetah/sha256.h"
+#include "cheetah/site/date.h"
+#include "cheetah/site/sha256.h"
 
 const char *site_error_text(enum site_error e)
 {
