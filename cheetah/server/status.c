@@ -4,7 +4,7 @@
  * that it asks for, for programs. Each is made in one borrowed frame.
  */
 #include "cheetah/server/server.h"
-#include "cheetah/status_text.h"
+#include "cheetah/server/status_text.h"
 
 _Static_assert(sizeof(STATUS_HTML) <= CACHE_BLOCK, "fits a frame");
 _Static_assert(sizeof(STATUS_JS) <= CACHE_BLOCK, "fits a frame");

@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, "build")
 KERNEL = os.path.join(BUILD, "src", "pavise.elf")
-MODULES = os.path.join(BUILD, "init", "boot.tar")
+MODULES = os.path.join(BUILD, "programs", "boot.tar")
 QEMU = "qemu-system-x86_64"
 EXIT_OK = 33  # isa-debug-exit: 0x10 << 1 | 1
 SLIRP_ADDR = "ip=10.0.2.15/24 gw=10.0.2.2"

@@ -9,7 +9,11 @@ import shutil
 import subprocess
 import sys
 
-ROOMS = ("src", "dpf", "libos", "init", "netsvc", "cheetah")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "..", "scripts", "lib"))
+sys.dont_write_bytecode = True
+import rooms  # noqa: E402, found by the line above
+
 WORD = re.compile(r"`([^`\n]+)`")
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
@@ -18,24 +22,19 @@ def tags(root):
     """Names that ctags finds, labels of assembly and generated stubs."""
     out = subprocess.run(
         ["ctags", "-R", "-x", "--languages=C,Asm", "--kinds-C=fdetmvp",
-         "--langmap=C:.c.h", "--langmap=Asm:.S", *ROOMS], cwd=root, capture_output=True,
+         "--langmap=C:.c.h", "--langmap=Asm:.S", *rooms.CODE], cwd=root, capture_output=True,
         text=True, check=True).stdout
     names = {line.split()[0] for line in out.splitlines()}
     with open(os.path.join(root, "src/abi/syscall.tab")) as f:
         names |= {"sys_" + w[2] for w in map(str.split, f)
                   if len(w) == 3 and w[0] == "call"}
-    for folder, _, files in os.walk(os.path.join(root, "src")):
-        for name in files:
-            if name.endswith(".S"):
-                with open(os.path.join(folder, name)) as f:
-                    names |= set(re.findall(r"\.glob[a]?l\s+(\w+)", f.read()))
-    # Names made by lists: counters and their like.
-    for room in ROOMS:
-        for folder, _, files in os.walk(os.path.join(root, room)):
-            for name in files:
-                if name.endswith(".h"):
-                    with open(os.path.join(folder, name)) as f:
-                        names |= set(re.findall(r"\bX\((\w+),", f.read()))
+    for path in rooms.sources(rooms.CODE, (".S", ".h")):
+        with open(os.path.join(root, path), encoding="utf-8") as f:
+            text = f.read()
+        # Labels; and names made by lists: counters and their like.
+        pattern = r"\.glob[a]?l\s+(\w+)" if path.endswith(".S") else \
+            r"\bX\((\w+),"
+        names |= set(re.findall(pattern, text))
     return names
 
 
@@ -51,7 +50,9 @@ def known(root, word, names):
     if word.startswith("struct "):
         word = word.split()[1]
     if NAME.match(word):
-        return word in names or os.path.exists(os.path.join(root, word))
+        return word in names or any(
+            os.path.exists(os.path.join(root, above, word))
+            for above in ("", "programs"))
     if word.startswith("scripts/"):
         word = word.split()[0]
     if word.startswith(("build/", "/")) or "[" in word:

@@ -7,19 +7,15 @@ import os
 import subprocess
 import sys
 
-ROOMS = ("src", "dpf", "libos", "init", "netsvc", "cheetah", "tests")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "..", "scripts", "lib"))
+sys.dont_write_bytecode = True
+import rooms  # noqa: E402, found by the line above
+
 HOST = ("dpf/cli/", "dpf/front/", "dpf/host", "cheetah/mksite/",
         "tests/")  # may use libc and libpcap
 FLAGS = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-xc"]
 BARE = ["--target=x86_64-unknown-none-elf", "-ffreestanding", "-nostdlibinc"]
-
-
-def headers(root):
-    for room in ROOMS:
-        for folder, _, names in os.walk(os.path.join(root, room)):
-            for name in sorted(names):
-                if name.endswith(".h"):
-                    yield os.path.relpath(os.path.join(folder, name), root)
 
 
 def check(root, build, compiler, path):
@@ -30,7 +26,7 @@ def check(root, build, compiler, path):
 
 
 def main(root, build, *compiler):
-    paths = sorted(headers(root))
+    paths = sorted(rooms.sources(endings=(".h",)))
     print(f"1..{len(paths)}")
     bad = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -117,7 +117,7 @@ def guests(args, work):
     build = args.build
     table = {}
     kernel = f"{build}/src/pavise.elf"
-    modules = f"{build}/init/boot.tar"
+    modules = f"{build}/programs/boot.tar"
     for path in (kernel, modules):
         if not os.path.exists(path):
             die(f"{path} is not built; run scripts/bench http, which builds it")

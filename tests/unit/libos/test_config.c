@@ -2,7 +2,7 @@
 /*
  * The command line of init.
  */
-#include "init/config.h"
+#include "programs/init/config.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 
 #include "libos/libos/mem.h"
 #include "libos/libos/tcp.h"
-#include "netsvc/service.h"
+#include "programs/netsvc/service.h"
 #include "tests/unit/net/fakenet.h"
 
 #define S 1000000000ull

@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "init/config.h"
-#include "init/space.h"
+#include "programs/init/config.h"
+#include "programs/init/space.h"
 #include <stdbool.h>
 
 #define CHILDREN_MAX 8u

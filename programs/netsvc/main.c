@@ -11,7 +11,7 @@
 #include "libos/libos/ring.h"
 #include "libos/libos/text.h"
 #include "libos/libos/time.h"
-#include "netsvc/service.h"
+#include "programs/netsvc/service.h"
 
 #define TURN_BUDGET 64u
 #define CONNS 64u

@@ -8,9 +8,6 @@
  * from SLOT_FREE + 4n: its own name, its parts of packet space in and out, its
  * range of the disk.
  */
-#include "init/config.h"
-#include "init/host.h"
-#include "init/space.h"
 #include "libos/libos/child.h"
 #include "libos/libos/console.h"
 #include "libos/libos/env.h"
@@ -18,6 +15,9 @@
 #include "libos/libos/text.h"
 #include "libos/libos/time.h"
 #include "libos/sys/sys.h"
+#include "programs/init/config.h"
+#include "programs/init/host.h"
+#include "programs/init/space.h"
 #include "src/abi/disk.h"
 
 #define CHILD_SLOTS 4u

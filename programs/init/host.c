@@ -5,7 +5,7 @@
  * packets that no environment asked for. Of those, what was meant for a port
  * that a child has is none of its business: see struct net_away.
  */
-#include "init/host.h"
+#include "programs/init/host.h"
 #include "libos/libos/console.h"
 #include "libos/libos/dhcp.h"
 #include "libos/libos/env.h"

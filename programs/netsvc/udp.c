@@ -7,7 +7,7 @@
 #include "libos/libos/udp.h"
 #include "libos/libos/env.h"
 #include "libos/libos/text.h"
-#include "netsvc/service.h"
+#include "programs/netsvc/service.h"
 
 #define DATAGRAM_MAX 1472u /* 1500 - 20 - 8 */
 

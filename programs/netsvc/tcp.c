@@ -11,7 +11,7 @@
 #include "libos/libos/env.h"
 #include "libos/libos/mem.h"
 #include "libos/libos/text.h"
-#include "netsvc/service.h"
+#include "programs/netsvc/service.h"
 
 #define ECHO_BYTES (32u << 10)
 #define ZERO_BYTES (64u << 10)

@@ -2,7 +2,7 @@
 /*
  * The command line, word by word. Pure text: tested on the host.
  */
-#include "init/config.h"
+#include "programs/init/config.h"
 #include "libos/libos/text.h"
 
 #define MS_NS 1000000ull

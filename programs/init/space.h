@@ -6,8 +6,8 @@
  */
 #pragma once
 
-#include "init/config.h"
 #include "libos/libos/filter.h"
+#include "programs/init/config.h"
 
 /* The host as others see it: one station, one address. */
 struct host {

@@ -5,7 +5,7 @@
  * speaks for us alone. So nobody here can take another's packets or speak
  * with another's voice, whatever its stack does.
  */
-#include "init/space.h"
+#include "programs/init/space.h"
 #include "libos/libos/console.h"
 #include "libos/libos/env.h"
 #include "libos/libos/ring.h"

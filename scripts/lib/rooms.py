@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""The rooms of the house: which there are, and what each may include.
+
+scripts/layers checks the directions; the tests of headers and documents and
+scripts/census walk the same list, so that a new room is entered once, here.
+"""
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+# The folders that hold C.
+CODE = ("src", "dpf", "libos", "programs", "cheetah")
+TOPS = (*CODE, "tests")
+
+DRIVER_CONTRACTS = ("src/kern/netdev.h", "src/kern/blkdev.h", "src/kern/irq.h",
+                    "src/kern/rngdev.h")
+PROGRAM = ("libos/", "src/abi/", "dpf/dpf.h")
+# Room: what it may include beside itself. The longest prefix names the room.
+RULES = {
+    "src/abi/": (),
+    "src/lib/": (),
+    "src/kern/": ("src/abi/", "src/lib/", "src/arch.h", "dpf/dpf.h"),
+    "src/x86_64/": ("src/abi/", "src/lib/", "src/arch.h"),
+    "src/dev/": ("src/abi/", "src/lib/", "src/arch.h", *DRIVER_CONTRACTS),
+    "src/arch.h": ("src/abi/",),
+    "src/main.c": ("src/",),
+    "dpf/": (),
+    "libos/": ("src/abi/", "dpf/dpf.h"),
+    "programs/init/": PROGRAM,
+    "programs/netsvc/": PROGRAM,
+    "cheetah/site/": (),
+    "cheetah/http/": ("cheetah/site/",),
+    "cheetah/server/": ("cheetah/http/", "cheetah/site/", *PROGRAM),
+    "cheetah/mksite/": ("cheetah/site/",),
+    "tests/": ("",),
+}
+
+
+def room_of(path):
+    """The key of RULES that a path belongs to, or None."""
+    return max((r for r in RULES if path.startswith(r)), key=len, default=None)
+
+
+def sources(tops=TOPS, endings=(".c", ".h", ".S")):
+    """The paths from the root of all sources below these folders."""
+    for top in tops:
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            for name in sorted(names):
+                if name.endswith(endings):
+                    yield os.path.relpath(os.path.join(folder, name), ROOT)
