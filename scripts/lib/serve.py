@@ -422,7 +422,7 @@ def watch(a, m, address, url):
     # Nothing of our own among what the user asked to see.
     ask = None if a.log or a.pcap else FirstByte(address, m.started)
     listens = told = False
-    end = time.monotonic() + a.seconds if a.seconds else None
+    end = None
     try:
         while m.pump(0.05):
             if not listens and READY.search(m.output):
@@ -433,6 +433,9 @@ def watch(a, m, address, url):
                                          ask.seconds is not None):
                 told = True
                 tell(a, url, ask.seconds if ask is not None else None)
+            # A debugger may hold the machine for ever.
+            if a.seconds and end is None and (told or a.gdb):
+                end = time.monotonic() + a.seconds
             if CHEETAH_END.search(m.output) and m.output.endswith(b"\n"):
                 raise Failure("the server ended; its last lines, above, say "
                               "why")

@@ -339,6 +339,13 @@ def busy_port(t, folder):
              "the usual port in use: it says so first, and which it took", text)
 
 
+def for_seconds(t, folder):
+    status, text = run("--for", "0.01", "--port", str(e2e.vm.free_port()),
+                       folder)
+    t.ok(status == 0 and "first byte " in text,
+         "--for counts from the first byte on", text)
+
+
 def through_a_link(t, folder):
     with tempfile.TemporaryDirectory(prefix="pavise-serve-test-") as tmp:
         link = os.path.join(tmp, "serve")
@@ -377,6 +384,7 @@ def main():
     whole_lines(t, folder)
     killed(t, folder)
     busy_port(t, folder)
+    for_seconds(t, folder)
     through_a_link(t, folder)
     return t.done()
 
