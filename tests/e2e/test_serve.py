@@ -163,6 +163,13 @@ def debugger(t, folder):
     if not shutil.which("gdb"):
         t.skip("--gdb", "gdb is not installed")
         return
+    gdb = os.path.join(e2e.vm.ROOT, "scripts", "gdb")
+    for args, want in (((), "start one with"), (("/nowhere",), "no kernel")):
+        g = subprocess.run([gdb, *args], text=True,
+                           stdin=subprocess.DEVNULL, capture_output=True,
+                           timeout=60)
+        t.ok(g.returncode == 1 and want in g.stderr and not g.stdout,
+             f"{' '.join(('scripts/gdb', *args))}: {want}", g.stdout + g.stderr)
     with started("--gdb", "--port", str(e2e.vm.free_port()), folder) as (p, _):
         text = until(p, ["scripts/gdb", "in use"])
         line = re.search(r"^ +(\S+/scripts/gdb \S+)$", text, re.M)
