@@ -48,6 +48,11 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
     bool standard = strcmp(path, "-") == 0;
     *c = (struct capture){
         .path = path, .terminal = isatty(STDERR_FILENO), .quiet = quiet};
+    if (standard && isatty(STDIN_FILENO)) {
+        cli_say("a terminal holds no packets; give captures by -r, or pipe "
+                "one in");
+        return false;
+    }
     int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         cli_say("%s: %s", path, strerror(errno));

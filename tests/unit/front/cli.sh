@@ -148,6 +148,7 @@ check 'pcapng' 0 ' 3  packets' d run -r "${0%/*}/../../data/seeds/two.pcapng" 'a
 check 'closed pipe' 0 '^rc 141$' bash -c \
     "args=(); for i in {1..60}; do args+=(-r '$capture'); done
     '$dpf' run --each \"\${args[@]}\" ip tcp udp | head -n 1; echo rc \${PIPESTATUS[0]}"
+check 'packets from a terminal' 2 'give captures by -r' script -qec "'$dpf' run ip" /dev/null
 check 'progress' 0 '-: [0-9]+ packets' script -qec \
     "bash -c '(cat $capture; sleep 2; for i in {1..20}; do tail -c +25 $capture; done) | $dpf run ip'" /dev/null
 
