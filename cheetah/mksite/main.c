@@ -82,7 +82,7 @@ static void open_spill(struct site *s, const char *out)
     char *name = must_printf("%s.spill-XXXXXX", out);
     s->spill = mkstemp(name);
     if (s->spill < 0) {
-        die(name, "%s", strerror(errno));
+        die(out, "cannot write beside it: %s", strerror(errno));
     }
     unlink(name);
     free(name);

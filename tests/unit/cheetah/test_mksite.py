@@ -310,7 +310,7 @@ def refusals(d):
             (["-j", "0", d + "/t", d + "/s"], b"--jobs"),
             ([d + "/none", d + "/s"], b"No such file"),
             ([MKSITE, d + "/s"], b"not a directory"),
-            ([d + "/t", d + "/none/s"], b"No such file"),
+            ([d + "/t", d + "/none/s"], b"/s: cannot write beside it: No such"),
             (["--check", d + "/none"], b"No such file"),
             (["--check", "/dev/null"], b"too short"),
             (["--check", MKSITE], b"magic"),
