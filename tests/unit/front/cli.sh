@@ -27,7 +27,7 @@ check() {
 d() { "$dpf" "$@"; }
 # No command takes long; functions of this script bound themselves.
 limited() {
-    if [ "$(type -t "$1")" = function ]; then "$@"; else timeout 60 "$@"; fi
+    if [ "$(type -t "$1")" = function ]; then "$@"; else timeout 300 "$@"; fi
 }
 
 check 'no verb' 2 'usage: dpf VERB' d
