@@ -22,6 +22,7 @@ struct reading {
     const struct dpf_program *filter;
     uint32_t f;
     const struct cube *cube;
+    size_t room; /* bytes of a packet that is made of the cube */
 };
 
 /* Does the program say something else than the diagram? */
@@ -88,7 +89,7 @@ static bool cube_differs(const struct reading *r, const uint8_t *packet,
 static uint8_t *cube_place(const struct reading *r, uint32_t i, uint8_t *packet)
 {
     uint32_t var = r->cube->bytes[i].var, base = dd_var_base(var);
-    size_t at = base ? dd_base_at(r->d->bases, base, packet, PROBE_BYTES) : 0;
+    size_t at = base ? dd_base_at(r->d->bases, base, packet, r->room) : 0;
 
     return &packet[at + dd_var_off(var)];
 }
@@ -107,9 +108,9 @@ static size_t cube_packet(const struct reading *r, uint8_t *packet)
         /* Lengths of bases up to this one; what decides them is there. */
         for (; k < c->len_count && c->lens[k].base <= base; k++) {
             size_t at =
-                dd_base_at(r->d->bases, c->lens[k].base, packet, PROBE_BYTES);
+                dd_base_at(r->d->bases, c->lens[k].base, packet, r->room);
 
-            if (at > PROBE_BYTES || PROBE_BYTES - at < c->lens[k].min) {
+            if (at > r->room || r->room - at < c->lens[k].min) {
                 return 0;
             }
             len = at + c->lens[k].min > len ? at + c->lens[k].min : len;
@@ -152,10 +153,7 @@ static bool cube_fails(const struct reading *r, uint8_t *packet)
     bool native = dpf_program_code(r->filter, &code) != NULL;
     uint32_t left = native ? c->count : 1;
 
-    /* Where the packet's end counts from its start, that is how long it is. */
-    len = cube_len(c, 0);
-    len = c->len_count > 1 || len > PROBE_BYTES ? PROBE_BYTES : len;
-    __builtin_memset(packet, 0xff, len);
+    __builtin_memset(packet, 0xff, r->room);
     len = cube_packet(r, packet);
     if (len == 0) {
         return false;
@@ -179,23 +177,42 @@ static bool cube_fails(const struct reading *r, uint8_t *packet)
 
 /* --------------------------------------------------------------- both kinds */
 
+/* The bytes that a packet of the cube has at most, or PROBE_BYTES. */
+static size_t cube_room(const struct reading *r)
+{
+    size_t room = 0;
+
+    for (uint32_t i = 0; i < r->cube->len_count; i++) {
+        const struct cube_len *l = &r->cube->lens[i];
+        size_t end = (size_t)r->d->bases[l->base].max + l->min;
+
+        room = end > room ? end : room;
+    }
+    return room < PROBE_BYTES ? room : PROBE_BYTES;
+}
+
 static int confirm_cube(struct reading *r, bool *fails)
 {
     struct heap *h = r->d->heap;
     uint32_t work =
         (r->cube->count / 4 + 2) * run_work(r->filter) + r->cube->count + 16;
-    uint8_t *packet;
+    uint8_t small[256], *packet = small;
 
     *fails = !cube_is_guarded(r->d->bases, r->cube);
     if (*fails || !dd_work(r->d, work)) {
         return 0;
     }
-    packet = heap_alloc(h, PROBE_BYTES);
-    if (packet == NULL) {
-        return -DPF_E_MEM;
+    r->room = cube_room(r);
+    if (r->room > sizeof(small)) {
+        packet = heap_alloc(h, r->room);
+        if (packet == NULL) {
+            return -DPF_E_MEM;
+        }
     }
     *fails = cube_fails(r, packet);
-    heap_free(h, packet, PROBE_BYTES);
+    if (packet != small) {
+        heap_free(h, packet, r->room);
+    }
     return 0;
 }
 
@@ -251,7 +268,7 @@ static int confirm_diagram(struct reading *r, bool *fails)
 int dd_confirm(struct dd *d, const struct dpf_program *filter, int lifted,
                struct cube *cube, uint32_t *f, bool *misread)
 {
-    struct reading r = {d, filter, *f, cube};
+    struct reading r = {d, filter, *f, cube, 0};
     bool fails = false;
     int result;
 

@@ -14,7 +14,9 @@
 #include "dpf/filter/value.h"
 #include "dpf/vm/program.h"
 
-#define CELLS 32u /* 4-byte stack cells followed, below the frame pointer */
+#define CELLS 32u    /* 4-byte stack cells followed, below the frame pointer */
+#define REGS 0x3ffu  /* of what is live: the registers but r10 */
+#define CELL_BIT 16u /* and the first cell */
 #define STATES_MAX 16384u
 #define STEPS_MAX (1u << 20)
 #define TESTS_MAX 256u /* of a conjunction */
@@ -77,7 +79,7 @@ struct walk {
     const struct dpf_insn *insns;
     uint32_t count;
     uint32_t states_max, steps;
-    uint64_t *live; /* per instruction: registers 0-9, cells from bit 16 */
+    uint64_t *live; /* per instruction: REGS, and cells from CELL_BIT on */
     struct held *vals;
     uint32_t val_count, val_cap;
     struct seen *states;
@@ -85,8 +87,9 @@ struct walk {
     struct frame *frames;
     uint32_t frame_cap;
     int err;
-    bool as_cube;  /* make no diagrams of equalities */
-    struct val is; /* the last one: this value is is_k */
+    bool as_cube;      /* make no diagrams of equalities */
+    struct cube *cube; /* what accesses ask of bases goes here, or NULL */
+    struct val is;     /* the last one: this value is is_k */
     uint64_t is_k;
     struct state now;              /* the run in progress */
     struct heads heads, val_heads; /* of states, of values */
@@ -105,7 +108,7 @@ static uint64_t cell_mask(int off, uint32_t size, bool whole)
         bool in = whole ? lo >= off && lo + 4 <= off + (int)size
                         : lo < off + (int)size && lo + 4 > off;
 
-        m |= in ? UINT64_C(1) << (16 + c) : 0;
+        m |= in ? UINT64_C(1) << (CELL_BIT + c) : 0;
     }
     return m;
 }
@@ -122,7 +125,7 @@ static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
     bool store =
         (cls == BPF_ST || cls == BPF_STX) && DPF_INSN_DST(in) == BPF_REG_FP;
 
-    *gen = insn_regs(in, &writes) & 0x3ff;
+    *gen = insn_regs(in, &writes) & REGS;
     *kill = writes;
     if (load || store) {
         cells = cell_mask(in->off, insn_width(in), store);
@@ -157,7 +160,7 @@ static bool stack_escapes(const struct walk *w)
 
 static void find_live(struct walk *w)
 {
-    uint64_t always = stack_escapes(w) ? UINT64_MAX << 16 : 0;
+    uint64_t always = stack_escapes(w) ? UINT64_MAX << CELL_BIT : 0;
     bool again = true, back = false;
 
     __builtin_memset(w->live, 0, w->count * sizeof(*w->live));
@@ -263,7 +266,8 @@ static uint16_t intern(struct walk *w, const struct val *v)
     if (w->val_count == UINT16_MAX) {
         return ID_UNKNOWN;
     }
-    if (heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(*w->vals),
+    if (w->val_count == w->val_cap &&
+        heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap, sizeof(*w->vals),
                   w->val_count, w->val_count + 1)) {
         w->err = -DPF_E_MEM;
         return ID_UNKNOWN;
@@ -292,16 +296,20 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
         return NO_STATE;
     }
     live = w->live[pc];
-    __builtin_memset(&s, 0, sizeof(s));
+    __builtin_memset(&s, 0, sizeof(s)); /* all are ID_UNKNOWN */
     s.pc = pc;
-    for (uint32_t i = 0; i < 10; i++) {
-        s.reg[i] = live >> i & 1 ? w->now.reg[i] : ID_UNKNOWN;
+    for (uint64_t left = live & REGS; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
+
+        s.reg[i] = w->now.reg[i];
     }
-    for (uint32_t i = 0; live >> 16 && i < CELLS; i++) {
-        s.cell[i] = live >> (16 + i) & 1 ? w->now.cell[i] : ID_UNKNOWN;
+    for (uint64_t left = live >> CELL_BIT; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
+
+        s.cell[i] = w->now.cell[i];
     }
-    hash = hash_words(&s, live >> 16 ? (uint32_t)sizeof(s)
-                                     : offsetof(struct state, cell));
+    hash = hash_words(&s, live >> CELL_BIT != 0 ? (uint32_t)sizeof(s)
+                                                : offsetof(struct state, cell));
     head = &w->heads.first[hash & (w->heads.cap - 1)];
     for (uint32_t i = *head; i != NO_STATE && dd_work(w->d, 1);
          i = w->states[i].chain) {
@@ -313,7 +321,8 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     if (w->state_count == w->states_max || is_tired(w)) {
         return NO_STATE;
     }
-    if (heap_grow(w->d->heap, (void **)&w->states, &w->state_cap,
+    if (w->state_count == w->state_cap &&
+        heap_grow(w->d->heap, (void **)&w->states, &w->state_cap,
                   sizeof(*w->states), w->state_count, w->state_count + 1)) {
         w->err = -DPF_E_MEM;
         return NO_STATE;
@@ -418,7 +427,12 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
     }
     end = at.off + size;
     fr->need = end > fr->need ? end : fr->need;
-    fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, at.base, end));
+    if (at.base != 0 && w->cube != NULL) {
+        fr->guard =
+            val_base_in(w->d, at.base, end, w->cube) ? fr->guard : DD_NO;
+    } else if (at.base != 0) {
+        fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, at.base, end));
+    }
     val_load(&v, at, size);
     if (BPF_MODE(in->opcode) != BPF_MEM) {
         __builtin_memset(&v, 0, sizeof(v)); /* sign-extending */
@@ -458,15 +472,21 @@ static void operand(const struct walk *w, const struct dpf_insn *in,
 
 static void alu(struct walk *w, const struct dpf_insn *in)
 {
-    struct val a = *reg_val(w, DPF_INSN_DST(in)), b;
+    uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
+    struct val a, b;
 
+    if (in->opcode == (BPF_ALU64 | BPF_MOV | BPF_X) && in->off == 0) {
+        *dst = reg_id(w, DPF_INSN_SRC(in));
+        return;
+    }
+    a = *reg_val(w, DPF_INSN_DST(in));
     if (BPF_OP(in->opcode) == BPF_END) {
         val_end(in, &a);
     } else {
         operand(w, in, &b);
         val_alu(w->d, in, &a, &b);
     }
-    w->now.reg[DPF_INSN_DST(in)] = intern(w, &a);
+    *dst = intern(w, &a);
 }
 
 /* What exit with the current r0 means. */
@@ -671,23 +691,18 @@ static uint32_t explore(struct walk *w, uint32_t root)
  */
 static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
 {
-    uint32_t reject = NO_STATE, first;
+    uint32_t reject = NO_STATE, first, r;
     struct frame fr;
 
     c->count = c->len_count = 0;
     for (uint32_t n = 0; n < TESTS_MAX && state != NO_STATE; n++) {
-        uint32_t r;
-
         frame_init(&fr, state);
+        w->cube = c;
         r = run_block(w, &fr);
-        if (fr.may_stop || (fr.need && !cube_add_len(c, 0, fr.need))) {
+        w->cube = NULL;
+        if (fr.may_stop || fr.guard != DD_YES ||
+            (fr.need && !cube_add_len(c, 0, fr.need))) {
             return false;
-        }
-        while (fr.guard != DD_YES) {
-            if (fr.guard == DD_NO) { /* or for want of memory */
-                return false;
-            }
-            fr.guard = cube_step(w->d, fr.guard, c);
         }
         if (r != UNSEEN) {
             /*

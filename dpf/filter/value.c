@@ -11,7 +11,7 @@
 
 #define LOW32 UINT64_C(0xffffffff)
 
-OUT_OF_LINE static uint64_t ones_below(uint32_t n)
+static inline uint64_t ones_below(uint32_t n)
 {
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
 }
@@ -81,8 +81,16 @@ static uint64_t bits_max(const struct val *v)
 static bool append_masked(struct val *v, struct dd_bits b, uint64_t mask,
                           uint64_t flip, uint32_t by)
 {
-    uint64_t left = mask >> b.dst & ones_below(b.len);
+    uint64_t all = ones_below(b.len), left = mask >> b.dst & all;
 
+    if (left == all && flip == 0) { /* mostly */
+        b.dst = (uint8_t)(b.dst + by);
+        left = append(v, b) ? 0 : left;
+        if (left) {
+            unknown(v);
+        }
+        return left == 0;
+    }
     while (left) { /* its lowest run of ones, inverted all or none */
         uint32_t at = (uint32_t)__builtin_ctzll(left);
         uint64_t turn = flip >> b.dst >> at, ones = left >> at;
@@ -494,21 +502,38 @@ void val_end(const struct dpf_insn *in, struct val *a)
 
 /* ------------------------------------------------------------------ tests */
 
+/*
+ * The base before `base` in the chain of headers that leads there, or 0. The
+ * field that decides base may lie behind another one, which may lie behind
+ * base: then bytes in base say nothing of bytes there.
+ */
+static uint32_t base_below(const struct dd *d, uint32_t base)
+{
+    const struct dd_base *b = &d->bases[base];
+    uint32_t below = dd_var_base(b->terms[b->count - 1].var);
+
+    return dd_base_within(d, below, base) ? below : 0;
+}
+
 uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n)
 {
     uint32_t r = DD_YES;
 
-    while (base) {
-        const struct dd_base *b = &d->bases[base];
-        uint32_t below = dd_var_base(b->terms[b->count - 1].var);
-
+    for (; base != 0; base = base_below(d, base)) {
         r = dd_and(
             d, dd_range(d, dd_var_len(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
-        /* The field that decides base may lie behind another one, which may lie
-           behind base: then bytes in base say nothing of bytes there. */
-        base = dd_base_within(d, below, base) ? below : 0;
     }
     return r;
+}
+
+bool val_base_in(const struct dd *d, uint32_t base, uint32_t n, struct cube *c)
+{
+    for (; base != 0; base = base_below(d, base)) {
+        if (!cube_add_len(c, base, n)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n)

@@ -74,3 +74,5 @@ bool val_is(const struct val *v, uint64_t k, struct cube *c);
  */
 uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n);
 uint32_t val_len_ge(struct dd *d, uint32_t base, uint32_t n);
+/* Ask cube `c` for what val_base_ge says. False if it has no room. */
+bool val_base_in(const struct dd *d, uint32_t base, uint32_t n, struct cube *c);
