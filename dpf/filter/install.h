@@ -20,6 +20,9 @@ struct install {
     bool cannot_order;   /* as cubes its rank fits no lookup order */
     uint32_t cube_count; /* 0: a diagram */
     uint32_t rank;       /* of the hull, for a diagram */
+    /* Of one cube, or NULL: a shape of the same tests, from which it was made;
+       whose key of it is in `key`. */
+    const struct shape *like, *keyed;
     struct kept *kept;   /* for a diagram */
     struct base_map map; /* from set.dd to it */
     /* Of a diagram: what it lies in has at most this depth; what lies in it. */

@@ -469,7 +469,7 @@ static int judge_shape(struct install *in, const struct shape *sh, bool home)
         if (!dd_work(&in->s->dd, 2)) {
             return in->s->dd.err;
         }
-
+        in->keyed = home ? sh : NULL;
         if (home) {
             shape_key(sh, c, in->key);
         } else {
@@ -545,6 +545,7 @@ int judge_conflicts(struct install *in)
     in->above = 0;
     in->inside_count = 0;
     in->cannot_order = false;
+    in->keyed = NULL;
     install_find_home(in);
     for (uint32_t i = 0; !s->spread && i < s->shape_count && !r; i++) {
         if (s->shapes[i]) {

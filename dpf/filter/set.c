@@ -436,6 +436,7 @@ static int cube_of(struct dpf_set *s, uint32_t id, struct install *in)
     in->region = e->region;
     in->flags = e->refine ? DPF_REFINE : 0;
     in->cube_count = 1;
+    in->like = sh;
     shape_cube(sh, table_key(sh->table, e->slot), &in->cubes[0]);
     bases_copy(&s->dd, sh->bases, sh->base_count);
     s->dd.alike = sh;

@@ -263,7 +263,8 @@ static uint32_t shape_choose(struct install *in, const struct cube *c,
                 continue;
             }
             seen = shape_view(sh, &s->dd, c, &in->room);
-            if (!shape_same(&sh->cube, seen)) {
+            if ((c != in->cubes || sh != in->like) &&
+                !shape_same(&sh->cube, seen)) {
                 continue;
             }
             shape_differs(sh, seen, &in->marked);
@@ -410,7 +411,9 @@ int shapes_put(struct install *in, const struct cube *c, uint32_t id,
     for (; !r; r = table_replace(s, at->shape)) {
         struct shape *sh = s->shapes[at->shape];
 
-        shape_key(sh, shape_view(sh, &s->dd, c, &in->room), in->key);
+        if (c != in->cubes || in->keyed != sh) {
+            shape_key(sh, shape_view(sh, &s->dd, c, &in->room), in->key);
+        }
         at->slot = table_add(sh->table, in->key, id, &watch);
         if (at->slot != TABLE_NONE) {
             return 0;
