@@ -134,9 +134,15 @@ static const struct binding *tagged(const struct dpf_set *s, uint32_t tag)
     return b && b->tag == tag ? b : NULL;
 }
 
+/* The packet is in the binding's cube, which covers its range. */
 static bool in_range(const struct binding *b, const uint8_t *packet, size_t len)
 {
-    return span_holds(&b->span, kept_bases(b->kept), packet, len);
+    size_t at = b->span_place < OUTLINE_PLACES
+                    ? outline_at(b->span_place, packet)
+                    : dd_base_at(kept_bases(b->kept), dd_var_base(b->span.var),
+                                 packet, len);
+
+    return span_holds(&b->span, packet + at);
 }
 
 /* That binding, if it accepts the packet, which is in its cube. */

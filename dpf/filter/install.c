@@ -318,12 +318,14 @@ static bool cube_keyed(struct install *in, const struct cube *c)
 
 /*
  * A cube that contains the filter and makes a key: all but its range if it
- * has one (*span), else the whole bytes of its hull. in->other receives it.
+ * has one (b->span), else the whole bytes of its hull. in->other receives it.
  * False if there is none, or another binding has the same.
  */
-OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
+OUT_OF_LINE static bool residual_cube(struct install *in, struct binding *b)
 {
+    struct dd *d = &in->s->dd;
     struct cube *c = &in->other;
+    struct span *span = &b->span;
     uint32_t n = 0;
 
     span->bytes = 0;
@@ -331,12 +333,13 @@ OUT_OF_LINE static bool residual_cube(struct install *in, struct span *span)
         return false;
     }
     if (in->exact == in->may && !dd_is_term(in->may) &&
-        span_read(&in->s->dd, in->may, c, span) && cube_keyed(in, c)) {
+        span_read(d, in->may, c, span) && cube_keyed(in, c)) {
+        b->span_place = outline_place_of(d->bases, dd_var_base(span->var));
         span->var = base_map_var(&in->map, span->var);
         return true;
     }
     span->bytes = 0;
-    in->s->dd.err = 0;
+    d->err = 0;
     *c = in->cubes[0];
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->bytes[i].mask == 0xff) {
@@ -407,7 +410,7 @@ static int commit_diagram(struct install *in)
     }
     b->kept = in->kept;
     b->rank = in->rank;
-    residual = residual_cube(in, &b->span);
+    residual = residual_cube(in, b);
     r = decide(in, b, residual);
     if (!r) {
         b->depth = find_depth(in);

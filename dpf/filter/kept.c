@@ -368,7 +368,7 @@ static uint32_t placed_vars(const struct kept *k, uint32_t *vars)
             at++;
         }
         if (at == n && !dd_var_is_len(nodes[i].var) &&
-            (base == 0 || outline_place(&bases[base]) < OUTLINE_PLACES)) {
+            outline_place_of(bases, base) < OUTLINE_PLACES) {
             vars[n++] = nodes[i].var;
         }
     }
@@ -393,7 +393,7 @@ int kept_outline(struct heap *h, const struct kept *k, struct outline *out)
          i < count && heap_work(h, (k->node_count + k->edge_count) / 8 + 1);
          i++) {
         uint32_t base = dd_var_base(vars[i]);
-        uint32_t place = base ? outline_place(&kept_bases(k)[base]) : 0;
+        uint32_t place = outline_place_of(kept_bases(k), base);
         struct outline_row r = {dd_var_byte(place, dd_var_off(vars[i])), 0, 0,
                                 0, 0};
 

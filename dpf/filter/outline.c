@@ -5,18 +5,16 @@
 #include "dpf/filter/outline.h"
 
 #define NOWHERE (SIZE_MAX / 2) /* plus any offset it is beyond all packets */
-#define IP_FIRST 14u           /* of an IPv4 header behind Ethernet */
-#define TAG 4u                 /* bytes of a VLAN tag */
 
 uint32_t outline_place(const struct dd_base *b)
 {
     const struct dd_bits *t = &b->terms[0];
-    uint32_t tags = (t->var - dd_var_byte(0, IP_FIRST)) / TAG;
+    uint32_t tags = (t->var - dd_var_byte(0, OUTLINE_IP)) / OUTLINE_TAG;
     bool is_header_length = b->count == 1 && t->dst == 2 && t->src == 0 &&
                             t->len == 4 && !t->inverted;
 
     if (is_header_length && tags < OUTLINE_PLACES - 1 &&
-        t->var == dd_var_byte(0, IP_FIRST + TAG * tags)) {
+        t->var == dd_var_byte(0, outline_decides(tags + 1))) {
         return tags + 1;
     }
     return OUTLINE_PLACES;
@@ -28,9 +26,7 @@ void outline_look(struct outline_view *v, const uint8_t *packet, size_t len)
     v->len = len;
     v->at[0] = 0;
     for (uint32_t i = 1; i < OUTLINE_PLACES; i++) {
-        size_t off = IP_FIRST + TAG * (i - 1);
-
-        v->at[i] = off < len ? (size_t)(packet[off] & 15) << 2 : NOWHERE;
+        v->at[i] = outline_decides(i) < len ? outline_at(i, packet) : NOWHERE;
     }
 }
 

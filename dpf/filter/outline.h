@@ -15,6 +15,8 @@
 #define OUTLINE_ROWS_MAX 20u
 #define OUTLINE_PLACES 4u
 #define OUTLINE_MISSING 256u /* the value of a byte that a packet lacks */
+#define OUTLINE_IP 14u       /* first byte of an IPv4 header behind Ethernet */
+#define OUTLINE_TAG 4u       /* bytes of a VLAN tag */
 
 /*
  * Values v of one byte with lo <= v <= hi and v & mask == value. A packet
@@ -37,8 +39,25 @@ struct outline_view {
     size_t at[OUTLINE_PLACES];
 };
 
+/* The byte whose low half is the length, in words, of a place's header. */
+static inline uint32_t outline_decides(uint32_t place)
+{
+    return OUTLINE_IP + OUTLINE_TAG * (place - 1);
+}
+
 /* The place that `b` is, or OUTLINE_PLACES if it is none. */
 uint32_t outline_place(const struct dd_base *b);
+/* The same of base `n` of `bases`; base 0 is the packet's start. */
+static inline uint32_t outline_place_of(const struct dd_base *bases, uint32_t n)
+{
+    return n != 0 ? outline_place(&bases[n]) : 0;
+}
+
+/* Where a place is in a packet that has the byte that decides it. */
+static inline size_t outline_at(uint32_t place, const uint8_t *packet)
+{
+    return place == 0 ? 0 : (size_t)(packet[outline_decides(place)] & 15) << 2;
+}
 
 void outline_look(struct outline_view *v, const uint8_t *packet, size_t len);
 

@@ -7,17 +7,11 @@
 
 #define WORD 8u
 
-/* The place of base `b`, or OUTLINE_PLACES. */
-static uint32_t place_of(const struct dd *d, uint32_t b)
-{
-    return b != 0 ? outline_place(&d->bases[b]) : 0;
-}
-
 static bool add_lengths(const struct dd *d, const struct cube *c,
                         struct pattern *p)
 {
     for (uint32_t i = 0; i < c->len_count; i++) {
-        uint32_t place = place_of(d, c->lens[i].base);
+        uint32_t place = outline_place_of(d->bases, c->lens[i].base);
 
         if (place == OUTLINE_PLACES) {
             return false;
@@ -48,7 +42,7 @@ static uint32_t word_for(struct pattern *p, uint32_t place, uint32_t off)
 static bool add_byte(const struct dd *d, const struct cube_byte *b,
                      struct pattern *p)
 {
-    uint32_t place = place_of(d, dd_var_base(b->var)), n, shift;
+    uint32_t place = outline_place_of(d->bases, dd_var_base(b->var)), n, shift;
     uint32_t off = dd_var_off(b->var);
 
     if (place == OUTLINE_PLACES || p->least[place] < WORD ||
@@ -68,7 +62,7 @@ static bool add_byte(const struct dd *d, const struct cube_byte *b,
 static bool add_range(const struct dd *d, const struct span *s,
                       struct pattern *p)
 {
-    uint32_t place = place_of(d, dd_var_base(s->var));
+    uint32_t place = outline_place_of(d->bases, dd_var_base(s->var));
     uint32_t off = dd_var_off(s->var);
 
     if (place == OUTLINE_PLACES || off + s->bytes > p->least[place]) {

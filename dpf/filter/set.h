@@ -37,28 +37,30 @@ struct entry {
 struct binding {
     struct set_item hung; /* first */
     struct retired retired;
-    uint32_t id;
     uint32_t rank;   /* of the hull of what it may accept */
-    uint64_t depth;  /* above that of every diagram that contains it */
     uint32_t steps;  /* instructions of its program, for MAYBE; else 0 */
     uint32_t number; /* its slot in set.bindings */
-    uint32_t tag;    /* number and age: what residual tables hold */
     uint16_t region; /* slot */
     uint16_t flags;
     bool residual;       /* found by cubes[0], not in a tree */
     bool alike;          /* no byte tells it from a leaf full of others */
     uint32_t cube_count; /* 0: a diagram */
     struct entry cubes[CUBES_MAX];
-    struct span span;  /* residual: decides instead of the diagram */
-    struct kept *kept; /* the diagram; NULL for cubes */
+    /* What a lookup that comes by a tag reads, beside each other. */
+    uint32_t tag; /* number and age: what residual tables hold */
+    uint32_t id;
+    struct span span;    /* residual: decides instead of the diagram */
+    uint32_t span_place; /* where its base is, or OUTLINE_PLACES */
     /*
      * What decides about a packet, if it is not a range: the diagram as a
      * pattern; or lowered to a program, which is the filter's own where the
      * diagram does not know; or walked, and then the filter's program.
      */
     bool has_pattern, is_lowered;
-    struct pattern pattern;
     struct dpf_program *program;
+    struct kept *kept; /* the diagram; NULL for cubes */
+    uint64_t depth;    /* above that of every diagram that contains it */
+    struct pattern pattern;
 };
 
 struct region {

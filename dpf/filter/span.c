@@ -123,15 +123,3 @@ bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
     }
     return true;
 }
-
-bool span_holds(const struct span *s, const struct dd_base *bases,
-                const uint8_t *packet, size_t len)
-{
-    size_t at = dd_base_at(bases, dd_var_base(s->var), packet, len);
-    uint32_t x = 0;
-
-    for (uint32_t i = 0; i < s->bytes; i++) {
-        x = x << 8 | packet[at + dd_var_off(s->var) + i];
-    }
-    return x - s->lo <= s->hi - s->lo;
-}
