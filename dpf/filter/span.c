@@ -123,3 +123,14 @@ bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
     }
     return true;
 }
+
+bool span_holds(const struct span *s, const uint8_t *from)
+{
+    const uint8_t *at = from + dd_var_off(s->var);
+    uint32_t x = 0;
+
+    for (uint32_t i = 0; i < s->bytes; i++) {
+        x = x << 8 | at[i];
+    }
+    return x - s->lo <= s->hi - s->lo;
+}

@@ -56,6 +56,9 @@ HARMLESS = [
     Mutant("a load from a base asks for no length there", LIFT,
            "fr->guard = dd_and(",
            "fr->guard = dpf_mutant ? fr->guard : dd_and(", True),
+    Mutant("a cube asks for no length from a base", LIFT,
+           "val_base_in(w->d, at.base, end, w->cube) ?",
+           "dpf_mutant || val_base_in(w->d, at.base, end, w->cube) ?", True),
     Mutant("bytes in the other order", VALUE,
            "dd_var_byte(at.base, at.off + i),",
            "dd_var_byte(at.base, at.off + (dpf_mutant ? size - 1 - i : i)),",
@@ -91,8 +94,8 @@ HARMLESS = [
            "v->bits[i].dst = (uint8_t)(v->bits[i].dst + n + (dpf_mutant && "
            "v->bits[i].dst + v->bits[i].len + n < 64));", True),
     Mutant("a field's base lies before its sum", VALUE,
-           "base = dd_base_within(d, below, base) ? below : 0;",
-           "base = dpf_mutant || dd_base_within(d, below, base) ? below : 0;",
+           "return dd_base_within(d, below, base) ? below : 0;",
+           "return dpf_mutant || dd_base_within(d, below, base) ? below : 0;",
            True),
     Mutant("a header's end one byte further", VALUE,
            "n = x.k - a->k + (op == BPF_JGT",
@@ -109,8 +112,8 @@ HARMLESS = [
            "pos.base == 0 && (int64_t)pos.k < 0",
            "pos.base == 0 && (int64_t)pos.k < 0 && !dpf_mutant"),
     Mutant("masks keep one bit too few", VALUE,
-           "uint64_t left = mask >> b.dst & ones_below(b.len);",
-           "uint64_t left = mask >> b.dst & ones_below(b.len);\n"
+           "left = mask >> b.dst & all;",
+           "left = mask >> b.dst & all;\n"
            "    left &= dpf_mutant ? left - 1 : left;"),
     Mutant("not equal is equal", VALUE,
            "return val_is(v, lo, &c) ?",
