@@ -23,11 +23,11 @@ def press(path):
 
 
 def machine(image, kind, cpu, smp=1, append="", port=None, monitor=None,
-            extra=()):
+            icount=None):
     more = ["-monitor", f"unix:{monitor},server=on,wait=off"] if monitor else []
     return e2e.vm.Vm(
         machine=kind, cpu=cpu, plain=True, accel="tcg", disk=image, smp=smp,
-        append=f"{e2e.vm.SLIRP_ADDR} {append}".strip(), extra=[*more, *extra],
+        append=f"{e2e.vm.SLIRP_ADDR} {append}".strip(), extra=more, icount=icount,
         netdev=f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80" if port
         else None)
 

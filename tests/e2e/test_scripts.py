@@ -18,7 +18,7 @@ import time
 import e2e
 
 SCRIPTS = os.path.join(e2e.vm.ROOT, "scripts")
-TOOLS = ("bash sh env sed awk mktemp mkfifo rm tee head cat kill grep tail "
+TOOLS = ("bash sh env sed awk mktemp mkfifo rm tee head cat grep tail "
          "dirname readlink nproc sleep date touch true cut").split()
 
 # It notes each call; SLOW_FETCH and SLOW_INSTALL make a step take seconds.
