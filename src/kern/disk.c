@@ -10,6 +10,7 @@
 #include "src/kern/event.h"
 #include "src/kern/page.h"
 #include "src/kern/share.h"
+#include "src/kern/slots.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 #include "src/kern/turn.h"
@@ -30,6 +31,7 @@ struct disk_ring {
     struct disk_range *range;
     struct disk_slot *slots; /* in the environment's frames, pinned */
     uint64_t next;           /* slots taken since creation */
+    uint64_t under_way[SLOTS_WORDS(DISK_RING_SLOTS_MAX)]; /* see slots.h */
     struct page_pass memory; /* what pieces may name */
     uint64_t frames;
     struct cap by; /* what was presented for the range */
@@ -168,6 +170,7 @@ void disk_done(struct blkdev *dev, uint32_t token, int status)
     count(d, u, status);
     if (r->generation == u->generation) {
         r->in_flight--;
+        slots_drop(r->under_way, u->slot);
         give_back(d, u->ring, u->slot, status);
     }
     let_go(d, token);
@@ -193,11 +196,13 @@ static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
     u->generation = r->generation;
     u->slot = slot;
     r->in_flight++;
+    slots_add(r->under_way, slot);
     d->free = u->next_free;
     e = d->dev->ops->submit(d->dev, &u->req);
     if (e == -E_AGAIN) {
         let_go(d, token);
         r->in_flight--;
+        slots_drop(r->under_way, slot);
         return false;
     }
     if (e < 0) {
@@ -206,6 +211,14 @@ static bool take_request(struct disk *d, uint32_t ring, uint32_t slot)
     return true;
 }
 
+static bool has_request(const struct disk_ring *r, uint32_t slot)
+{
+    return !slots_have(r->under_way, slot) &&
+           __atomic_load_n(&r->slots[slot].owner, __ATOMIC_ACQUIRE) ==
+               DISK_OWNER_KERNEL;
+}
+
+/* Take at most `limit` requests of a ring. Marks it blocked if it has more. */
 static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
 {
     struct disk_ring *r = &d->ring[ring];
@@ -213,8 +226,7 @@ static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
     d->blocked &= ~(1ull << ring);
     for (;;) {
         uint32_t slot = (uint32_t)r->next & r->mask;
-        if (__atomic_load_n(&r->slots[slot].owner, __ATOMIC_ACQUIRE) !=
-            DISK_OWNER_KERNEL) {
+        if (!has_request(r, slot)) {
             return taken;
         }
         if (taken == limit || !take_request(d, ring, slot)) {
@@ -379,6 +391,7 @@ static void ring_fill(struct disk *d, struct disk_ring *r, struct env *e,
     r->env = e;
     r->slots = arch_frame_ptr(a->frame);
     r->next = 0;
+    memset(r->under_way, 0, sizeof(r->under_way));
     page_pass_init(&r->memory, memory, CAP_WRITE);
     r->frames = ring_frames(a);
     lock_release(&d->lock);

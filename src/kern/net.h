@@ -16,6 +16,7 @@
 #include "src/kern/netdev.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
+#include "src/kern/slots.h"
 
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX
 #define NET_REGIONS_MAX 256u
@@ -42,6 +43,7 @@ struct net_ring {
     uint32_t queue;             /* transmit: fixed at creation */
     uint32_t region;            /* transmit */
     uint32_t in_flight;         /* transmit: frames the device has */
+    uint64_t under_way[SLOTS_WORDS(NET_RING_SLOTS_MAX)]; /* see slots.h */
     /* Transmit: the programs of its region and of all around it; a frame
        leaves if each of them accepts it. */
     const struct dpf_program *filter[NET_OUT_DEPTH_MAX];

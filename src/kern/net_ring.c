@@ -10,6 +10,7 @@
 #include "src/kern/share.h"
 #include "src/kern/sysproto.h"
 #include "src/kern/turn.h"
+#include "src/lib/string.h"
 
 #define BINDINGS_AT_ONCE 8u
 #define UNBIND_UNITS 160u /* of a turn, to remove so many */
@@ -118,6 +119,7 @@ int64_t sys_net_tx_ring(struct env *e, const struct cap *k,
     ring->region = a->region;
     net_region_filters(n, a->region, ring);
     ring->in_flight = 0;
+    memset(ring->under_way, 0, sizeof(ring->under_way));
     ring->by = *k;
     page_pass_init(&ring->pieces, memory, CAP_READ);
     fill(ring, e, a, NET_RING_TX);

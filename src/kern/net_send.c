@@ -164,8 +164,10 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
     s->pieces = (uint8_t)t.pieces;
     q->free_sent = s->next_free;
     r->in_flight++;
+    slots_add(r->under_way, slot);
     if (n->dev->ops->transmit(n->dev, r->queue, &t) < 0) {
         r->in_flight--;
+        slots_drop(r->under_way, slot);
         s->next_free = (uint16_t)q->free_sent;
         q->free_sent = t.token;
         page_unpin_pieces(s->piece, t.pieces);
@@ -186,7 +188,8 @@ static uint32_t send_ring(struct net *n, struct net_queue *q, uint32_t ring,
     for (;;) {
         uint32_t slot = (uint32_t)r->next & r->mask;
         struct net_tx_slot *s = (struct net_tx_slot *)r->slots + slot;
-        if (__atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != NET_OWNER_KERNEL) {
+        if (slots_have(r->under_way, slot) ||
+            __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != NET_OWNER_KERNEL) {
             return taken;
         }
         if (taken == limit || !send_slot(n, q, ring, slot)) {
@@ -225,6 +228,7 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
     struct net_ring *r = &n->ring[s->ring];
     page_unpin_pieces(s->piece, s->pieces);
     if (r->generation == s->generation) {
+        slots_drop(r->under_way, s->slot);
         give_back(r, s->slot, NET_OWNER_ENV);
         r->in_flight--;
         q->touched |= 1ull << s->ring;

@@ -171,6 +171,13 @@ void fake_disk_due(unsigned n)
     to_complete = n;
 }
 
+void fake_disk_swap(unsigned a, unsigned b)
+{
+    struct blkdev_req r = fake_disk.req[a];
+    fake_disk.req[a] = fake_disk.req[b];
+    fake_disk.req[b] = r;
+}
+
 void fake_disk_complete(unsigned n)
 {
     fake_disk_due(n);

@@ -49,5 +49,7 @@ extern struct fake_disk fake_disk;
 void fake_disk_attach(void);
 /* The first `n` requests are done when the disk is polled. */
 void fake_disk_due(unsigned n);
+/* It will do them in the other order. */
+void fake_disk_swap(unsigned a, unsigned b);
 /* Do the first `n` requests and interrupt. */
 void fake_disk_complete(unsigned n);

@@ -256,6 +256,43 @@ START_TEST(a_full_device_is_shared)
 }
 END_TEST
 
+/*
+ * The owner word says the same of a slot that waits and of one that is under
+ * way. A ring that is under way as a whole, and of which a later slot is done
+ * before the first, has nothing new.
+ */
+START_TEST(a_slot_under_way_is_not_taken_again)
+{
+    boot();
+    ck_assert_int_eq(range(8, 16), 1);
+    ck_assert_int_eq(ring(1, 1), 0);
+    uint64_t used = root->info->frames_used;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        ask(i, DISK_READ, 8, 1);
+    }
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), SLOTS);
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 0);
+    ck_assert_uint_eq(fake_disk.reqs, SLOTS);
+    fake_disk_swap(0, 3);
+    fake_disk_complete(1);
+    ck_assert_uint_eq(slot(3)->owner, DISK_OWNER_ENV);
+    ck_assert_uint_eq(slot(0)->owner, DISK_OWNER_KERNEL);
+    ck_assert_uint_eq(fake_disk.reqs, SLOTS - 1);
+    ask(3, DISK_READ, 9, 1); /* not its turn: the first is still under way */
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 0);
+    fake_disk_complete(SLOTS - 1);
+    ck_assert_uint_eq(fake_disk.reqs, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        ask(i, DISK_READ, 9, 1);
+    }
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 4);
+    fake_disk_complete(4);
+    ck_assert_uint_eq(slot(3)->owner, DISK_OWNER_ENV);
+    ck_assert_uint_eq(root->info->frames_used, used);
+    ck_assert_int_eq(CALL(SYS_DISK_RING_FREE, 0, 0), 0);
+}
+END_TEST
+
 static void complete_one(void)
 {
     fake_disk_complete(1);
@@ -411,5 +448,6 @@ START_TEST(the_end_of_an_environment_under_way)
 END_TEST
 
 TESTS("disk", read_write_flush, bad_requests, interrupts_of_nothing,
-      a_full_device_is_shared, a_ring_goes_while_another_processor_serves,
-      refusals, the_end_of_an_environment_under_way)
+      a_full_device_is_shared, a_slot_under_way_is_not_taken_again,
+      a_ring_goes_while_another_processor_serves, refusals,
+      the_end_of_an_environment_under_way)

@@ -758,6 +758,38 @@ static void poll_card(void)
     net_poll(cpu_this(), NET_POLL_CALL);
 }
 
+/* The owner word says the same of a slot that waits and of one that the card
+   has: a ring that is under way as a whole is sent once. */
+START_TEST(a_slot_under_way_is_not_sent_again)
+{
+    boot();
+    ck_assert_int_eq(tx_ring(0, 0), 0);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        fill(i, 7);
+    }
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), SLOTS);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 0);
+    poll_card();
+    ck_assert_uint_eq(fake_nic.sent_count, SLOTS);
+    struct netdev_tx third = fake_nic.sent[2]; /* is sent before the others */
+    fake_nic.sent[2] = fake_nic.sent[0];
+    fake_nic.sent[0] = third;
+    fake_nic_done(1);
+    poll_card();
+    ck_assert_uint_eq(tx(0)->owner, NET_OWNER_KERNEL);
+    ck_assert_uint_eq(tx(2)->owner, NET_OWNER_ENV);
+    ck_assert_uint_eq(fake_nic.sent_count, SLOTS - 1);
+    fake_nic_done(SLOTS - 1);
+    poll_card();
+    ck_assert_uint_eq(head(tx_frame)->done, SLOTS);
+    fill(0, 7);
+    ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 0), 1);
+    fake_nic_done(1);
+    poll_card();
+    ck_assert_int_eq(CALL(SYS_NET_RING_FREE, 0, 0), 0);
+}
+END_TEST
+
 /* What waits for room is sent by any processor, also while its ring goes. */
 START_TEST(a_ring_goes_while_another_processor_polls)
 {
@@ -1077,5 +1109,6 @@ TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       a_ring_gets_one_copy, a_packet_costs_so_much,
       what_leaves_passes_every_region, regions_nest_so_deep,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
-      a_full_queue_resumes, a_ring_goes_while_another_processor_polls,
+      a_full_queue_resumes, a_slot_under_way_is_not_sent_again,
+      a_ring_goes_while_another_processor_polls,
       the_end_of_an_environment_under_way, ring_refusals, space_refusals)
