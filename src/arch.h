@@ -109,6 +109,8 @@ int arch_msi_alloc(unsigned cpu, uint64_t *address, uint32_t *data);
 
 /* Serial line, exit, entropy. */
 void arch_console_write(const char *text, size_t len);
+/* The same without waiting: how many bytes the line took now. */
+size_t arch_console_put(const char *text, size_t len);
 _Noreturn void arch_halt(uint32_t status); /* status 0: success */
 /* RDSEED or RDRAND; false if the processor has neither or they failed. */
 bool arch_entropy(uint64_t *out);

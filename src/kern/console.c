@@ -8,10 +8,11 @@
 #include "src/kern/demand.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 #include "src/lib/log.h"
 
 #define CONSOLE_WRITE_MAX 1024u
-#define STEP 256u /* bytes copied at a time */
+#define STEP 256u /* bytes of one turn */
 
 struct lock console_lock;
 static uint32_t console_guard GUARDED_BY(bind_lock);
@@ -32,20 +33,26 @@ void console_write(const char *text, size_t len)
     lock_release(&console_lock);
 }
 
+/*
+ * In turns of one step; `done` counts the bytes taken. The line is not waited
+ * for: a step that it does not take whole ends the call.
+ */
 int64_t sys_console_write(struct env *e, const struct cap *k, uaddr text,
-                          uint32_t len)
+                          uint32_t len, struct turn *t)
 {
     char step[STEP];
+    uint32_t done = t->done;
     REFUSE_IF(!cap_dominates(k, console_guard, CAP_WRITE), E_CAP);
-    REFUSE_IF(len > CONSOLE_WRITE_MAX, E_INVAL);
-    for (uint32_t done = 0; done < len; done += STEP) {
-        uint32_t n = len - done < STEP ? len - done : STEP;
-        if (copy_in(e, step, (uaddr){text.va + done}, n) < 0) {
-            return done > 0 ? (int64_t)done : -E_FAULT;
-        }
-        console_write(step, n);
+    REFUSE_IF(len > CONSOLE_WRITE_MAX || done > len, E_INVAL);
+    uint32_t n = len - done < STEP ? len - done : STEP;
+    if (copy_in(e, step, (uaddr){text.va + done}, n) < 0) {
+        return done > 0 ? (int64_t)done : -E_FAULT;
     }
-    return len;
+    lock_acquire(&console_lock);
+    uint32_t taken = (uint32_t)arch_console_put(step, n);
+    lock_release(&console_lock);
+    done += taken;
+    return taken < n || done == len ? (int64_t)done : turn_again(t, done);
 }
 
 int64_t sys_machine_halt(struct env *e, const struct cap *k, uint32_t status)

@@ -17,6 +17,7 @@
 #include "src/lib/string.h"
 
 #define SECTORS (DISK_BLOCK_SIZE / 512u) /* in one block */
+#define CALL_REQUESTS 16u /* of one turn of disk_submit, one interrupt */
 #define TURN 4u         /* requests of one ring before the next has its turn */
 #define REVOKE_UNITS 8u /* of a turn, to look at a ring or break it */
 _Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
@@ -68,6 +69,8 @@ struct disk {
 };
 
 static struct disk *disks[SYSINFO_DISKS_MAX];
+static _Atomic uint32_t unserved; /* bit: a disk that disk_turn looks at */
+_Static_assert(SYSINFO_DISKS_MAX <= 32, "a bit each");
 
 static struct disk *disk_at(uint32_t i)
 {
@@ -238,11 +241,16 @@ static uint32_t take_ring(struct disk *d, uint32_t ring, uint32_t limit)
     }
 }
 
-/* Serve rings that wait, in turn, while there is room. */
-static void resume(struct disk *d)
+/*
+ * Serve rings that wait, in turn, while there is room. Returns how many
+ * requests were taken. CALL_REQUESTS of them end it: the others may still have
+ * room, and if all that were taken are refused, no interrupt will come; so
+ * disk_turn goes on.
+ */
+static uint32_t resume(struct disk *d)
 {
     uint32_t taken = 0;
-    while (d->blocked != 0 && taken < d->dev->depth) {
+    while (d->blocked != 0 && taken < CALL_REQUESTS) {
         uint64_t from_turn = d->blocked & ~((1ull << d->turn) - 1);
         uint32_t ring =
             (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : d->blocked);
@@ -256,6 +264,10 @@ static void resume(struct disk *d)
     if (taken > 0) {
         d->dev->ops->kick(d->dev);
     }
+    if (d->blocked != 0 && taken >= CALL_REQUESTS) {
+        atomic_fetch_or(&unserved, 1u << d->dev->index);
+    }
+    return taken;
 }
 
 static void signal(struct disk *d)
@@ -276,12 +288,31 @@ void disk_interrupt(struct blkdev *dev)
     }
     lock_acquire(&d->lock);
     dev->ops->poll(dev);
-    resume(d);
+    (void)resume(d);
     signal(d);
     lock_release(&d->lock);
 }
 
-int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
+bool disk_turn(void)
+{
+    uint32_t left = atomic_load_explicit(&unserved, memory_order_relaxed);
+    if (left == 0) {
+        return false;
+    }
+    left = atomic_exchange(&unserved, 0);
+    for (; left != 0; left &= left - 1) {
+        struct disk *d = disks[__builtin_ctz(left)];
+        lock_acquire(&d->lock);
+        (void)resume(d);
+        signal(d);
+        lock_release(&d->lock);
+    }
+    return true;
+}
+
+/* In turns; `done` is one more than the requests taken. */
+int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring,
+                        struct turn *t)
 {
     struct disk *d = disk_at(disk);
     REFUSE_IF(d == NULL || ring >= DISK_RINGS_MAX, E_RANGE);
@@ -292,16 +323,19 @@ int64_t sys_disk_submit(struct env *e, uint32_t disk, uint32_t ring)
         return -E_NONE;
     }
     uint64_t before = r->next;
+    uint32_t taken; /* of all rings */
     if ((d->blocked & ~(1ull << ring)) != 0) {
         d->blocked |= 1ull << ring;
-        resume(d);
-    } else if (take_ring(d, ring, r->mask + 1) > 0) {
+        taken = resume(d);
+    } else if ((taken = take_ring(d, ring, CALL_REQUESTS)) > 0) {
         d->dev->ops->kick(d->dev);
     }
-    int64_t taken = (int64_t)(r->next - before);
+    bool more = taken >= CALL_REQUESTS && (d->blocked >> ring & 1) != 0;
+    uint32_t mine = (uint32_t)(r->next - before);
+    mine += t->done > 0 ? t->done - 1 : 0;
     signal(d);
     lock_release(&d->lock);
-    return taken;
+    return more ? turn_again(t, mine + 1) : (int64_t)mine;
 }
 
 /* ----------------------------------------------------------------- ranges */

@@ -12,6 +12,13 @@
 #define DISK_RANGES_MAX 64u
 #define DISK_RINGS_MAX 64u
 
+/*
+ * Begin requests that an interrupt or a call left behind because it had begun
+ * enough: a bounded number again. False if there was none. The scheduler calls
+ * it before each slice and does not go idle until it says false.
+ */
+bool disk_turn(void);
+
 /* Free what `e` holds: rings, ranges. */
 void disk_env_end(struct env *e) REQUIRES(bind_lock);
 

@@ -207,11 +207,10 @@ static bool poll_queue(struct net *n, uint32_t queue, enum net_poll_kind kind)
     lock_acquire(&q->lock);
     q->now = arch_tsc();
     unsigned got = n->dev->ops->poll(n->dev, queue, BUDGET);
-    if (q->blocked != 0) {
-        net_send_resume(n, q);
-    }
+    (void)net_send_resume(n, q);
     net_queue_flush(n, q);
-    if (got == 0 && kind != NET_POLL_CALL) {
+    /* No interrupt says that a ring waits which could be served now. */
+    if (got == 0 && !q->more && kind != NET_POLL_CALL) {
         quiet = !n->dev->ops->interrupts(n->dev, queue, true);
         if (!quiet) { /* something came just now */
             n->dev->ops->interrupts(n->dev, queue, false);

@@ -73,6 +73,7 @@ struct net_queue {
     uint32_t free_sent;    /* first free entry; `depth`: none */
     uint32_t depth;
     uint64_t blocked;         /* transmit rings that wait for room */
+    bool more;                /* or were not served for the bound of a call */
     uint32_t turn;            /* ring to serve first when there is room */
     uint64_t touched;         /* rings to signal when the poll is over */
     uint64_t now;             /* tsc of this poll */
@@ -137,8 +138,11 @@ void net_quiesce(void) REQUIRES(bind_lock);
 
 /* Signal the owners of q->touched, and add q->count to the exposed ones. */
 void net_queue_flush(struct net *n, struct net_queue *q);
-/* Serve blocked transmit rings in turn while the device has room. */
-void net_send_resume(struct net *n, struct net_queue *q);
+/*
+ * Serve blocked transmit rings in turn while the device has room, a bounded
+ * number of frames. Returns how many; q->more says that the bound ended it.
+ */
+uint32_t net_send_resume(struct net *n, struct net_queue *q);
 
 /*
  * Remove at most `limit` bindings of a ring; true if it has more. One version

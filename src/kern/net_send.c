@@ -7,8 +7,10 @@
 #include "src/kern/demand.h"
 #include "src/kern/net.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
-#define TURN 8u /* frames of one ring before the next has its turn */
+#define TURN 8u         /* frames of one ring before the next has its turn */
+#define CALL_FRAMES 32u /* of one turn of net_send, and of one poll */
 #define ETHERNET_HEADER 14u
 #define VLAN_TAG 4u
 #define ETHERTYPE_IPV4 0x0800u
@@ -201,10 +203,10 @@ static uint32_t send_ring(struct net *n, struct net_queue *q, uint32_t ring,
     }
 }
 
-void net_send_resume(struct net *n, struct net_queue *q)
+uint32_t net_send_resume(struct net *n, struct net_queue *q)
 {
     uint32_t sent = 0;
-    while (q->blocked != 0 && sent < q->depth) {
+    while (q->blocked != 0 && sent < CALL_FRAMES) {
         uint64_t from_turn = q->blocked & ~((1ull << q->turn) - 1);
         uint32_t ring =
             (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : q->blocked);
@@ -218,6 +220,8 @@ void net_send_resume(struct net *n, struct net_queue *q)
     if (sent > 0) {
         n->dev->ops->kick(n->dev, (uint32_t)(q - n->queue));
     }
+    q->more = q->blocked != 0 && sent >= CALL_FRAMES;
+    return sent;
 }
 
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
@@ -237,7 +241,9 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
     q->free_sent = token;
 }
 
-int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
+/* In turns; `done` is one more than the frames taken. */
+int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring,
+                     struct turn *t)
 {
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
@@ -251,14 +257,17 @@ int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring)
         return -E_NONE;
     }
     uint64_t before = r->next;
+    uint32_t sent; /* of all rings */
     if ((q->blocked & ~(1ull << ring)) != 0) {
         q->blocked |= 1ull << ring;
-        net_send_resume(n, q);
-    } else if (send_ring(n, q, ring, r->mask + 1) > 0) {
+        sent = net_send_resume(n, q);
+    } else if ((sent = send_ring(n, q, ring, CALL_FRAMES)) > 0) {
         n->dev->ops->kick(n->dev, r->queue);
     }
-    int64_t taken = (int64_t)(r->next - before);
+    bool more = sent >= CALL_FRAMES && (q->blocked >> ring & 1) != 0;
+    uint32_t mine = (uint32_t)(r->next - before);
+    mine += t->done > 0 ? t->done - 1 : 0;
     net_queue_flush(n, q);
     lock_release(&q->lock);
-    return taken;
+    return more ? turn_again(t, mine + 1) : (int64_t)mine;
 }

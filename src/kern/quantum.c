@@ -18,6 +18,7 @@
  */
 #include "src/kern/quantum.h"
 #include "src/kern/demand.h"
+#include "src/kern/disk.h"
 #include "src/kern/event.h"
 #include "src/kern/net.h"
 #include "src/kern/share.h"
@@ -409,14 +410,15 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
         if (c->net_polling != 0) {
             net_poll(c, NET_POLL_IDLE);
         }
+        bool begun = disk_turn();
         e = pick(c, arch_tsc());
         if (e != NULL) { /* the sweep may have taken long: the time is new */
             return enter(c, e, arch_tsc() + slice_ticks());
         }
-        if (c->net_polling == 0 && !ending) {
+        if (c->net_polling == 0 && !ending && !begun) {
             idle(c);
         } else {
-            arch_breathe(); /* a flood, or an end, keeps this loop going */
+            arch_breathe(); /* a flood, an end, requests: work is left */
         }
     }
 }

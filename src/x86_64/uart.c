@@ -11,13 +11,14 @@
 
 #define PORT 0x3f8
 #define FIFO 16u
-#define WAIT_MAX 100000u /* polls until the port counts as stuck */
+#define WAIT_MAX 10000u /* polls until the port counts as stuck */
 
 enum { DATA, IER, FCR, LCR, MCR, LSR, MSR, SCRATCH };
 #define LSR_EMPTY 0x20u
 #define LSR_IDLE 0x40u
 
-static bool present, held;
+static bool present, held, stuck;
+static unsigned room; /* in the queue, as far as is known */
 
 void uart_init(void)
 {
@@ -35,18 +36,51 @@ void uart_init(void)
     present = true;
 }
 
-static void put(char c)
+/* Is there room for `n` bytes, at most FIFO? */
+static bool has_room(unsigned n)
 {
-    static unsigned room;
-    for (unsigned i = 0; room == 0; i++) {
-        if ((inb(PORT + LSR) & LSR_EMPTY) != 0) {
-            room = FIFO;
-        } else if (i == WAIT_MAX) {
-            return; /* stuck: this character is lost */
-        }
+    if (room < n && (inb(PORT + LSR) & LSR_EMPTY) != 0) {
+        room = FIFO;
+        stuck = false;
     }
+    return room >= n;
+}
+
+static void put_now(char c)
+{
     room--;
     outb(PORT + DATA, (uint8_t)c);
+}
+
+/* A port that was stuck once is not waited for again until it moves. */
+static void put(char c)
+{
+    for (unsigned i = 0; !has_room(1); i++) {
+        if (stuck || i == WAIT_MAX) {
+            stuck = true;
+            return; /* this character is lost */
+        }
+    }
+    put_now(c);
+}
+
+size_t arch_console_put(const char *text, size_t len)
+{
+    size_t n = 0;
+    if (!present) {
+        return len;
+    }
+    if (__atomic_exchange_n(&held, true, __ATOMIC_ACQUIRE)) {
+        return 0;
+    }
+    for (; n < len && has_room(text[n] == '\n' ? 2 : 1); n++) {
+        if (text[n] == '\n') {
+            put_now('\r');
+        }
+        put_now(text[n]);
+    }
+    __atomic_store_n(&held, false, __ATOMIC_RELEASE);
+    return n;
 }
 
 void arch_console_write(const char *text, size_t len)

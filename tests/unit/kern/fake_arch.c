@@ -24,6 +24,7 @@ uint64_t fake_entropy = UINT64_MAX;
 uint64_t (*fake_jitter)(void);
 char fake_console[4096];
 size_t fake_console_len;
+size_t fake_console_room = SIZE_MAX;
 uint32_t fake_halt_status;
 uint64_t fake_root[ARCH_CPUS_MAX];
 void (*fake_idle_hook)(void);
@@ -200,6 +201,13 @@ void arch_console_write(const char *text, size_t len)
     len = len < room ? len : room;
     memcpy(fake_console + fake_console_len, text, len);
     fake_console_len += len;
+}
+size_t arch_console_put(const char *text, size_t len)
+{
+    len = len < fake_console_room ? len : fake_console_room;
+    fake_console_room -= len;
+    arch_console_write(text, len);
+    return len;
 }
 void arch_halt(uint32_t status)
 {

@@ -24,6 +24,7 @@ extern uint64_t fake_entropy;         /* words left before it fails */
 extern uint64_t (*fake_jitter)(void); /* NULL: it stands still */
 extern char fake_console[4096];
 extern size_t fake_console_len;
+extern size_t fake_console_room; /* bytes that the line still takes */
 extern uint32_t fake_halt_status;
 /* Frees of frames are checked against these: what a processor has loaded. */
 extern uint64_t fake_root[ARCH_CPUS_MAX];

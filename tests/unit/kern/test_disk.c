@@ -293,6 +293,44 @@ START_TEST(a_slot_under_way_is_not_taken_again)
 }
 END_TEST
 
+/*
+ * One interrupt begins a bounded number of requests. When all of them are
+ * refused, no further interrupt comes for the rest: the scheduler goes on.
+ */
+START_TEST(what_waits_behind_refused_requests_is_served)
+{
+    boot();
+    ck_assert_int_eq(range(8, 16), 1);
+    struct disk_ring_args a = {
+        .range = 1, .slots = 4 * SLOTS, .frames = 4, .event = 3, .memory = 3};
+    a.frame = ring_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 4);
+    ck_assert_int_eq(CALL(SYS_DISK_RING, 1, PUT(a)), 0);
+    fake_disk.room = 1;
+    ask(0, DISK_READ, 8, 1);
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 1);
+    for (unsigned i = 1; i < 4 * SLOTS; i++) {
+        *slot(i) = (struct disk_slot){.op = DISK_READ,
+                                      .pieces = 1,
+                                      .block = i < 4 * SLOTS - 1 ? 0 : 8,
+                                      .count = 1};
+        slot(i)->piece[0] = (struct page_piece){data * 4096, 4096, 0};
+    }
+    slot(1)->block = 8; /* waits for room, the others behind it */
+    for (unsigned i = 1; i < 4 * SLOTS; i++) {
+        slot(i)->owner = DISK_OWNER_KERNEL;
+    }
+    ck_assert_int_eq(CALL(SYS_DISK_SUBMIT, 0, 0), 0);
+    fake_disk_complete(1);
+    fake_disk.room = 64;
+    fake_disk_complete(1); /* the second; refused ones follow */
+    for (unsigned i = 0; i < 16 && fake_disk.reqs == 0; i++) {
+        ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, 0), 0);
+    }
+    ck_assert_uint_eq(fake_disk.reqs, 1); /* the last */
+    ck_assert_int_eq(slot(2)->status, -E_RANGE);
+}
+END_TEST
+
 static void complete_one(void)
 {
     fake_disk_complete(1);
@@ -449,5 +487,6 @@ END_TEST
 
 TESTS("disk", read_write_flush, bad_requests, interrupts_of_nothing,
       a_full_device_is_shared, a_slot_under_way_is_not_taken_again,
+      what_waits_behind_refused_requests_is_served,
       a_ring_goes_while_another_processor_serves, refusals,
       the_end_of_an_environment_under_way)

@@ -214,6 +214,25 @@ START_TEST(an_end_goes_in_turns)
 }
 END_TEST
 
+/* The line takes what fits now, and the call never waits for it. */
+START_TEST(a_full_line_is_not_waited_for)
+{
+    static const char text[1024] = {[0 ... 1023] = 'x'};
+    boot();
+    uint64_t va = fake_put(text, sizeof(text));
+    fake_console_len = 0;
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 1024);
+    ck_assert_uint_ge(fake_turns, 3);
+    fake_console_room = 300;
+    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 300);
+    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 0);
+    ck_assert_uint_eq(fake_console_len, 1024 + 300);
+    ck_assert_int_eq(CALL(FROM(SYS_CONSOLE_WRITE, 1025), 0, va, 1024),
+                     -E_INVAL);
+}
+END_TEST
+
 static _Atomic unsigned taken;
 static _Atomic bool stop;
 
@@ -254,4 +273,4 @@ TESTS("turns", a_turn_grants_its_units, a_long_call_goes_in_turns,
       a_refused_long_call_leaves_no_trace, a_capability_that_goes_ends_the_call,
       a_position_that_lies_harms_nobody_else, an_allocation_goes_in_turns,
       an_allocation_given_up_comes_back, an_end_goes_in_turns,
-      a_lock_is_a_queue)
+      a_full_line_is_not_waited_for, a_lock_is_a_queue)
