@@ -50,12 +50,14 @@ static void hooks(struct child *spinner)
 {
     uint64_t end;
 
+    /* How many slices fit into a time depends on what else the host does. A
+       few milliseconds are usual; five seconds are the limit. */
     env_on_slice(on_begin, on_end);
-    end = time_ns() + 100 * TIME_MS;
-    while (time_ns() < end) {
+    end = time_ns() + 5 * TIME_S;
+    while ((ended < 3 || began < 3) && time_ns() < end) {
     }
     env_on_slice(NULL, NULL);
-    tap_note("%u prologues, %u epilogues in 100 ms", began, ended);
+    tap_note("%u prologues, %u epilogues", began, ended);
     tap_ok(ended >= 3, "epilogues came beside a competitor");
     tap_ok(began >= 3, "prologues too");
     OK(child_info(spinner)->run_ticks > 0);
