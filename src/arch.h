@@ -147,6 +147,13 @@ void arch_backtrace(void);
 struct frame *kern_trap(uint32_t vector, struct frame *f);
 
 /*
+ * The machine ends, or a report of its end begins: what waits for the serial
+ * line is written, and later lines of the log go straight to it. Takes no
+ * lock; waits for the line, but not for one that stands still.
+ */
+void kern_console_end(void);
+
+/*
  * Frames for the kernel itself (tables, queues, stacks), outside every quota:
  * physically contiguous and zeroed; FRAME_NONE if there are none. Usable once
  * kern_main has handed the boot ranges to page_init. Holds the page lock.

@@ -70,6 +70,7 @@ void kern_main(const struct boot_info *info)
     entropy_start();
     names_init();
     first_environment(info);
+    log_to(console_write);
     smp_release();
     kern_start(0);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial line: one call a line, cut to what the call takes.
+ * The serial line. The kernel writes the text of one call in one piece or not
+ * at all, so a call gets whole lines, as many as fit.
  */
 #include "libos/libos/console.h"
 #include "libos/libos/start.h"
@@ -12,19 +13,32 @@
 #define CONSOLE_LINE 512u
 #define TRIES 100u
 
+/* Bytes of one call: up to the last end of a line that fits, if there is one.
+ */
+static uint32_t call_len(const char *text, size_t len)
+{
+    uint32_t n = CONSOLE_CALL_MAX;
+
+    if (len <= n) {
+        return (uint32_t)len;
+    }
+    while (n > 0 && text[n - 1] != '\n') {
+        n--;
+    }
+    return n > 0 ? n : CONSOLE_CALL_MAX;
+}
+
 /*
- * A line that nobody reads takes nothing: it is given TRIES milliseconds to go
- * on, once; after that what does not fit is lost until the line moves again.
+ * A serial line without a reader takes nothing: it is given TRIES milliseconds
+ * to go on, once; after that, texts are lost until it moves again.
  */
 void console_write(const char *text, size_t len)
 {
     static unsigned tried;
 
     while (len > 0) {
-        uint32_t part =
-            len < CONSOLE_CALL_MAX ? (uint32_t)len : CONSOLE_CALL_MAX;
-        int64_t n =
-            sys_console_write(SLOT_CONSOLE, (const uint8_t *)text, part);
+        int64_t n = sys_console_write(SLOT_CONSOLE, (const uint8_t *)text,
+                                      call_len(text, len));
 
         if (n < 0 || (n == 0 && tried >= TRIES)) {
             return;

@@ -8,6 +8,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+/*
+ * Write whole lines: other environments' text comes between lines only, if
+ * none of these is longer than 1024 bytes. Waits for a line that is slow, for
+ * 100 ms in all for one that stands still; then the text is lost.
+ */
 void console_write(const char *text, size_t len);
 
 /* One line in one call, so that environments do not mix within a line; at

@@ -95,17 +95,18 @@ static void derive(uint8_t use, uint8_t out[BLAKE2S_BYTES])
 static bool from_jitter(uint8_t *out, uint32_t len)
 {
     lock_acquire(&jitter_lock);
-    if (jitter.usable && !gather(CALL_SAMPLES)) {
-        jitter.usable = false;
-        log_line("entropy: the timing jitter has become regular; no more is "
-                 "given out");
-    }
+    bool regular = jitter.usable && !gather(CALL_SAMPLES);
+    jitter.usable = jitter.usable && !regular;
     bool good = jitter.usable;
     for (uint32_t i = 0; good && i < len; i += BLAKE2S_BYTES) {
         derive(1, out + i);
         derive(2, jitter.key);
     }
     lock_release(&jitter_lock);
+    if (regular) {
+        log_line("entropy: the timing jitter has become regular; no more is "
+                 "given out");
+    }
     return good;
 }
 

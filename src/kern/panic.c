@@ -18,6 +18,7 @@ void panic(const char *fmt, ...)
         va_start(args, fmt);
         format_list(line, sizeof(line), fmt, args);
         va_end(args);
+        kern_console_end();
         log_line("panic: %s", line);
         arch_backtrace();
     }

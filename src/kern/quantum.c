@@ -17,6 +17,7 @@
  * Source: Engler95 s5.1.1.
  */
 #include "src/kern/quantum.h"
+#include "src/kern/console.h"
 #include "src/kern/demand.h"
 #include "src/kern/disk.h"
 #include "src/kern/event.h"
@@ -370,6 +371,7 @@ static void idle(struct cpu *c)
     uint64_t until = next_look(c);
     if (until != 0) {
         quantum_arm(c, until);
+        quantum_arm(c, console_due(c));
         arch_idle();
     }
     atomic_store(&c->idle, 0);
@@ -411,6 +413,9 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
             net_poll(c, NET_POLL_IDLE);
         }
         bool begun = disk_turn();
+        if (c->console) {
+            begun = console_turn(c) || begun;
+        }
         e = pick(c, arch_tsc());
         if (e != NULL) { /* the sweep may have taken long: the time is new */
             return enter(c, e, arch_tsc() + slice_ticks());
@@ -418,7 +423,7 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
         if (c->net_polling == 0 && !ending && !begun) {
             idle(c);
         } else {
-            arch_breathe(); /* a flood, an end, requests: work is left */
+            arch_breathe(); /* a flood, an end, requests, text: work is left */
         }
     }
 }

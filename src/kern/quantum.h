@@ -30,6 +30,7 @@ struct cpu {
     _Atomic uint32_t idle;          /* asks to be kicked */
     struct env *_Atomic loaded;     /* whose addressing context is loaded */
     const struct env *fpu;          /* whose registers are in the FPU */
+    bool console;                   /* console.c: text waits for the line */
     uint64_t net_polling;           /* net.c: devices to poll */
     _Atomic uint64_t poll_sequence; /* net.c: odd while demultiplexing */
 } __attribute__((aligned(128)));

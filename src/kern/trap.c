@@ -77,6 +77,9 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
             env_fault(c->current, f, ARCH_VECTOR_PROTECTION);
         }
     }
+    if (c->console) {
+        (void)console_turn(c);
+    }
     if (c->net_polling != 0 && c->leave == LEAVE_NOT) {
         net_poll(c, vector == ARCH_VECTOR_SYSCALL ? NET_POLL_CALL
                                                   : NET_POLL_INTERRUPT);

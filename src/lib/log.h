@@ -10,7 +10,10 @@
 
 typedef void log_sink(const char *text, size_t len);
 
-/* Where lines go from now on. Called once, by the first processor. */
+/*
+ * Where lines go from now on: straight to the line at first, into the
+ * console's ring when environments run, straight again when the machine ends.
+ */
 void log_to(log_sink *sink);
 
 /* Write one line; the newline is added, and the line is cut at 255 bytes. */

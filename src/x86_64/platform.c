@@ -124,6 +124,7 @@ _Noreturn void arch_halt(uint32_t status)
     if (arch_cpu_count() > 1) {
         smp_stop_others();
     }
+    kern_console_end();
     uart_drain();
     if (status != 0 && (status & 0x0f) == 0) {
         status = 0x0f; /* a failure stays one */

@@ -127,6 +127,7 @@ void trap_fatal(struct frame *f)
                            ? exception_name[f->vector]
                            : "interrupt";
     smp_stop_others();
+    kern_console_end();
     f->address = read_cr2();
     log_line("panic: kernel fault on cpu %u: %s (vector %lu, error %lx) at "
              "address %lx: %s",

@@ -173,6 +173,10 @@ static void take_memory(const struct boot_info *info)
     }
 }
 
+void kern_console_end(void)
+{
+}
+
 void kern_start(unsigned cpu)
 {
     (void)cpu;

@@ -172,6 +172,10 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
     return f == NULL ? NULL : ring3_trap(vector, f);
 }
 
+void kern_console_end(void)
+{
+}
+
 void kern_start(unsigned cpu)
 {
     (void)cpu;

@@ -211,6 +211,8 @@ size_t arch_console_put(const char *text, size_t len)
 }
 void arch_halt(uint32_t status)
 {
+    kern_console_end();
+    log_to(console_write);
     fake_halt_status = status;
     atomic_store(&bind_lock.served, atomic_load(&bind_lock.next));
     longjmp(back, FAKE_HALTED);

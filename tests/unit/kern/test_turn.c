@@ -8,6 +8,7 @@
 #include "src/kern/page.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/turn.h"
+#include "src/lib/log.h"
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/main.h"
 #include <pthread.h>
@@ -214,22 +215,73 @@ START_TEST(an_end_goes_in_turns)
 }
 END_TEST
 
-/* The line takes what fits now, and the call never waits for it. */
-START_TEST(a_full_line_is_not_waited_for)
+/* As the processor would do, whatever it runs. */
+static void time_goes_on(unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++) {
+        fake_tsc += 1000000;
+        fake_trap(ARCH_VECTOR_KICK);
+    }
+}
+
+static int64_t write_x(unsigned len)
 {
     static const char text[1024] = {[0 ... 1023] = 'x'};
+    return CALL(SYS_CONSOLE_WRITE, 0, fake_put(text, sizeof(text)), len);
+}
+
+/* Each text is taken wholly or not at all, and the call never waits. */
+START_TEST(a_line_that_stands_still_is_not_waited_for)
+{
     boot();
-    uint64_t va = fake_put(text, sizeof(text));
     fake_console_len = 0;
     fake_turns = 0;
-    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 1024);
-    ck_assert_uint_ge(fake_turns, 3);
+    ck_assert_int_eq(write_x(1024), 1024);
+    ck_assert_uint_eq(fake_turns, 3); /* it pays for what it wrote */
+    time_goes_on(1);
+    ck_assert_uint_eq(fake_console_len, 1024);
     fake_console_room = 300;
-    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 300);
-    ck_assert_int_eq(CALL(SYS_CONSOLE_WRITE, 0, va, 1024), 0);
-    ck_assert_uint_eq(fake_console_len, 1024 + 300);
-    ck_assert_int_eq(CALL(FROM(SYS_CONSOLE_WRITE, 1025), 0, va, 1024),
-                     -E_INVAL);
+    unsigned taken = 0;
+    for (int64_t r; (r = write_x(1000)) != 0; taken++) {
+        ck_assert_int_eq(r, 1000);
+        ck_assert_uint_lt(taken, 16);
+    }
+    ck_assert_uint_ge(taken, 4);
+    fake_turns = 0;
+    ck_assert_int_eq(write_x(1000), 0);
+    ck_assert_int_eq(fake_turns, 0);
+    /* The kernel's lines have room of their own, and those lost are counted. */
+    for (unsigned i = 0; i < 40; i++) {
+        log_line("a line of the kernel, the %uth of those that it writes", i);
+    }
+    ck_assert_uint_eq(fake_console_len, 1324);
+    fake_console_room = SIZE_MAX;
+    fake_console_len = 0;
+    time_goes_on(40);
+    ck_assert_uint_ge(SIZE_MAX - fake_console_room, taken * 1000 - 300);
+    log_line("the last");
+    fake_console_len = 0;
+    time_goes_on(1);
+    fake_console[fake_console_len] = '\0';
+    ck_assert_ptr_nonnull(strstr(fake_console, "lines of the kernel lost"));
+    ck_assert_ptr_nonnull(strstr(fake_console, "the last\n"));
+}
+END_TEST
+
+/* A position that ring 3 made up can only lose its own text. */
+START_TEST(a_text_stays_in_one_piece)
+{
+    boot();
+    fake_console_room = 10;
+    ck_assert_int_eq(write_x(600), 600);
+    log_line("of the kernel");
+    ck_assert_int_eq(write_x(7), 7);
+    ck_assert_int_eq(CALL(FROM(SYS_CONSOLE_WRITE, 77), 0, 0x1000, 5), 5);
+    fake_console_room = SIZE_MAX;
+    fake_console_len = 0;
+    time_goes_on(5);
+    ck_assert_uint_eq(fake_console_len, 590 + 14 + 7);
+    ck_assert_mem_eq(fake_console + 590, "of the kernel\nxxxxxxx", 21);
 }
 END_TEST
 
@@ -273,4 +325,5 @@ TESTS("turns", a_turn_grants_its_units, a_long_call_goes_in_turns,
       a_refused_long_call_leaves_no_trace, a_capability_that_goes_ends_the_call,
       a_position_that_lies_harms_nobody_else, an_allocation_goes_in_turns,
       an_allocation_given_up_comes_back, an_end_goes_in_turns,
-      a_full_line_is_not_waited_for, a_lock_is_a_queue)
+      a_line_that_stands_still_is_not_waited_for, a_text_stays_in_one_piece,
+      a_lock_is_a_queue)
