@@ -290,6 +290,52 @@ def tree_of(fake, *files, **made):
     return root
 
 
+# Compilers, their tools, and a Meson that makes what ninja wants.
+BUILD_TOOLS = {
+    "clang": "echo ${CLANG-14}.0.6", "clang-19": "echo 19.1.7",
+    "llvm-ar": "echo LLVM version ${CLANG-14}.0.6",
+    "ld.lld": "echo LLD ${CLANG-14}.0.6",
+    "llvm-ar-19": "echo LLVM version 19.1.7", "ld.lld-19": "echo LLD 19.1.7",
+    "meson": 'echo "meson by $CC $CC_LD $AR" >>"$FAKE/calls"; '
+             "touch build/build.ninja",
+    "ninja": "true"}
+
+
+def compiler_changes(t):
+    """The build folder is that of the compiler that was asked for."""
+    with world() as (fake, env):
+        for tool in ("flock", "mkdir"):
+            os.symlink(shutil.which(tool), os.path.join(fake, tool))
+        for name, text in BUILD_TOOLS.items():
+            path = os.path.join(fake, name)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(f"#!/bin/sh\n{text}\n")
+            os.chmod(path, 0o755)
+        os.makedirs(os.path.join(fake, "tree", "scripts"))
+        script = shutil.copy(os.path.join(SCRIPTS, "build"),
+                             os.path.join(fake, "tree", "scripts"))
+        for more, want, name in (
+                ({}, "meson by clang lld llvm-ar", "the default compiler"),
+                ({}, "", "the folder is made once"),
+                ({"CC": "gcc"}, "", "gcc stands for clang"),
+                ({"CC": "clang-19"}, "meson by clang-19 lld-19 llvm-ar-19",
+                 "CC makes it anew, with its own tools"),
+                ({}, "", "without CC it stays with that compiler"),
+                ({"CC": "clang"}, "meson by clang lld llvm-ar", "and back"),
+                ({"CLANG": "16"}, "meson by clang lld llvm-ar",
+                 "an upgraded compiler makes it anew")):
+            before = calls(fake)
+            p = subprocess.run([script], env={**env, **more}, text=True,
+                               capture_output=True, timeout=60)
+            t.ok(p.returncode == 0 and calls(fake)[len(before):].strip() == want,
+                 f"build: {name}", p.stdout + p.stderr + calls(fake))
+        p = subprocess.run([script], env={**env, "CC": "clang-15"}, text=True,
+                           capture_output=True, timeout=60)
+        t.ok(p.returncode == 1 and "CC=clang-15 scripts/setup build" in p.stderr,
+             "build: a compiler that is absent, and what installs it",
+             p.stdout + p.stderr)
+
+
 def bench(t):
     """scripts/bench in a tree where nothing was built yet."""
     made = ('mkdir -p "$FAKE/tree/build/dpf"; cd "$FAKE/tree/build/dpf"; '
@@ -386,6 +432,7 @@ def probes(t):
 def main():
     t = e2e.Tap()
     probes(t)
+    compiler_changes(t)
     bench(t)
     tallies(t)
     installs(t)
