@@ -3,13 +3,19 @@
 """Machines as others make them: an old processor without a random generator,
 no virtio-rng, no way to end but to be switched off. They serve, say where
 entropy comes from, and end by their button and by themselves. Speaks TAP."""
+import fcntl
+import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 
 import e2e
+
+F_SETPIPE_SZ = 1031  # Linux; fcntl has it from Python 3.10 on
+ACCESS = re.compile(r'^[0-9.]+ - - \[[^]]*\] "GET [^"]*" \d+ \d+')
 
 
 def press(path):
@@ -68,6 +74,33 @@ def ends_at_the_second_press(t, image):
              "pressed twice, it ends at once", f"{first} {status}\n{m.tail()}")
 
 
+def a_reader_that_stops(t, image):
+    """Without a reader of its serial line, the server goes on."""
+    port, slowest, good = e2e.vm.free_port(), 0.0, 0
+    with machine(image, "q35", "max", 2, "run=cheetah cheetah.log",
+                 port=port) as m:
+        fcntl.fcntl(m.process.stdout, F_SETPIPE_SZ, 4096)
+        m.wait_for("cheetah: serving", 30)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for n in range(400):
+            began = time.monotonic()
+            client.request("GET", f"/a.txt?{n}")
+            good += client.getresponse().read() == b"a page\n"
+            slowest = max(slowest, time.monotonic() - began)
+        t.ok(good == 400 and slowest < 5,
+             "a serial line that is not read keeps no request waiting",
+             f"{good} of 400, the slowest took {slowest:.1f} s")
+        client.request("GET", "/a.txt?again")
+        client.getresponse().read()
+        m.wait_for("lost", 10)
+        client.request("GET", "/a.txt?last")
+        client.getresponse().read()
+        t.ok(m.wait_for("/a.txt?last", 10), "read again, it goes on", m.tail())
+        cut = [x for x in m.text().splitlines()
+               if "GET" in x and not ACCESS.match(x)]
+        t.ok(not cut, "no line is cut", "\n".join(cut[:5]))
+
+
 def nobody_is_left(t, image):
     with machine(image, "pc", "kvm64", append="run=none") as m:
         status = m.wait(20)
@@ -94,6 +127,7 @@ def main():
     serves_and_ends(t, image, "pc", "kvm64", 1)
     serves_and_ends(t, image, "q35", "qemu64", 2)
     ends_at_the_second_press(t, image)
+    a_reader_that_stops(t, image)
     nobody_is_left(t, image)
     regular(t, image)
     return t.done()
