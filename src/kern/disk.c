@@ -20,6 +20,7 @@
 #define CALL_REQUESTS 16u /* of one turn of disk_submit, one interrupt */
 #define TURN 4u         /* requests of one ring before the next has its turn */
 #define REVOKE_UNITS 8u /* of a turn, to look at a ring or break it */
+#define END_UNITS 72u   /* to unpin a ring's frames */
 _Static_assert(DISK_PIECES_MAX <= BLKDEV_PIECES_MAX, "a slot fits a request");
 
 struct disk_ring {
@@ -544,19 +545,28 @@ bool disk_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
     return true;
 }
 
-void disk_env_end(struct env *e)
+bool disk_env_end(struct env *e, struct turn *t)
 {
     struct disk *d;
     for (uint32_t i = 0; (d = disk_at(i)) != NULL; i++) {
         for (uint32_t r = 0; r < DISK_RINGS_MAX; r++) {
-            if (d->ring[r].env == e) {
-                ring_remove(d, &d->ring[r]);
+            if (d->ring[r].env != e) {
+                continue;
             }
+            if (!turn_take(t, END_UNITS)) {
+                return false;
+            }
+            ring_remove(d, &d->ring[r]);
         }
         for (uint32_t g = 1; g < DISK_RANGES_MAX; g++) {
-            if (d->range[g].used && d->range[g].owner == e->index) {
-                range_orphan(&d->range[g], e->parent);
+            if (!d->range[g].used || d->range[g].owner != e->index) {
+                continue;
             }
+            if (!turn_take(t, REVOKE_UNITS)) {
+                return false;
+            }
+            range_orphan(&d->range[g], e->parent);
         }
     }
+    return true;
 }

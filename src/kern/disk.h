@@ -19,10 +19,10 @@
  */
 bool disk_turn(void);
 
-/* Free what `e` holds: rings, ranges. */
-void disk_env_end(struct env *e) REQUIRES(bind_lock);
-
 struct turn;
+/* Free what `e` holds: rings, ranges. False: the turn ended first. */
+bool disk_env_end(struct env *e, struct turn *t) REQUIRES(bind_lock);
+
 #define DISK_REVOKE_STEPS                                                      \
     (SYSINFO_DISKS_MAX * (DISK_RINGS_MAX + DISK_RANGES_MAX))
 /*

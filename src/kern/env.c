@@ -275,17 +275,9 @@ static bool end_step(struct env *e, struct turn *t) REQUIRES(bind_lock)
     case ENDING_CHILDREN:
         return end_children(e, t);
     case ENDING_NETS:
-        if (!turn_take(t, STEP_UNITS)) {
-            return false;
-        }
-        net_env_end(e);
-        return true;
+        return net_env_end(e, t);
     case ENDING_DISKS:
-        if (!turn_take(t, STEP_UNITS)) {
-            return false;
-        }
-        disk_env_end(e);
-        return true;
+        return disk_env_end(e, t);
     case ENDING_CONTEXT:
         quantum_forget(e);
         return true;

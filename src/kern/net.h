@@ -162,9 +162,11 @@ struct net_region *net_region_get(struct net *n, unsigned direction,
  */
 void net_region_filters(const struct net *n, uint32_t region,
                         struct net_ring *r) REQUIRES(bind_lock);
-/* Free what `e` holds: rings, bindings, regions. */
-void net_env_end(struct env *e) REQUIRES(bind_lock);
-void net_space_env_end(struct net *n, struct env *e) REQUIRES(bind_lock);
+/* Free what `e` holds: rings, bindings, regions. False: the turn ended first.
+ */
+bool net_env_end(struct env *e, struct turn *t) REQUIRES(bind_lock);
+bool net_space_env_end(struct net *n, struct env *e, struct turn *t)
+    REQUIRES(bind_lock);
 /* Make region 0 of both directions. 0 or -E_MEM. */
 int net_space_init(struct net *n);
 

@@ -186,15 +186,22 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring,
     return 0;
 }
 
-void net_env_end(struct env *e)
+bool net_env_end(struct env *e, struct turn *t)
 {
     struct net *n;
     for (uint32_t d = 0; (n = net_at(d)) != NULL; d++) {
         for (uint32_t i = 0; i < NET_RINGS_MAX; i++) {
-            if (n->ring[i].kind != NET_RING_NONE && n->ring[i].env == e) {
-                net_ring_remove(n, i);
+            if (n->ring[i].kind == NET_RING_NONE || n->ring[i].env != e) {
+                continue;
             }
+            if (!net_ring_empty(n, i, t)) {
+                return false;
+            }
+            net_ring_remove(n, i);
         }
-        net_space_env_end(n, e);
+        if (!net_space_env_end(n, e, t)) {
+            return false;
+        }
     }
+    return true;
 }

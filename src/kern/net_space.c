@@ -631,7 +631,11 @@ bool net_regions_drop(struct net *n, struct turn *t)
     return true;
 }
 
-void net_space_env_end(struct net *n, struct env *e)
+/*
+ * Only a region that goes takes units: those that stay, because others bind in
+ * them, are met again in each turn and must not use it up.
+ */
+bool net_space_env_end(struct net *n, struct env *e, struct turn *t)
 {
     /* Inner regions before outer ones, until nothing more goes. */
     bool again = true;
@@ -640,9 +644,14 @@ void net_space_env_end(struct net *n, struct env *e)
         for (uint32_t i = 0; i < NET_DIRECTIONS * NET_REGIONS_MAX; i++) {
             unsigned d = i / NET_REGIONS_MAX;
             uint32_t id = i % NET_REGIONS_MAX;
-            again |= n->region[d][id].used &&
-                     n->region[d][id].owner == e->index &&
-                     region_remove(n, d, id) == 0;
+            if (!n->region[d][id].used || n->region[d][id].owner != e->index ||
+                region_remove(n, d, id) < 0) {
+                continue;
+            }
+            again = true;
+            if (!turn_take(t, REGION_UNITS)) { /* the last of this turn */
+                return false;
+            }
         }
     }
     for (uint32_t i = 0; i < NET_DIRECTIONS * NET_REGIONS_MAX; i++) {
@@ -652,4 +661,5 @@ void net_space_env_end(struct net *n, struct env *e)
             g->owner = e->parent;
         }
     }
+    return true;
 }

@@ -17,6 +17,7 @@
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/sysinfo.h"
+#include "src/kern/turn.h"
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/fake_dev.h"
 #include <pthread.h>
@@ -321,8 +322,10 @@ static bool destroy_all(void)
 static bool devices_are_quiet(struct env *root)
 {
     lock_acquire(&bind_lock);
-    net_env_end(root);
-    disk_env_end(root);
+    for (bool gone = false; !gone;) {
+        struct turn t = turn_begin(0);
+        gone = net_env_end(root, &t) && disk_env_end(root, &t);
+    }
     lock_release(&bind_lock);
     fake_disk_complete(fake_disk.reqs);
     cpu_this()->net_polling = 1;

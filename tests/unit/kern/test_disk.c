@@ -485,8 +485,39 @@ START_TEST(the_end_of_an_environment_under_way)
 }
 END_TEST
 
+/* The rings and ranges of an environment go in turns. */
+START_TEST(many_rings_end_in_turns)
+{
+    boot();
+    uint64_t own = ring_frame;
+    int64_t id = CALL(SYS_ENV_CREATE, 1, 64, SHARES);
+    struct env *e = env_find((uint32_t)id);
+    fake_cap(e, 0, "", CAP_ALL);
+    fake_cap(e, 1, "disk", CAP_ALL);
+    fake_cap(e, 3, "mem", CAP_ALL);
+    ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)id),
+                     0);
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, (uint64_t)id), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert_int_eq(range(8, 16), i + 1);
+        ring_frame = (uint64_t)CALL(SYS_PAGE_ALLOC, 3, PAGE_ANY, 1);
+        ck_assert_int_eq(ring(1, i + 1), i);
+    }
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, root->id), 0);
+    ck_assert_ptr_eq(fake_current(), root);
+    fake_cap(root, 6, "", CAP_ALL);
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 6, (uint64_t)id, 0), 0);
+    ck_assert_uint_ge(fake_turns, 1);
+    ck_assert_ptr_null(env_find((uint32_t)id));
+    ck_assert_int_eq(range(8, 16), 1);
+    ring_frame = own;
+    ck_assert_int_eq(ring(1, 1), 0);
+}
+END_TEST
+
 TESTS("disk", read_write_flush, bad_requests, interrupts_of_nothing,
       a_full_device_is_shared, a_slot_under_way_is_not_taken_again,
       what_waits_behind_refused_requests_is_served,
       a_ring_goes_while_another_processor_serves, refusals,
-      the_end_of_an_environment_under_way)
+      the_end_of_an_environment_under_way, many_rings_end_in_turns)

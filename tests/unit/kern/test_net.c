@@ -842,6 +842,9 @@ START_TEST(the_end_of_an_environment_under_way)
     ck_assert_int_eq(CALL(SYS_NET_SEND, 0, 1), 1);
     (void)CALL(SYS_ENV_DESTROY, 0, 0, 0);
     ck_assert_ptr_eq(fake_current(), root);
+    for (unsigned i = 0; i < 8 && env_ending(); i++) {
+        ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, 0), 0);
+    }
     ck_assert_uint_eq(root->info->frames_used, used + 1); /* one piece */
     uint8_t p[64];
     packet(p, 7);
@@ -854,6 +857,31 @@ START_TEST(the_end_of_an_environment_under_way)
     ck_assert_uint_ge(page_free_count() + 8, before + 5);
     /* Its regions are gone, ids can be used again. */
     ck_assert_int_eq(CARVE(0, 0, NET_OUT, port_9), 1);
+    ck_assert_int_eq(CARVE(0, 0, 0, port_9), 1);
+}
+END_TEST
+
+/* Regions of an environment go in turns, and rings with their bindings too. */
+START_TEST(many_regions_end_in_turns)
+{
+    boot();
+    int64_t id = CALL(SYS_ENV_CREATE, 3, 64, SHARES);
+    struct env *e = env_find((uint32_t)id);
+    fake_cap(e, 0, "", CAP_ALL);
+    fake_cap(e, 1, "net", CAP_ALL);
+    fake_cap(e, 3, "mem", CAP_ALL);
+    ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 0, QUANTUM_ANY, (uint64_t)id),
+                     0);
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, (uint64_t)id), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert_int_eq(CARVE(i == 0 ? 0 : 1, i, 0, port_7), i + 1);
+    }
+    ck_assert_int_eq(CALL(SYS_QUANTUM_YIELD, root->id), 0);
+    ck_assert_ptr_eq(fake_current(), root);
+    fake_turns = 0;
+    ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 3, (uint64_t)id, 0), 0);
+    ck_assert_uint_ge(fake_turns, 3);
+    ck_assert_ptr_null(env_find((uint32_t)id));
     ck_assert_int_eq(CARVE(0, 0, 0, port_9), 1);
 }
 END_TEST
@@ -1111,4 +1139,5 @@ TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
       a_full_queue_resumes, a_slot_under_way_is_not_sent_again,
       a_ring_goes_while_another_processor_polls,
-      the_end_of_an_environment_under_way, ring_refusals, space_refusals)
+      the_end_of_an_environment_under_way, many_regions_end_in_turns,
+      ring_refusals, space_refusals)
