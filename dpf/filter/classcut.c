@@ -5,6 +5,11 @@
  */
 #include "dpf/filter/classnode.h"
 
+/* Work, in units: of a step; to collect the keys of a leaf; to score one. */
+#define CUT_WORK 2u
+#define LIST_WORK 512u
+#define SCORE_WORK 96u
+
 /* Is an outline's set of a byte narrow? Then *low is its lowest value. */
 static bool is_narrow(const struct outline *o, uint32_t key, uint32_t *low)
 {
@@ -22,11 +27,15 @@ uint32_t ct_side(uint32_t key, uint32_t limit, const struct outline *o)
     return narrow && (limit == 0 || low < limit) ? 0 : 1;
 }
 
-struct ct_node *ct_leaf(const struct classtree *t, const struct outline *o)
+struct ct_node *ct_leaf(const struct classtree *t, struct heap *h,
+                        const struct outline *o)
 {
     const struct ct_cut *c = t->cuts;
 
     while (c->leaf == NULL) {
+        if (!heap_work(h, CUT_WORK)) {
+            return NULL;
+        }
         c = c->side[ct_side(c->key, c->limit, o)];
     }
     return c->leaf;
@@ -70,14 +79,17 @@ static uint32_t score(struct ct_work *w, uint32_t key, uint32_t *limit)
 }
 
 /* Cut w->kids[0] in two. False if no byte tells one of them from another. */
-bool ct_cut_list(struct ct_work *w, uint32_t *key, uint32_t *limit)
+bool ct_cut_list(struct heap *h, struct ct_work *w, uint32_t *key,
+                 uint32_t *limit)
 {
     uint32_t best = 0, n = 0, m = 0;
 
+    (void)heap_work(h, LIST_WORK);
     ct_keys(w, 0, true);
     for (uint32_t k = 0; k < w->key_count; k++) {
         uint32_t at, much = score(w, w->keys[k], &at);
 
+        (void)heap_work(h, SCORE_WORK);
         if (much > best) {
             best = much;
             *key = w->keys[k];

@@ -38,13 +38,10 @@ static void swap(struct classtree *t, struct ct_node *x, struct ct_node *n)
     retire(t, x);
 }
 
-/* The first leaf of its chain. */
+/* The leaf that the cuts lead to. */
 static struct ct_node *head_of(struct ct_node *n)
 {
-    while (n->before != NULL) {
-        n = n->before;
-    }
-    return n;
+    return n->chain != NULL ? n->chain->head : n;
 }
 
 /* What leads to a leaf allows what is to hang there. */
@@ -148,6 +145,51 @@ static void with_one(struct ct_work *w, const struct ct_node *leaf,
     w->count[0] = n;
 }
 
+/* ------------------------------------------------------------------ chains */
+
+/* Leaf n of a chain, behind its head, has room now, or none any more. */
+static void room_add(struct ct_node *n)
+{
+    struct ct_chain *c = n->chain;
+
+    n->room[0] = NULL;
+    n->room[1] = c->room;
+    if (c->room != NULL) {
+        c->room->room[0] = n;
+    }
+    c->room = n;
+}
+
+static void room_drop(struct ct_node *n)
+{
+    if (n->room[0] != NULL) {
+        n->room[0]->room[1] = n->room[1];
+    } else {
+        n->chain->room = n->room[1];
+    }
+    if (n->room[1] != NULL) {
+        n->room[1]->room[0] = n->room[0];
+    }
+}
+
+/* `n`, with one item more, is in its chain what `old`, which had room, was. */
+static void chain_swap(struct ct_node *old, struct ct_node *n)
+{
+    n->chain = old->chain;
+    if (old->chain == NULL) {
+        return;
+    }
+    if (old == old->chain->head) {
+        old->chain->head = n;
+        return;
+    }
+    n->chain->behind++;
+    room_drop(old);
+    if (n->count < CT_ITEMS) {
+        room_add(n);
+    }
+}
+
 /* A leaf anew, with rows for what it has and one item more. */
 static bool renew(struct classtree *t, struct heap *h, struct ct_work *w,
                   struct ct_node *leaf, struct ct_item *item)
@@ -171,6 +213,7 @@ static bool renew(struct classtree *t, struct heap *h, struct ct_work *w,
     raise(leaf, &item->outline);
     swap(t, leaf, n);
     ct_adopt(n);
+    chain_swap(leaf, n);
     return true;
 }
 
@@ -185,6 +228,12 @@ static void put(struct ct_node *leaf, struct ct_item *item)
     item->leaf = leaf;
     item->slot = i;
     leaf->count++;
+    if (leaf->before != NULL) {
+        leaf->chain->behind++;
+        if (leaf->count == CT_ITEMS) {
+            room_drop(leaf);
+        }
+    }
     __atomic_store_n(&leaf->used, leaf->used | UINT64_C(1) << i,
                      __ATOMIC_RELEASE);
 }
@@ -225,7 +274,7 @@ static int split(struct classtree *t, struct heap *h, struct ct_work *w,
 
     with_one(w, x, item);
     if (ends[0] == NULL || ends[1] == NULL) {
-    } else if (!ct_cut_list(w, &key, &limit)) {
+    } else if (!ct_cut_list(h, w, &key, &limit)) {
         r = 0;
     } else {
         n[0] = ct_make(h, w, 0, true);
@@ -284,32 +333,52 @@ static int part_from(struct classtree *t, struct heap *h, struct ct_work *w,
     return r;
 }
 
+/* One more leaf behind the head `x`, for an item. */
+static int lengthen(struct heap *h, struct ct_work *w, struct ct_node *x,
+                    struct ct_item *item)
+{
+    struct ct_chain *c = x->chain;
+    struct ct_node *n;
+
+    if (c == NULL) {
+        c = heap_alloc(h, sizeof(*c));
+        if (c == NULL) {
+            return -DPF_E_MEM;
+        }
+        *c = (struct ct_chain){.head = x};
+    }
+    w->kids[0][0] = item;
+    w->count[0] = 1;
+    n = ct_make(h, w, 0, true);
+    if (n == NULL) {
+        heap_free(h, x->chain == NULL ? c : NULL, sizeof(*c));
+        return -DPF_E_MEM;
+    }
+    x->chain = n->chain = c;
+    c->behind++;
+    room_add(n);
+    n->before = x;
+    n->more = x->more;
+    if (n->more != NULL) {
+        n->more->before = n;
+    }
+    ct_adopt(n);
+    raise(n, &item->outline);
+    __atomic_store_n(&x->more, n, __ATOMIC_RELEASE);
+    return 0;
+}
+
 /* Behind a leaf whose items nothing tells from the new one. */
 static int chain(struct classtree *t, struct heap *h, struct ct_work *w,
                  struct ct_node *x, struct ct_item *item, uint32_t *chained)
 {
-    struct ct_node *n, *fresh;
+    struct ct_node *n = x->count == CT_ITEMS && x->chain ? x->chain->room : x;
 
-    *chained = 0;
-    for (n = x; n != NULL; n = n->more) {
-        *chained += n->count;
+    *chained = x->count + (x->chain != NULL ? x->chain->behind : 0);
+    if (n == NULL || n->count == CT_ITEMS) {
+        return lengthen(h, w, x, item);
     }
-    for (n = x; n->count == CT_ITEMS && n->more != NULL; n = n->more) {
-    }
-    if (n->count < CT_ITEMS) {
-        add(t, h, w, n, item);
-        return 0;
-    }
-    w->kids[0][0] = item;
-    w->count[0] = 1;
-    fresh = ct_make(h, w, 0, true);
-    if (fresh == NULL) {
-        return -DPF_E_MEM;
-    }
-    fresh->before = n;
-    ct_adopt(fresh);
-    raise(fresh, &item->outline);
-    __atomic_store_n(&n->more, fresh, __ATOMIC_RELEASE);
+    add(t, h, w, n, item);
     return 0;
 }
 
@@ -351,12 +420,15 @@ static int make_place(struct classtree *t, struct heap *h, struct ct_work *w,
 int ct_insert(struct classtree *t, struct heap *h, struct ct_item *item,
               uint32_t *chained)
 {
-    struct ct_node *x = t->root ? ct_leaf(t, &item->outline) : NULL;
+    struct ct_node *x = t->root ? ct_leaf(t, h, &item->outline) : NULL;
     bool fits = x != NULL && x->more == NULL && x->count < CT_ITEMS;
     struct ct_work *w = NULL;
     int r = 0;
 
     *chained = 0;
+    if (x == NULL && t->root != NULL) {
+        return -DPF_E_FUEL;
+    }
     if (!fits || is_due(x)) {
         w = heap_alloc(h, sizeof(*w));
     }
@@ -489,15 +561,21 @@ static void tidy(struct classtree *t, struct heap *h, struct ct_node *x)
 /* An empty leaf of a chain goes; then what led to it may be empty, too. */
 static void unchain(struct classtree *t, struct heap *h, struct ct_node *x)
 {
-    struct ct_node *before = x->before;
+    struct ct_chain *c = x->chain;
 
-    __atomic_store_n(&before->more, x->more, __ATOMIC_RELEASE);
+    room_drop(x);
+    __atomic_store_n(&x->before->more, x->more, __ATOMIC_RELEASE);
     if (x->more != NULL) {
-        x->more->before = before;
+        x->more->before = x->before;
     }
     retire(t, x);
-    if (before->count == 0 && before->more == NULL) {
-        unhang(t, h, before); /* the first leaf: others go when empty */
+    x = c->head;
+    if (x->more == NULL) {
+        x->chain = NULL;
+        heap_free(h, c, sizeof(*c));
+        if (x->count == 0) {
+            unhang(t, h, x);
+        }
     }
 }
 
@@ -508,6 +586,10 @@ void ct_remove(struct classtree *t, struct heap *h, struct ct_item *item)
     clear(x, item->slot);
     t->count--;
     if (x->before != NULL) {
+        x->chain->behind--;
+        if (x->count == CT_ITEMS - 1) {
+            room_add(x);
+        }
         if (x->count == 0) {
             unchain(t, h, x);
         }

@@ -13,6 +13,10 @@
 #define GAIN (ONE / 3) /* items that a row must save */
 #define FEW 4u         /* items that need no rows */
 
+/* Work, in units, for each kid: to collect its keys; to weigh a byte of it. */
+#define KEYS_WORK 8u
+#define WEIGH_WORK 2u
+
 static bool is_narrow(const struct outline_row *r)
 {
     return r != NULL && outline_size(r) <= CT_NARROW;
@@ -49,6 +53,26 @@ void ct_keys(struct ct_work *w, uint32_t list, bool leaf)
     }
 }
 
+/* The values of a narrow row, to out[]. Returns how many. */
+static uint32_t values(const struct outline_row *r, uint8_t out[CT_NARROW])
+{
+    uint32_t n = 0, rest = (uint8_t)~r->mask, x = 0;
+
+    if (r->hi - r->lo < (int)CT_NARROW) {
+        for (x = r->lo; x <= r->hi; x++) {
+            out[n] = (uint8_t)x;
+            n += outline_has(r, x) ? 1 : 0;
+        }
+        return n;
+    }
+    do { /* all numbers of the bits that the mask lacks */
+        out[n] = (uint8_t)(r->value | x);
+        n += outline_has(r, r->value | x) ? 1 : 0;
+        x = (x - rest) & rest;
+    } while (x != 0);
+    return n;
+}
+
 /* How often each value of a byte comes. Returns what all others are, by 256. */
 static uint32_t weigh(struct ct_work *w, uint32_t list, bool leaf, uint32_t key)
 {
@@ -58,13 +82,17 @@ static uint32_t weigh(struct ct_work *w, uint32_t list, bool leaf, uint32_t key)
     for (uint32_t i = 0; i < n; i++) {
         const struct outline_row *r =
             outline_row(ct_outline(w->kids[list], i, leaf), key);
+        uint8_t at[CT_NARROW];
+        uint32_t count, part;
 
         if (!is_narrow(r)) {
             even += each;
             continue;
         }
-        for (uint32_t x = r->lo; x <= r->hi; x++) {
-            w->weight[x] += outline_has(r, x) ? each / outline_size(r) : 0;
+        part = each / outline_size(r);
+        count = values(r, at);
+        for (uint32_t k = 0; k < count; k++) {
+            w->weight[at[k]] += part;
         }
     }
     return even / 256;
@@ -79,14 +107,17 @@ static void survive(struct ct_work *w, uint32_t list, bool leaf, uint32_t key,
     for (uint32_t i = 0; i < w->count[list]; i++) {
         const struct outline_row *r =
             outline_row(ct_outline(w->kids[list], i, leaf), key);
+        uint8_t at[CT_NARROW];
+        uint32_t count;
 
         pass[i] = r != NULL ? outline_size(r) * even : ONE;
         if (r != NULL && !is_narrow(r)) {
             pass[i] = outline_size(r) * (ONE / 256);
             continue;
         }
-        for (uint32_t x = r ? r->lo : 256; r != NULL && x <= r->hi; x++) {
-            pass[i] += outline_has(r, x) ? w->weight[x] : 0;
+        count = r != NULL ? values(r, at) : 0;
+        for (uint32_t k = 0; k < count; k++) {
+            pass[i] += w->weight[at[k]];
         }
         pass[i] = pass[i] < ONE ? pass[i] : ONE;
     }
@@ -105,17 +136,19 @@ static uint32_t survivors(const struct ct_work *w, uint32_t count,
 }
 
 /* Choose the rows of a node: their keys. Returns how many. */
-static uint32_t choose(struct ct_work *w, uint32_t list, bool leaf,
-                       uint32_t *keys)
+static uint32_t choose(struct heap *h, struct ct_work *w, uint32_t list,
+                       bool leaf, uint32_t *keys)
 {
     uint32_t n = w->count[list], have = n * ONE, rows = 0, bytes;
 
     if (leaf && n <= FEW) {
         return 0;
     }
+    (void)heap_work(h, KEYS_WORK * n); /* no limit, but a breath */
     ct_keys(w, list, leaf);
     bytes = w->key_count < CT_SAMPLED ? w->key_count : CT_SAMPLED;
     for (uint32_t q = 0; q < bytes; q++) {
+        (void)heap_work(h, WEIGH_WORK * n);
         survive(w, list, leaf, w->keys[q], w->pass[q]);
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -170,6 +203,34 @@ void ct_fill(struct ct_node *n, uint32_t i, const struct outline *o, bool fresh)
     }
 }
 
+/* All rows of a node that no reader knows. */
+static void fill_rows(struct heap *h, struct ct_node *n)
+{
+    for (uint32_t k = 0; k < n->rows; k++) {
+        uint64_t *word = n->row[k].word, any = 0;
+        uint32_t set = 0;
+
+        for (uint32_t i = 0; i < n->count; i++) {
+            any |= outline_row(ct_outline(n->kid, i, n->leaf), n->key[k])
+                       ? 0
+                       : UINT64_C(1) << i;
+        }
+        for (uint32_t x = 0; x <= OUTLINE_MISSING; x++) {
+            word[x] = any;
+        }
+        for (uint32_t i = 0; i < n->count; i++) {
+            const struct outline_row *r =
+                outline_row(ct_outline(n->kid, i, n->leaf), n->key[k]);
+
+            for (uint32_t x = r ? r->lo : 256; r != NULL && x <= r->hi; x++) {
+                word[x] |= outline_has(r, x) ? UINT64_C(1) << i : 0;
+                set++;
+            }
+        }
+        (void)heap_work(h, n->count + (set + OUTLINE_MISSING) / 8);
+    }
+}
+
 static void destroy(struct heap *h, struct retired *r)
 {
     heap_free(h, r, ((struct ct_node *)(void *)r)->bytes);
@@ -182,8 +243,7 @@ struct ct_node *ct_make(struct heap *h, struct ct_work *w, uint32_t list,
     size_t bytes;
     struct ct_node *n;
 
-    (void)heap_work(h, CT_SAMPLED * count); /* no limit, but a breath */
-    rows = choose(w, list, leaf, keys);
+    rows = choose(h, w, list, leaf, keys);
     bytes = sizeof(struct ct_node) + rows * sizeof(struct ct_row);
     n = heap_alloc(h, bytes);
     if (n == NULL) {
@@ -201,13 +261,13 @@ struct ct_node *ct_make(struct heap *h, struct ct_work *w, uint32_t list,
         const struct outline *o = ct_outline(w->kids[list], i, leaf);
 
         n->kid[i] = w->kids[list][i];
-        ct_fill(n, i, o, false);
         if (i == 0) {
             n->hull = *o;
         } else {
             outline_widen(&n->hull, o);
         }
     }
+    fill_rows(h, n);
     return n;
 }
 

@@ -13,20 +13,31 @@ struct ct_row {
 struct ct_node {
     struct retired retired;
     uint64_t used;        /* items or nodes that are there, as bits */
-    struct ct_node *more; /* of a leaf: the chain */
+    struct ct_node *more; /* of a leaf: the next one of its chain */
     void *kid[CT_ITEMS];
     uint32_t key[CT_ROWS]; /* the bytes of the rows */
     uint32_t rows;
     uint32_t bytes; /* of this allocation */
     bool leaf;
     /* Writer's. */
-    uint32_t count;         /* bits in `used` */
-    struct outline hull;    /* what all that is below asks */
-    struct ct_node *parent; /* NULL: the root, or in a chain */
-    struct ct_node *before; /* in a chain: the leaf that leads here */
-    uint32_t at;            /* in the parent */
-    struct ct_cut *cut;     /* of a leaf that is not in a chain: leads here */
+    uint32_t count;          /* bits in `used` */
+    struct outline hull;     /* what all that is below asks */
+    struct ct_node *parent;  /* NULL: the root, or behind the head of a chain */
+    struct ct_node *before;  /* in a chain: the leaf that leads here */
+    struct ct_chain *chain;  /* of a leaf: that it is in, or NULL */
+    struct ct_node *room[2]; /* among those of the chain with room */
+    uint32_t at;             /* in the parent */
+    struct ct_cut *cut;      /* of a leaf that is not in a chain: leads here */
     struct ct_row row[];
+};
+
+/*
+ * Leaves that no cut tells apart: the head, to which the cuts lead, and those
+ * behind it. The newest of these with room for an item is found at once.
+ */
+struct ct_chain {
+    struct ct_node *head, *room;
+    uint32_t behind; /* items that are not at the head */
 };
 
 /* A cut, or the end of the way: a leaf. */
@@ -81,11 +92,16 @@ void ct_keys(struct ct_work *w, uint32_t list, bool leaf);
 
 /* On which side of a cut an outline is. */
 uint32_t ct_side(uint32_t key, uint32_t limit, const struct outline *o);
-/* The leaf where it belongs, in a tree that is not empty. */
-struct ct_node *ct_leaf(const struct classtree *t, const struct outline *o);
+/*
+ * The leaf where it belongs, in a tree that is not empty. NULL: the heap does
+ * not allow the work of finding it.
+ */
+struct ct_node *ct_leaf(const struct classtree *t, struct heap *h,
+                        const struct outline *o);
 
 /* Cut w->kids[0] in two. False if no byte tells one of them from another. */
-bool ct_cut_list(struct ct_work *w, uint32_t *key, uint32_t *limit);
+bool ct_cut_list(struct heap *h, struct ct_work *w, uint32_t *key,
+                 uint32_t *limit);
 /*
  * A cut that tells two outlines apart: its key and limit in *out, and on which
  * side `a` is. False if no byte does.

@@ -38,6 +38,17 @@
 #define CT_ITEMS 64u
 #define CT_ROWS 8u
 
+/*
+ * The most units of work (heap.h) of one insertion besides the way to its leaf,
+ * and of one removal. A node takes up to CT_NODE_WORK to make. An insertion
+ * makes two leaves, and two nodes on each level of inner ones above; a level
+ * more needs 65 times as many changes, so that there are five at most. A
+ * removal makes one leaf and one inner node.
+ */
+#define CT_NODE_WORK 20480u
+#define CT_INSERT_WORK (12 * CT_NODE_WORK + 8192)
+#define CT_REMOVE_WORK (2 * CT_NODE_WORK)
+
 struct ct_node;
 struct ct_cut;
 
@@ -74,7 +85,9 @@ int ct_query(const struct classtree *t, struct heap *h, const struct outline *o,
 
 /*
  * Hang `item` in the tree; *chained receives how many items at its leaf no
- * byte tells from it. 0 or -DPF_E_MEM; then nothing changed.
+ * byte tells from it. 0; or -DPF_E_MEM, or -DPF_E_FUEL if `h` does not allow
+ * the way to its leaf, and nothing changed. What follows then takes at most
+ * CT_INSERT_WORK.
  */
 int ct_insert(struct classtree *t, struct heap *h, struct ct_item *item,
               uint32_t *chained);

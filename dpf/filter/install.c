@@ -373,24 +373,23 @@ static int residual_add(struct install *in, struct binding *b)
     return r;
 }
 
-static struct classtree *tree_of(struct dpf_set *s, const struct binding *b)
+static uint32_t tree_of(const struct binding *b)
 {
-    return &s->tree[set_gets_copies(b->flags) ? TREE_COPIES : TREE_OWNERS];
+    return set_gets_copies(b->flags) ? TREE_COPIES : TREE_OWNERS;
 }
 
 /* Hang b in a tree. */
 static int hang(struct install *in, struct binding *b)
 {
     struct dpf_set *s = in->s;
-    struct classtree *t = tree_of(s, b);
-    uint32_t chained;
+    uint32_t tree = tree_of(b), chained;
     int r = kept_outline(&s->heap, b->kept, &b->hung.item.outline);
 
-    r = r ? r : ct_insert(t, &s->heap, &b->hung.item, &chained);
+    r = r ? r : set_hang(s, tree, &b->hung.item, &chained);
     if (!r) {
         b->alike = chained != 0;
         if (b->alike && install_steps(b) > s->steps_max) {
-            ct_remove(t, &s->heap, &b->hung.item);
+            ct_remove(&s->tree[tree], &s->heap, &b->hung.item);
             r = too_costly(in);
         }
     }
@@ -442,7 +441,7 @@ static void remove_diagram(struct dpf_set *s, struct binding *b)
     if (b->residual) {
         shapes_take(s, b->cubes, 1);
     } else {
-        ct_remove(tree_of(s, b), &s->heap, &b->hung.item);
+        ct_remove(&s->tree[tree_of(b)], &s->heap, &b->hung.item);
         set_trees_changed(s);
     }
     binding_drop(s, b);

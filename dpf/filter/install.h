@@ -103,7 +103,15 @@ int shapes_tidy(struct dpf_set *s, bool all);
 
 /* ---------------------------------------------------------------- publish.c */
 
-/* Let lookups see a shape that is in its slot now: 0 or -DPF_E_MEM. */
+/*
+ * Hang an item in a tree. As ct_insert: the way to its leaf may take an eighth
+ * of the work of a call, beside what the call has done.
+ */
+int set_hang(struct dpf_set *s, uint32_t tree, struct ct_item *item,
+             uint32_t *chained);
+
+/* Let lookups see a shape that is in its slot now: 0, -DPF_E_MEM, -DPF_E_FUEL.
+ */
 int shapes_show(struct dpf_set *s, struct shape *sh);
 /* Take a shape out of the tree; set_trees_changed has to follow. */
 void shapes_unhang(struct dpf_set *s, struct shape *sh);

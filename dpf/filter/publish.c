@@ -50,13 +50,25 @@ void set_trees_changed(struct dpf_set *s)
     }
 }
 
-/* Hang a shape in the tree of owners: by its constants. 0 or -DPF_E_MEM. */
+int set_hang(struct dpf_set *s, uint32_t tree, struct ct_item *item,
+             uint32_t *chained)
+{
+    uint64_t limit = s->heap.limit;
+    int r;
+
+    s->heap.limit = s->work ? s->heap.work + s->work / 8 + 1 : 0;
+    r = ct_insert(&s->tree[tree], &s->heap, item, chained);
+    s->heap.limit = limit;
+    return r;
+}
+
+/* Hang a shape in the tree of owners: by its constants. As set_hang. */
 static int shape_hang(struct dpf_set *s, struct shape *sh)
 {
     uint32_t chained;
 
     outline_cube(&sh->hung.item.outline, &sh->cube, sh->bases);
-    return ct_insert(&s->tree[TREE_OWNERS], &s->heap, &sh->hung.item, &chained);
+    return set_hang(s, TREE_OWNERS, &sh->hung.item, &chained);
 }
 
 void shapes_unhang(struct dpf_set *s, struct shape *sh)
@@ -76,15 +88,17 @@ static void unhang_shapes(struct dpf_set *s, uint32_t count)
 
 /*
  * Shapes are many: from the image into the tree. While both have them lookups
- * find an owner twice. 0 or -DPF_E_MEM, and nothing changed.
+ * find an owner twice. 0, -DPF_E_MEM or -DPF_E_FUEL, and nothing changed.
  */
 static int spread(struct dpf_set *s)
 {
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        if (s->shapes[i] && shape_hang(s, s->shapes[i])) {
+        int r = s->shapes[i] ? shape_hang(s, s->shapes[i]) : 0;
+
+        if (r) {
             unhang_shapes(s, i);
             set_trees_changed(s);
-            return -DPF_E_MEM;
+            return r;
         }
     }
     set_trees_changed(s);

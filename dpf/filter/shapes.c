@@ -141,6 +141,7 @@ OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
     }
     t = table_copy(s, from, to, room_for(from->table->used));
     if (!t) {
+        err = -DPF_E_MEM;
         goto fail;
     }
     table_destroy(&s->heap, to->table);
@@ -149,7 +150,8 @@ OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
     to->rank_high = from->rank_high;
     to->residual = from->residual;
     s->shapes[n] = to;
-    if (from->shown && shapes_show(s, to)) {
+    err = from->shown ? shapes_show(s, to) : 0;
+    if (err) {
         s->shapes[n] = from;
         goto fail;
     }
@@ -163,7 +165,7 @@ OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
     return 0;
 fail:
     shape_destroy(&s->heap, to);
-    return -DPF_E_MEM;
+    return err;
 }
 
 /* A shape for cubes like c, with the slot *n. Uses in->room. */

@@ -8,7 +8,7 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/classtree.h"
+#include "dpf/filter/classnode.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
 #include <check.h>
@@ -310,6 +310,113 @@ START_TEST(survives_without_memory)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- bounds */
+
+/* Steps from the first cut to where the item hangs. */
+static uint32_t way_to(const struct ct_item *item)
+{
+    const struct ct_node *leaf =
+        item->leaf->chain ? item->leaf->chain->head : item->leaf;
+    uint32_t n = 0;
+
+    for (const struct ct_cut *c = leaf->cut; c->up != NULL; c = c->up) {
+        n++;
+    }
+    return n;
+}
+
+/* Work of one change, without the way to the leaf, is bounded. */
+static void change_in_bounds(uint32_t i)
+{
+    uint64_t before = heap.work, work;
+    uint32_t chained;
+
+    if (things[i].in) {
+        ct_remove(&tree, &heap, &things[i].item);
+        things[i].in = false;
+        work = heap.work - before;
+        ck_assert_uint_le(work, CT_REMOVE_WORK);
+    } else {
+        ck_assert_int_eq(ct_insert(&tree, &heap, &things[i].item, &chained), 0);
+        things[i].in = true;
+        work = heap.work - before;
+        ck_assert_uint_le(work, CT_INSERT_WORK + 2 * way_to(&things[i].item));
+    }
+    if (rnd(32) == 0) {
+        reclaim();
+    }
+}
+
+/* Rules that are meant to cost most. */
+static void make_costly(struct outline *o, uint32_t kind, uint32_t i)
+{
+    o->count = 0;
+    for (uint32_t k = 0; k < OUTLINE_ROWS_MAX; k++) {
+        uint32_t byte = kind == 2 ? k * 2 + rnd(2) : k;
+        uint32_t lo = rnd(100), hi = 155 + rnd(100);
+
+        if (kind == 0) { /* each asks for a byte of its own: a long way */
+            row(o, dd_var_byte(0, i), 7, 7);
+            return;
+        }
+        if (kind == 1) { /* none can be told from another: a long chain */
+            row(o, dd_var_byte(0, k), 3, 200);
+        } else if (kind == 2 && rnd(2) != 0) { /* many bytes, bits far apart */
+            outline_add(o, (struct outline_row){dd_var_byte(0, byte), 0, 255,
+                                                0x15, (uint8_t)(rnd(8) & 5)});
+        } else { /* wide, and different */
+            row(o, dd_var_byte(0, byte), lo, hi);
+        }
+    }
+}
+
+/* Fill the tree, change it for a while, empty it. */
+START_TEST(takes_bounded_work)
+{
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        if (_i == 4) { /* the next larger value each time */
+            row(&things[i].item.outline, dd_var_byte(0, 30), i / 256, i / 256);
+            row(&things[i].item.outline, dd_var_byte(0, 31), i % 256, i % 256);
+        } else {
+            make_costly(&things[i].item.outline, (uint32_t)_i, i);
+        }
+        change_in_bounds(i);
+    }
+    for (uint32_t n = 0; n < 2000; n++) {
+        change_in_bounds(rnd(ITEMS));
+    }
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        if (things[i].in) {
+            change_in_bounds(i);
+        }
+    }
+}
+END_TEST
+
+/* A way that the caller does not allow is not gone, and nothing changes. */
+START_TEST(takes_no_way_that_is_too_long)
+{
+    uint32_t chained, count;
+
+    for (uint32_t i = 0; i < 600; i++) {
+        make_costly(&things[i].item.outline, 0, i);
+        ck_assert_int_eq(ct_insert(&tree, &heap, &things[i].item, &chained), 0);
+        things[i].in = true;
+    }
+    make_costly(&things[600].item.outline, 0, 600);
+    count = tree.count;
+    heap.limit = heap.work + 100;
+    ck_assert_int_eq(ct_insert(&tree, &heap, &things[600].item, &chained),
+                     -DPF_E_FUEL);
+    ck_assert_uint_eq(tree.count, count);
+    ct_remove(&tree, &heap, &things[0].item); /* out of fuel or not */
+    things[0].in = false;
+    heap.limit = 0;
+    ck_assert_int_eq(ct_insert(&tree, &heap, &things[600].item, &chained), 0);
+    things[600].in = true;
+}
+END_TEST
+
 /* ------------------------------------------------------- beside a writer */
 
 #define STAY 400u /* items that are there all the time */
@@ -396,6 +503,8 @@ int main(void)
     tcase_add_test(c, finds_what_overlaps);
     tcase_add_test(c, chains_what_is_the_same);
     tcase_add_test(c, survives_without_memory);
+    tcase_add_loop_test(c, takes_bounded_work, 0, 5);
+    tcase_add_test(c, takes_no_way_that_is_too_long);
     tcase_add_test(c, is_read_beside_a_writer);
     suite_add_tcase(s, c);
     srunner_set_tap(r, "-");
