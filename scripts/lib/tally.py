@@ -50,9 +50,19 @@ class Tally:
         if bad and len(self.failed) == before[1]:
             self.failed.append(f"{name}: {result}")
         elif not counted and result == "SKIP":
-            self.skipped.append(f"{name} (the test said so)")
+            self.skipped.append(f"{name} ({self.why_skipped(entry)})")
         elif not counted and not bad:
             self.passed += 1
+
+
+    @staticmethod
+    def why_skipped(entry):
+        """Its plan says so, or its last line does."""
+        plan = SKIP.search(entry.get("stdout") or "")
+        if plan and plan.group(1):
+            return plan.group(1).strip()
+        said = ((entry.get("stderr") or "") + (entry.get("stdout") or ""))
+        return (said.strip().splitlines() or ["the test said so"])[-1]
 
 
 def main(logs):

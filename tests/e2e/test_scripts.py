@@ -258,19 +258,27 @@ def test_stops(t):
 
 
 def tallies(t):
-    """A passing run has no line that looks like an error."""
-    for name, out, want in (
-            ("TAP", "1..2\nok 1 - a\n# said\nok 2 - b\n", "2 passed, 0 failed"),
-            ("a line that is no TAP", "Running suite(s)\nok 1 - a\n",
-             "1 passed, 1 failed")):
+    """A passing run has no line that looks like an error; what is skipped has
+    its reason."""
+    for name, entry, want in (
+            ("TAP", {"stdout": "1..2\nok 1 - a\n# said\nok 2 - b\n"},
+             ["2 passed, 0 failed"]),
+            ("a line that is no TAP",
+             {"stdout": "Running suite(s)\nok 1 - a\n"},
+             ["FAILED   x: prints what is no TAP: Running suite(s)",
+              "1 passed, 1 failed"]),
+            ("a skipped plan",
+             {"stdout": "1..0 # SKIP no tap: refused\n", "result": "SKIP"},
+             ["skipped  x (no tap: refused)", "0 passed, 0 failed, 1 skipped"]),
+            ("a skipped command", {"stderr": "fmt: other\n", "result": "SKIP"},
+             ["skipped  x (fmt: other)", "0 passed, 0 failed, 1 skipped"])):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-            json.dump({"name": "x", "result": "OK", "stdout": out}, f)
+            json.dump({"name": "x", "result": "OK", **entry}, f)
             f.flush()
             p = subprocess.run([sys.executable, os.path.join(
                 SCRIPTS, "lib", "tally.py"), f.name], capture_output=True,
                 text=True)
-            t.ok(p.stdout.splitlines()[-1] == want, f"tally of {name}",
-                 p.stdout)
+            t.ok(p.stdout.splitlines() == want, f"tally of {name}", p.stdout)
 
 
 def tree_of(fake, *files, **made):
