@@ -79,8 +79,14 @@ void *arch_device_map(uint64_t paddr, size_t size);
  * Code memory: `frames` as a run of kernel address space that may execute
  * and not be written; the writable view of frames is the direct map, from
  * which arch_code_map takes write permission until arch_code_open. NULL if
- * there is no address space left.
+ * there is no address space left, or no frame for a table.
+ *
+ * Tables stay, and are used again: at most one for each ARCH_TABLE_FRAMES
+ * frames of RAM (the direct map is split there), one for as many frames of
+ * code, one a processor, and ARCH_TABLES_MORE above these.
  */
+#define ARCH_TABLE_FRAMES 512u
+#define ARCH_TABLES_MORE 16u
 void *arch_code_map(uint64_t frame, uint64_t frames);
 /* Returns the first frame. */
 uint64_t arch_code_unmap(void *rx, uint64_t frames);

@@ -112,6 +112,17 @@ static uint64_t module_frames(const struct boot_module *m)
     return page_frames(m->at.end - m->at.start);
 }
 
+/*
+ * Frames that no quota can take: the most that code memory ever needs for
+ * tables (arch_code_map). No environment is charged for a table, since it stays
+ * for all; without this hold, one that used all of its quota would leave none.
+ */
+static uint64_t held_back(void)
+{
+    return 2 * (page_count() / ARCH_TABLE_FRAMES + 1) + arch_cpu_count() +
+           ARCH_TABLES_MORE;
+}
+
 int elf_first(const struct boot_info *info)
 {
     REFUSE_IF(info->modules == 0, E_NONE);
@@ -120,7 +131,9 @@ int elf_first(const struct boot_info *info)
         frames += module_frames(&info->module[i]);
     }
     struct env *e = NULL;
-    TRY(env_make(NULL, GUARD_ROOT, page_free_count() + frames, NULL, &e));
+    uint64_t left = page_free_count(), hold = held_back();
+    REFUSE_IF(left <= hold, E_MEM);
+    TRY(env_make(NULL, GUARD_ROOT, left - hold + frames, NULL, &e));
     int r = env_charge(e, frames);
     assert(r == 0);
     for (uint32_t i = 0; i < info->modules; i++) {

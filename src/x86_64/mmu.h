@@ -54,7 +54,10 @@ uint64_t mmu_root(void);
 /* Map or unmap one page of the upper half; false if no frame for a table. */
 bool mmu_map(uint64_t va, uint64_t paddr, enum map_prot prot);
 void mmu_unmap(uint64_t va);
-/* Protection of one page of the direct map, which is split for it. */
+/*
+ * Protection of one page of the direct map, which is split for it. The table
+ * stays, so that at most one for 2 MiB, and one for 1 GiB, is ever made.
+ */
 bool mmu_direct_prot(uint64_t paddr, enum map_prot prot);
 /* The entry that maps va, 0 if none; for tests and checks. */
 uint64_t mmu_entry(uint64_t va);

@@ -113,10 +113,20 @@ static void heap(void)
     tap_ok(good, "a hundred heap blocks keep their bytes");
 }
 
+/* The kernel makes tables of its own later; no quota can take their frames. */
+static void left_to_the_kernel(void)
+{
+    const struct sysinfo *s = env_sysinfo();
+
+    tap_ok(s->frames_free >= mem_frames_left() + s->frames / 512,
+           "frames for the kernel's tables are in no quota");
+}
+
 void family_frames(void)
 {
     struct child c;
 
+    left_to_the_kernel();
     numbers();
     refusals();
     reuse();
