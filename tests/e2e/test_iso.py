@@ -15,6 +15,7 @@ IMAGE = os.path.join(e2e.vm.ROOT, "scripts", "image")
 SIZES = (0, 1, 1460, 4097, 1_000_001)
 # From QEMU's start to the first served byte, on a quiet machine.
 KERNEL_LIMIT, GRUB_LIMIT = 0.6, 6.0
+LOAD_BUSY = 3  # a processor; these tests alone make one or two
 STARTS = 5  # the best counts: a noisy machine is late, never early
 
 
@@ -42,8 +43,13 @@ def soon(t, what, image, limit, **kw):
             if first is None:
                 t.note(s.vm.tail(30))
             seen.append(first or float("inf"))
-    t.ok(min(seen) <= limit, f"{what}: the first byte within {limit} s",
-         f"starts took {', '.join(f'{x:.3f}' for x in seen)} s")
+    name = f"{what}: the first byte within {limit} s"
+    took = f"starts took {', '.join(f'{x:.3f}' for x in seen)} s"
+    load, busy = os.getloadavg()[0], LOAD_BUSY * (os.cpu_count() or 1)
+    if limit < min(seen) < float("inf") and load > busy:
+        t.skip(name, f"others use the machine, load {load:.0f}; {took}")
+        return
+    t.ok(min(seen) <= limit, name, took)
     t.note(f"{what}: {min(seen):.3f} s, start {len(seen)} of up to {STARTS}")
 
 
