@@ -155,52 +155,6 @@ void dd_forget(struct dd *d)
     }
 }
 
-uint32_t dd_renumber(uint32_t f, const uint32_t *now, const uint32_t *terms)
-{
-    return !dd_is_term(f)                  ? now[f]
-           : terms && f >= DD_TERM_COUNTED ? terms[f - DD_TERM_COUNTED]
-                                           : f;
-}
-
-uint32_t dd_copy(const struct dd *d, const uint8_t *keep, uint32_t *now,
-                 const uint32_t *terms, struct dd_node *nodes,
-                 struct dd_edge *edges)
-{
-    uint32_t n = 0, at = 0;
-
-    for (uint32_t i = 0; i < d->node_count; i++) {
-        const struct dd_edge *from = &d->edges[d->nodes[i].edges];
-
-        if (!keep[i]) {
-            continue;
-        }
-        nodes[n] = d->nodes[i];
-        nodes[n].edges = at;
-        for (uint32_t k = nodes[n].count; k; k--) {
-            edges[at] = *from++;
-            edges[at].child = dd_renumber(edges[at].child, now, terms);
-            at++;
-        }
-        now[i] = n++;
-    }
-    return n;
-}
-
-void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
-                const uint32_t *terms)
-{
-    d->node_count = dd_copy(d, keep, now, terms, d->nodes, d->edges);
-    d->edge_count = 0;
-    for (uint32_t i = 0; i < d->node_count; i++) {
-        struct dd_node *n = &d->nodes[i];
-
-        n->hash = hash_node(n->var, &d->edges[n->edges], n->count);
-        d->edge_count += n->count;
-    }
-    chain_all(d);
-    dd_forget(d);
-}
-
 /* What a node knows of those below it. */
 static void inherit(const struct dd *d, struct dd_node *node)
 {
@@ -388,7 +342,7 @@ uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
     return finish(d, var, from);
 }
 
-static uint32_t child_of(const struct dd_edge *e, uint32_t count, uint32_t x)
+uint32_t dd_edge_for(const struct dd_edge *e, uint32_t count, uint32_t x)
 {
     uint32_t lo = 0, hi = count - 1;
 
@@ -406,7 +360,7 @@ static uint32_t child_of(const struct dd_edge *e, uint32_t count, uint32_t x)
 
 uint32_t dd_child(const struct dd *d, uint32_t f, uint32_t x)
 {
-    return child_of(&d->edges[d->nodes[f].edges], d->nodes[f].count, x);
+    return dd_edge_for(&d->edges[d->nodes[f].edges], d->nodes[f].count, x);
 }
 
 /* ------------------------------------------------------------- operations */
@@ -808,37 +762,38 @@ size_t dd_base_at(const struct dd_base *bases, uint32_t base,
     return at[base];
 }
 
-uint32_t dd_walk(const struct dd_node *nodes, const struct dd_edge *edges,
-                 const struct dd_base *bases, uint32_t f, const uint8_t *packet,
-                 size_t len)
+bool dd_look(struct dd_look *l, uint32_t var, uint32_t *x)
 {
-    uint32_t base = 0;
-    size_t at = 0;
+    size_t left;
 
-    while (!dd_is_term(f)) {
-        const struct dd_node *n = &nodes[f];
-        uint32_t x;
-        size_t left;
-
-        if (dd_var_base(n->var) != base) {
-            base = dd_var_base(n->var);
-            at = dd_base_at(bases, base, packet, len);
-        }
-        left = at <= len ? len - at : 0;
-        if (dd_var_is_len(n->var)) {
-            x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
-        } else if (dd_var_off(n->var) < left) {
-            x = packet[at + dd_var_off(n->var)];
-        } else {
-            return DD_NO;
-        }
-        f = child_of(&edges[n->edges], n->count, x);
+    if (dd_var_base(var) != l->base) {
+        l->base = dd_var_base(var);
+        l->at = dd_base_at(l->bases, l->base, l->packet, l->len);
     }
-    return f;
+    left = l->at <= l->len ? l->len - l->at : 0;
+    if (dd_var_is_len(var)) {
+        *x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
+    } else if (dd_var_off(var) < left) {
+        *x = l->packet[l->at + dd_var_off(var)];
+    } else {
+        return false;
+    }
+    return true;
 }
 
 uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
                  size_t len)
 {
-    return dd_walk(d->nodes, d->edges, d->bases, f, packet, len);
+    struct dd_look l = {d->bases, packet, len, 0, 0};
+    uint32_t x;
+
+    while (!dd_is_term(f)) {
+        const struct dd_node *n = &d->nodes[f];
+
+        if (!dd_look(&l, n->var, &x)) {
+            return DD_NO;
+        }
+        f = dd_edge_for(&d->edges[n->edges], n->count, x);
+    }
+    return f;
 }

@@ -189,21 +189,6 @@ void dd_release(struct dd *d, struct dd_mark m);
 /* Forget results of operations: before and after DD_MERGE. */
 void dd_forget(struct dd *d);
 
-/*
- * Copy the nodes marked in keep[], which has a byte for each and is closed
- * under children, and their edges; to where they are, if one wants. now[i]
- * receives the new number of node i. The i-th counted terminal becomes
- * terms[i], unless `terms` is NULL. Returns how many nodes there are.
- */
-uint32_t dd_copy(const struct dd *d, const uint8_t *keep, uint32_t *now,
-                 const uint32_t *terms, struct dd_node *nodes,
-                 struct dd_edge *edges);
-/* What dd_copy makes of a reference. */
-uint32_t dd_renumber(uint32_t f, const uint32_t *now, const uint32_t *terms);
-/* Keep only the nodes that dd_copy would copy. */
-void dd_compact(struct dd *d, const uint8_t *keep, uint32_t *now,
-                const uint32_t *terms);
-
 /* heap_work, which sets d->err. */
 static inline bool dd_work(struct dd *d, uint64_t n)
 {
@@ -321,9 +306,26 @@ static inline uint64_t dd_pass(uint32_t f, uint32_t edges)
 size_t dd_base_at(const struct dd_base *bases, uint32_t base,
                   const uint8_t *packet, size_t len);
 
-/* Which terminal a packet reaches from node `f` of `nodes`. */
-uint32_t dd_walk(const struct dd_node *nodes, const struct dd_edge *edges,
-                 const struct dd_base *bases, uint32_t f, const uint8_t *packet,
-                 size_t len);
+/* The new number of a node, now[f]; a terminal stays. */
+static inline uint32_t dd_renumber(uint32_t f, const uint32_t *now)
+{
+    return dd_is_term(f) ? f : now[f];
+}
+
+/* A packet, and the base that was looked at last; begin with 0 for both. */
+struct dd_look {
+    const struct dd_base *bases;
+    const uint8_t *packet;
+    size_t len, at;
+    uint32_t base;
+};
+
+/* The value of a variable. False: the packet lacks the byte. */
+bool dd_look(struct dd_look *l, uint32_t var, uint32_t *x);
+
+/* Where value `x` leads by `count` edges. */
+uint32_t dd_edge_for(const struct dd_edge *e, uint32_t count, uint32_t x);
+
+/* Which terminal a packet reaches from node `f`. */
 uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
                  size_t len);

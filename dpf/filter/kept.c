@@ -181,48 +181,19 @@ uint32_t kept_load(struct dd *d, const struct kept *k)
 
 /* ----------------------------------------------------------------- walking */
 
-static uint32_t child_for(const struct dd_edge *e, uint32_t count, uint32_t x)
-{
-    uint32_t lo = 0, hi = count - 1;
-
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-
-        if (e[mid].hi < x) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return e[lo].child;
-}
-
 uint32_t kept_walk(const struct kept *k, const uint8_t *packet, size_t len)
 {
-    const struct dd_base *bases = kept_bases(k);
+    struct dd_look l = {kept_bases(k), packet, len, 0, 0};
     const struct kept_node *nodes = kept_nodes(k);
-    const struct dd_edge *edges = kept_edges(k);
-    uint32_t f = k->root, base = 0;
-    size_t at = 0;
+    uint32_t f = k->root, x;
 
     while (!dd_is_term(f)) {
         const struct kept_node *n = &nodes[f];
-        uint32_t x;
-        size_t left;
 
-        if (dd_var_base(n->var) != base) {
-            base = dd_var_base(n->var);
-            at = dd_base_at(bases, base, packet, len);
-        }
-        left = at <= len ? len - at : 0;
-        if (dd_var_is_len(n->var)) {
-            x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
-        } else if (dd_var_off(n->var) < left) {
-            x = packet[at + dd_var_off(n->var)];
-        } else {
+        if (!dd_look(&l, n->var, &x)) {
             return DD_NO;
         }
-        f = child_for(&edges[n->edges], n[1].edges - n->edges, x);
+        f = dd_edge_for(&kept_edges(k)[n->edges], n[1].edges - n->edges, x);
     }
     return f;
 }

@@ -178,7 +178,7 @@ static uint32_t assume_one(struct dd *d, uint32_t i, const struct cube *c,
     for (uint32_t k = 0; k < d->nodes[i].count; k++) {
         struct dd_edge e = d->edges[d->nodes[i].edges + k];
 
-        e.child = dd_renumber(e.child, now, NULL);
+        e.child = dd_renumber(e.child, now);
         if (b && b->mask == 0xff && b->value >= lo && b->value <= e.hi) {
             return e.child;
         }

@@ -88,13 +88,13 @@ static void lose_bases(const struct dd *d, uint32_t var, uint64_t used,
     }
 }
 
-/* Node i where its base is gone: nothing is there, as dd_walk has it. */
+/* Node i where its base is gone: nothing is there, as dd_eval has it. */
 static uint32_t without(const struct dd *d, uint32_t i, const uint32_t *now)
 {
     const struct dd_node *node = &d->nodes[i];
 
     return dd_var_is_len(node->var)
-               ? dd_renumber(d->edges[node->edges].child, now, NULL)
+               ? dd_renumber(d->edges[node->edges].child, now)
                : DD_NO;
 }
 

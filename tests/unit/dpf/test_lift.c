@@ -159,7 +159,7 @@ static uint32_t mutated(uint32_t f, uint32_t elsewhere)
         }
         for (uint32_t k = 0; k < n; k++) {
             edges[k] = d.edges[d.nodes[i].edges + k];
-            edges[k].child = dd_renumber(edges[k].child, now, NULL);
+            edges[k].child = dd_renumber(edges[k].child, now);
         }
         if (i == victim) {
             edges[rnd(n)].child = elsewhere;
