@@ -6,7 +6,7 @@
 #include "libos/env/upcall.h"
 #include "libos/libos/console.h"
 #include "libos/libos/env.h"
-#include "libos/start/start_impl.h"
+#include "libos/libos/start.h"
 #include "libos/sys/sys.h"
 
 #define STACK_BYTES 16384u

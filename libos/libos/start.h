@@ -47,3 +47,7 @@ struct start_info {
     char args[START_ARGS_MAX]; /* words "key=value", zero-terminated */
 };
 _Static_assert(sizeof(struct start_info) <= 1024, "fits the scratch area");
+
+/* start.c: the copy of what the maker wrote, for as long as the environment
+ * lives. */
+const struct start_info *start_told(void);

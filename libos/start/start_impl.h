@@ -10,6 +10,3 @@
 uint64_t start_prepare(void);
 /* Called on the real stack. */
 _Noreturn void start_main(void);
-
-/* What the environment was told. */
-const struct start_info *start_told(void);

@@ -14,7 +14,9 @@ TOPS = (*CODE, "tests")
 
 DRIVER_CONTRACTS = ("src/kern/netdev.h", "src/kern/blkdev.h", "src/kern/irq.h",
                     "src/kern/rngdev.h")
-PROGRAM = ("libos/", "src/abi/", "dpf/dpf.h")
+LIBOS = ("libos/libos/", "dpf/dpf.h")
+CALLS = ("libos/sys/", "src/abi/")
+PROGRAM = ("libos/libos/", "libos/sys/", "src/abi/", "dpf/dpf.h")
 # Room: what it may include beside itself. The longest prefix names the room.
 RULES = {
     "src/abi/": (),
@@ -25,7 +27,15 @@ RULES = {
     "src/arch.h": ("src/abi/",),
     "src/main.c": ("src/",),
     "dpf/": (),
-    "libos/": ("src/abi/", "dpf/dpf.h"),
+    "libos/libos/": ("src/abi/", "dpf/dpf.h"),
+    "libos/text/": LIBOS,
+    "libos/mem/": (*LIBOS, *CALLS),
+    "libos/env/": (*LIBOS, *CALLS),
+    "libos/io/": (*LIBOS, *CALLS),
+    "libos/start/": (*LIBOS, *CALLS, "libos/env/upcall.h"),
+    # The protocols know nothing of the kernel; TCP stands on the stack.
+    "libos/net/": LIBOS,
+    "libos/tcp/": (*LIBOS, "libos/net/"),
     "programs/init/": PROGRAM,
     "programs/netsvc/": PROGRAM,
     "cheetah/site/": (),

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "libos/libos/dhcp.h"
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define CONNS 3
 #define STREAM 4096u

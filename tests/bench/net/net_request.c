@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define CONNS 64
 #define REQUEST 120u

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Of libos/net/ring.c, the call alone: its rings need a kernel. */
+/* Of libos/io/ring.c, the call alone: its rings need a kernel. */
 #include "libos/libos/filter.h"
 #include "libos/libos/ring.h"
 #include "libos/sys/sys.h"

@@ -8,7 +8,7 @@
 
 #include <check.h>
 
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 #include "tests/unit/net/fakenet.h"
 
 #define S 1000000000ull

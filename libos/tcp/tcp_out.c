@@ -5,7 +5,7 @@
  * the link, which copies it. Segments without a connection (resets, SYNs,
  * TIME_WAIT) are built from nothing by tcp_say.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define TCP_AT (ETH_LEN + IP_LEN) /* of the TCP header in a frame */
 #define OPTS_AT (TCP_AT + TCP_LEN)

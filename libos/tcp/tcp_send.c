@@ -8,7 +8,7 @@
  * Source: RFC 9293 s3.8.6.2.1 (silly windows), RFC 6675 s4 and s5 (NextSeg),
  * RFC 3042 (limited transmit).
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 /* Bytes of sequence space that exist from `seq` on, FIN included. */
 static uint64_t left_from(const struct tcp_conn *c, uint32_t seq)

@@ -8,7 +8,7 @@
  * would no longer double per round trip; so, as RFC 9002 s7.3.1 does, the cap
  * is dropped, except after a timeout, when one ACK may stand for old losses.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define CWND_MAX (1u << 30)
 

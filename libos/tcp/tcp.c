@@ -6,7 +6,7 @@
  * it is on the output list iff CF_QUEUED; after tcp_kill it is on that list
  * with CF_DEAD, and the flush that takes it off calls ops->closed last of all.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 /* ------------------------------------------------------------------- tables */
 

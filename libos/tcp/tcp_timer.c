@@ -8,7 +8,7 @@
  * soon it is set anew. So an ACK that moves the retransmission deadline, which
  * nearly every one does, touches no list.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 uint64_t tcp_rto_ns(const struct tcp_conn *c)
 {

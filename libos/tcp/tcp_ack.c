@@ -8,7 +8,7 @@
  * are computed, not stored. A report that would need one range too many is
  * forgotten, which costs a retransmission and nothing else.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 /* ---------------------------------------------------------------- round trip
  */

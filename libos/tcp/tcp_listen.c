@@ -6,7 +6,7 @@
  * sequence number is a cookie that says all that must be known (RFC 4987
  * s3.6), with window scale and SACK in the low bits of our timestamp.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define HALF_TRIES 5u   /* SYN-ACKs sent again: 1, 2, 4, 8, 16 s */
 #define COOKIE_SHIFT 36 /* an epoch is 2^36 ns, 69 s */

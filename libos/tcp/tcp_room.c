@@ -13,7 +13,7 @@
  * Nobody gives way for a SYN, whose sender may be invented, but for the ACK
  * that completes a handshake.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define TCP_ROOM_LOOKS 16u
 #define FULL_NS (100 * NS_PER_MS) /* a search that failed is good for this */

@@ -5,7 +5,7 @@
  * tcp_fast_input takes the segment that was expected and nothing else; it
  * must do exactly what the long way does.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define TS_PREFIX_BE 0x0a080101u /* NOP, NOP, timestamps, in memory order */
 #define PAWS_LIFE_NS (24ull * 86400 * NS_PER_S) /* RFC 7323 s5.5 */

@@ -6,7 +6,7 @@
  * they could end the wait early (RFC 1337); a new SYN ends it when it is
  * certainly newer (RFC 6191 s2).
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 static struct tcp_wait **chain(struct net_stack *s, const struct tcp_key *k)
 {

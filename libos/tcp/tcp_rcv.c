@@ -8,7 +8,7 @@
  *
  * Invariants: c->ooo ascends, buffers do not overlap; rcv_nxt <= rcv_adv.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 static uint32_t end_of(const struct net_buf *b)
 {

@@ -3,7 +3,7 @@
  * A segment arrives: lengths and checksum are checked, its connection is
  * looked up once, and what header prediction does not take is parsed whole.
  */
-#include "libos/net/tcp_impl.h"
+#include "libos/tcp/tcp_impl.h"
 
 #define OPT_END 0u
 #define OPT_NOP 1u
