@@ -5,7 +5,7 @@
  */
 #include "dpf/vm/program.h"
 
-#include "dpf/native/native.h"
+#include "dpf/jit/native.h"
 #include "dpf/vm/text.h"
 
 static int fail(struct dpf_error *err, int code, const char *text)

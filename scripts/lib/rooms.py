@@ -17,6 +17,7 @@ DRIVER_CONTRACTS = ("src/kern/netdev.h", "src/kern/blkdev.h", "src/kern/irq.h",
 LIBOS = ("libos/libos/", "dpf/dpf.h")
 CALLS = ("libos/sys/", "src/abi/")
 PROGRAM = ("libos/libos/", "libos/sys/", "src/abi/", "dpf/dpf.h")
+DPF = ("dpf/dpf.h", "dpf/check.h", "dpf/compact.h")
 # Room: what it may include beside itself. The longest prefix names the room.
 RULES = {
     "src/abi/": (),
@@ -26,7 +27,26 @@ RULES = {
     "src/dev/": ("src/abi/", "src/lib/", "src/arch.h", *DRIVER_CONTRACTS),
     "src/arch.h": ("src/abi/",),
     "src/main.c": ("src/",),
-    "dpf/": (),
+    # From the bytecode up: code of single programs, then the mathematics of
+    # filters, then sets of them and their code.
+    "dpf/vm/": (*DPF, "dpf/jit/native.h"),
+    "dpf/x86_64/": DPF,
+    "dpf/graph/": (*DPF, "dpf/vm/", "dpf/x86_64/", "dpf/jit/plain.h"),
+    "dpf/jit/": (*DPF, "dpf/vm/", "dpf/x86_64/", "dpf/graph/"),
+    "dpf/diagram/": (*DPF, "dpf/vm/"),
+    "dpf/tree/": (*DPF, "dpf/diagram/"),
+    "dpf/set/": (*DPF, "dpf/vm/", "dpf/diagram/", "dpf/tree/"),
+    "dpf/demux/": (*DPF, "dpf/set/", "dpf/x86_64/"),
+    # The host's side.
+    "dpf/host.h": ("dpf/dpf.h",),
+    "dpf/host/": (*DPF, "dpf/host.h"),
+    "dpf/front/": (*DPF, "dpf/host.h", "dpf/vm/isa.h"),
+    "dpf/text/": (*DPF, "dpf/host.h", "dpf/vm/isa.h", "dpf/diagram/"),
+    "dpf/cli/": (*DPF, "dpf/host.h", "dpf/host/", "dpf/vm/isa.h"),
+    "dpf/bench/": (*DPF, "dpf/host.h", "dpf/cli/cli.h", "dpf/vm/isa.h"),
+    "dpf/dpf.h": (),
+    "dpf/check.h": (),
+    "dpf/compact.h": (),
     "libos/libos/": ("src/abi/", "dpf/dpf.h"),
     "libos/text/": LIBOS,
     "libos/mem/": (*LIBOS, *CALLS),

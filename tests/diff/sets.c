@@ -22,11 +22,11 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/lift.h"
-#include "dpf/filter/lower.h"
-#include "dpf/filter/set.h"
+#include "dpf/diagram/lift.h"
+#include "dpf/diagram/lower.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
+#include "dpf/set/set.h"
 #include "tests/diff/packets.h"
 
 #include <stdio.h>

@@ -12,8 +12,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 sys.dont_write_bytecode = True
 import rooms  # noqa: E402, found by the line above
 
-HOST = ("dpf/cli/", "dpf/front/", "dpf/host", "cheetah/mksite/",
-        "tests/")  # may use libc and libpcap
+HOST = ("dpf/bench/", "dpf/cli/", "dpf/front/", "dpf/host", "dpf/text/",
+        "cheetah/mksite/", "tests/")  # may use libc and libpcap
 FLAGS = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-xc"]
 BARE = ["--target=x86_64-unknown-none-elf", "-ffreestanding", "-nostdlibinc"]
 

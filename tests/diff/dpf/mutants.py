@@ -39,13 +39,13 @@ class Mutant:
         self.quick, self.sets = quick, sets
 
 
-LIFT, VALUE = "dpf/filter/lift.c", "dpf/filter/value.c"
-SPACE, JUDGE = "dpf/filter/space.c", "dpf/filter/judge.c"
-DIAGRAM, CUBE = "dpf/filter/diagram.c", "dpf/filter/cube.c"
-SHAPE, TABLE = "dpf/filter/shape.c", "dpf/filter/table.c"
-IMAGE, DEMUX = "dpf/filter/image.c", "dpf/native/demux.c"
-PLAN, DATA = "dpf/native/demux_plan.c", "dpf/native/demux_data.c"
-INSTALL, SPAN = "dpf/filter/install.c", "dpf/filter/span.c"
+LIFT, VALUE = "dpf/diagram/lift.c", "dpf/diagram/value.c"
+SPACE, JUDGE = "dpf/diagram/space.c", "dpf/set/judge.c"
+DIAGRAM, CUBE = "dpf/diagram/diagram.c", "dpf/diagram/cube.c"
+SHAPE, TABLE = "dpf/set/shape.c", "dpf/set/table.c"
+IMAGE, DEMUX = "dpf/set/image.c", "dpf/demux/demux.c"
+PLAN, DATA = "dpf/demux/plan.c", "dpf/demux/data.c"
+INSTALL, SPAN = "dpf/set/install.c", "dpf/diagram/span.c"
 
 HARMLESS = [
     Mutant("a load asks for no length", LIFT,

@@ -8,9 +8,9 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/classnode.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
+#include "dpf/tree/classnode.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #endif
 
 #include "dpf/host/mem.h"
-#include "dpf/native/codeheap.h"
+#include "dpf/x86_64/codeheap.h"
 #include "tests/unit/dpf/asm.h"
 #include <check.h>
 #include <inttypes.h>

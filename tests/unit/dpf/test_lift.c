@@ -7,11 +7,11 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/confirm.h"
-#include "dpf/filter/guard.h"
-#include "dpf/filter/lift.h"
-#include "dpf/filter/lower.h"
-#include "dpf/filter/space.h"
+#include "dpf/diagram/confirm.h"
+#include "dpf/diagram/guard.h"
+#include "dpf/diagram/lift.h"
+#include "dpf/diagram/lower.h"
+#include "dpf/diagram/space.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
 #include "dpf/vm/isa.h"

@@ -8,9 +8,9 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/cube.h"
-#include "dpf/filter/lift.h"
-#include "dpf/filter/space.h"
+#include "dpf/diagram/cube.h"
+#include "dpf/diagram/lift.h"
+#include "dpf/diagram/space.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
 #include <check.h>

@@ -7,10 +7,10 @@
 #error "tests need assertions"
 #endif
 
-#include "dpf/filter/shape.h"
-#include "dpf/filter/table.h"
 #include "dpf/host.h"
 #include "dpf/host/mem.h"
+#include "dpf/set/shape.h"
+#include "dpf/set/table.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

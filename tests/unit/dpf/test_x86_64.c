@@ -8,7 +8,7 @@
 #endif
 
 #include "dpf/host/mem.h"
-#include "dpf/native/x86_64.h"
+#include "dpf/x86_64/encode.h"
 #include <capstone/capstone.h>
 #include <check.h>
 #include <inttypes.h>

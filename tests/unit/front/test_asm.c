@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dpf/dump.c and dpf/front/asm.c: what one prints the other reads, bit by
+ * dpf/text/dump.c and dpf/front/asm.c: what one prints the other reads, bit by
  * bit, for any bits; messages have the right place.
  */
 #include "dpf/host.h"

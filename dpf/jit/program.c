@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native code of one program: made, kept in the code heap, freed.
+ */
+#include "dpf/jit/native.h"
+
+#include "dpf/jit/plain.h"
+#include "dpf/x86_64/codeheap.h"
+
+const struct dpf_engine dpf_engine_native = {0};
+
+static bool compile_plain(struct compiler *c)
+{
+    bool ok = true;
+    for (int pass = 0; pass < NATIVE_PASSES && ok; pass++) {
+        x64_begin(&c->x);
+        plain_emit(c);
+        ok = x64_finish(&c->x);
+    }
+    return ok;
+}
+
+int native_compile(struct dpf_program *p)
+{
+    const struct dpf_mem *mem = p->mem;
+    struct compiler c = {.p = p};
+    if (!codeheap_usable(mem)) {
+        return mem->engine->interp != NULL ? 0 : -DPF_E_MEM;
+    }
+    size_t labels = p->count * sizeof(c.at[0]);
+    c.at = mem->alloc(mem->ctx, labels);
+    if (c.at == NULL) {
+        return -DPF_E_MEM;
+    }
+    x64_open(&c.x, mem);
+    bool graph = mem->engine->graph != NULL && mem->engine->graph(&c);
+    if (graph || compile_plain(&c)) {
+        p->code = codeheap_put(mem, c.x.buf, c.x.len);
+        p->code_bytes = p->code != NULL ? c.x.len : 0;
+    }
+    x64_close(&c.x);
+    mem->free(mem->ctx, c.at, labels);
+    return p->code != NULL ? 0 : -DPF_E_MEM;
+}
+
+void native_free(struct dpf_program *p)
+{
+    codeheap_free(p->mem, p->code, p->code_bytes);
+    p->code = NULL;
+}
