@@ -60,6 +60,24 @@ struct sysinfo_cpu {
     uint64_t syscalls, faults, interrupts;
 };
 
+/*
+ * The longest stretches of a processor in the kernel, in tsc ticks, by the
+ * reason for which it was entered. A system call has row SPAN_CALLS + number -
+ * SYS_FIRST.
+ */
+enum {
+    SPAN_IDLE,      /* looking for an environment to run */
+    SPAN_INTERRUPT, /* from a device, the timer, another processor */
+    SPAN_EXCEPTION, /* and calls that are not the kernel's */
+    SPAN_CALLS,
+};
+#define SYSINFO_SPANS 64u
+
+struct sysinfo_span {
+    uint64_t closed; /* with interrupts off */
+    uint64_t locked; /* with the lock that all bind-time calls take */
+};
+
 enum env_state {
     ENV_FREE,
     ENV_NEW, /* has no slice yet */
@@ -113,7 +131,7 @@ struct sysinfo {
     uint32_t cpu_offset;     /* struct sysinfo_cpu[cpus] */
     uint32_t share_offset;   /* struct sysinfo_shares */
     uint32_t power_button;   /* times that it was pressed */
-    uint32_t reserved;
+    uint32_t span_offset;    /* struct sysinfo_span[cpus][SYSINFO_SPANS] */
     struct sysinfo_module module[SYSINFO_MODULES_MAX];
     struct sysinfo_net net[SYSINFO_NETS_MAX];
     struct sysinfo_disk disk[SYSINFO_DISKS_MAX];

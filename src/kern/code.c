@@ -20,6 +20,7 @@
 #include "src/kern/env.h"
 #include "src/kern/quantum.h"
 #include "src/kern/secret.h"
+#include "src/kern/span.h"
 #include "src/lib/string.h"
 
 #define CELL_MIN 32u
@@ -244,8 +245,9 @@ static void mem_code_seal(void *ctx, void *rx, void *rw, size_t size)
 static void mem_breathe(void *ctx)
 {
     (void)ctx;
-    if (cpu_this()->info->online != 0) {
-        arch_breathe();
+    struct cpu *c = cpu_this();
+    if (c->info->online != 0) {
+        span_breathe(c);
     }
 }
 

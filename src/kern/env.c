@@ -16,6 +16,7 @@
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "src/kern/share.h"
+#include "src/kern/span.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 #include "src/lib/log.h"
@@ -311,12 +312,12 @@ bool env_ending(void)
 
 void env_end_work(void)
 {
-    lock_acquire(&bind_lock);
+    bind_acquire();
     if (ending_first != NULL) {
         struct turn t = turn_begin(0);
         (void)end_turn(ending_first, &t);
     }
-    lock_release(&bind_lock);
+    bind_release();
 }
 
 void env_reap(struct env *e)
@@ -372,10 +373,10 @@ bool env_doom(struct env *e, enum env_end end, uint32_t detail,
 void env_kill(struct env *e, enum env_end end, uint32_t detail,
               const struct frame *at)
 {
-    lock_acquire(&bind_lock);
+    bind_acquire();
     struct turn t = turn_begin(0);
     (void)env_doom(e, end, detail, at, &t);
-    lock_release(&bind_lock);
+    bind_release();
 }
 
 bool env_upcall(struct frame *f, uint64_t entry, uint64_t stack)

@@ -23,6 +23,7 @@
 #include "src/kern/event.h"
 #include "src/kern/net.h"
 #include "src/kern/share.h"
+#include "src/kern/span.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
 
@@ -82,9 +83,9 @@ static void drop_loaded(struct cpu *c)
 static void reap(struct env *e) EXCLUDES(bind_lock)
 {
     drop_loaded(cpu_this());
-    lock_acquire(&bind_lock);
+    bind_acquire();
     env_reap(e);
-    lock_release(&bind_lock);
+    bind_release();
 }
 
 /* Let go of an environment that this processor had in ENV_RUNNING. */
@@ -262,7 +263,7 @@ static struct env *pick(struct cpu *c, uint64_t now)
             return e;
         }
         if (c->looked) {
-            arch_breathe();
+            span_breathe(c);
             drop_doomed(c);
         }
     }
@@ -372,7 +373,9 @@ static void idle(struct cpu *c)
     if (until != 0) {
         quantum_arm(c, until);
         quantum_arm(c, console_due(c));
+        span_end(c);
         arch_idle();
+        span_begin(c, SPAN_IDLE);
     }
     atomic_store(&c->idle, 0);
     c->info->idle_ticks += arch_tsc() - from;
@@ -423,7 +426,9 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
         if (c->net_polling == 0 && !ending && !begun) {
             idle(c);
         } else {
+            span_end(c);
             arch_breathe(); /* a flood, an end, requests, text: work is left */
+            span_begin(c, SPAN_IDLE);
         }
     }
 }
@@ -499,7 +504,10 @@ void kern_start(unsigned cpu)
     struct cpu *c = cpu_at(cpu);
     c->info->online = 1;
     for (;;) {
-        arch_resume(quantum_resume(c, NULL));
+        span_begin(c, SPAN_IDLE);
+        struct frame *f = quantum_resume(c, NULL);
+        span_end(c);
+        arch_resume(f);
     }
 }
 

@@ -30,6 +30,9 @@ struct cpu {
     _Atomic uint32_t idle;          /* asks to be kicked */
     struct env *_Atomic loaded;     /* whose addressing context is loaded */
     const struct env *fpu;          /* whose registers are in the FPU */
+    uint32_t span;                  /* span.h: the row that is measured */
+    uint64_t closed_from;           /* tsc: since then interrupts are off */
+    uint64_t locked_from;           /* tsc: since then it has bind_lock */
     bool console;                   /* console.c: text waits for the line */
     uint64_t net_polling;           /* net.c: devices to poll */
     _Atomic uint64_t poll_sequence; /* net.c: odd while demultiplexing */

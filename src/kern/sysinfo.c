@@ -46,6 +46,12 @@ uint32_t *sysinfo_vector(unsigned cpu)
            (size_t)cpu * QUANTUM_SLOTS;
 }
 
+struct sysinfo_span *sysinfo_span(unsigned cpu)
+{
+    return (struct sysinfo_span *)at(exposed->span_offset) +
+           (size_t)cpu * SYSINFO_SPANS;
+}
+
 static void describe_modules(const struct boot_info *info)
 {
     exposed->modules = info->modules;
@@ -67,9 +73,11 @@ int sysinfo_init(const struct boot_info *info)
     uint32_t quantum = cpu + cpus * (uint32_t)sizeof(struct sysinfo_cpu);
     uint32_t shares =
         quantum + cpus * QUANTUM_SLOTS * (uint32_t)sizeof(uint32_t);
-    uint32_t bytes = shares + (uint32_t)(sizeof(struct sysinfo_shares) +
+    uint32_t spans = shares + (uint32_t)(sizeof(struct sysinfo_shares) +
                                          ENVS_MAX * SHARE_KINDS *
                                              sizeof(struct share_count));
+    uint32_t bytes =
+        spans + cpus * SYSINFO_SPANS * (uint32_t)sizeof(struct sysinfo_span);
     uint64_t frames = page_frames(bytes);
     uint64_t f = page_kalloc(frames);
     REFUSE_IF(f == FRAME_NONE, E_MEM);
@@ -87,7 +95,8 @@ int sysinfo_init(const struct boot_info *info)
                                 .env_offset = env,
                                 .cpu_offset = cpu,
                                 .quantum_offset = quantum,
-                                .share_offset = shares};
+                                .share_offset = shares,
+                                .span_offset = spans};
     *(struct sysinfo_shares *)at(shares) =
         (struct sysinfo_shares){.kinds = SHARE_KINDS};
     describe_modules(info);

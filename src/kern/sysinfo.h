@@ -16,5 +16,6 @@ struct sysinfo_env *sysinfo_env(uint32_t index);
 /* The SHARE_KINDS counts of one environment. */
 struct share_count *sysinfo_shares(uint32_t index);
 struct sysinfo_cpu *sysinfo_cpu(unsigned cpu);
+struct sysinfo_span *sysinfo_span(unsigned cpu);
 /* The ids of the owners of a processor's slices. */
 uint32_t *sysinfo_vector(unsigned cpu);

@@ -8,6 +8,7 @@
 #include "src/kern/irq.h"
 #include "src/kern/net.h"
 #include "src/kern/quantum.h"
+#include "src/kern/span.h"
 #include "src/kern/syscall.h"
 #include "src/kern/turn.h"
 
@@ -58,11 +59,22 @@ static struct frame *interrupt(struct cpu *c, uint32_t vector, struct frame *f)
     return f;
 }
 
+/* The row that an entry is measured in. */
+static uint32_t row(uint32_t vector, const struct frame *f)
+{
+    return vector == ARCH_VECTOR_SYSCALL ? span_call((uint32_t)f->rax)
+           : vector < EXCEPTIONS         ? SPAN_EXCEPTION
+                                         : SPAN_INTERRUPT;
+}
+
 struct frame *kern_trap(uint32_t vector, struct frame *f)
 {
     struct cpu *c = cpu_this();
+    span_begin(c, row(vector, f));
     if (f == NULL) {
-        return interrupt(c, vector, NULL);
+        f = interrupt(c, vector, NULL);
+        span_end(c);
+        return f;
     }
     if (vector == ARCH_VECTOR_SYSCALL) {
         call(c, c->current, f);
@@ -84,5 +96,7 @@ struct frame *kern_trap(uint32_t vector, struct frame *f)
         net_poll(c, vector == ARCH_VECTOR_SYSCALL ? NET_POLL_CALL
                                                   : NET_POLL_INTERRUPT);
     }
-    return quantum_resume(c, f);
+    f = quantum_resume(c, f);
+    span_end(c);
+    return f;
 }
