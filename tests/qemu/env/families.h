@@ -15,6 +15,7 @@ void family_disk(void);
 void family_net(void);
 void family_hostile(void);
 void family_shares(void);
+void family_span(void);
 void family_revoke(void);
 void family_time(void);
 void family_trace(void);
