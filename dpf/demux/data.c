@@ -5,7 +5,6 @@
  */
 #include "dpf/demux/demux.h"
 
-#include "dpf/compact.h"
 /* The values that the shape allows to each byte, as `bit` in its table. */
 static void fill_classes(struct demux *dx, const struct shape *s, uint64_t bit)
 {
@@ -37,8 +36,7 @@ static void fill_check(struct demux *dx, const struct demux_shape *p,
     }
 }
 
-OUT_OF_LINE static void fill_shape(struct demux *dx,
-                                   const struct demux_shape *p)
+static void fill_shape(struct demux *dx, const struct demux_shape *p)
 {
     uint64_t *desc = &dx->data[dx->slots_at + p->slot * DESC_WORDS];
     uint32_t base_at = p->narrow ? DESC_CHECKS : p->check_count;

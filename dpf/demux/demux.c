@@ -29,7 +29,6 @@
  */
 #include "dpf/demux/demux.h"
 
-#include "dpf/compact.h"
 #include "dpf/x86_64/codeheap.h"
 
 static const uint8_t key_reg[DEMUX_WORDS_MAX] = {R10, R11, RBX, RBP,
@@ -37,7 +36,7 @@ static const uint8_t key_reg[DEMUX_WORDS_MAX] = {R10, R11, RBX, RBP,
 
 /* ------------------------------------------------------------------- code */
 
-OUT_OF_LINE static struct x64_mem data_at(uint32_t word)
+static struct x64_mem data_at(uint32_t word)
 {
     return x64_at(RCX, (int32_t)(8 * word));
 }
@@ -261,8 +260,7 @@ static void emit_probe(struct demux *dx, const struct demux_shape *p,
 }
 
 /* The lookup in a shape's table; with classes, to be jumped to. */
-OUT_OF_LINE static void emit_lookup(struct demux *dx,
-                                    const struct demux_shape *p)
+static void emit_lookup(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
     uint32_t words = p->shape->word_count, saved = words > 2 ? words - 2 : 0;
@@ -289,8 +287,7 @@ OUT_OF_LINE static void emit_lookup(struct demux *dx,
 }
 
 /* The code of a shape by itself, or of all narrow ones of its kind, once. */
-OUT_OF_LINE static void emit_shape(struct demux *dx,
-                                   const struct demux_shape *p)
+static void emit_shape(struct demux *dx, const struct demux_shape *p)
 {
     x64_label own = x64_label_new(&dx->x);
 
@@ -373,7 +370,7 @@ static void emit_owner(struct demux *dx)
 }
 
 /* One pass over all of it. */
-OUT_OF_LINE static void emit(struct demux *dx)
+static void emit(struct demux *dx)
 {
     x64_begin(&dx->x);
     emit_owner(dx);
@@ -423,7 +420,7 @@ static int generate(struct demux *dx)
     return dx->im->code ? 0 : -DPF_E_MEM;
 }
 
-OUT_OF_LINE static int compile(struct demux *dx)
+static int compile(struct demux *dx)
 {
     struct image *im = dx->im;
     int r = demux_plan(dx);

@@ -72,7 +72,7 @@ struct demux_shape {
 };
 
 struct demux {
-    struct x64 x; /* first: the kernel's text is small */
+    struct x64 x;
     struct dpf_set *s;
     struct image *im;
     uint64_t *data;

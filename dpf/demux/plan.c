@@ -5,8 +5,6 @@
  */
 #include "dpf/demux/demux.h"
 
-#include "dpf/compact.h"
-
 #define CLASS_OFF_MAX 128u /* bytes behind are checked per shape */
 
 static bool classed(const struct demux *dx, uint32_t var)
@@ -95,8 +93,7 @@ static bool add_check(struct demux_shape *p, uint32_t off, uint8_t mask,
  * The constants that no class table and no key decides, as masked compares;
  * with them, and again by itself behind them, what the base is taken to be.
  */
-OUT_OF_LINE static bool plan_checks(const struct demux *dx,
-                                    struct demux_shape *p)
+static bool plan_checks(const struct demux *dx, struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
     const struct dd_bits *t = &p->shape->bases[p->base].terms[0];
@@ -124,7 +121,7 @@ OUT_OF_LINE static bool plan_checks(const struct demux *dx,
 }
 
 /* Fewer bytes than the builtin, and rarely asked. */
-OUT_OF_LINE static uint32_t bits_in(uint64_t x)
+static uint32_t bits_in(uint64_t x)
 {
     uint32_t n = 0;
 
@@ -272,8 +269,8 @@ static void number_slots(struct demux *dx)
 }
 
 /* Where the data of a shape lies; the first word behind them. */
-OUT_OF_LINE static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
-                                      uint32_t words)
+static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
+                          uint32_t words)
 {
     uint32_t desc = dx->slots_at + p->slot * DESC_WORDS;
 

@@ -4,7 +4,6 @@
  */
 #include "dpf/diagram/confirm.h"
 
-#include "dpf/compact.h"
 #include "dpf/diagram/guard.h"
 #include "dpf/diagram/lift.h"
 #include "dpf/diagram/probe.h"

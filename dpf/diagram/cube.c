@@ -4,14 +4,12 @@
  */
 #include "dpf/diagram/cube.h"
 
-#include "dpf/compact.h"
-
 /*
  * Are the values over edge k of node n, or `all` that lead where it does,
  * those of one masked equality? Then *b is it.
  */
-OUT_OF_LINE static bool masked(const struct dd *d, const struct dd_node *n,
-                               uint32_t k, bool all, struct cube_byte *b)
+static bool masked(const struct dd *d, const struct dd_node *n, uint32_t k,
+                   bool all, struct cube_byte *b)
 {
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t ones = 0xff, any = 0, count = 0;
@@ -139,7 +137,7 @@ uint32_t cube_step(struct dd *d, uint32_t f, struct cube *c)
  * the rest of `child` is left to be asked. Else, or if that is not known,
  * false.
  */
-OUT_OF_LINE static bool longer(struct dd *d, uint32_t shorter, uint32_t *child)
+static bool longer(struct dd *d, uint32_t shorter, uint32_t *child)
 {
     bool all = dd_ite(d, *child, DD_NO, shorter) == DD_NO;
 

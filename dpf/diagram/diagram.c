@@ -6,7 +6,6 @@
  */
 #include "dpf/diagram/diagram.h"
 
-#include "dpf/compact.h"
 #define NONE UINT32_MAX
 #define EDGE_LIMIT_DEFAULT (1u << 19)
 #define TABLE_FIRST 256u /* chains, and cached results, to begin with */
@@ -261,7 +260,7 @@ static void emit(struct dd *d, uint32_t from, uint32_t hi, uint32_t child)
     }
 }
 
-OUT_OF_LINE static uint32_t finish(struct dd *d, uint32_t var, uint32_t from)
+static uint32_t finish(struct dd *d, uint32_t var, uint32_t from)
 {
     uint32_t n = d->scratch_count - from;
     const struct dd_edge *e = &d->scratch[from];
@@ -468,8 +467,7 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
 }
 
 /* The children for the frame's current interval, and where it ends. */
-OUT_OF_LINE static void descend(struct dd *d, struct dd_frame *fr,
-                                uint32_t child[3])
+static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
 {
     fr->hi = dd_var_max(fr->var);
     for (uint32_t i = 0; i < 3; i++) {
@@ -484,8 +482,7 @@ OUT_OF_LINE static void descend(struct dd *d, struct dd_frame *fr,
 }
 
 /* Take the child for this interval. Returns true when it was the last. */
-OUT_OF_LINE static bool advance(struct dd *d, struct dd_frame *fr,
-                                uint32_t child)
+static bool advance(struct dd *d, struct dd_frame *fr, uint32_t child)
 {
     emit(d, fr->scratch, fr->hi, child);
     if (fr->hi == dd_var_max(fr->var)) {

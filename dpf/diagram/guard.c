@@ -6,8 +6,6 @@
  */
 #include "dpf/diagram/guard.h"
 
-#include "dpf/compact.h"
-
 /* The length of base `b` that base `c` needs to be counted from. */
 static uint32_t base_needs(const struct dd_base *bases, uint32_t c, uint32_t b)
 {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The embedder's memory, counted. Functions, not inlined: the kernel's text
- * is small.
+ * The embedder's memory, counted.
  */
 #include "dpf/diagram/heap.h"
 

@@ -10,7 +10,6 @@
  */
 #include "dpf/diagram/lift.h"
 
-#include "dpf/compact.h"
 #include "dpf/diagram/value.h"
 #include "dpf/vm/program.h"
 
@@ -134,7 +133,7 @@ static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
     }
 }
 
-OUT_OF_LINE static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
+static uint32_t target(const struct dpf_insn *insns, uint32_t pc)
 {
     return (uint32_t)(pc + 1 + insn_jump(&insns[pc]));
 }
@@ -332,7 +331,7 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
     return w->state_count++;
 }
 
-OUT_OF_LINE static uint16_t reg_id(const struct walk *w, uint32_t r)
+static uint16_t reg_id(const struct walk *w, uint32_t r)
 {
     return r == BPF_REG_FP ? ID_FP : w->now.reg[r];
 }
@@ -357,8 +356,7 @@ static uint32_t cell_of(int64_t k)
     return at >= 0 && at < 4 * CELLS && at % 4 == 0 ? (uint32_t)at / 4 : CELLS;
 }
 
-OUT_OF_LINE static uint16_t cell_load(const struct walk *w, int64_t k,
-                                      uint32_t size)
+static uint16_t cell_load(const struct walk *w, int64_t k, uint32_t size)
 {
     uint32_t c = cell_of(k);
     bool paired = c + 1 < CELLS && w->now.cell[c + 1] == ID_CONT;
@@ -402,8 +400,7 @@ static void cell_store(struct walk *w, int64_t k, uint32_t size,
 }
 
 /* A load; false if it certainly stops the program. */
-OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
-                             const struct dpf_insn *in)
+static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_SRC(in));
     uint32_t size = insn_width(in), end;
@@ -441,8 +438,7 @@ OUT_OF_LINE static bool load(struct walk *w, struct frame *fr,
     return true;
 }
 
-OUT_OF_LINE static void store(struct walk *w, struct frame *fr,
-                              const struct dpf_insn *in)
+static void store(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_DST(in));
     struct val v;
@@ -547,7 +543,7 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
  * Run from the frame's state to the next branch, or to the end. Returns
  * UNSEEN and sets the successors, or the result.
  */
-OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
+static uint32_t run_block(struct walk *w, struct frame *fr)
 {
     uint32_t pc = w->states[fr->state].state.pc;
 
@@ -597,7 +593,7 @@ OUT_OF_LINE static uint32_t run_block(struct walk *w, struct frame *fr)
 
 /* ------------------------------------------------------------- exploration */
 
-OUT_OF_LINE static void frame_init(struct frame *fr, uint32_t state)
+static void frame_init(struct frame *fr, uint32_t state)
 {
     *fr = (struct frame){
         .state = state, .guard = DD_YES, .next = {NO_STATE, NO_STATE}};
@@ -616,13 +612,13 @@ static bool enter(struct walk *w, uint32_t depth, uint32_t state)
 }
 
 /* The diagram of a result. */
-OUT_OF_LINE static uint32_t settled(struct dd *d, const struct result *r)
+static uint32_t settled(struct dd *d, const struct result *r)
 {
     return r->need ? dd_and(d, val_len_ge(d, 0, r->need), r->f) : r->f;
 }
 
 /* The frame's result if all it depends on is known, else UNSEEN. */
-OUT_OF_LINE static struct result combine(struct walk *w, struct frame *fr)
+static struct result combine(struct walk *w, struct frame *fr)
 {
     struct result *a = &fr->result[0], *b = &fr->result[1], r;
 
@@ -728,7 +724,7 @@ static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
     return false;
 }
 
-OUT_OF_LINE static int begin(struct walk *w)
+static int begin(struct walk *w)
 {
     struct val v;
 

@@ -9,7 +9,6 @@
  */
 #include "dpf/diagram/lower.h"
 
-#include "dpf/compact.h"
 #include "dpf/vm/isa.h"
 
 enum { R_PACKET = 1, R_LEN, R_VALUE, R_TEMP, R_BASE };

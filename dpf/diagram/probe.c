@@ -5,8 +5,6 @@
  */
 #include "dpf/diagram/probe.h"
 
-#include "dpf/compact.h"
-
 #define TURNS 4u        /* packets for each edge */
 #define FILL_BYTES 256u /* of this and that */
 

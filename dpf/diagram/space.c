@@ -4,7 +4,6 @@
  */
 #include "dpf/diagram/space.h"
 
-#include "dpf/compact.h"
 #include "dpf/diagram/cube.h"
 
 #define LEVELS_MAX 8u
@@ -20,8 +19,7 @@ struct shift {
     uint32_t by[DD_BASES_MAX];
 };
 
-OUT_OF_LINE static bool same_bits(const struct dd_bits *a,
-                                  const struct dd_bits *b)
+static bool same_bits(const struct dd_bits *a, const struct dd_bits *b)
 {
     return a->var == b->var && a->src == b->src && a->len == b->len;
 }
@@ -302,7 +300,7 @@ static void back(struct search *q, const struct level *l)
  * DD_NO if that cannot be or is not known, or if the level has no more and was
  * left.
  */
-OUT_OF_LINE static uint32_t try_next(struct search *q)
+static uint32_t try_next(struct search *q)
 {
     struct level *l = &q->level[q->depth - 1];
     uint32_t values = 1u << l->bits.len, f;

@@ -6,7 +6,6 @@
  */
 #include "dpf/diagram/value.h"
 
-#include "dpf/compact.h"
 #include "dpf/vm/program.h"
 
 #define LOW32 UINT64_C(0xffffffff)
@@ -16,12 +15,12 @@ static inline uint64_t ones_below(uint32_t n)
     return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
 }
 
-OUT_OF_LINE static void unknown(struct val *v)
+static void unknown(struct val *v)
 {
     __builtin_memset(v, 0, sizeof(*v));
 }
 
-OUT_OF_LINE static void swap(struct val *a, struct val *b)
+static void swap(struct val *a, struct val *b)
 {
     struct val t = *a;
 
@@ -196,8 +195,7 @@ static bool to_sum(struct dd *d, struct val *v)
     return true;
 }
 
-OUT_OF_LINE static void add_sums(struct dd *d, struct val *a,
-                                 const struct val *b)
+static void add_sums(struct dd *d, struct val *a, const struct val *b)
 {
     struct val x = *b;
     uint8_t kind = a->kind;
@@ -305,7 +303,7 @@ static void shift_right(struct val *v, uint32_t n)
     }
 }
 
-OUT_OF_LINE static void or_bits(struct val *a, const struct val *b)
+static void or_bits(struct val *a, const struct val *b)
 {
     struct val out;
     uint32_t i = 0, j = 0;

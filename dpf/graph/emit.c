@@ -8,7 +8,6 @@
  */
 #include "dpf/graph/emit.h"
 
-#include "dpf/compact.h"
 #include "dpf/graph/emitter.h"
 
 /* What holds on every way into a node. */
@@ -130,8 +129,7 @@ static void emit_decision(struct emitter *e, const struct node *n, node_id next,
     }
 }
 
-OUT_OF_LINE static void emit_node(struct emitter *e, node_id id, node_id next,
-                                  bool first)
+static void emit_node(struct emitter *e, node_id id, node_id next, bool first)
 {
     const struct node *n = &e->d->nodes[id];
     struct arrival *a = at_node(e, id);

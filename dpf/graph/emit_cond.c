@@ -6,7 +6,6 @@
  * and one compare with a table whose entries are the products, so that a
  * table shows no constant that a program's author chose.
  */
-#include "dpf/compact.h"
 #include "dpf/graph/emitter.h"
 
 /* ------------------------------------------------------------- members */
@@ -26,8 +25,7 @@ static bool spreads(const struct decision *d, const struct member_table *t)
 }
 
 /* A multiplier without collisions, in the smallest table that has one. */
-OUT_OF_LINE static bool find_multiplier(struct emitter *e,
-                                        struct member_table *t)
+static bool find_multiplier(struct emitter *e, struct member_table *t)
 {
     uint32_t seed = e->x->key;
     for (uint32_t bits = 3; bits <= 10; bits++) {

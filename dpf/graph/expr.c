@@ -5,8 +5,6 @@
  */
 #include "dpf/graph/expr.h"
 
-#include "dpf/compact.h"
-
 static const expr_id no_expr = 0; /* what a failed graph hands out */
 
 /* All ones up to the highest one of v. */
@@ -179,8 +177,8 @@ static expr_id swap(struct expr_graph *g, uint32_t bytes, expr_id a)
     return unary(g, E_SWAP, bytes, low, 0);
 }
 
-OUT_OF_LINE static expr_id byte_order(struct expr_graph *g,
-                                      const struct dpf_insn *i, expr_id a)
+static expr_id byte_order(struct expr_graph *g, const struct dpf_insn *i,
+                          expr_id a)
 {
     bool swaps =
         BPF_CLASS(i->opcode) == BPF_ALU64 || BPF_SRC(i->opcode) == BPF_X;

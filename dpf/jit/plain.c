@@ -12,7 +12,6 @@
  */
 #include "dpf/jit/plain.h"
 
-#include "dpf/compact.h"
 #define FRAME_FUEL 0
 #define FRAME_RUN 8
 #define FRAME_ARGS 16
@@ -42,8 +41,8 @@ static struct x64_mem stack_at(const struct compiler *c, int32_t off)
                offsetof(struct dpf_region, field)))
 
 /* d = `w` bytes at `off` of the struct dpf_run. */
-OUT_OF_LINE static void emit_run(struct compiler *c, uint32_t w, enum x64_reg d,
-                                 int32_t off)
+static void emit_run(struct compiler *c, uint32_t w, enum x64_reg d,
+                     int32_t off)
 {
     x64_load(&c->x, 8, d, frame_at(FRAME_RUN));
     x64_load(&c->x, w, d, x64_at(d, off));
@@ -277,7 +276,7 @@ static void emit_finish(struct compiler *c)
     x64_ret(x);
 }
 
-OUT_OF_LINE static void emit_insn(struct compiler *c, const struct dpf_insn *i)
+static void emit_insn(struct compiler *c, const struct dpf_insn *i)
 {
     switch (BPF_CLASS(i->opcode)) {
     case BPF_LD:

@@ -16,7 +16,7 @@
 
 /* The state of compiling one program. */
 struct compiler {
-    struct x64 x; /* first: the kernel's text is small */
+    struct x64 x;
     const struct dpf_program *p;
     uint32_t *at; /* per instruction that is a jump target: its label */
     x64_label bounds, out_of_fuel, leave;

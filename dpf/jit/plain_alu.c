@@ -4,8 +4,6 @@
  */
 #include "dpf/jit/plain.h"
 
-#include "dpf/compact.h"
-
 const uint8_t plain_reg[BPF_REG_COUNT - 1] = {
     RAX, RDI, RSI, R8, R9, R10, RBX, RBP, R13, R14,
 };
@@ -19,7 +17,7 @@ enum x64_reg plain_source(struct compiler *c, uint32_t r, enum x64_reg tmp)
     return plain_reg[r];
 }
 
-OUT_OF_LINE static enum x64_alu alu_op(uint32_t op)
+static enum x64_alu alu_op(uint32_t op)
 {
     switch (op) {
     case BPF_ADD:
@@ -35,7 +33,7 @@ OUT_OF_LINE static enum x64_alu alu_op(uint32_t op)
     }
 }
 
-OUT_OF_LINE uint32_t plain_width(const struct dpf_insn *i)
+uint32_t plain_width(const struct dpf_insn *i)
 {
     uint32_t class = BPF_CLASS(i->opcode);
     return class == BPF_ALU64 || class == BPF_JMP ? 8 : 4;

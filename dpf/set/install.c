@@ -10,8 +10,6 @@
 #include "dpf/diagram/guard.h"
 #include "dpf/diagram/lower.h"
 
-#include "dpf/compact.h"
-
 #define BINDINGS_MAX (NUMBER_MASK + 1u)
 #define PATTERN_STEPS 8u /* instructions that one is worth */
 #define NODE_STEPS 4u    /* the same of a node that is walked */
@@ -321,7 +319,7 @@ static bool cube_keyed(struct install *in, const struct cube *c)
  * has one (b->span), else the whole bytes of its hull. in->other receives it.
  * False if there is none, or another binding has the same.
  */
-OUT_OF_LINE static bool residual_cube(struct install *in, struct binding *b)
+static bool residual_cube(struct install *in, struct binding *b)
 {
     struct dd *d = &in->s->dd;
     struct cube *c = &in->other;

@@ -5,10 +5,7 @@
  */
 #include "dpf/set/install.h"
 
-#include "dpf/compact.h"
-
-OUT_OF_LINE void set_retire(struct dpf_set *s, struct retired *r,
-                            uint64_t version)
+void set_retire(struct dpf_set *s, struct retired *r, uint64_t version)
 {
     r->version = version;
     r->next = s->retired;

@@ -3,7 +3,6 @@
  * Sets of filters: the calls of dpf.h. One writer at a time; lookups are in
  * image.c.
  */
-#include "dpf/compact.h"
 #include "dpf/diagram/confirm.h"
 #include "dpf/diagram/lift.h"
 #include "dpf/set/install.h"
@@ -119,8 +118,8 @@ static struct region *region_find(struct dpf_set *s, uint32_t id)
     return NULL;
 }
 
-OUT_OF_LINE static struct install *install_begin(struct dpf_set *s, uint32_t id,
-                                                 struct dpf_error *err)
+static struct install *install_begin(struct dpf_set *s, uint32_t id,
+                                     struct dpf_error *err)
 {
     struct install *in = s->scratch;
 

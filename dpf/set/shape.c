@@ -5,8 +5,6 @@
  */
 #include "dpf/set/shape.h"
 
-#include "dpf/compact.h"
-
 bool shape_same(const struct cube *a, const struct cube *b)
 {
     if (a->len_count != b->len_count || a->count != b->count ||
@@ -120,7 +118,7 @@ static bool words_are_narrow(const struct shape_word *words, uint32_t count)
     return count == 2 && words[0].width == 8 && words[1].width == 4;
 }
 
-OUT_OF_LINE bool shape_is_narrow(const struct shape *s)
+bool shape_is_narrow(const struct shape *s)
 {
     return words_are_narrow(s->words, s->word_count);
 }

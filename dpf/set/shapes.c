@@ -6,8 +6,6 @@
 #include "dpf/diagram/guard.h"
 #include "dpf/set/install.h"
 
-#include "dpf/compact.h"
-
 #define SHAPES_MAX 4096u
 
 static uint32_t room_for(uint32_t used)
@@ -40,7 +38,7 @@ struct rehash {
     const struct shape *from; /* it was its table */
 };
 
-OUT_OF_LINE static uint32_t slot_now(const struct rehash *h, uint32_t slot)
+static uint32_t slot_now(const struct rehash *h, uint32_t slot)
 {
     const struct shape *to = h->s->shapes[h->n];
     uint8_t key[TABLE_KEY_MAX];
@@ -127,8 +125,7 @@ static int table_replace(struct dpf_set *s, uint16_t n)
 }
 
 /* Make bytes of shape n part of the key, as `marked` says. */
-OUT_OF_LINE static int shape_widen(struct dpf_set *s, uint16_t n,
-                                   const struct cube *marked)
+static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
 {
     struct shape *from = s->shapes[n], *to;
     bool hung = s->spread && from->shown;
@@ -218,8 +215,7 @@ static int shape_new(struct install *in, const struct cube *c, bool residual,
  * Is it short runs alone that make the key of `sh` longer than narrow if all
  * that is marked is in it?
  */
-OUT_OF_LINE static bool short_runs_widen(const struct shape *sh,
-                                         const struct cube *marked)
+static bool short_runs_widen(const struct shape *sh, const struct cube *marked)
 {
     struct cube rest = *marked;
 

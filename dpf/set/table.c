@@ -6,7 +6,6 @@
  */
 #include "dpf/set/table.h"
 
-#include "dpf/compact.h"
 #define LINE 64u
 #define SPARSE 1024u /* keys; up to here memory is spent on speed */
 #define CHAIN_SPARSE 4u
@@ -47,7 +46,7 @@ static uint32_t bucket_of(const struct table *t, const uint8_t *key)
     return (uint32_t)((unsigned __int128)h * t->buckets >> 64);
 }
 
-OUT_OF_LINE static size_t table_bytes(const struct table *t)
+static size_t table_bytes(const struct table *t)
 {
     /* The state takes 2 bits for each slot. */
     return sizeof(*t) + LINE + (size_t)table_slots(t) * t->entry +
@@ -115,19 +114,19 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
 }
 
 /* A slot holds a key, waits, or gave way to the next bucket. */
-OUT_OF_LINE static uint32_t state(const struct table *t, uint32_t slot)
+static uint32_t state(const struct table *t, uint32_t slot)
 {
     return t->state[slot / 4] >> 2 * (slot % 4) & 3;
 }
 
-OUT_OF_LINE static void set_state(struct table *t, uint32_t slot, uint32_t s)
+static void set_state(struct table *t, uint32_t slot, uint32_t s)
 {
     uint8_t *b = &t->state[slot / 4];
 
     *b = (uint8_t)((*b & ~(3u << 2 * (slot % 4))) | s << 2 * (slot % 4));
 }
 
-OUT_OF_LINE static uint32_t *id_at(const struct table *t, uint32_t slot)
+static uint32_t *id_at(const struct table *t, uint32_t slot)
 {
     return (uint32_t *)(void *)(t->slots + (size_t)(slot + 1) * t->entry - 4);
 }
@@ -301,7 +300,7 @@ void table_remove(struct table *t, uint32_t slot, uint64_t version)
     t->waiting++;
 }
 
-OUT_OF_LINE static void release(struct table *t, uint32_t generation)
+static void release(struct table *t, uint32_t generation)
 {
     uint8_t none[TABLE_KEY_MAX];
 

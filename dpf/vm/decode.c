@@ -6,7 +6,6 @@
  */
 #include "dpf/vm/verifier.h"
 
-#include "dpf/compact.h"
 static bool check_end(struct verifier *v, const struct dpf_insn *i)
 {
     if (BPF_CLASS(i->opcode) == BPF_ALU64 && BPF_SRC(i->opcode) == BPF_X) {
@@ -36,7 +35,7 @@ static bool alu_off_ok(const struct dpf_insn *i)
     return false;
 }
 
-OUT_OF_LINE static bool check_alu(struct verifier *v, const struct dpf_insn *i)
+static bool check_alu(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     if (op > BPF_END) {
@@ -89,7 +88,7 @@ static bool check_call(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-OUT_OF_LINE static bool check_jump(struct verifier *v, const struct dpf_insn *i)
+static bool check_jump(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     bool wide = BPF_CLASS(i->opcode) == BPF_JMP;
@@ -140,8 +139,7 @@ static bool check_wide(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-OUT_OF_LINE static bool check_memory(struct verifier *v,
-                                     const struct dpf_insn *i)
+static bool check_memory(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t class = BPF_CLASS(i->opcode), mode = BPF_MODE(i->opcode);
     if (class == BPF_STX && mode == BPF_ATOMIC) {
@@ -196,7 +194,7 @@ uint32_t insn_regs(const struct dpf_insn *i, uint32_t *writes)
     return op == BPF_EXIT ? 1 : op == BPF_JA ? 0 : dst | x;
 }
 
-OUT_OF_LINE static bool check_one(struct verifier *v)
+static bool check_one(struct verifier *v)
 {
     const struct dpf_insn *i = &v->p->insns[v->at];
     if (DPF_INSN_DST(i) >= BPF_REG_COUNT || DPF_INSN_SRC(i) >= BPF_REG_COUNT) {

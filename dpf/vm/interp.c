@@ -8,7 +8,6 @@
  */
 #include "dpf/vm/program.h"
 
-#include "dpf/compact.h"
 /* ----------------------------------------------------------- arithmetic */
 
 /* s4.1: division by zero gives 0, the remainder leaves dst unchanged. */
@@ -243,7 +242,7 @@ static bool call(struct machine *m, const struct dpf_insn *i)
 }
 
 /* One instruction other than exit and jumps. False: out of bounds. */
-OUT_OF_LINE static bool execute(struct machine *m, const struct dpf_insn *i)
+static bool execute(struct machine *m, const struct dpf_insn *i)
 {
     uint64_t *dst = &m->reg[DPF_INSN_DST(i)];
     switch (BPF_CLASS(i->opcode)) {

@@ -4,7 +4,6 @@
  */
 #include "dpf/vm/verifier.h"
 
-#include "dpf/compact.h"
 /* `value` moved by `delta` bytes. */
 static struct value moved(struct value value, int64_t delta)
 {
@@ -81,7 +80,7 @@ static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-OUT_OF_LINE static bool step_alu(struct verifier *v, const struct dpf_insn *i)
+static bool step_alu(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
     uint32_t op = BPF_OP(i->opcode);

@@ -19,8 +19,6 @@
  */
 #include "dpf/vm/verifier.h"
 
-#include "dpf/compact.h"
-
 static struct value join_value(struct value a, struct value b)
 {
     struct value out = a;
@@ -130,7 +128,7 @@ static bool walk(struct verifier *v, uint32_t at)
     }
 }
 
-OUT_OF_LINE static void entry_state(struct verifier *v)
+static void entry_state(struct verifier *v)
 {
     for (uint32_t n = 0; n < BPF_REG_COUNT; n++) {
         v->now[n] = (struct value){.kind = K_UNWRITTEN};

@@ -5,7 +5,6 @@
  */
 #include "dpf/x86_64/assemble.h"
 
-#include "dpf/compact.h"
 void x64_open(struct x64 *x, const struct dpf_mem *mem)
 {
     uint64_t key = mem->random != NULL
@@ -16,7 +15,7 @@ void x64_open(struct x64 *x, const struct dpf_mem *mem)
                       .key = (uint32_t)(key >> 32) | UINT32_C(0x20080100)};
 }
 
-OUT_OF_LINE static void release(const struct dpf_mem *mem, void *p, size_t size)
+static void release(const struct dpf_mem *mem, void *p, size_t size)
 {
     if (p != NULL) {
         mem->free(mem->ctx, p, size);

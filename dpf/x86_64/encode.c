@@ -5,7 +5,6 @@
  */
 #include "dpf/x86_64/encode.h"
 
-#include "dpf/compact.h"
 #include "dpf/x86_64/assemble.h"
 
 /* ------------------------------------------------------ prefixes, ModRM */
@@ -20,8 +19,8 @@
 #define BYTE_REG (1u << 27) /* so is the other */
 #define REPNE (1u << 28)    /* the f2 prefix is part of the opcode */
 
-OUT_OF_LINE static void prefix(struct x64 *x, uint32_t form, uint32_t reg,
-                               uint32_t base, uint32_t index)
+static void prefix(struct x64 *x, uint32_t form, uint32_t reg, uint32_t base,
+                   uint32_t index)
 {
     uint32_t rex = (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 |
                    (base >> 3 & 1) | ((form & W8) != 0 ? 8u : 0);
@@ -45,8 +44,7 @@ OUT_OF_LINE static void prefix(struct x64 *x, uint32_t form, uint32_t reg,
     x64_put(x, form & 0xff);
 }
 
-OUT_OF_LINE static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg,
-                               uint32_t rm)
+static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg, uint32_t rm)
 {
     prefix(x, form, reg, rm, 0);
     x64_put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
@@ -63,8 +61,8 @@ static uint32_t scale_bits(struct x64 *x, uint32_t scale)
     return bits[scale];
 }
 
-OUT_OF_LINE static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
-                                struct x64_mem m)
+static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
+                    struct x64_mem m)
 {
     bool based = m.base != X64_NONE, indexed = m.index != X64_NONE;
     if (m.index == RSP) {
@@ -97,13 +95,13 @@ static uint32_t wide(uint32_t opcode, uint32_t w)
 }
 
 /* The same where the byte variant is the opcode below. */
-OUT_OF_LINE static uint32_t sized(uint32_t opcode, uint32_t w)
+static uint32_t sized(uint32_t opcode, uint32_t w)
 {
     return w == 1 ? (opcode - 1) | BYTE_RM | BYTE_REG : wide(opcode, w);
 }
 
 /* The same with a register and an extension of the opcode as operands. */
-OUT_OF_LINE static uint32_t unary(uint32_t opcode, uint32_t w)
+static uint32_t unary(uint32_t opcode, uint32_t w)
 {
     return sized(opcode, w) & ~BYTE_REG;
 }
@@ -380,8 +378,7 @@ void x64_data(struct x64 *x, uint32_t v)
     x64_put_imm(x, v, 4);
 }
 
-OUT_OF_LINE static void jump(struct x64 *x, x64_label l, uint32_t near_op,
-                             uint32_t far_op)
+static void jump(struct x64 *x, x64_label l, uint32_t near_op, uint32_t far_op)
 {
     if (x->error) {
         return;

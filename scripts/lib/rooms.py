@@ -17,7 +17,7 @@ DRIVER_CONTRACTS = ("src/kern/netdev.h", "src/kern/blkdev.h", "src/kern/irq.h",
 LIBOS = ("libos/libos/", "dpf/dpf.h")
 CALLS = ("libos/sys/", "src/abi/")
 PROGRAM = ("libos/libos/", "libos/sys/", "src/abi/", "dpf/dpf.h")
-DPF = ("dpf/dpf.h", "dpf/check.h", "dpf/compact.h")
+DPF = ("dpf/dpf.h", "dpf/check.h")
 # Room: what it may include beside itself. The longest prefix names the room.
 RULES = {
     "src/abi/": (),
@@ -46,7 +46,6 @@ RULES = {
     "dpf/bench/": (*DPF, "dpf/host.h", "dpf/cli/cli.h", "dpf/vm/isa.h"),
     "dpf/dpf.h": (),
     "dpf/check.h": (),
-    "dpf/compact.h": (),
     "libos/libos/": ("src/abi/", "dpf/dpf.h"),
     "libos/text/": LIBOS,
     "libos/mem/": (*LIBOS, *CALLS),
