@@ -468,7 +468,7 @@ int demux_compile(struct dpf_set *s, struct image *im)
     return r;
 }
 
-void demux_free(struct dpf_set *s, struct image *im)
+void demux_discard(struct dpf_set *s, struct image *im)
 {
     if (im->code) {
         s->code_bytes -= im->code_bytes;

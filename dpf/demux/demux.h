@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Native lookup in an image, between its two halves: what is to be asked of
- * a packet (demux_plan.c), and the code that asks it (demux.c).
+ * a packet (plan.c), and the code that asks it (demux.c).
  */
 #pragma once
 
@@ -90,8 +90,12 @@ struct demux {
     uint32_t bytes[DEMUX_BYTES_MAX]; /* offsets in the packet */
 };
 
+/* demux.c: compile_lookup and discard_lookup of an engine (dpf/vm/engine.h). */
+int demux_compile(struct dpf_set *s, struct image *im);
+void demux_discard(struct dpf_set *s, struct image *im);
+
 /* Decide what to test and where its data lies. 0 or -DPF_E_MEM. */
 int demux_plan(struct demux *dx);
 
-/* demux_data.c: write class tables, checks, masks, tables; not the code. */
+/* data.c: write class tables, checks, masks, tables; not the code. */
 void demux_fill(struct demux *dx);

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Native code of one program: made, kept in the code heap, freed.
- */
 #include "dpf/jit/native.h"
 
 #include "dpf/jit/plain.h"
+#include "dpf/vm/engine.h"
 #include "dpf/x86_64/codeheap.h"
-
-const struct dpf_engine dpf_engine_native = {0};
 
 static bool compile_plain(struct compiler *c)
 {
@@ -25,7 +21,7 @@ int native_compile(struct dpf_program *p)
     const struct dpf_mem *mem = p->mem;
     struct compiler c = {.p = p};
     if (!codeheap_usable(mem)) {
-        return mem->engine->interp != NULL ? 0 : -DPF_E_MEM;
+        return mem->engine->interpret != NULL ? 0 : -DPF_E_MEM;
     }
     size_t labels = p->count * sizeof(c.at[0]);
     c.at = mem->alloc(mem->ctx, labels);
@@ -33,8 +29,8 @@ int native_compile(struct dpf_program *p)
         return -DPF_E_MEM;
     }
     x64_open(&c.x, mem);
-    bool graph = mem->engine->graph != NULL && mem->engine->graph(&c);
-    if (graph || compile_plain(&c)) {
+    bool (*graph)(struct compiler *) = mem->engine->compile_graph;
+    if ((graph != NULL && graph(&c)) || compile_plain(&c)) {
         p->code = codeheap_put(mem, c.x.buf, c.x.len);
         p->code_bytes = p->code != NULL ? c.x.len : 0;
     }
@@ -43,7 +39,7 @@ int native_compile(struct dpf_program *p)
     return p->code != NULL ? 0 : -DPF_E_MEM;
 }
 
-void native_free(struct dpf_program *p)
+void native_discard(struct dpf_program *p)
 {
     codeheap_free(p->mem, p->code, p->code_bytes);
     p->code = NULL;

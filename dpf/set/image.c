@@ -9,6 +9,7 @@
  * is above that of the diagram's hull (cube_rank).
  */
 #include "dpf/set/set.h"
+#include "dpf/vm/engine.h"
 
 static void destroy(struct heap *h, struct retired *r)
 {
@@ -21,7 +22,7 @@ void image_destroy(struct image *im)
     if (im) {
         struct heap *h = &im->set->heap;
 
-        demux_free(im->set, im);
+        h->mem->engine->discard_lookup(im->set, im);
         heap_free(h, im, im->bytes);
     }
 }
@@ -75,7 +76,7 @@ struct image *image_build(struct dpf_set *s, bool all)
     im->owner = image_owner;
     fill_shapes(s, all, im);
     heap_breathe(&s->heap);
-    if (demux_compile(s, im)) {
+    if (s->heap.mem->engine->compile_lookup(s, im)) {
         image_destroy(im);
         return NULL;
     }

@@ -152,10 +152,3 @@ uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im);
 /* The same for a packet that the residual binding with `tag` may own. */
 uint32_t image_residual(const uint8_t *packet, size_t len,
                         const struct image *im, uint32_t tag);
-
-/* ------------------------------------------------------- demux/demux.c */
-
-/* Set im->owner to native code if the embedder has code memory and there is
- * something to gain. 0 or -DPF_E_MEM. */
-int demux_compile(struct dpf_set *s, struct image *im);
-void demux_free(struct dpf_set *s, struct image *im);

@@ -5,8 +5,11 @@
  */
 #include "dpf/vm/program.h"
 
-#include "dpf/jit/native.h"
+#include "dpf/vm/engine.h"
 #include "dpf/vm/text.h"
+
+/* Of every type but filter. The result comes back in rax and edx. */
+typedef struct dpf_result native_general(struct dpf_run *run, uint64_t fuel);
 
 static int fail(struct dpf_error *err, int code, const char *text)
 {
@@ -56,9 +59,9 @@ int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
         __builtin_memcpy(p->insns, insns, count * sizeof(*insns));
     }
     int rc = verify(mem, p, err);
-    bool interp = mem->engine->interp != NULL;
+    bool interp = mem->engine->interpret != NULL;
     if (rc == 0 && ((type & DPF_COMPILE) != 0 || !interp)) {
-        rc = native_compile(p);
+        rc = mem->engine->compile(p);
     }
     if (rc != 0) {
         if (rc == -DPF_E_MEM) {
@@ -76,7 +79,7 @@ void dpf_program_destroy(struct dpf_program *p)
     if (p == NULL) {
         return;
     }
-    native_free(p);
+    p->mem->engine->discard(p);
     p->mem->free(p->mem->ctx, p, p->bytes);
 }
 
@@ -112,7 +115,7 @@ struct dpf_result dpf_program_run(const struct dpf_program *p,
                                   struct dpf_run *run)
 {
     if (p->code == NULL) {
-        return p->mem->engine->interp(p, run);
+        return p->mem->engine->interpret(p, run);
     }
     if (p->type != DPF_FILTER) {
         /* Native code does not look at the count: unbound means empty. */
@@ -142,5 +145,5 @@ uint64_t dpf_filter_run(const struct dpf_program *p, const void *packet,
         .regions = {{.base = (void *)(uintptr_t)packet, .len = (uint32_t)len}},
         .region_count = 1,
     };
-    return p->mem->engine->interp(p, &run).r0;
+    return p->mem->engine->interpret(p, &run).r0;
 }

@@ -29,14 +29,15 @@ RULES = {
     "src/main.c": ("src/",),
     # From the bytecode up: code of single programs, then the mathematics of
     # filters, then sets of them and their code.
-    "dpf/vm/": (*DPF, "dpf/jit/native.h"),
+    "dpf/vm/": DPF,
     "dpf/x86_64/": DPF,
-    "dpf/graph/": (*DPF, "dpf/vm/", "dpf/x86_64/", "dpf/jit/plain.h"),
-    "dpf/jit/": (*DPF, "dpf/vm/", "dpf/x86_64/", "dpf/graph/"),
+    "dpf/jit/": (*DPF, "dpf/vm/", "dpf/x86_64/"),
+    "dpf/graph/": (*DPF, "dpf/vm/", "dpf/x86_64/", "dpf/jit/"),
     "dpf/diagram/": (*DPF, "dpf/vm/"),
     "dpf/tree/": (*DPF, "dpf/diagram/"),
     "dpf/set/": (*DPF, "dpf/vm/", "dpf/diagram/", "dpf/tree/"),
     "dpf/demux/": (*DPF, "dpf/set/", "dpf/x86_64/"),
+    "dpf/engine.c": (*DPF, "dpf/vm/", "dpf/jit/", "dpf/graph/", "dpf/demux/"),
     # The host's side.
     "dpf/host.h": ("dpf/dpf.h",),
     "dpf/host/": (*DPF, "dpf/host.h"),

@@ -3,6 +3,8 @@
  * Filters compiled as graphs of decisions (decide.h), with plain code behind
  * for the packets that the graph leaves to it.
  */
+#include "dpf/graph/decided.h"
+
 #include "dpf/graph/emit.h"
 #include "dpf/jit/native.h"
 #include "dpf/jit/plain.h"
@@ -26,7 +28,7 @@ static bool emit_decided(struct compiler *c, struct filter_code *f)
     return ok;
 }
 
-static bool graph_compile(struct compiler *c)
+bool decided_compile(struct compiler *c)
 {
     struct decision *d = decide(c->p);
     if (d == NULL) {
@@ -44,6 +46,3 @@ static bool graph_compile(struct compiler *c)
     decide_free(d);
     return ok;
 }
-
-const struct dpf_engine dpf_engine_full = {.graph = graph_compile,
-                                           .interp = dpf_program_interp};
