@@ -27,7 +27,8 @@ static void place_group(struct order *o, struct doc **member, size_t n)
 }
 
 /* Collect a page and the unplaced documents that it embeds. */
-static size_t collect(struct site *s, struct doc *page, struct doc **member)
+static size_t group_collect(struct site *s, struct doc *page,
+                            struct doc **member)
 {
     size_t n = 0;
     member[n++] = page;
@@ -62,7 +63,7 @@ struct place *group_order(struct site *s, size_t *count)
                 (pages && d->refs_count == 0)) {
                 continue;
             }
-            place_group(&o, member, collect(s, d, member));
+            place_group(&o, member, group_collect(s, d, member));
         }
     }
     free(member);

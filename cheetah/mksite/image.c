@@ -110,7 +110,7 @@ static void write_extent(const struct image *im, const struct site *s,
     free(meta);
 }
 
-static void put_hex(FILE *f, const uint8_t sha256[32])
+static void image_put_hex(FILE *f, const uint8_t sha256[32])
 {
     for (int i = 0; i < 32; i++) {
         fprintf(f, "%02x", sha256[i]);
@@ -138,8 +138,8 @@ static char *manifest(const struct site *s, size_t *len)
         for (int e = 0; e < SITE_ENCODINGS; e++) {
             const struct rep *r = &d->rep[e];
             if (r->present) {
-                put_hex(f, r->sha256);
-                put_hex(f, r->meta_sha256);
+                image_put_hex(f, r->sha256);
+                image_put_hex(f, r->meta_sha256);
                 fprintf(f, "%u %s %u %u %llu %s\n", d->status, name[e],
                         r->block, r->blocks, (unsigned long long)r->len, path);
             }

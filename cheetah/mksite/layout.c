@@ -12,7 +12,7 @@
 #define SEEDS 16
 #define FILL_PERCENT 60 /* of the slots, before a block may overflow */
 
-static bool insert(struct layout *l, const struct doc *d)
+static bool layout_insert(struct layout *l, const struct doc *d)
 {
     uint64_t h[2];
     site_hash(d->path, strlen(d->path), l->super.seed, h);
@@ -42,7 +42,7 @@ static bool try_index(struct site *s, struct layout *l)
     l->index = must_alloc(l->index, bytes);
     memset(l->index, 0, bytes);
     for (size_t i = 0; i < s->count; i++) {
-        if (!insert(l, &s->docs[i])) {
+        if (!layout_insert(l, &s->docs[i])) {
             return false;
         }
     }

@@ -105,7 +105,8 @@ static void site_free(struct site *s)
     close(s->spill);
 }
 
-static int make(const char *dir, const char *out, const struct options *o)
+static int mksite_make(const char *dir, const char *out,
+                       const struct options *o)
 {
     struct site s = {0};
     if (!tree_walk(&s, dir, o) && !o->skip_unreadable) {
@@ -175,5 +176,5 @@ int main(int argc, char **argv)
     }
     return mode == OPT_CHECK  ? image_check(argv[optind], &o)
            : mode == OPT_LIST ? image_list(argv[optind])
-                              : make(argv[optind], argv[optind + 1], &o);
+                              : mksite_make(argv[optind], argv[optind + 1], &o);
 }

@@ -17,7 +17,7 @@ struct html {
     const char *p, *end;
 };
 
-static bool is_space(char c)
+static bool refs_is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
@@ -49,7 +49,7 @@ static const char *embedding(const char *tag, size_t len)
  * Resolve a reference against the page's path: same site only, query and
  * fragment dropped, dot segments removed.
  */
-static char *resolve(const char *base, const char *ref, size_t len)
+static char *refs_resolve(const char *base, const char *ref, size_t len)
 {
     size_t cut = 0;
     while (cut < len && ref[cut] != '?' && ref[cut] != '#') {
@@ -99,7 +99,7 @@ static void add_ref(struct doc *d, const char *value, size_t len)
     if (d->refs_count == REFS_MAX) {
         return;
     }
-    char *path = resolve(d->path, value, len);
+    char *path = refs_resolve(d->path, value, len);
     if (path == NULL) {
         return;
     }
@@ -112,17 +112,18 @@ static void add_ref(struct doc *d, const char *value, size_t len)
 static bool attribute(struct html *h, const char **name, size_t *name_len,
                       const char **value, size_t *value_len)
 {
-    while (h->p < h->end && (is_space(*h->p) || *h->p == '/')) {
+    while (h->p < h->end && (refs_is_space(*h->p) || *h->p == '/')) {
         h->p++;
     }
     *name = h->p;
-    while (h->p < h->end && !is_space(*h->p) && *h->p != '=' && *h->p != '>') {
+    while (h->p < h->end && !refs_is_space(*h->p) && *h->p != '=' &&
+           *h->p != '>') {
         h->p++;
     }
     *name_len = (size_t)(h->p - *name);
     *value = h->p;
     *value_len = 0;
-    while (h->p < h->end && is_space(*h->p)) {
+    while (h->p < h->end && refs_is_space(*h->p)) {
         h->p++;
     }
     if (h->p == h->end || *h->p != '=') {
@@ -130,7 +131,7 @@ static bool attribute(struct html *h, const char **name, size_t *name_len,
     }
     do {
         h->p++;
-    } while (h->p < h->end && is_space(*h->p));
+    } while (h->p < h->end && refs_is_space(*h->p));
     bool quoted = h->p < h->end && (*h->p == '"' || *h->p == '\'');
     char quote = '\0';
     if (quoted) {
@@ -138,7 +139,7 @@ static bool attribute(struct html *h, const char **name, size_t *name_len,
     }
     *value = h->p;
     while (h->p < h->end &&
-           (quoted ? *h->p != quote : !is_space(*h->p) && *h->p != '>')) {
+           (quoted ? *h->p != quote : !refs_is_space(*h->p) && *h->p != '>')) {
         h->p++;
     }
     *value_len = (size_t)(h->p - *value);

@@ -28,8 +28,8 @@ static void put_name(const char *s)
     }
 }
 
-static void say(const char *kind, const char *path, const char *fmt,
-                va_list args)
+static void say_line(const char *kind, const char *path, const char *fmt,
+                     va_list args)
 {
     fprintf(stderr, "mksite: %s", kind);
     if (path != NULL) {
@@ -44,7 +44,7 @@ void say_error(const char *path, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    say("", path, fmt, args);
+    say_line("", path, fmt, args);
     va_end(args);
 }
 
@@ -55,7 +55,7 @@ void say_warning(const char *path, const char *fmt, ...)
     if (shown <= WARNINGS_SHOWN) {
         va_list args;
         va_start(args, fmt);
-        say("warning: ", path, fmt, args);
+        say_line("warning: ", path, fmt, args);
         va_end(args);
     } else if (shown == WARNINGS_SHOWN + 1) {
         fputs("mksite: warning: more of the same is not shown\n", stderr);
@@ -74,7 +74,7 @@ void die(const char *path, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    say("", path, fmt, args);
+    say_line("", path, fmt, args);
     va_end(args);
     exit(1);
 }

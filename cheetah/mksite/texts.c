@@ -19,7 +19,7 @@ struct page {
     char *at, *start, *end;
 };
 
-static void put(struct page *p, const char *name, const char *value)
+static void texts_put(struct page *p, const char *name, const char *value)
 {
     size_t n = strlen(name) + strlen(value);
     if ((size_t)(p->end - p->at) < n + 3) {
@@ -32,21 +32,21 @@ static void put_date(struct page *p, const char *name, int64_t t)
 {
     char date[DATE_LEN + 1] = {0};
     date_format(t, date);
-    put(p, name, date);
+    texts_put(p, name, date);
 }
 
-static void begin(struct page *p, struct site_text *t, const char *status)
+static void texts_begin(struct page *p, struct site_text *t, const char *status)
 {
     t->off = (uint16_t)(p->at - p->start);
-    put(p, "HTTP/1.1 ", status);
+    texts_put(p, "HTTP/1.1 ", status);
     put_date(p, "Date: ", 0);
     t->lead = (uint16_t)(p->at - p->start - t->off);
-    put(p, "Server: ", "Cheetah");
+    texts_put(p, "Server: ", "Cheetah");
 }
 
-static void finish(struct page *p, struct site_text *t)
+static void texts_finish(struct page *p, struct site_text *t)
 {
-    put(p, "", "");
+    texts_put(p, "", "");
     t->len = (uint16_t)(p->at - p->start - t->off);
     t->sum = site_sum(p->start + t->off + t->lead, (size_t)t->len - t->lead, 0);
 }
@@ -58,9 +58,9 @@ static void validators(struct page *p, const struct doc *d,
     char etag[24];
     snprintf(etag, sizeof(etag), "\"%016llx\"", (unsigned long long)r->etag);
     put_date(p, "Last-Modified: ", d->mtime);
-    put(p, "ETag: ", etag);
+    texts_put(p, "ETag: ", etag);
     if (d->rep[SITE_BR].present || d->rep[SITE_GZIP].present) {
-        put(p, "Vary: ", "Accept-Encoding");
+        texts_put(p, "Vary: ", "Accept-Encoding");
     }
 }
 
@@ -68,14 +68,14 @@ static void entity(struct page *p, const struct doc *d, struct site_record *r)
 {
     const char *encoding = ENCODING_NAME[r->encoding];
     if (encoding != NULL) {
-        put(p, "Content-Encoding: ", encoding);
+        texts_put(p, "Content-Encoding: ", encoding);
     }
-    put(p, "X-Content-Type-Options: ", "nosniff");
+    texts_put(p, "X-Content-Type-Options: ", "nosniff");
     r->type_off = (uint16_t)(p->at - p->start + 14); /* past the name */
-    put(p, "Content-Type: ", d->type);
+    texts_put(p, "Content-Type: ", d->type);
     if (d->utf8 && mime_is_text(d->type)) {
         p->at -= 2;
-        put(p, "; charset=", "utf-8");
+        texts_put(p, "; charset=", "utf-8");
     }
     r->type_len = (uint16_t)(p->at - 2 - p->start - r->type_off);
 }
@@ -84,15 +84,16 @@ static void put_full(struct page *p, const struct doc *d, struct site_record *r)
 {
     char len[24];
     snprintf(len, sizeof(len), "%llu", (unsigned long long)r->body_len);
-    begin(p, &r->full, d->status == 200 ? "200 OK" : "301 Moved Permanently");
+    texts_begin(p, &r->full,
+                d->status == 200 ? "200 OK" : "301 Moved Permanently");
     if (d->location != NULL) {
-        put(p, "Location: ", d->location);
+        texts_put(p, "Location: ", d->location);
     }
     validators(p, d, r);
-    put(p, "Accept-Ranges: ", "bytes");
+    texts_put(p, "Accept-Ranges: ", "bytes");
     entity(p, d, r);
-    put(p, "Content-Length: ", len);
-    finish(p, &r->full);
+    texts_put(p, "Content-Length: ", len);
+    texts_finish(p, &r->full);
 }
 
 static uint64_t etag_of(const uint8_t sha256[32])
@@ -109,7 +110,8 @@ static uint64_t etag_of(const uint8_t sha256[32])
  * in the first block, so that the device reads both as one piece; prefix sums
  * are in front of it. Else `full` follows the other texts, and the sums it.
  */
-static void place(struct page *p, const struct doc *d, struct site_record *r)
+static void texts_place(struct page *p, const struct doc *d,
+                        struct site_record *r)
 {
     char *others_end = p->at;
     uint64_t sums = 2 * site_sums_count(r->body_len);
@@ -147,14 +149,14 @@ void texts_write(const struct doc *d, enum site_encoding e, uint8_t *out)
     char *start = (char *)out;
     struct page p = {start + sizeof(r), start, start + SITE_TEXTS_MAX};
 
-    begin(&p, &r.part, "206 Partial Content");
+    texts_begin(&p, &r.part, "206 Partial Content");
     validators(&p, d, &r);
     entity(&p, d, &r);
-    finish(&p, &r.part);
-    begin(&p, &r.same, "304 Not Modified");
+    texts_finish(&p, &r.part);
+    texts_begin(&p, &r.same, "304 Not Modified");
     validators(&p, d, &r);
-    finish(&p, &r.same);
-    place(&p, d, &r);
+    texts_finish(&p, &r.same);
+    texts_place(&p, d, &r);
     if (p.end - p.at < 256) {
         die(d->path, "its response head does not fit a block; the path is "
                      "too long");

@@ -90,7 +90,7 @@ static void odd(struct walk *w, const char *source, const char *why)
 }
 
 /* Does it lie in the tree, however it is reached? */
-static bool inside(const struct walk *w, const char *source)
+static bool tree_inside(const struct walk *w, const char *source)
 {
     char *real = realpath(source, NULL);
     size_t n = strlen(w->root);
@@ -113,7 +113,7 @@ static bool hidden(const struct walk *w, const struct dir *d, const char *name,
         kind = HIDE_DOT;
     } else if (stat(source, &st) != 0 || !S_ISREG(st.st_mode)) {
         return false;
-    } else if (S_ISLNK(own->st_mode) && !inside(w, source)) {
+    } else if (S_ISLNK(own->st_mode) && !tree_inside(w, source)) {
         kind = HIDE_LINK;
     } else if (hide_is_key(name, source, (uint64_t)st.st_size)) {
         kind = HIDE_KEY;
@@ -124,8 +124,8 @@ static bool hidden(const struct walk *w, const struct dir *d, const char *name,
     return true;
 }
 
-static bool add_file(struct walk *w, const struct dir *in, const char *name,
-                     char *source, const struct stat *st)
+static bool tree_add_file(struct walk *w, const struct dir *in,
+                          const char *name, char *source, const struct stat *st)
 {
     if (faccessat(AT_FDCWD, source, R_OK, AT_EACCESS) != 0) {
         unreadable(w, source);
@@ -157,7 +157,7 @@ static bool link_allowed(struct walk *w, const struct dir *in,
         odd(w, source, "too many links to directories on the way");
         return false;
     }
-    if (!inside(w, source)) {
+    if (!tree_inside(w, source)) {
         odd(w, source, "link to a directory outside the tree");
         return false;
     }
@@ -229,7 +229,7 @@ static bool add_entry(struct walk *w, const struct dir *d, const char *name,
     } else if (nowhere) {
         odd(w, source, "link that leads nowhere");
     } else if (S_ISREG(st->st_mode)) {
-        ok = add_file(w, d, name, source, st);
+        ok = tree_add_file(w, d, name, source, st);
     } else if (!S_ISDIR(st->st_mode)) {
         odd(w, source, "neither a file nor a directory");
     } else if (strcmp(d->path, "/") == 0 && strcmp(name, RESERVED) == 0) {

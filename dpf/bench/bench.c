@@ -131,7 +131,7 @@ static uint32_t calibrate(const struct bench *b, struct engine *e,
     return n < 1 ? 1 : n > 1e6 ? 1000000 : (uint32_t)n;
 }
 
-static void check(struct engine *e, const struct traffic *t)
+static void bench_check(struct engine *e, const struct traffic *t)
 {
     uint32_t step = e->share > 64 ? t->count / 64 : 1;
     e->correct = true;
@@ -169,8 +169,8 @@ static void print_text(struct bench *b, const struct contest *c,
     b->first = false;
 }
 
-static void print(struct bench *b, const struct contest *c,
-                  const struct engine *e)
+static void bench_print(struct bench *b, const struct contest *c,
+                        const struct engine *e)
 {
     if (!b->json) {
         print_text(b, c, e);
@@ -193,7 +193,7 @@ void contest_add(struct contest *c, const char *name, engine_fn *loop,
     }
 }
 
-static double above(double ns, double empty)
+static double bench_above(double ns, double empty)
 {
     return ns > empty ? ns - empty : 0;
 }
@@ -207,7 +207,7 @@ bool contest_run(struct bench *b, struct contest *c, const struct traffic *t)
     repeat[c->count] = calibrate(b, &empty, t);
     for (size_t i = 0; i < c->count; i++) {
         repeat[i] = calibrate(b, &c->engines[i], t);
-        check(&c->engines[i], t);
+        bench_check(&c->engines[i], t);
         any |= c->engines[i].correct;
     }
     for (unsigned r = 0; r < b->rounds; r++) {
@@ -227,11 +227,11 @@ bool contest_run(struct bench *b, struct contest *c, const struct traffic *t)
             continue;
         }
         qsort(samples[i], b->rounds, sizeof(double), bench_compare);
-        e->ns = above(samples[i][b->rounds / 2], b->empty_ns);
-        e->ns_min = above(samples[i][0], b->empty_ns);
-        e->ns_q75 = above(samples[i][b->rounds * 3 / 4], b->empty_ns);
+        e->ns = bench_above(samples[i][b->rounds / 2], b->empty_ns);
+        e->ns_min = bench_above(samples[i][0], b->empty_ns);
+        e->ns_q75 = bench_above(samples[i][b->rounds * 3 / 4], b->empty_ns);
         e->cycles = e->ns * b->tsc_ghz;
-        print(b, c, e);
+        bench_print(b, c, e);
     }
     fflush(stdout);
     return any;
@@ -302,7 +302,7 @@ static bool read_real(struct bench *b, const struct paths *captures)
     return b->real.count == 0 || traffic_shuffle(&b->real);
 }
 
-static int run(int argc, char **argv)
+static int bench_run(int argc, char **argv)
 {
     enum { OPT_JSON = OPT_VERB, OPT_ROUNDS };
     static const struct option longs[] = {
@@ -373,4 +373,4 @@ const struct verb verb_bench = {
     "  -r CAPTURE      real packets for single: a capture, or a folder\n"
     "  --json          an array of objects\n"
     "  --rounds N      rounds (11)\n",
-    run};
+    bench_run};

@@ -149,7 +149,7 @@ static bool write_c(FILE *f, const struct dpf_insn *insns, size_t count)
     return good;
 }
 
-static bool run_clang(const char *source, const char *library)
+static bool bench_clang_run(const char *source, const char *library)
 {
     int status = 0;
     pid_t pid = fork();
@@ -178,7 +178,7 @@ bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
     good = fclose(f) == 0 && good;
     *why = "the program has an instruction that is not written as C";
     if (good) {
-        good = run_clang(source, library);
+        good = bench_clang_run(source, library);
         *why = "clang is not there or refuses";
     }
     if (good) {

@@ -18,16 +18,16 @@
 
 enum { SHAPES = 10 };
 
-static void put16(uint8_t *p, uint32_t v)
+static void bench_demux_put16(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 8);
     p[1] = (uint8_t)v;
 }
 
-static void put32(uint8_t *p, uint32_t v)
+static void bench_demux_put32(uint8_t *p, uint32_t v)
 {
-    put16(p, v >> 16);
-    put16(p + 2, v);
+    bench_demux_put16(p, v >> 16);
+    bench_demux_put16(p + 2, v);
 }
 
 /* Filter i of a shape; addresses differ from shape to shape. */
@@ -55,21 +55,21 @@ void bench_expression(uint32_t shape, uint32_t i, char *out, size_t size)
 
 static void ip6_packet(uint8_t *p, uint32_t shape, uint32_t i)
 {
-    put16(p + 12, 0x86dd);
+    bench_demux_put16(p + 12, 0x86dd);
     p[14] = 0x60;
     p[20] = shape == 1 ? 6 : 17;
-    put32(p + (shape == 1 ? 22 : 38), 0x20010db8);
-    put32(p + (shape == 1 ? 38 : 22), 0x20010db8);
-    put16(p + (shape == 1 ? 26 : 42), shape == 1 ? 1 : 8);
-    put16(p + (shape == 1 ? 34 : 50), i >> 8);
-    put16(p + (shape == 1 ? 36 : 52), i & 255);
+    bench_demux_put32(p + (shape == 1 ? 22 : 38), 0x20010db8);
+    bench_demux_put32(p + (shape == 1 ? 38 : 22), 0x20010db8);
+    bench_demux_put16(p + (shape == 1 ? 26 : 42), shape == 1 ? 1 : 8);
+    bench_demux_put16(p + (shape == 1 ? 34 : 50), i >> 8);
+    bench_demux_put16(p + (shape == 1 ? 36 : 52), i & 255);
     if (shape == 1) {
         p[53] = 1;
     } else {
         p[37] = 9;
     }
-    put16(p + 54, shape == 1 ? 1024 + i % 60000 : 7);
-    put16(p + 56, shape == 1 ? 80 : 53);
+    bench_demux_put16(p + 54, shape == 1 ? 1024 + i % 60000 : 7);
+    bench_demux_put16(p + 56, shape == 1 ? 80 : 53);
 }
 
 /* A packet that filter i of the shape accepts, and no other filter. */
@@ -82,27 +82,29 @@ static void packet(uint8_t *p, uint32_t shape, uint32_t i)
         return;
     }
     if (shape == 9) {
-        put16(p + 12, 0x0806);
-        put32(p + 38, 0x0a090000 | i);
+        bench_demux_put16(p + 12, 0x0806);
+        bench_demux_put32(p + 38, 0x0a090000 | i);
         return;
     }
-    put16(p + 12, shape == 2 ? 0x8100 : 0x0800);
+    bench_demux_put16(p + 12, shape == 2 ? 0x8100 : 0x0800);
     if (shape == 2) {
-        put16(p + 14, 5);
-        put16(p + 16, 0x0800);
+        bench_demux_put16(p + 14, 5);
+        bench_demux_put16(p + 16, 0x0800);
     }
     bool by_source = shape <= 3 || shape == 7;
     ip[0] = 0x45;
     ip[9] = proto[shape];
-    put32(ip + (by_source ? 12 : 16), 0x0a000000 | (shape + (shape < 1)) << 16);
+    bench_demux_put32(ip + (by_source ? 12 : 16),
+                      0x0a000000 | (shape + (shape < 1)) << 16);
     uint32_t own = 0x0a000000u | (shape == 0 ? 1u : shape) << 16 | i;
-    put32(ip + (by_source ? 12 : 16), own);
-    put32(ip + (by_source ? 16 : 12), shape == 3 ? 0xc0a80002 : 0xc0a80001);
-    put16(ip + 20, 1024 + i % 60000);
-    put16(ip + 22, shape == 3 || shape == 5 ? 53
-                   : shape == 4             ? 8080
-                   : shape == 6             ? 2000 + i % 1000
-                                            : 80);
+    bench_demux_put32(ip + (by_source ? 12 : 16), own);
+    bench_demux_put32(ip + (by_source ? 16 : 12),
+                      shape == 3 ? 0xc0a80002 : 0xc0a80001);
+    bench_demux_put16(ip + 20, 1024 + i % 60000);
+    bench_demux_put16(ip + 22, shape == 3 || shape == 5 ? 53
+                               : shape == 4             ? 8080
+                               : shape == 6             ? 2000 + i % 1000
+                                                        : 80);
 }
 
 /* Filter number n of a mix of `shapes`. */
@@ -338,7 +340,7 @@ static void drop_peers(struct peers *p)
     free(p->c);
 }
 
-static int one(struct bench *b, uint32_t n, uint32_t shapes)
+static int bench_demux_one(struct bench *b, uint32_t n, uint32_t shapes)
 {
     struct contest c = {.workload = shapes == 1 ? "demux/connections"
                                                 : "demux/ten shapes",
@@ -374,7 +376,7 @@ int bench_demux(struct bench *b)
     int status = CLI_OK;
     for (uint32_t shapes = 1; shapes <= SHAPES; shapes += SHAPES - 1) {
         for (uint32_t n = 10; n <= 10000 && status == CLI_OK; n *= 10) {
-            status = one(b, n, shapes);
+            status = bench_demux_one(b, n, shapes);
         }
     }
     return status;

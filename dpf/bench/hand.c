@@ -43,7 +43,7 @@ static inline uint32_t load32(const uint8_t *p)
 }
 
 /* One multiplication, both halves of which are used. */
-static inline uint64_t spread(uint64_t hosts, uint32_t ports)
+static inline uint64_t hand_spread(uint64_t hosts, uint32_t ports)
 {
     unsigned __int128 m = (unsigned __int128)(hosts ^ 0x9e3779b97f4a7c15u) *
                           (ports ^ 0xd6e8feb86659fd93u);
@@ -65,7 +65,7 @@ static __attribute__((noinline)) uint32_t find(const struct hand *h,
     /* Ethernet type 0800; no fragment, protocol 6 */
     uint32_t wrong = ((load32(p + 12) & 0xffff) ^ 0x0008) |
                      ((load32(p + 20) & 0xff00ff1f) ^ 0x06000000);
-    const struct bucket *b = &h->buckets[spread(hosts, ports) & h->mask];
+    const struct bucket *b = &h->buckets[hand_spread(hosts, ports) & h->mask];
     uint32_t owner = NO_OWNER;
     for (unsigned i = 0; i < WAYS; i++) {
         const struct entry *e = &b->ways[i];
@@ -78,12 +78,13 @@ static __attribute__((noinline)) uint32_t find(const struct hand *h,
     return wrong ? NO_OWNER : owner;
 }
 
-static bool fill(struct hand *h, const struct connection *c, uint32_t count)
+static bool hand_fill(struct hand *h, const struct connection *c,
+                      uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         uint64_t hosts = load64(c[i].source);
         uint32_t ports = load32(c[i].source_port);
-        struct entry *e = h->buckets[spread(hosts, ports) & h->mask].ways;
+        struct entry *e = h->buckets[hand_spread(hosts, ports) & h->mask].ways;
         unsigned way = 0;
         while (way < WAYS && e[way].owner != NO_OWNER) {
             way++;
@@ -111,7 +112,7 @@ struct hand *hand_make(const struct connection *c, uint32_t count)
             break;
         }
         memset(h->buckets, 0xff, size); /* NO_OWNER everywhere */
-        if (fill(h, c, count)) {
+        if (hand_fill(h, c, count)) {
             return h;
         }
         free(h->buckets);

@@ -26,8 +26,9 @@ static void sample(struct samples *s, double start)
     }
 }
 
-static void report(struct bench *b, const char *workload, const char *engine,
-                   uint32_t n, struct samples *s, double bytes)
+static void bench_install_report(struct bench *b, const char *workload,
+                                 const char *engine, uint32_t n,
+                                 struct samples *s, double bytes)
 {
     if (s->count == 0) {
         return;
@@ -74,7 +75,7 @@ static size_t constants(struct dpf_set *s, struct dpf_const *out, uint32_t i)
     return used;
 }
 
-static int one(struct bench *b, uint32_t n)
+static int bench_install_one(struct bench *b, uint32_t n)
 {
     static struct samples insert, like, removal;
     struct dpf_error err = {0};
@@ -116,9 +117,9 @@ static int one(struct bench *b, uint32_t n)
         }
         dpf_set_reclaim(s, dpf_set_version(s));
     }
-    report(b, "install/bytecode", "pavise", n, &insert, bytes);
-    report(b, "install/like", "pavise", n, &like, bytes);
-    report(b, "install/remove", "pavise", n, &removal, bytes);
+    bench_install_report(b, "install/bytecode", "pavise", n, &insert, bytes);
+    bench_install_report(b, "install/like", "pavise", n, &like, bytes);
+    bench_install_report(b, "install/remove", "pavise", n, &removal, bytes);
     /* all of it: it grows with shapes, not with filters */
     bench_row(b, "install/code in total", "pavise", n, (double[3]){0},
               set_code_bytes(s));
@@ -146,7 +147,7 @@ static void linux_load(struct bench *b, const struct dpf_program *p)
         sample(&s, start);
         close(fd);
     }
-    report(b, "install/bytecode", "linux-jit", 1, &s, 0);
+    bench_install_report(b, "install/bytecode", "linux-jit", 1, &s, 0);
 }
 
 static void libpcap_compile(struct bench *b, const char *text)
@@ -163,7 +164,7 @@ static void libpcap_compile(struct bench *b, const char *text)
         }
     }
     pcap_close(dead);
-    report(b, "install/text", "libpcap", 1, &s, 0);
+    bench_install_report(b, "install/text", "libpcap", 1, &s, 0);
 }
 
 static void dpdk_load(struct bench *b, const char *text)
@@ -187,7 +188,7 @@ static void dpdk_load(struct bench *b, const char *text)
             d->bpf_free(bpf);
         }
         pcap_freecode(&p);
-        report(b, "install/bytecode", "rte_bpf", 1, &s, 0);
+        bench_install_report(b, "install/bytecode", "rte_bpf", 1, &s, 0);
     }
     pcap_close(dead);
     for (uint32_t n = 100; d != NULL && n <= 10000; n *= 10) {
@@ -202,7 +203,7 @@ static void dpdk_load(struct bench *b, const char *text)
             }
         }
         free(c);
-        report(b, "install/rebuild", "rte_acl", n, &s, 0);
+        bench_install_report(b, "install/rebuild", "rte_acl", n, &s, 0);
     }
 }
 
@@ -232,7 +233,7 @@ static void hosts(struct bench *b)
         dpf_code_finish(&code);
     }
     free(text);
-    report(b, "install/hosts from text", "pavise", HOSTS, &s, 0);
+    bench_install_report(b, "install/hosts from text", "pavise", HOSTS, &s, 0);
 }
 
 int bench_install(struct bench *b)
@@ -242,7 +243,7 @@ int bench_install(struct bench *b)
     bench_expression(0, 7, text, sizeof(text));
     struct dpf_program *p = bench_filter(0, 1);
     for (uint32_t n = 10; n <= 10000 && status == CLI_OK; n *= 10) {
-        status = one(b, n);
+        status = bench_install_one(b, n);
     }
     if (p != NULL) {
         linux_load(b, p);

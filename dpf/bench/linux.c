@@ -121,8 +121,8 @@ struct xdp {
     size_t n;
 };
 
-static void put(struct xdp *x, int opcode, int dst, int src, int off,
-                int32_t imm)
+static void bench_linux_put(struct xdp *x, int opcode, int dst, int src,
+                            int off, int32_t imm)
 {
     x->out[x->n++] = (struct dpf_insn){
         (uint8_t)opcode, (uint8_t)(dst | src << 4), (int16_t)off, imm};
@@ -140,19 +140,19 @@ static struct dpf_insn *make_xdp(const struct dpf_insn *p, size_t count,
         abort();
     }
     checked_ranges(p, count, checked);
-    put(&x, BPF_LDX | BPF_MEM | BPF_W, END, 1, 4, 0);
-    put(&x, BPF_LDX | BPF_MEM | BPF_W, 1, 1, 0, 0);
-    put(&x, BPF_ALU64 | BPF_MOV | BPF_X, 2, END, 0, 0);
-    put(&x, BPF_ALU64 | BPF_SUB | BPF_X, 2, 1, 0, 0);
+    bench_linux_put(&x, BPF_LDX | BPF_MEM | BPF_W, END, 1, 4, 0);
+    bench_linux_put(&x, BPF_LDX | BPF_MEM | BPF_W, 1, 1, 0, 0);
+    bench_linux_put(&x, BPF_ALU64 | BPF_MOV | BPF_X, 2, END, 0, 0);
+    bench_linux_put(&x, BPF_ALU64 | BPF_SUB | BPF_X, 2, 1, 0, 0);
     for (size_t i = 0; i < count; i++) {
         int src = DPF_INSN_SRC(&p[i]);
         int end = p[i].off + size[BPF_SIZE(p[i].opcode) >> 3];
         place[i] = x.n;
         if (BPF_CLASS(p[i].opcode) == BPF_LDX && src != BPF_REG_FP &&
             (src != 1 || end > checked[i])) {
-            put(&x, BPF_ALU64 | BPF_MOV | BPF_X, TEMP, src, 0, 0);
-            put(&x, BPF_ALU64 | BPF_ADD, TEMP, 0, 0, end);
-            put(&x, BPF_JMP | BPF_JGT | BPF_X, TEMP, END, -1, 0);
+            bench_linux_put(&x, BPF_ALU64 | BPF_MOV | BPF_X, TEMP, src, 0, 0);
+            bench_linux_put(&x, BPF_ALU64 | BPF_ADD, TEMP, 0, 0, end);
+            bench_linux_put(&x, BPF_JMP | BPF_JGT | BPF_X, TEMP, END, -1, 0);
         }
         x.out[x.n++] = p[i];
     }
@@ -168,8 +168,8 @@ static struct dpf_insn *make_xdp(const struct dpf_insn *p, size_t count,
             x.out[at - 1].off = (int16_t)(x.n - at);
         }
     }
-    put(&x, BPF_ALU | BPF_MOV, 0, 0, 0, 0);
-    put(&x, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+    bench_linux_put(&x, BPF_ALU | BPF_MOV, 0, 0, 0, 0);
+    bench_linux_put(&x, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
     free(checked);
     free(place);
     *out_count = x.n;

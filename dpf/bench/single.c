@@ -98,7 +98,7 @@ static uint32_t answer_libpcap(void *ctx, const uint8_t *p, uint32_t len)
 
 /* ---------------------------------------------------------------- traffic */
 
-static void put16(uint8_t *p, uint32_t v)
+static void bench_single_put16(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 8);
     p[1] = (uint8_t)v;
@@ -106,8 +106,9 @@ static void put16(uint8_t *p, uint32_t v)
 
 static uint32_t tcp_at(uint8_t *p)
 {
-    put16(p, 1024 + bench_random(60000));
-    put16(p + 2, bench_random(3) ? 78 + bench_random(14) : bench_random(65536));
+    bench_single_put16(p, 1024 + bench_random(60000));
+    bench_single_put16(p + 2, bench_random(3) ? 78 + bench_random(14)
+                                              : bench_random(65536));
     if (bench_random(4) == 0) { /* the answer's direction */
         uint8_t a[2] = {p[0], p[1]};
         memcpy(p, p + 2, 2);
@@ -128,7 +129,7 @@ static uint32_t ip_at(uint8_t *p)
     p[16] = 10;
     p[19] = (uint8_t)bench_random(3);
     data = tcp_at(p + 20);
-    put16(p + 2, bench_random(2) ? 20 + data : 40);
+    bench_single_put16(p + 2, bench_random(2) ? 20 + data : 40);
     return 20 + data;
 }
 
@@ -136,20 +137,20 @@ static uint32_t mixed_packet(uint8_t *p)
 {
     switch (bench_random(6)) {
     case 0: /* IPv6 */
-        put16(p + 12, 0x86dd);
+        bench_single_put16(p + 12, 0x86dd);
         p[14] = 0x60;
         p[20] = bench_random(3) ? 6 : 17;
         return 54 + tcp_at(p + 54);
     case 1: /* VLAN */
-        put16(p + 12, 0x8100);
-        put16(p + 14, 99 + bench_random(3));
-        put16(p + 16, 0x0800);
+        bench_single_put16(p + 12, 0x8100);
+        bench_single_put16(p + 14, 99 + bench_random(3));
+        bench_single_put16(p + 16, 0x0800);
         return 18 + ip_at(p + 18);
     case 2: /* ARP, or something else */
-        put16(p + 12, bench_random(2) ? 0x0806 : 0x88cc);
+        bench_single_put16(p + 12, bench_random(2) ? 0x0806 : 0x88cc);
         return 60;
     default:
-        put16(p + 12, 0x0800);
+        bench_single_put16(p + 12, 0x0800);
         return 14 + ip_at(p + 14);
     }
 }
@@ -185,7 +186,8 @@ static bool make_hot(struct traffic *hot, const struct traffic *mixed)
     return traffic_shuffle(hot);
 }
 
-static void expect(struct traffic *t, const struct bpf_program *plain)
+static void bench_single_expect(struct traffic *t,
+                                const struct bpf_program *plain)
 {
     for (uint32_t i = 0; i < t->count; i++) {
         t->want[i] = answer_libpcap((void *)(uintptr_t)plain,
@@ -264,8 +266,9 @@ struct means {
     unsigned count[BENCH_ENGINES];
 };
 
-static void one(struct bench *b, struct all *a, const char *name,
-                const char *kind, const struct traffic *t, struct means *m)
+static void bench_single_one(struct bench *b, struct all *a, const char *name,
+                             const char *kind, const struct traffic *t,
+                             struct means *m)
 {
     char workload[64];
     struct contest c = {.workload = workload, .n = 1};
@@ -328,15 +331,15 @@ int bench_single(struct bench *b)
         if (!make_all(b, &a, filters[i].expr)) {
             return cli_usage("%s cannot be compiled", filters[i].expr);
         }
-        expect(&mixed, &a.plain);
-        one(b, &a, filters[i].name, "mixed", &mixed, &means);
+        bench_single_expect(&mixed, &a.plain);
+        bench_single_one(b, &a, filters[i].name, "mixed", &mixed, &means);
         if (make_hot(&hot, &mixed)) {
-            one(b, &a, filters[i].name, "hot", &hot, &means);
+            bench_single_one(b, &a, filters[i].name, "hot", &hot, &means);
             traffic_finish(&hot);
         }
         if (b->real.count > 0) {
-            expect(&b->real, &a.plain);
-            one(b, &a, filters[i].name, "real", &b->real, &means);
+            bench_single_expect(&b->real, &a.plain);
+            bench_single_one(b, &a, filters[i].name, "real", &b->real, &means);
         }
         drop_all(&a);
     }

@@ -89,7 +89,7 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
     return true;
 }
 
-static void progress(struct capture *c)
+static void capture_progress(struct capture *c)
 {
     double t = now();
     if (t - c->said < PROGRESS_SECONDS) {
@@ -113,7 +113,7 @@ int capture_next(struct capture *c, struct pcap_pkthdr **header,
     if (result == 1) {
         c->packets++;
         if (c->terminal && c->packets % 4096 == 0) {
-            progress(c);
+            capture_progress(c);
         }
         return 1;
     }
@@ -152,7 +152,7 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static int add_file(struct paths *p, const char *path)
+static int capture_add_file(struct paths *p, const char *path)
 {
     char **bigger = realloc(p->all, (p->count + 1) * sizeof(*bigger));
     char *copy = strdup(path);
@@ -184,7 +184,7 @@ static int add_folder(struct paths *p, const char *path)
             status = cli_usage("out of memory");
         }
         if (name != NULL && !is_folder(name)) {
-            status = add_file(p, name);
+            status = capture_add_file(p, name);
         } else if (name != NULL && lstat(name, &st) == 0 &&
                    S_ISDIR(st.st_mode)) {
             status = add_folder(p, name);
@@ -200,7 +200,7 @@ int paths_add(struct paths *p, const char *path)
 {
     size_t before = p->count;
     if (!is_folder(path)) {
-        return add_file(p, path);
+        return capture_add_file(p, path);
     }
     int status = add_folder(p, path);
     return status == CLI_OK && p->count == before

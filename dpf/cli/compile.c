@@ -76,8 +76,8 @@ static enum form form_named(const char *name)
     return (enum form)form;
 }
 
-static void print(FILE *f, enum form form, const char *name,
-                  const struct filter *one)
+static void compile_print(FILE *f, enum form form, const char *name,
+                          const struct filter *one)
 {
     size_t count = one->code.count;
     const struct dpf_insn *insns = one->program
@@ -94,15 +94,15 @@ static void print(FILE *f, enum form form, const char *name,
     }
 }
 
-static int write_out(const char *path, enum form form, const char *name,
-                     const struct filter *one)
+static int compile_write_out(const char *path, enum form form, const char *name,
+                             const struct filter *one)
 {
     struct output o;
     int status = CLI_OK;
     if (!output_open(&o, path)) {
         return CLI_USAGE;
     }
-    print(o.file, form, name, one);
+    compile_print(o.file, form, name, one);
     bool good = !ferror(o.file);
     if (o.file != stdout && (fclose(o.file) != 0 || !good)) {
         status = cli_usage("%s: %s", path, strerror(errno));
@@ -110,7 +110,7 @@ static int write_out(const char *path, enum form form, const char *name,
     return output_finish(&o, status);
 }
 
-static int run(int argc, char **argv)
+static int compile_run(int argc, char **argv)
 {
     static const struct option longs[] = {
         FILTER_LONG_OPTIONS,
@@ -169,7 +169,7 @@ static int run(int argc, char **argv)
         status = filters_verify(&f, &o, 0);
     }
     if (status == CLI_OK) {
-        status = write_out(path, form, name, &f.all[0]);
+        status = compile_write_out(path, form, name, &f.all[0]);
     }
     filters_finish(&f);
     return status;
@@ -182,4 +182,4 @@ const struct verb verb_compile = {
     "                  dpf_insn to include in a program\n"
     "  --name NAME     the array's name (filter)\n"
     "  --unverified    what the front end made, unchecked\n\n",
-    run};
+    compile_run};

@@ -94,7 +94,7 @@ static int64_t conflicts(const struct filters *f)
     return found;
 }
 
-static int run(int argc, char **argv)
+static int conflicts_run(int argc, char **argv)
 {
     static const struct option longs[] = {FILTER_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
@@ -132,4 +132,4 @@ const struct verb verb_conflicts = {
     "words, that\n"
     "both accept; of a pair that may overlap none was found. Exit status 1 if\n"
     "there is a pair of either kind.\n\n",
-    run};
+    conflicts_run};

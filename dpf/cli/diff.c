@@ -156,8 +156,8 @@ static int disagree(const struct diff *d, const struct subject *s,
 }
 
 /* `hit`: does the merged set accept? MERGED_NONE if it was not asked. */
-static int compare(struct diff *d, const struct subject *s,
-                   const uint8_t *packet, uint32_t len, uint64_t hit)
+static int diff_compare(struct diff *d, const struct subject *s,
+                        const uint8_t *packet, uint32_t len, uint64_t hit)
 {
     uint64_t answer[4];
     struct dpf_run r = {.regions = {{(void *)(uintptr_t)packet, len}},
@@ -190,15 +190,16 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
             d->merged.set_count ? merged_run(&d->merged, packet, cut) : NULL;
         for (size_t i = 0; i < d->count && status == CLI_OK; i++) {
             const struct subject *s = &d->subjects[i];
-            status =
-                compare(d, s, packet, cut,
-                        hit && s->merged >= 0 ? hit[s->merged] : MERGED_NONE);
+            status = diff_compare(d, s, packet, cut,
+                                  hit && s->merged >= 0 ? hit[s->merged]
+                                                        : MERGED_NONE);
         }
     }
     return status;
 }
 
-static int one_capture(struct diff *d, const char *path, int argc, char **argv)
+static int diff_one_capture(struct diff *d, const char *path, int argc,
+                            char **argv)
 {
     struct capture c;
     struct pcap_pkthdr *header;
@@ -228,7 +229,7 @@ static int one_capture(struct diff *d, const char *path, int argc, char **argv)
     return status ? status : more < 0 && !d->skip ? CLI_USAGE : CLI_OK;
 }
 
-static int run(int argc, char **argv)
+static int diff_run(int argc, char **argv)
 {
     enum { OPT_SNAP = OPT_VERB, OPT_SKIP };
     static const struct option longs[] = {
@@ -277,7 +278,8 @@ static int run(int argc, char **argv)
         status = CLI_USAGE;
     }
     for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
-        status = one_capture(&d, captures.all[i], argc - optind, argv + optind);
+        status =
+            diff_one_capture(&d, captures.all[i], argc - optind, argv + optind);
     }
     if (status == CLI_OK) {
         printf("%zu filters, %llu packets of %zu captures, %llu comparisons: "
@@ -302,4 +304,4 @@ const struct verb verb_diff = {
     "                  whole (default: every length)\n"
     "  --skip          pass over expressions that a capture's link type does\n"
     "                  not have, and files that are no captures\n\n",
-    run};
+    diff_run};

@@ -47,7 +47,7 @@ static int dump_native(const struct filter *one)
 }
 
 /* Bind all filters, each the owner of its packets. */
-static int bind_all(struct dpf_set *s, const struct filters *f)
+static int dump_bind_all(struct dpf_set *s, const struct filters *f)
 {
     struct dpf_error err = {0};
     for (size_t i = 0; i < f->count; i++) {
@@ -76,7 +76,7 @@ static int dump_merged(const struct filters *f)
     if (dpf_set_create(cli_mem(), &s) != 0) {
         return cli_usage("out of memory");
     }
-    int status = bind_all(s, f);
+    int status = dump_bind_all(s, f);
     const void *code = dpf_set_code(s, &size);
     if (status == CLI_OK && code == NULL) {
         cli_say("these filters have no native code together; they are looked "
@@ -125,7 +125,7 @@ static int dump(const struct filters *f, enum what what)
     return status;
 }
 
-static int run(int argc, char **argv)
+static int dump_run(int argc, char **argv)
 {
     enum { OPT_WHAT = OPT_VERB };
     static const struct option longs[] = {
@@ -181,4 +181,4 @@ const struct verb verb_dump = {
     "                  of its packets\n"
     "  --source        as the front end made it, numbered, with the lines it\n"
     "                  came from; nothing is verified\n\n",
-    run};
+    dump_run};

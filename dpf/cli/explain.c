@@ -61,8 +61,8 @@ static bool packet_from_capture(struct job *j, uint8_t **out, size_t *len,
     return more == 1 && *out != NULL;
 }
 
-static int explain(const struct job *j, const uint8_t *packet, size_t len,
-                   int dlt, char **words, int count)
+static int explain_packet(const struct job *j, const uint8_t *packet,
+                          size_t len, int dlt, char **words, int count)
 {
     struct filters f = {0};
     struct dpf_atlas *a = NULL;
@@ -89,7 +89,7 @@ static int explain(const struct job *j, const uint8_t *packet, size_t len,
     return status;
 }
 
-static int run(int argc, char **argv)
+static int explain_run(int argc, char **argv)
 {
     enum { OPT_PACKET = OPT_VERB };
     static const struct option longs[] = {
@@ -133,7 +133,8 @@ static int run(int argc, char **argv)
     }
     bool good = j.hex ? packet_from_hex(j.hex, &packet, &len)
                       : packet_from_capture(&j, &packet, &len, &dlt);
-    status = good ? explain(&j, packet, len, dlt, argv + optind, argc - optind)
+    status = good ? explain_packet(&j, packet, len, dlt, argv + optind,
+                                   argc - optind)
                   : CLI_USAGE;
     free(packet);
     return status;
@@ -146,4 +147,4 @@ const struct verb verb_explain = {
     "  -r CAPTURE      a pcap or pcapng file\n"
     "  -n NUMBER       which packet in it, from 1 (1)\n"
     "  --packet HEX    the packet's bytes\n\n",
-    run};
+    explain_run};

@@ -128,8 +128,8 @@ fail:
 }
 
 /* Say what a front end found wrong at a byte of the input. */
-static int report(const char *file, const char *text, size_t len,
-                  const struct dpf_error *err)
+static int source_report(const char *file, const char *text, size_t len,
+                         const struct dpf_error *err)
 {
     size_t line = 1, column = 1;
     size_t at = err->position < len ? err->position : len;
@@ -145,7 +145,8 @@ static int report(const char *file, const char *text, size_t len,
     return CLI_USAGE;
 }
 
-static const char *kind_of(const struct filter_options *o, const char *path)
+static const char *source_kind_of(const struct filter_options *o,
+                                  const char *path)
 {
     static const char *const kinds[][2] = {
         {".c", "c"},         {".o", "object"}, {".s", "asm"},   {".asm", "asm"},
@@ -219,7 +220,7 @@ static void become_clang(const char *path, FILE *in, const char *object)
 }
 
 /* Run clang on a C source; the object's path is in `object`. */
-static bool run_clang(const char *path, FILE *in, char *object)
+static bool source_run_clang(const char *path, FILE *in, char *object)
 {
     int fd = mkstemp(object), status = 0;
     if (fd < 0) {
@@ -261,10 +262,10 @@ static int from_c(const struct filter_options *o, const char *path,
     if (!open_source(path, &in)) {
         return result;
     }
-    if (run_clang(path, in, object) && cli_read(object, &bytes, &len)) {
+    if (source_run_clang(path, in, object) && cli_read(object, &bytes, &len)) {
         result = dpf_from_object(bytes, len, o->section, out, &err);
         if (result != 0) {
-            result = report(path, NULL, 0, &err);
+            result = source_report(path, NULL, 0, &err);
         }
     }
     free(bytes);
@@ -282,8 +283,8 @@ struct input {
 };
 
 /* One file, whose kind is not C. */
-static int from_text(const struct filter_options *o, int dlt,
-                     const struct input *in, struct dpf_code *out)
+static int source_from_text(const struct filter_options *o, int dlt,
+                            const struct input *in, struct dpf_code *out)
 {
     const char *kind = in->kind, *text = in->text;
     size_t len = in->len;
@@ -315,7 +316,8 @@ static int from_text(const struct filter_options *o, int dlt,
                          "asm, hex, raw",
                          kind);
     }
-    return result ? report(in->file, binary ? NULL : text, len, &err) : CLI_OK;
+    return result ? source_report(in->file, binary ? NULL : text, len, &err)
+                  : CLI_OK;
 }
 
 static int read_one(const struct filter_options *o, int dlt, struct filter *f)
@@ -324,12 +326,12 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
     size_t len = 0;
     if (f->expr) {
         struct input in = {"expr", "expression", f->text, strlen(f->text)};
-        return from_text(o, dlt, &in, &f->code);
+        return source_from_text(o, dlt, &in, &f->code);
     }
     if (*f->text == '\0') {
         return cli_usage("'@' without a file's name; '@-' is standard input");
     }
-    const char *kind = kind_of(o, f->text);
+    const char *kind = source_kind_of(o, f->text);
     if (strcmp(kind, "c") == 0) {
         return from_c(o, f->text, &f->code);
     }
@@ -337,15 +339,15 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
         return CLI_USAGE;
     }
     struct input in = {kind, f->text, text, len};
-    int status = from_text(o, dlt, &in, &f->code);
+    int status = source_from_text(o, dlt, &in, &f->code);
     free(text);
     return status;
 }
 
 /* ------------------------------------------------------------------- lists */
 
-static struct filter *add(struct filters *f, const char *name, size_t name_len,
-                          const char *text, bool expr)
+static struct filter *source_add(struct filters *f, const char *name,
+                                 size_t name_len, const char *text, bool expr)
 {
     struct filter *bigger = NULL;
     char number[24];
@@ -403,7 +405,7 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
     if (strlen(text) != len) {
         struct dpf_error err = {.position = (uint32_t)strlen(text),
                                 .text = "a NUL byte; this is no text"};
-        status = report(o->list, text, len, &err);
+        status = source_report(o->list, text, len, &err);
     }
     while (status == CLI_OK && (line = strsep(&rest, "\n")) != NULL) {
         struct dpf_error err = {0};
@@ -414,7 +416,8 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
         }
         size_t name = name_length(start);
         char *expr = start + (name ? name + 1 : 0);
-        struct filter *one = add(f, name ? start : NULL, name, expr, true);
+        struct filter *one =
+            source_add(f, name ? start : NULL, name, expr, true);
         if (one == NULL) {
             status = CLI_USAGE;
         } else if (dpf_from_expr(expr, dlt, filter_expr_flags(o), &one->code,
@@ -470,7 +473,7 @@ int filters_read_some(struct filters *f, const struct filter_options *o,
         const char *word = word_body(argv[i]);
         bool file = *word == '@';
         struct filter *one =
-            add(f, name ? argv[i] : NULL, name, word + file, !file);
+            source_add(f, name ? argv[i] : NULL, name, word + file, !file);
         status = one ? read_one(o, dlt, one) : CLI_USAGE;
     }
     if (status == CLI_OK && o->list != NULL) {

@@ -6,7 +6,7 @@
 
 #include <getopt.h>
 
-static int run(int argc, char **argv)
+static int graph_run(int argc, char **argv)
 {
     static const struct option longs[] = {FILTER_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
@@ -44,4 +44,5 @@ static int run(int argc, char **argv)
 const struct verb verb_graph = {
     "graph", "Draw one filter, or many as one decision, for Graphviz",
     "[OPTION...] FILTER...",
-    "For example: dpf graph 'tcp port 80' | dot -Tsvg > filter.svg\n\n", run};
+    "For example: dpf graph 'tcp port 80' | dot -Tsvg > filter.svg\n\n",
+    graph_run};

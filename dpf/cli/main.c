@@ -19,7 +19,7 @@ static const struct verb *const verbs[] = {
     &verb_bench,   &verb_plugin, NULL,
 };
 
-static void say(const char *format, va_list ap)
+static void cli_print_usage(const char *format, va_list ap)
 {
     fputs("dpf: ", stderr);
     vfprintf(stderr, format, ap);
@@ -30,7 +30,7 @@ void cli_say(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    say(format, ap);
+    cli_print_usage(format, ap);
     va_end(ap);
 }
 
@@ -38,7 +38,7 @@ int cli_usage(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    say(format, ap);
+    cli_print_usage(format, ap);
     va_end(ap);
     return CLI_USAGE;
 }

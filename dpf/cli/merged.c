@@ -39,8 +39,8 @@ static int add_set(struct merged *m)
     return result;
 }
 
-static int insert(struct merged *m, size_t set, uint32_t i,
-                  const struct dpf_program *p, struct dpf_error *err)
+static int merged_insert(struct merged *m, size_t set, uint32_t i,
+                         const struct dpf_program *p, struct dpf_error *err)
 {
     int result = set < m->set_count ? 0 : add_set(m);
     result = result ? result
@@ -55,13 +55,13 @@ static int insert(struct merged *m, size_t set, uint32_t i,
 static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
                       struct dpf_error *err)
 {
-    int result = insert(m, 0, i, p, err);
+    int result = merged_insert(m, 0, i, p, err);
     if (result == -DPF_E_CONFLICT || result == -DPF_E_TOO_BIG ||
         result == -DPF_E_FUEL) {
         size_t last = m->set_count > 1 ? m->set_count - 1 : 1;
-        result = insert(m, last, i, p, err);
+        result = merged_insert(m, last, i, p, err);
         if (result == -DPF_E_TOO_BIG || result == -DPF_E_FUEL) {
-            result = insert(m, last + 1, i, p, err);
+            result = merged_insert(m, last + 1, i, p, err);
         }
     }
     return result;
@@ -75,7 +75,8 @@ int filters_group(const struct filters *f, uint8_t *group)
         group[i] = 0;
         for (uint8_t k = 0; k < FILTER_GROUPS && memory && !group[i]; k++) {
             struct dpf_error err = {0};
-            int result = insert(&m[k], 0, (uint32_t)i, f->all[i].program, &err);
+            int result =
+                merged_insert(&m[k], 0, (uint32_t)i, f->all[i].program, &err);
             group[i] = result == 0 ? k + 1 : 0;
             memory = result != -DPF_E_MEM;
         }

@@ -22,7 +22,7 @@ static void drop_pending(void)
     }
 }
 
-static void end(int number)
+static void output_end(int number)
 {
     drop_pending();
     signal(number, SIG_DFL);
@@ -39,7 +39,7 @@ static void watch_signals(void)
     for (size_t i = 0; !done && i < sizeof(numbers) / sizeof(*numbers); i++) {
         if (sigaction(numbers[i], NULL, &now) == 0 &&
             now.sa_handler == SIG_DFL) {
-            signal(numbers[i], end);
+            signal(numbers[i], output_end);
         }
     }
     if (!done) {
@@ -48,7 +48,7 @@ static void watch_signals(void)
     done = true;
 }
 
-static bool look(const char *path, int standard, struct stat *st)
+static bool output_look(const char *path, int standard, struct stat *st)
 {
     return (strcmp(path, "-") == 0 ? fstat(standard, st) : stat(path, st)) == 0;
 }
@@ -56,9 +56,9 @@ static bool look(const char *path, int standard, struct stat *st)
 bool output_apart(const char *path, const char *input)
 {
     struct stat out, in;
-    if (!look(path, STDOUT_FILENO, &out) || !look(input, STDIN_FILENO, &in) ||
-        !S_ISREG(out.st_mode) || out.st_dev != in.st_dev ||
-        out.st_ino != in.st_ino) {
+    if (!output_look(path, STDOUT_FILENO, &out) ||
+        !output_look(input, STDIN_FILENO, &in) || !S_ISREG(out.st_mode) ||
+        out.st_dev != in.st_dev || out.st_ino != in.st_ino) {
         return true;
     }
     cli_say("%s: the output is also an input (%s); nothing was written", path,
@@ -70,7 +70,7 @@ bool output_apart(const char *path, const char *input)
  * The name that `path` leads to, so that a link is not replaced by a file.
  * Not realpath: what the last link names need not exist. NULL and errno.
  */
-static char *follow(const char *path)
+static char *output_follow(const char *path)
 {
     char *at = strdup(path), to[PATH_MAX];
     for (unsigned i = 0; at != NULL; i++) {
@@ -99,7 +99,7 @@ static bool open_partial(struct output *o, const struct stat *old)
     mode_t mask = umask(0);
     umask(mask);
     mode_t mode = old ? old->st_mode & 0777 : 0666 & ~mask;
-    o->target = follow(o->path);
+    o->target = output_follow(o->path);
     if (o->target == NULL ||
         asprintf(&o->partial, "%s.partial-XXXXXX", o->target) < 0) {
         o->partial = NULL;

@@ -44,8 +44,8 @@ static bool decode(const char *where, const char *text, size_t len,
     return true;
 }
 
-static int execute(const struct dpf_program *p, bool interp,
-                   const struct bytes *memory)
+static int plugin_execute(const struct dpf_program *p, bool interp,
+                          const struct bytes *memory)
 {
     struct dpf_run r = {.regions = {{memory->at, (uint32_t)memory->len}},
                         .region_count = 1};
@@ -77,7 +77,7 @@ static int compile_and_execute(const struct job *j, const struct bytes *image,
                                   code.insns, code.count, &p, &err) != 0) {
         cli_say("program: %s", err.text);
     } else {
-        status = execute(p, j->interp, memory);
+        status = plugin_execute(p, j->interp, memory);
     }
     dpf_program_destroy(p);
     dpf_code_finish(&code);
@@ -113,7 +113,7 @@ static bool is_engine(struct job *j, const char *name)
 }
 
 /* Take words[0]; words[1] is there, NULL at the end. 0: not understood. */
-static size_t take(struct job *j, char **words)
+static size_t plugin_take(struct job *j, char **words)
 {
     const char *word = words[0], *value = words[1] ? words[1] : "";
     if (strcmp(word, "--engine") == 0) {
@@ -160,7 +160,7 @@ static char **words_of(int argc, char **argv)
     return words;
 }
 
-static int run(int argc, char **argv)
+static int plugin_run(int argc, char **argv)
 {
     struct job j = {0};
     char **words = words_of(argc, argv);
@@ -173,7 +173,7 @@ static int run(int argc, char **argv)
             free(words);
             return cli_help(&verb_plugin);
         }
-        size_t taken = take(&j, words + i);
+        size_t taken = plugin_take(&j, words + i);
         i += taken;
         status = taken == 0 ? CLI_USAGE : CLI_OK;
     }
@@ -199,4 +199,4 @@ const struct verb verb_plugin = {
     "  exec dpf plugin \"$@\"\n\n"
     "  bpf_conformance_runner --test_file_directory tests \\\n"
     "    --plugin_path ./plugin --plugin_options '--engine interp'\n",
-    run};
+    plugin_run};

@@ -10,7 +10,7 @@
 #define NANOSECONDS 0xa1b23c4du /* of pcap; pcapng tells per interface */
 #define BYTE_ORDER_SWAPPED 0x4d3c2b1au
 
-static uint32_t word(const struct reader *r, unsigned at)
+static uint32_t reader_word(const struct reader *r, unsigned at)
 {
     uint32_t v;
     memcpy(&v, r->head + at, sizeof(v));
@@ -20,23 +20,23 @@ static uint32_t word(const struct reader *r, unsigned at)
 /* A block's first 12 bytes are here, and no block is shorter. */
 static void begin_block(struct reader *r)
 {
-    if (word(r, 0) == BLOCK_SECTION) {
+    if (reader_word(r, 0) == BLOCK_SECTION) {
         r->swapped = false;
-        r->swapped = word(r, 8) == BYTE_ORDER_SWAPPED;
+        r->swapped = reader_word(r, 8) == BYTE_ORDER_SWAPPED;
         r->interfaces = 0;
         r->began = true;
     } else if (!r->began) {
         r->other = true; /* the first block is a section's */
-    } else if (word(r, 0) == BLOCK_INTERFACE) {
+    } else if (reader_word(r, 0) == BLOCK_INTERFACE) {
         r->refused = ++r->interfaces > READER_INTERFACES_MAX;
     }
-    uint32_t len = word(r, 4);
+    uint32_t len = reader_word(r, 4);
     r->other = r->other || len < sizeof(r->head); /* libpcap says so, too */
     r->skip = len - (uint32_t)sizeof(r->head);
     r->head_count = 0;
 }
 
-static void count(struct reader *r, const char *bytes, size_t len)
+static void reader_count(struct reader *r, const char *bytes, size_t len)
 {
     while (len > 0 && !r->other && !r->refused) {
         size_t n = r->skip ? r->skip : sizeof(r->head) - r->head_count;
@@ -80,13 +80,13 @@ static ssize_t pass(void *cookie, char *bytes, size_t size)
     }
     ssize_t n = fetch(r, bytes, size);
     if (n > 0) {
-        count(r, bytes, (size_t)n);
+        reader_count(r, bytes, (size_t)n);
         r->passed += (uint64_t)n;
     }
     return n;
 }
 
-static int end(void *cookie)
+static int reader_end(void *cookie)
 {
     return close(((struct reader *)cookie)->fd);
 }
@@ -101,8 +101,8 @@ FILE *reader_open(struct reader *r, int fd)
         known += n > 0 ? (uint32_t)n : 0;
     }
     r->known = r->ahead = known; /* an error comes again */
-    return fopencookie(r, "rb",
-                       (cookie_io_functions_t){.read = pass, .close = end});
+    return fopencookie(
+        r, "rb", (cookie_io_functions_t){.read = pass, .close = reader_end});
 }
 
 bool reader_pcapng(const struct reader *r)

@@ -32,8 +32,8 @@ struct job {
     uint64_t packets, unclaimed, several;
 };
 
-static bool accepts(const struct job *j, const struct filter *f,
-                    const uint8_t *data, size_t len)
+static bool run_accepts(const struct job *j, const struct filter *f,
+                        const uint8_t *data, size_t len)
 {
     if (j->engine == ENGINE_INTERP) {
         struct dpf_run r = {
@@ -54,8 +54,8 @@ static void write_packet(struct job *j, const struct capture *c,
     pcap_dump((uint8_t *)j->dumper, &out, data);
 }
 
-static void take(struct job *j, const struct capture *c,
-                 const struct pcap_pkthdr *h, const uint8_t *data)
+static void run_take(struct job *j, const struct capture *c,
+                     const struct pcap_pkthdr *h, const uint8_t *data)
 {
     unsigned hits = 0;
     const uint8_t *hit =
@@ -65,7 +65,8 @@ static void take(struct job *j, const struct capture *c,
         printf("%llu:", (unsigned long long)j->packets);
     }
     for (size_t i = 0; i < j->filters.count; i++) {
-        if (hit ? hit[i] : accepts(j, &j->filters.all[i], data, h->caplen)) {
+        if (hit ? hit[i]
+                : run_accepts(j, &j->filters.all[i], data, h->caplen)) {
             j->accepted[i]++;
             hits++;
             if (j->each) {
@@ -138,7 +139,7 @@ static int open_dump(struct job *j, const struct capture *c)
 }
 
 /* The link type decides how expressions are compiled: open first. */
-static int prepare(struct job *j, struct capture *c, int argc, char **argv)
+static int run_prepare(struct job *j, struct capture *c, int argc, char **argv)
 {
     j->options.swapped = c->swapped;
     int status = filters_read(&j->filters, &j->options, c->dlt, argc, argv);
@@ -174,7 +175,8 @@ static bool keeps_order(const struct job *j)
     return dlt == DLT_NULL || dlt == DLT_ENC;
 }
 
-static int one_capture(struct job *j, const char *path, int argc, char **argv)
+static int run_one_capture(struct job *j, const char *path, int argc,
+                           char **argv)
 {
     struct capture c;
     struct pcap_pkthdr *header;
@@ -185,7 +187,7 @@ static int one_capture(struct job *j, const char *path, int argc, char **argv)
     }
     if (j->accepted == NULL) {
         j->dlt = c.dlt;
-        status = prepare(j, &c, argc, argv);
+        status = run_prepare(j, &c, argc, argv);
     } else if (c.dlt != j->dlt) {
         /* One -w file has one link type, and so have compiled expressions. */
         status = cli_usage("%s: link type %s, but the captures before it have "
@@ -197,7 +199,7 @@ static int one_capture(struct job *j, const char *path, int argc, char **argv)
                            path, dlt_name(c.dlt));
     }
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
-        take(j, &c, header, data);
+        run_take(j, &c, header, data);
         if (ferror(stdout) ||
             (j->dumper != NULL && ferror(pcap_dump_file(j->dumper)))) {
             status = cli_usage("cannot write: %s", strerror(errno));
@@ -232,7 +234,7 @@ static void summary(const struct job *j, FILE *f)
             (unsigned long long)j->packets);
 }
 
-static int finish(struct job *j, int status)
+static int run_finish(struct job *j, int status)
 {
     bool to_stdout = j->write != NULL && strcmp(j->write, "-") == 0;
     if (j->dumper != NULL) {
@@ -254,7 +256,7 @@ static int finish(struct job *j, int status)
     return status;
 }
 
-static int run(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     enum { OPT_ENGINE = OPT_VERB, OPT_EACH, OPT_SYMBOLS };
     static const struct option longs[] = {
@@ -324,10 +326,11 @@ static int run(int argc, char **argv)
     }
     j.several_captures = captures.count > 1;
     for (size_t i = 0; i < captures.count && status == CLI_OK; i++) {
-        status = one_capture(&j, captures.all[i], argc - optind, argv + optind);
+        status =
+            run_one_capture(&j, captures.all[i], argc - optind, argv + optind);
     }
     paths_finish(&captures);
-    return finish(&j, status);
+    return run_finish(&j, status);
 }
 
 const struct verb verb_run = {
@@ -341,4 +344,4 @@ const struct verb verb_run = {
     "  --symbols       name the native code for perf and GDB\n"
     "  --engine NAME   merged (default): one decision for all filters; native\n"
     "                  or interp: one after the other\n\n",
-    run};
+    run_command};

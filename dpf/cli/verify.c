@@ -7,7 +7,7 @@
 
 #include <getopt.h>
 
-static int run(int argc, char **argv)
+static int verify_run(int argc, char **argv)
 {
     static const struct option longs[] = {FILTER_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
@@ -58,4 +58,4 @@ const struct verb verb_verify = {
     "kernel,\n"
     "which takes no filter that jumps back and no program of more than 4096\n"
     "instructions.\n\n",
-    run};
+    verify_run};

@@ -99,7 +99,7 @@ static void conditional(struct scan *s)
 }
 
 /* "(u16 *)(r1 + 12)" after the '*': size, base, offset. */
-static struct dpf_insn memory(struct scan *s, int *base)
+static struct dpf_insn asm_memory(struct scan *s, int *base)
 {
     static const struct {
         const char *text;
@@ -137,11 +137,11 @@ static struct dpf_insn memory(struct scan *s, int *base)
     return i;
 }
 
-static void store(struct scan *s)
+static void asm_store(struct scan *s)
 {
     int base = 0, src = 0;
     bool wide = true;
-    struct dpf_insn i = memory(s, &base);
+    struct dpf_insn i = asm_memory(s, &base);
     if (BPF_MODE(i.opcode) == BPF_MEMSX) {
         asm_fail(s, s->p, "a store has no sign; write u8, u16 or u32");
     }
@@ -164,7 +164,7 @@ static void store(struct scan *s)
 }
 
 /* "be16 r0" and its kin; false if it is none of them. */
-static bool byte_swap(struct scan *s, int dst)
+static bool asm_byte_swap(struct scan *s, int dst)
 {
     static const struct {
         const char *text;
@@ -223,7 +223,7 @@ static void assign_minus(struct scan *s, int dst, bool wide)
                                          "constant"));
 }
 
-static void assign(struct scan *s, int dst, bool wide)
+static void asm_assign(struct scan *s, int dst, bool wide)
 {
     static const struct {
         const char *text;
@@ -235,7 +235,7 @@ static void assign(struct scan *s, int dst, bool wide)
     asm_blanks(s);
     const char *start = s->p;
     if (asm_eat(s, "*")) {
-        i = memory(s, &src);
+        i = asm_memory(s, &src);
         i.opcode |= BPF_LDX;
         i.regs = (uint8_t)(dst | src << 4);
         if (!wide) {
@@ -261,7 +261,7 @@ static void assign(struct scan *s, int dst, bool wide)
         i.opcode = (uint8_t)((wide ? BPF_ALU64 : BPF_ALU) | BPF_MOV | BPF_X);
         i.regs = (uint8_t)(dst | src << 4);
         code_emit(&s->code, i);
-    } else if (!byte_swap(s, dst)) {
+    } else if (!asm_byte_swap(s, dst)) {
         assign_minus(s, dst, wide);
     } else if (!wide) {
         asm_fail(s, start, "a byte swap names rN");
@@ -281,7 +281,7 @@ static void arithmetic(struct scan *s, int dst, bool wide)
         {"s>>=", BPF_ARSH, 0},
     };
     if (asm_eat(s, "=")) {
-        assign(s, dst, wide);
+        asm_assign(s, dst, wide);
         return;
     }
     for (size_t k = 0; k < sizeof(ops) / sizeof(*ops); k++) {
@@ -350,7 +350,7 @@ static void statement(struct scan *s)
     } else if (asm_eat(s, ".quad")) {
         quad(s);
     } else if (asm_eat(s, "*")) {
-        store(s);
+        asm_store(s);
     } else if (asm_reg(s, &dst, &wide)) {
         arithmetic(s, dst, wide);
     } else {

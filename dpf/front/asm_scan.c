@@ -61,7 +61,7 @@ void asm_expect(struct scan *s, const char *word)
     }
 }
 
-static int digit(char c)
+static int scan_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -75,18 +75,18 @@ bool asm_unsigned_number(struct scan *s, uint64_t *out)
     asm_blanks(s);
     const char *start = s->p;
     if (s->end - s->p > 2 && s->p[0] == '0' &&
-        (s->p[1] == 'x' || s->p[1] == 'X') && digit(s->p[2]) < 16) {
+        (s->p[1] == 'x' || s->p[1] == 'X') && scan_digit(s->p[2]) < 16) {
         base = 16;
         s->p += 2;
     }
     const char *first = s->p;
     uint64_t v = 0;
-    for (; s->p < s->end && digit(*s->p) < base; s->p++) {
-        if (v > (UINT64_MAX - (uint64_t)digit(*s->p)) / (uint64_t)base) {
+    for (; s->p < s->end && scan_digit(*s->p) < base; s->p++) {
+        if (v > (UINT64_MAX - (uint64_t)scan_digit(*s->p)) / (uint64_t)base) {
             asm_fail(s, start, "the number does not fit 64 bits");
             return false;
         }
-        v = v * (uint64_t)base + (uint64_t)digit(*s->p);
+        v = v * (uint64_t)base + (uint64_t)scan_digit(*s->p);
     }
     *out = v;
     if (s->p == first || (s->p < s->end && asm_is_name(*s->p))) {
@@ -128,13 +128,13 @@ bool asm_reg(struct scan *s, int *number_out, bool *wide)
 {
     asm_blanks(s);
     const char *p = s->p;
-    if (s->end - p < 2 || (*p != 'r' && *p != 'w') || digit(p[1]) > 9) {
+    if (s->end - p < 2 || (*p != 'r' && *p != 'w') || scan_digit(p[1]) > 9) {
         return false;
     }
-    int n = digit(p[1]);
+    int n = scan_digit(p[1]);
     p += 2;
-    if (p < s->end && digit(*p) <= 9) {
-        n = n * 10 + digit(*p++);
+    if (p < s->end && scan_digit(*p) <= 9) {
+        n = n * 10 + scan_digit(*p++);
     }
     if (p < s->end && asm_is_name(*p)) {
         return false;
@@ -167,7 +167,7 @@ int asm_need_reg(struct scan *s, bool wide)
 
 /* ------------------------------------------------------------------ labels */
 
-static size_t slot_of(const struct scan *s, const char *text, size_t len)
+static size_t scan_slot_of(const struct scan *s, const char *text, size_t len)
 {
     size_t h = 5381;
     for (size_t i = 0; i < len; i++) {
@@ -195,7 +195,7 @@ static bool names_grow(struct scan *s)
     s->name_room = room;
     for (size_t i = 0; i < old_room; i++) {
         if (old[i].text != NULL) {
-            names[slot_of(s, old[i].text, old[i].len)] = old[i];
+            names[scan_slot_of(s, old[i].text, old[i].len)] = old[i];
         }
     }
     free(old);
@@ -208,7 +208,7 @@ uint32_t asm_label_named(struct scan *s, const char *text, size_t len)
     if ((s->name_count + 1) * 2 > s->name_room && !names_grow(s)) {
         return 0;
     }
-    struct name *n = &s->names[slot_of(s, text, len)];
+    struct name *n = &s->names[scan_slot_of(s, text, len)];
     if (n->text == NULL) {
         *n = (struct name){text, len, code_label(&s->code),
                            (size_t)(text - s->text)};

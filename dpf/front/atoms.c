@@ -57,7 +57,7 @@ struct atoms {
     size_t atoms;  /* how many so far */
 };
 
-static void fail(struct atoms *a, const char *at, const char *why)
+static void atoms_fail(struct atoms *a, const char *at, const char *why)
 {
     if (!a->result) {
         a->result = front_fail(a->err, -DPF_E_SYNTAX, (size_t)(at - a->text),
@@ -103,16 +103,16 @@ static bool eat(struct atoms *a, const char *word)
     return true;
 }
 
-static void expect(struct atoms *a, const char *word)
+static void atoms_expect(struct atoms *a, const char *word)
 {
     char why[64];
     if (!a->result && !eat(a, word)) {
         snprintf(why, sizeof(why), "expected '%s' here", word);
-        fail(a, a->p, why);
+        atoms_fail(a, a->p, why);
     }
 }
 
-static int digit(char c)
+static int atoms_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -126,8 +126,8 @@ static bool digits(const char **p, const char *end, int base, uint64_t max,
 {
     const char *start = *p;
     uint64_t v = 0;
-    for (; *p < end && digit(**p) < base; (*p)++) {
-        uint64_t d = (uint64_t)digit(**p);
+    for (; *p < end && atoms_digit(**p) < base; (*p)++) {
+        uint64_t d = (uint64_t)atoms_digit(**p);
         if (v > (max - d) / (uint64_t)base) {
             return false;
         }
@@ -157,7 +157,7 @@ static bool parts(const char *p, const char *end, char separator, int base,
  * A value: decimal, 0x hexadecimal, dotted quad or colon-separated bytes.
  * `bits` receives the width that its form implies, 0 for a plain number.
  */
-static bool value(struct atoms *a, uint64_t *out, int *bits)
+static bool atoms_value(struct atoms *a, uint64_t *out, int *bits)
 {
     blanks(a);
     const char *start = a->p, *p = start, *end = start;
@@ -179,28 +179,29 @@ static bool value(struct atoms *a, uint64_t *out, int *bits)
         good = digits(&p, end, 10, UINT64_MAX, out) && p == end;
     }
     if (!good) {
-        fail(a, start,
-             end == start
-                 ? "expected a number or an address here"
-                 : "not a number (80, 0x50), an IPv4 address (192.0.2.1) or "
-                   "an Ethernet address (02:00:00:00:00:01)");
+        atoms_fail(
+            a, start,
+            end == start
+                ? "expected a number or an address here"
+                : "not a number (80, 0x50), an IPv4 address (192.0.2.1) or "
+                  "an Ethernet address (02:00:00:00:00:01)");
         return false;
     }
     a->p = end;
     return true;
 }
 
-static uint64_t number(struct atoms *a, uint64_t max, const char *what)
+static uint64_t atoms_number(struct atoms *a, uint64_t max, const char *what)
 {
     char why[96];
     uint64_t v = 0;
     int bits;
     blanks(a);
     const char *start = a->p;
-    if (!a->result && value(a, &v, &bits) && (bits != 0 || v > max)) {
+    if (!a->result && atoms_value(a, &v, &bits) && (bits != 0 || v > max)) {
         snprintf(why, sizeof(why), "%s is a number up to %llu", what,
                  (unsigned long long)max);
-        fail(a, start, why);
+        atoms_fail(a, start, why);
     }
     return a->result ? 0 : v;
 }
@@ -211,29 +212,29 @@ static uint64_t width_mask(int width)
 }
 
 /* "[offset:width] & mask" */
-static struct field field(struct atoms *a)
+static struct field atoms_field(struct atoms *a)
 {
     struct field f = {.width = 1};
     uint64_t offset = 0, width = 1;
-    expect(a, "[");
+    atoms_expect(a, "[");
     blanks(a);
     f.at = a->p;
     const char *p = a->p;
     if (a->result || !digits(&p, a->end, 10, 65535, &offset) || p == a->end ||
         *p++ != ':' || !digits(&p, a->end, 10, 8, &width) ||
         strchr("12468", '0' + (int)width) == NULL) {
-        fail(a, f.at,
-             "expected OFFSET:WIDTH here, in bytes: offset up to "
-             "65535, width 1, 2, 4, 6 or 8");
+        atoms_fail(a, f.at,
+                   "expected OFFSET:WIDTH here, in bytes: offset up to "
+                   "65535, width 1, 2, 4, 6 or 8");
         return f;
     }
     a->p = p;
-    expect(a, "]");
+    atoms_expect(a, "]");
     f.offset = (uint32_t)offset;
     f.width = (int)width;
     f.mask = width_mask(f.width);
     if (eat(a, "&")) {
-        f.mask = number(a, f.mask, "a mask of this field");
+        f.mask = atoms_number(a, f.mask, "a mask of this field");
     }
     return f;
 }
@@ -257,12 +258,12 @@ static void check_length(struct atoms *a, const struct field *f)
 }
 
 /* r0 = the field, masked. */
-static void load(struct atoms *a, const struct field *f)
+static void atoms_load(struct atoms *a, const struct field *f)
 {
     uint64_t at = (uint64_t)a->base + f->offset;
     int base = a->moved ? 4 : 1;
     if (at + 8 > INT32_MAX) {
-        fail(a, f->at, "the offset lies beyond any packet");
+        atoms_fail(a, f->at, "the offset lies beyond any packet");
         return;
     }
     check_length(a, f);
@@ -285,8 +286,8 @@ static void load(struct atoms *a, const struct field *f)
 }
 
 /* Jump if r0 compares so with `v`. */
-static void compare(struct atoms *a, int op, uint64_t v, int width,
-                    uint32_t label)
+static void atoms_compare(struct atoms *a, int op, uint64_t v, int width,
+                          uint32_t label)
 {
     if (width < 8) {
         code_jump_k(&a->code, BPF_JMP32 | op, 0, (int32_t)(uint32_t)v, label);
@@ -327,30 +328,30 @@ static void normalise(struct atoms *a)
  * What is below set[from].lo's left neighbour was excluded by the caller only
  * through `known`: r0 >= set[from].lo.
  */
-static void search(struct atoms *a, size_t from, size_t to, bool known,
-                   int width, uint32_t hit)
+static void atoms_search(struct atoms *a, size_t from, size_t to, bool known,
+                         int width, uint32_t hit)
 {
     if (to - from <= LEAF) {
         for (size_t i = from; i < to; i++) {
             const struct range *r = &a->set[i];
             if (r->lo == r->hi) {
-                compare(a, BPF_JEQ, r->lo, width, hit);
+                atoms_compare(a, BPF_JEQ, r->lo, width, hit);
                 continue;
             }
             if (!(known && i == from) && r->lo > 0) {
-                compare(a, BPF_JLT, r->lo, width, a->next);
+                atoms_compare(a, BPF_JLT, r->lo, width, a->next);
             }
-            compare(a, BPF_JLE, r->hi, width, hit);
+            atoms_compare(a, BPF_JLE, r->hi, width, hit);
         }
         code_goto(&a->code, a->next);
         return;
     }
     size_t middle = from + (to - from) / 2;
     uint32_t upper = code_label(&a->code);
-    compare(a, BPF_JGE, a->set[middle].lo, width, upper);
-    search(a, from, middle, known, width, hit);
+    atoms_compare(a, BPF_JGE, a->set[middle].lo, width, upper);
+    atoms_search(a, from, middle, known, width, hit);
     code_place(&a->code, upper);
-    search(a, middle, to, true, width, hit);
+    atoms_search(a, middle, to, true, width, hit);
 }
 
 /* ------------------------------------------------------------------- atoms */
@@ -359,36 +360,37 @@ static bool check_value(struct atoms *a, const struct field *f, uint64_t v,
                         int bits, const char *at)
 {
     if (bits > f->width * 8 || (bits != 0 && bits < f->width * 8)) {
-        fail(a, at, "this address has another width than the field");
+        atoms_fail(a, at, "this address has another width than the field");
     } else if (v & ~width_mask(f->width)) {
-        fail(a, at, "the value does not fit the field");
+        atoms_fail(a, at, "the value does not fit the field");
     } else if (v & ~f->mask) {
-        fail(a, at,
-             "the value has bits that the mask clears; it would never "
-             "match");
+        atoms_fail(a, at,
+                   "the value has bits that the mask clears; it would never "
+                   "match");
     }
     return !a->result;
 }
 
 static void eq(struct atoms *a)
 {
-    struct field f = field(a);
+    struct field f = atoms_field(a);
     uint64_t v = 0;
     int bits = 0;
     blanks(a);
     const char *at = a->p;
-    if (a->result || !value(a, &v, &bits) || !check_value(a, &f, v, bits, at)) {
+    if (a->result || !atoms_value(a, &v, &bits) ||
+        !check_value(a, &f, v, bits, at)) {
         return;
     }
     if (f.width == 6) { /* no load has six bytes: the last two, then four */
         struct field low = {f.offset + 4, 2, f.mask & 0xffff, f.at};
         f = (struct field){f.offset, 4, f.mask >> 16, f.at};
-        load(a, &low);
-        compare(a, BPF_JNE, v & 0xffff, 2, a->next);
+        atoms_load(a, &low);
+        atoms_compare(a, BPF_JNE, v & 0xffff, 2, a->next);
         v >>= 16;
     }
-    load(a, &f);
-    compare(a, BPF_JNE, v, f.width, a->next);
+    atoms_load(a, &f);
+    atoms_compare(a, BPF_JNE, v, f.width, a->next);
 }
 
 static void set_add(struct atoms *a, struct range r)
@@ -413,24 +415,26 @@ static void item(struct atoms *a, const struct field *f)
     int bits = 0;
     blanks(a);
     const char *at = a->p;
-    if (!value(a, &r.lo, &bits) || !check_value(a, f, r.lo, bits, at)) {
+    if (!atoms_value(a, &r.lo, &bits) || !check_value(a, f, r.lo, bits, at)) {
         return;
     }
     r.hi = r.lo;
     if (eat(a, "-")) {
         const char *second = a->p;
-        if (!value(a, &r.hi, &bits) || !check_value(a, f, r.hi, bits, second)) {
+        if (!atoms_value(a, &r.hi, &bits) ||
+            !check_value(a, f, r.hi, bits, second)) {
             return;
         }
         if (r.hi < r.lo) {
-            fail(a, at, "the range ends before it begins");
+            atoms_fail(a, at, "the range ends before it begins");
         }
     } else if (eat(a, "/")) {
         uint64_t width = (uint64_t)f->width * 8;
-        uint64_t prefix = number(a, width, "a prefix length here");
+        uint64_t prefix = atoms_number(a, width, "a prefix length here");
         uint64_t rest = prefix == width ? 0 : width_mask(f->width) >> prefix;
         if (r.lo & rest) {
-            fail(a, at, "the address has bits beyond its prefix; clear them");
+            atoms_fail(a, at,
+                       "the address has bits beyond its prefix; clear them");
         }
         r.hi = r.lo | rest;
     }
@@ -439,12 +443,12 @@ static void item(struct atoms *a, const struct field *f)
 
 static void in(struct atoms *a)
 {
-    struct field f = field(a);
-    expect(a, "{");
+    struct field f = atoms_field(a);
+    atoms_expect(a, "{");
     if (!a->result && f.width == 6) {
-        fail(a, f.at,
-             "a set of six-byte fields is not supported; test [N:4] "
-             "and [N+4:2]");
+        atoms_fail(a, f.at,
+                   "a set of six-byte fields is not supported; test [N:4] "
+                   "and [N+4:2]");
     }
     a->count = 0;
     while (!a->result && !a->code.err && !eat(a, "}")) {
@@ -452,29 +456,29 @@ static void in(struct atoms *a)
         eat(a, ",");
     }
     if (!a->result && !a->code.err && a->count == 0) {
-        fail(a, f.at, "the set is empty; it would never match");
+        atoms_fail(a, f.at, "the set is empty; it would never match");
     }
     if (a->result || a->code.err) {
         return;
     }
     normalise(a);
-    load(a, &f);
+    atoms_load(a, &f);
     uint32_t hit = code_label(&a->code);
-    search(a, 0, a->count, false, f.width, hit);
+    atoms_search(a, 0, a->count, false, f.width, hit);
     code_place(&a->code, hit);
 }
 
-static void shift(struct atoms *a)
+static void atoms_shift(struct atoms *a)
 {
-    struct field f = field(a);
-    uint64_t count = eat(a, "<<") ? number(a, 31, "a shift count") : 0;
+    struct field f = atoms_field(a);
+    uint64_t count = eat(a, "<<") ? atoms_number(a, 31, "a shift count") : 0;
     if (!a->result && f.width > 4) {
-        fail(a, f.at, "a shift reads 1, 2 or 4 bytes");
+        atoms_fail(a, f.at, "a shift reads 1, 2 or 4 bytes");
     }
     if (a->result) {
         return;
     }
-    load(a, &f);
+    atoms_load(a, &f);
     if (count) {
         code_k(&a->code, BPF_ALU64 | BPF_LSH, 0, (int32_t)count);
     }
@@ -491,9 +495,9 @@ static void shifti(struct atoms *a)
 {
     blanks(a);
     const char *at = a->p;
-    uint64_t sum = a->base + number(a, INT32_MAX, "a distance in bytes");
+    uint64_t sum = a->base + atoms_number(a, INT32_MAX, "a distance in bytes");
     if (sum > INT32_MAX) {
-        fail(a, at, "the base lies beyond any packet");
+        atoms_fail(a, at, "the base lies beyond any packet");
         return;
     }
     a->base = (uint32_t)sum;
@@ -522,7 +526,7 @@ static const char *find_last_or(const char *p, const char *end)
     return found;
 }
 
-static void begin(struct atoms *a)
+static void atoms_begin(struct atoms *a)
 {
     a->next = code_label(&a->code);
     a->base = 0;
@@ -531,10 +535,10 @@ static void begin(struct atoms *a)
     a->atoms = 0;
 }
 
-static void end(struct atoms *a)
+static void atoms_end(struct atoms *a)
 {
     if (a->atoms == 0) {
-        fail(a, a->p, "an alternative needs at least one atom");
+        atoms_fail(a, a->p, "an alternative needs at least one atom");
     }
     code_return(&a->code, 1);
     code_place(&a->code, a->next);
@@ -550,15 +554,15 @@ static void atom(struct atoms *a)
     } else if (eat(a, "in")) {
         in(a);
     } else if (eat(a, "shift")) {
-        shift(a);
+        atoms_shift(a);
     } else if (eat(a, "shifti")) {
         shifti(a);
     } else if (eat(a, "or")) {
         a->atoms--;
-        end(a);
-        begin(a);
+        atoms_end(a);
+        atoms_begin(a);
     } else {
-        fail(a, at, "expected eq, in, shift, shifti or 'or' here");
+        atoms_fail(a, at, "expected eq, in, shift, shifti or 'or' here");
     }
 }
 
@@ -571,13 +575,13 @@ int dpf_from_atoms(const char *text, size_t len, struct dpf_code *out,
                       .last_or = find_last_or(text, text + len),
                       .err = err};
     a.line = 1;
-    begin(&a);
+    atoms_begin(&a);
     blanks(&a);
     while (a.p < a.end && !a.result && !a.code.err) {
         atom(&a);
         blanks(&a);
     }
-    end(&a);
+    atoms_end(&a);
     code_return(&a.code, 0);
     free(a.set);
     if (a.result) {

@@ -43,7 +43,7 @@ struct effect {
     uint32_t reads, writes;
 };
 
-static int refuse(struct dpf_error *err, size_t at, const char *why)
+static int cbpf_refuse(struct dpf_error *err, size_t at, const char *why)
 {
     int result = front_fail(err, -DPF_E_SYNTAX, 0,
                             "classic BPF instruction %zu: %s", at, why);
@@ -83,7 +83,7 @@ static const char *check_load(const struct dpf_cbpf *i)
     }
 }
 
-static const char *check_alu(const struct dpf_cbpf *i)
+static const char *cbpf_check_alu(const struct dpf_cbpf *i)
 {
     switch (BPF_OP(i->code)) {
     case BPF_DIV:
@@ -116,7 +116,8 @@ static void jump_targets(const struct dpf_cbpf *i, size_t at, int64_t to[2])
     }
 }
 
-static const char *check_jump(const struct dpf_cbpf *i, size_t at, size_t count)
+static const char *cbpf_check_jump(const struct dpf_cbpf *i, size_t at,
+                                   size_t count)
 {
     int64_t to[2];
     if (BPF_OP(i->code) > BPF_JSET || i->code == (BPF_JMP | BPF_JA | BPF_X)) {
@@ -132,7 +133,8 @@ static const char *check_jump(const struct dpf_cbpf *i, size_t at, size_t count)
 }
 
 /* NULL, or what is wrong with instruction `at`. */
-static const char *check(const struct dpf_cbpf *prog, size_t at, size_t count)
+static const char *cbpf_check(const struct dpf_cbpf *prog, size_t at,
+                              size_t count)
 {
     const struct dpf_cbpf *i = &prog[at];
     if (i->code > 0xff) {
@@ -140,9 +142,9 @@ static const char *check(const struct dpf_cbpf *prog, size_t at, size_t count)
     }
     switch (BPF_CLASS(i->code)) {
     case BPF_ALU:
-        return check_alu(i);
+        return cbpf_check_alu(i);
     case BPF_JMP:
-        return check_jump(i, at, count);
+        return cbpf_check_jump(i, at, count);
     case C_RET:
         return i->code == C_RET || i->code == (C_RET | C_RVAL_A)
                    ? NULL
@@ -239,7 +241,7 @@ static int16_t scratch(uint32_t k)
     return (int16_t)(-64 + 4 * (int)k);
 }
 
-static void store(struct code *c, uint32_t k, int reg)
+static void cbpf_store(struct code *c, uint32_t k, int reg)
 {
     code_emit(c, (struct dpf_insn){.opcode = BPF_STX | BPF_MEM | BPF_W,
                                    .regs = (uint8_t)(BPF_REG_FP | reg << 4),
@@ -256,7 +258,7 @@ static void prologue(struct code *c, uint32_t unset)
     }
     for (uint32_t k = 0; k < C_MEMWORDS; k++) {
         if (unset & SEES_M(k)) {
-            store(c, k, RA);
+            cbpf_store(c, k, RA);
         }
     }
 }
@@ -286,7 +288,7 @@ static void packet_load(struct code *c, const struct dpf_cbpf *i, int dst)
     code_load_be(c, dst, base, (int16_t)(far ? 0 : i->k), width);
 }
 
-static void load(struct code *c, const struct dpf_cbpf *i)
+static void cbpf_load(struct code *c, const struct dpf_cbpf *i)
 {
     int reg = BPF_CLASS(i->code) == BPF_LD ? RA : RX;
     switch (BPF_CLASS(i->code) == BPF_LD || BPF_CLASS(i->code) == BPF_LDX
@@ -315,11 +317,11 @@ static void load(struct code *c, const struct dpf_cbpf *i)
         }
         break;
     default:
-        store(c, i->k, BPF_CLASS(i->code) == BPF_ST ? RA : RX);
+        cbpf_store(c, i->k, BPF_CLASS(i->code) == BPF_ST ? RA : RX);
     }
 }
 
-static void shift(struct code *c, const struct dpf_cbpf *i)
+static void cbpf_shift(struct code *c, const struct dpf_cbpf *i)
 {
     int op = BPF_ALU | BPF_OP(i->code);
     if (!(i->code & BPF_X)) {
@@ -336,12 +338,12 @@ static void shift(struct code *c, const struct dpf_cbpf *i)
     code_place(c, done);
 }
 
-static void alu(struct code *c, const struct dpf_cbpf *i)
+static void cbpf_alu(struct code *c, const struct dpf_cbpf *i)
 {
     int op = BPF_ALU | BPF_OP(i->code);
     bool divides = BPF_OP(i->code) == BPF_DIV || BPF_OP(i->code) == BPF_MOD;
     if (BPF_OP(i->code) == BPF_LSH || BPF_OP(i->code) == BPF_RSH) {
-        shift(c, i);
+        cbpf_shift(c, i);
     } else if (BPF_OP(i->code) == BPF_NEG) {
         code_k(c, op, RA, 0);
     } else if (!(i->code & BPF_X)) {
@@ -372,8 +374,8 @@ static int inverse(int op)
     }
 }
 
-static void compare(struct code *c, const struct dpf_cbpf *i, int op,
-                    uint32_t label)
+static void cbpf_compare(struct code *c, const struct dpf_cbpf *i, int op,
+                         uint32_t label)
 {
     if (i->code & BPF_X) {
         code_jump_x(c, BPF_JMP32 | op, RA, RX, label);
@@ -383,8 +385,8 @@ static void compare(struct code *c, const struct dpf_cbpf *i, int op,
 }
 
 /* labels[i] stands for instruction i. */
-static void jump(struct code *c, const struct dpf_cbpf *i, size_t at,
-                 uint32_t first)
+static void cbpf_jump(struct code *c, const struct dpf_cbpf *i, size_t at,
+                      uint32_t first)
 {
     int64_t to[2], next = (int64_t)at + 1;
     int op = BPF_OP(i->code);
@@ -394,16 +396,17 @@ static void jump(struct code *c, const struct dpf_cbpf *i, size_t at,
             code_goto(c, first + (uint32_t)to[0]);
         }
     } else if (to[1] == next && inverse(op)) {
-        compare(c, i, inverse(op), first + (uint32_t)to[0]);
+        cbpf_compare(c, i, inverse(op), first + (uint32_t)to[0]);
     } else {
-        compare(c, i, op, first + (uint32_t)to[1]);
+        cbpf_compare(c, i, op, first + (uint32_t)to[1]);
         if (to[0] != next) {
             code_goto(c, first + (uint32_t)to[0]);
         }
     }
 }
 
-static void translate(struct code *c, const struct dpf_cbpf *prog, size_t count)
+static void cbpf_translate(struct code *c, const struct dpf_cbpf *prog,
+                           size_t count)
 {
     uint32_t first = 0;
     for (size_t i = 0; i < count; i++) { /* labels 0 .. count - 1 */
@@ -413,10 +416,10 @@ static void translate(struct code *c, const struct dpf_cbpf *prog, size_t count)
         code_place(c, first + (uint32_t)i);
         switch (BPF_CLASS(prog[i].code)) {
         case BPF_ALU:
-            alu(c, &prog[i]);
+            cbpf_alu(c, &prog[i]);
             break;
         case BPF_JMP:
-            jump(c, &prog[i], i, first);
+            cbpf_jump(c, &prog[i], i, first);
             break;
         case C_RET:
             if (prog[i].code == C_RET) {
@@ -430,7 +433,7 @@ static void translate(struct code *c, const struct dpf_cbpf *prog, size_t count)
                    prog[i].code == C_MISC ? RA : RX);
             break;
         default:
-            load(c, &prog[i]);
+            cbpf_load(c, &prog[i]);
         }
     }
 }
@@ -446,13 +449,13 @@ int dpf_from_cbpf(const struct dpf_cbpf *prog, size_t count,
                           DPF_CBPF_MAX, count);
     }
     for (size_t i = 0; i < count; i++) {
-        const char *why = check(prog, i, count);
+        const char *why = cbpf_check(prog, i, count);
         if (why != NULL) {
-            return refuse(err, i, why);
+            return cbpf_refuse(err, i, why);
         }
     }
     if (BPF_CLASS(prog[count - 1].code) != C_RET) {
-        return refuse(err, count - 1, "the last instruction must return");
+        return cbpf_refuse(err, count - 1, "the last instruction must return");
     }
     uint32_t *in = malloc(2 * count * sizeof(*in));
     if (in == NULL) {
@@ -460,7 +463,7 @@ int dpf_from_cbpf(const struct dpf_cbpf *prog, size_t count,
     }
     prologue(&c, read_unset(prog, count, in));
     free(in);
-    translate(&c, prog, count);
+    cbpf_translate(&c, prog, count);
     return code_take(&c, false, out, err);
 }
 

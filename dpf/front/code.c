@@ -53,7 +53,7 @@ void code_finish(struct code *c)
 }
 
 /* Replace *array by one of `room` elements; false leaves it as it was. */
-static bool resize(void *array, size_t room, size_t size)
+static bool code_resize(void *array, size_t room, size_t size)
 {
     void **p = array, *bigger = realloc(*p, room * size);
     if (bigger != NULL) {
@@ -62,16 +62,16 @@ static bool resize(void *array, size_t room, size_t size)
     return bigger != NULL;
 }
 
-static bool grow(struct code *c)
+static bool code_grow(struct code *c)
 {
     size_t room = c->room ? c->room * 2 : 64;
     if (c->count >= DPF_INSNS_MAX) {
         c->err = -DPF_E_TOO_BIG;
         return false;
     }
-    if (!resize(&c->insns, room, sizeof(*c->insns)) ||
-        !resize(&c->label_of, room, sizeof(*c->label_of)) ||
-        !resize(&c->at, room, sizeof(*c->at))) {
+    if (!code_resize(&c->insns, room, sizeof(*c->insns)) ||
+        !code_resize(&c->label_of, room, sizeof(*c->label_of)) ||
+        !code_resize(&c->at, room, sizeof(*c->at))) {
         c->err = -DPF_E_MEM;
         return false;
     }
@@ -82,7 +82,7 @@ static bool grow(struct code *c)
 static void emit_to(struct code *c, struct dpf_insn insn, uint32_t label)
 {
     if (c->err ||
-        ((c->count == c->room || c->count >= DPF_INSNS_MAX) && !grow(c))) {
+        ((c->count == c->room || c->count >= DPF_INSNS_MAX) && !code_grow(c))) {
         return;
     }
     c->insns[c->count] = insn;
@@ -166,7 +166,7 @@ uint32_t code_label(struct code *c)
     }
     if (c->label_count == c->label_room) {
         uint32_t room = c->label_room ? c->label_room * 2 : 64;
-        if (!resize(&c->labels, room, sizeof(*c->labels))) {
+        if (!code_resize(&c->labels, room, sizeof(*c->labels))) {
             c->err = -DPF_E_MEM;
             return 0;
         }
@@ -254,8 +254,8 @@ static void set_distance(struct dpf_insn *to, int32_t d, bool far)
     *to = (struct dpf_insn){.opcode = BPF_JMP32 | BPF_JA, .imm = d};
 }
 
-static void write_out(const struct code *c, const bool *far,
-                      const uint32_t *place, struct dpf_code *out)
+static void code_write_out(const struct code *c, const bool *far,
+                           const uint32_t *place, struct dpf_code *out)
 {
     for (size_t i = 0; i < c->count; i++) {
         struct dpf_insn *to = out->insns + place[i];
@@ -288,7 +288,7 @@ int code_take(struct code *c, bool lines, struct dpf_code *out,
         } else if (made.count > DPF_INSNS_MAX) {
             c->err = -DPF_E_TOO_BIG;
         } else {
-            write_out(c, far, place, &made);
+            code_write_out(c, far, place, &made);
         }
     }
     free(far);

@@ -49,7 +49,7 @@ struct elf {
 };
 
 /* Little-endian loads; 0 outside the bytes. */
-static uint64_t get(struct bytes b, uint64_t at, unsigned width)
+static uint64_t elf_get(struct bytes b, uint64_t at, unsigned width)
 {
     uint64_t v = 0;
     if (at > b.len || b.len - at < width) {
@@ -61,9 +61,9 @@ static uint64_t get(struct bytes b, uint64_t at, unsigned width)
     return v;
 }
 
-static uint32_t get32(struct bytes b, uint64_t at)
+static uint32_t elf_get32(struct bytes b, uint64_t at)
 {
-    return (uint32_t)get(b, at, 4);
+    return (uint32_t)elf_get(b, at, 4);
 }
 
 static struct bytes slice(struct bytes b, uint64_t at, uint64_t len)
@@ -93,9 +93,9 @@ static struct section section(const struct elf *e, uint32_t i)
     struct bytes h =
         slice(e->file, e->table + (uint64_t)i * ELF_SECTION, ELF_SECTION);
     struct section s = {
-        get32(h, 0),  get32(h, 4),
-        get32(h, 40), get32(h, 44),
-        get(h, 8, 8), slice(e->file, get(h, 24, 8), get(h, 32, 8))};
+        elf_get32(h, 0),  elf_get32(h, 4),
+        elf_get32(h, 40), elf_get32(h, 44),
+        elf_get(h, 8, 8), slice(e->file, elf_get(h, 24, 8), elf_get(h, 32, 8))};
     return s;
 }
 
@@ -116,16 +116,16 @@ static int open_elf(struct elf *e)
         return front_fail(e->err, -DPF_E_SYNTAX, 5,
                           "a big-endian object; compile for -target bpfel");
     }
-    if (get(e->file, 18, 2) != EM_BPF) {
+    if (elf_get(e->file, 18, 2) != EM_BPF) {
         return front_fail(e->err, -DPF_E_SYNTAX, 18,
                           "an object for machine %u, not for BPF; compile "
                           "with clang -target bpf",
-                          (unsigned)get(e->file, 18, 2));
+                          (unsigned)elf_get(e->file, 18, 2));
     }
-    e->table = get(e->file, 40, 8);
-    e->count = (uint32_t)get(e->file, 60, 2);
-    uint32_t names = (uint32_t)get(e->file, 62, 2);
-    if (get(e->file, 58, 2) != ELF_SECTION || e->count == 0 ||
+    e->table = elf_get(e->file, 40, 8);
+    e->count = (uint32_t)elf_get(e->file, 60, 2);
+    uint32_t names = (uint32_t)elf_get(e->file, 62, 2);
+    if (elf_get(e->file, 58, 2) != ELF_SECTION || e->count == 0 ||
         names >= e->count || e->table > e->file.len ||
         (e->file.len - e->table) / ELF_SECTION < e->count) {
         return front_fail(e->err, -DPF_E_SYNTAX, 40,
@@ -175,11 +175,11 @@ static const char *relocation_name(const struct elf *e, const struct section *s,
                                    uint64_t r)
 {
     struct section symbols = section(e, s->link < e->count ? s->link : 0);
-    uint64_t at = (get(s->data, r + 8, 8) >> 32) * ELF_SYMBOL;
+    uint64_t at = (elf_get(s->data, r + 8, 8) >> 32) * ELF_SYMBOL;
     struct section strings =
         section(e, symbols.link < e->count ? symbols.link : 0);
-    const char *name = string(strings.data, get32(symbols.data, at));
-    uint32_t where = (uint32_t)get(symbols.data, at + 6, 2);
+    const char *name = string(strings.data, elf_get32(symbols.data, at));
+    uint32_t where = (uint32_t)elf_get(symbols.data, at + 6, 2);
     if (*name == '\0' && where < e->count) { /* a section's symbol */
         struct section target = section(e, where);
         name = name_of(e, &target);
@@ -200,13 +200,13 @@ static int refuse_functions(const struct elf *e, uint32_t program)
         struct section strings = section(e, s.link < e->count ? s.link : 0);
         for (uint64_t at = 0; at + ELF_SYMBOL <= s.data.len; at += ELF_SYMBOL) {
             size_t used = strlen(seen);
-            if ((get(s.data, at + 4, 1) & 15) != STT_FUNC ||
-                get(s.data, at + 6, 2) != program) {
+            if ((elf_get(s.data, at + 4, 1) & 15) != STT_FUNC ||
+                elf_get(s.data, at + 6, 2) != program) {
                 continue;
             }
             functions++;
             snprintf(seen + used, sizeof(seen) - used, " %.40s",
-                     string(strings.data, get32(s.data, at)));
+                     string(strings.data, elf_get32(s.data, at)));
         }
     }
     if (functions <= 1) {
@@ -228,7 +228,7 @@ static int refuse_relocations(const struct elf *e, uint32_t program,
             s.data.len == 0) {
             continue;
         }
-        uint64_t insn = get(s.data, 0, 8) / 8;
+        uint64_t insn = elf_get(s.data, 0, 8) / 8;
         char where[80] = "";
         if (code->lines != NULL && insn < code->count &&
             code->lines[insn].file != NULL) {
@@ -263,28 +263,29 @@ static struct bytes find_named(const struct elf *e, const char *name)
 
 static struct bytes btf_strings(struct bytes btf)
 {
-    if (get(btf, 0, 2) != BTF_MAGIC) {
+    if (elf_get(btf, 0, 2) != BTF_MAGIC) {
         return slice(btf, 0, 0);
     }
-    return slice(btf, (uint64_t)get32(btf, 4) + get32(btf, 16), get32(btf, 20));
+    return slice(btf, (uint64_t)elf_get32(btf, 4) + elf_get32(btf, 16),
+                 elf_get32(btf, 20));
 }
 
 /* One record: what follows its instruction has its place, until the next. */
 static void record(struct bytes r, struct bytes strings, struct dpf_code *code)
 {
-    uint64_t first = get32(r, 0) / 8;
-    uint64_t file = get32(r, 4);
+    uint64_t first = elf_get32(r, 0) / 8;
+    uint64_t file = elf_get32(r, 4);
     struct dpf_line at = {.file = *string(strings, file) ? code->names + file
                                                          : NULL,
-                          .line = get32(r, 12) >> 10,
-                          .column = get32(r, 12) & 0x3ff};
+                          .line = elf_get32(r, 12) >> 10,
+                          .column = elf_get32(r, 12) & 0x3ff};
     if (first < code->count) {
         code->lines[first] = at;
     }
 }
 
 /* Give every instruction the place of the nearest record before it. */
-static void spread(struct dpf_code *code)
+static void elf_spread(struct dpf_code *code)
 {
     for (size_t i = 1; i < code->count; i++) {
         if (code->lines[i].line == 0) {
@@ -298,12 +299,13 @@ static void read_lines(const struct elf *e, const char *program,
 {
     struct bytes strings = btf_strings(find_named(e, ".BTF"));
     struct bytes ext = find_named(e, ".BTF.ext");
-    if (get(ext, 0, 2) != BTF_MAGIC || strings.len == 0) {
+    if (elf_get(ext, 0, 2) != BTF_MAGIC || strings.len == 0) {
         return;
     }
     struct bytes info =
-        slice(ext, (uint64_t)get32(ext, 4) + get32(ext, 16), get32(ext, 20));
-    uint32_t size = get32(info, 0);
+        slice(ext, (uint64_t)elf_get32(ext, 4) + elf_get32(ext, 16),
+              elf_get32(ext, 20));
+    uint32_t size = elf_get32(info, 0);
     code->lines = calloc(code->count, sizeof(*code->lines));
     code->names = malloc(strings.len);
     if (size < 16 || code->lines == NULL || code->names == NULL) {
@@ -315,8 +317,8 @@ static void read_lines(const struct elf *e, const char *program,
     }
     memcpy(code->names, strings.p, strings.len);
     for (uint64_t at = 4; at < info.len;) {
-        bool ours = strcmp(string(strings, get32(info, at)), program) == 0;
-        uint64_t count = get32(info, at + 4);
+        bool ours = strcmp(string(strings, elf_get32(info, at)), program) == 0;
+        uint64_t count = elf_get32(info, at + 4);
         at += 8;
         if (at > info.len || count > (info.len - at) / size) {
             break;
@@ -326,7 +328,7 @@ static void read_lines(const struct elf *e, const char *program,
         }
         at += count * size;
     }
-    spread(code);
+    elf_spread(code);
 }
 
 int dpf_from_object(const void *bytes, size_t len, const char *section_name,

@@ -47,8 +47,8 @@ _Static_assert(sizeof(struct dpf_cbpf) == sizeof(struct bpf_insn),
                "the layout of libpcap's instruction");
 
 /* Compile once; on failure `why` has libpcap's words. */
-static bool compile(pcap_t *p, const char *expr, int optimise,
-                    struct bpf_program *out, char *why, size_t size)
+static bool pcap_compile_text(pcap_t *p, const char *expr, int optimise,
+                              struct bpf_program *out, char *why, size_t size)
 {
     if (pcap_compile(p, out, expr, optimise, PCAP_NETMASK_UNKNOWN) == 0) {
         return true;
@@ -122,7 +122,7 @@ struct words {
 };
 
 /* At most WORDS_MAX + 1 words are found. */
-static void split(const char *s, struct words *w)
+static void pcap_split(const char *s, struct words *w)
 {
     size_t n = 0;
     for (size_t i = 0; s[i] != '\0' && n <= WORDS_MAX;) {
@@ -187,8 +187,8 @@ static const char *hint(const char *expr, const char *at, const char *why)
     return "; see pcap-filter(7)";
 }
 
-static int explain(pcap_t *p, const char *expr, const struct words *w,
-                   const char *why, struct dpf_error *err)
+static int pcap_explain(pcap_t *p, const char *expr, const struct words *w,
+                        const char *why, struct dpf_error *err)
 {
     bool syntax = strstr(why, "syntax error") != NULL ||
                   strstr(why, "illegal token") != NULL ||
@@ -229,7 +229,8 @@ static int explain(pcap_t *p, const char *expr, const struct words *w,
 }
 
 /* Is it short enough for libpcap to compile in bearable time? */
-static int measure(const char *expr, struct words *w, struct dpf_error *err)
+static int pcap_measure(const char *expr, struct words *w,
+                        struct dpf_error *err)
 {
     static const char hint_atoms[] =
         "a list of addresses or ports fits atoms text better";
@@ -239,7 +240,7 @@ static int measure(const char *expr, struct words *w, struct dpf_error *err)
                           "an expression has at most %u bytes; %s", EXPR_MAX,
                           hint_atoms);
     }
-    split(expr, w);
+    pcap_split(expr, w);
     if (w->count > WORDS_MAX) {
         return front_fail(err, -DPF_E_TOO_BIG, w->start[WORDS_MAX],
                           "an expression has at most %u words; %s", WORDS_MAX,
@@ -254,13 +255,13 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
 {
     char why[PCAP_ERRBUF_SIZE] = "";
     struct bpf_program better;
-    if (!compile(p, expr, 0, prog, why, sizeof(why))) {
-        return explain(p, expr, w, why, err);
+    if (!pcap_compile_text(p, expr, 0, prog, why, sizeof(why))) {
+        return pcap_explain(p, expr, w, why, err);
     }
     if ((flags & DPF_EXPR_PLAIN) || prog->bf_len > OPTIMISE_MAX) {
         return 0;
     }
-    if (compile(p, expr, 1, &better, why, sizeof(why))) {
+    if (pcap_compile_text(p, expr, 1, &better, why, sizeof(why))) {
         pcap_freecode(prog);
         *prog = better;
     } else if (strstr(why, "rejects all") != NULL) {
@@ -272,8 +273,8 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
 }
 
 /* Move what libpcap made behind what is in `all`. */
-static int append(struct bpf_program *all, struct bpf_program *made,
-                  struct dpf_error *err)
+static int pcap_append(struct bpf_program *all, struct bpf_program *made,
+                       struct dpf_error *err)
 {
     size_t count = (size_t)all->bf_len + made->bf_len;
     struct bpf_insn *bigger =
@@ -312,9 +313,9 @@ static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
     for (size_t i = 0; i < list->count && good; i++) {
         struct bpf_program made;
         unsigned from = prog->bf_len;
-        good = compile(p, list->parts[i], !(flags & DPF_EXPR_PLAIN), &made, why,
-                       sizeof(why)) &&
-               append(prog, &made, NULL) == 0;
+        good = pcap_compile_text(p, list->parts[i], !(flags & DPF_EXPR_PLAIN),
+                                 &made, why, sizeof(why)) &&
+               pcap_append(prog, &made, NULL) == 0;
         if (good && i + 1 < list->count) {
             fall_through(prog, from);
         }
@@ -327,9 +328,9 @@ static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
 }
 
 /* Compile, and copy what libpcap made. */
-static int translate(pcap_t *p, const char *expr, unsigned flags,
-                     const struct words *w, struct bpf_program *prog,
-                     struct dpf_error *err)
+static int pcap_translate(pcap_t *p, const char *expr, unsigned flags,
+                          const struct words *w, struct bpf_program *prog,
+                          struct dpf_error *err)
 {
     struct bpf_program made = {0};
     struct split list;
@@ -342,7 +343,7 @@ static int translate(pcap_t *p, const char *expr, unsigned flags,
         return 0;
     }
     int result = compile_best(p, expr, flags, w, &made, err);
-    return result ? result : append(prog, &made, err);
+    return result ? result : pcap_append(prog, &made, err);
 }
 
 /* The header of a capture file with the link type of `p`; false: it has none.
@@ -411,10 +412,10 @@ int dpf_expr_cbpf(const char *expr, int dlt, unsigned flags,
     if (w == NULL) {
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
-    int result = measure(expr, w, err);
+    int result = pcap_measure(expr, w, err);
     pcap_t *p = result == 0 ? open_link(dlt, flags) : NULL;
     if (p != NULL) {
-        result = translate(p, expr, flags, w, &prog, err);
+        result = pcap_translate(p, expr, flags, w, &prog, err);
         pcap_close(p);
     } else if (result == 0) {
         result = front_fail(err, -DPF_E_MEM, 0, "out of memory");

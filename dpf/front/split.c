@@ -111,7 +111,7 @@ static size_t read_terms(const char *expr, char *terms, size_t room)
 }
 
 /* One part from `count` terms; *terms moves behind them. NULL: no memory. */
-static char *join(const char **terms, size_t count)
+static char *split_join(const char **terms, size_t count)
 {
     size_t room = 1;
     const char *at = *terms;
@@ -141,7 +141,7 @@ int split_alternatives(const char *expr, struct split *out)
     }
     while (out->parts != NULL && left > 0 && result == 0) {
         size_t n = left < PART_TERMS ? left : PART_TERMS;
-        char *part = join(&at, n);
+        char *part = split_join(&at, n);
         if (part != NULL) {
             out->parts[out->count++] = part;
         }

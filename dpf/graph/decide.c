@@ -69,7 +69,7 @@ static uint64_t reads_writes(const struct dpf_program *p, uint32_t pc,
 }
 
 /* One pass backwards suffices: jumps go forward only. */
-static void find_live(struct walker *w)
+static void decide_find_live(struct walker *w)
 {
     const struct dpf_program *p = w->p;
     for (uint32_t n = p->count; n-- > 0;) {
@@ -267,8 +267,8 @@ static void unswap(struct decision *d, struct cond *c)
 }
 
 /* The condition of jump `i`, whose operands are not both constant. */
-static cond_id condition(struct decision *d, const struct dpf_insn *i,
-                         expr_id a, expr_id b)
+static cond_id decide_condition(struct decision *d, const struct dpf_insn *i,
+                                expr_id a, expr_id b)
 {
     struct cond c = {.kind = BPF_OP(i->opcode) == BPF_JSET ? C_TEST : C_CMP,
                      .cc = (uint8_t)plain_condition(BPF_OP(i->opcode)),
@@ -315,7 +315,7 @@ static void follow_jump(struct walker *w, node_id n, uint32_t pc,
         d->nodes[n].yes = node_at(w, yes ? taken : pc + 1, s);
         return;
     }
-    cond_id c = condition(d, i, a, b);
+    cond_id c = decide_condition(d, i, a, b);
     d->g.failed |= c == COND_NONE;
     node_id yes = node_at(w, taken, s), no = node_at(w, pc + 1, s);
     d->nodes[n].cond = yes == no ? COND_NONE : c;
@@ -324,7 +324,7 @@ static void follow_jump(struct walker *w, node_id n, uint32_t pc,
 }
 
 /* From the start of node n to its jump, its result, or another target. */
-static void follow(struct walker *w, node_id n)
+static void decide_follow(struct walker *w, node_id n)
 {
     struct decision *d = w->d;
     struct state s = w->state[n];
@@ -381,7 +381,7 @@ static bool stack_is_plain(const struct dpf_program *p)
 }
 
 /* Fixed-size arrays, cut from one allocation. */
-static void *cut(uint8_t **at, size_t bytes)
+static void *decide_cut(uint8_t **at, size_t bytes)
 {
     void *p = *at;
     *at += (bytes + 15) & ~(size_t)15;
@@ -415,21 +415,21 @@ static struct decision *allocate(const struct dpf_program *p, struct walker *w)
     if (at == NULL) {
         return NULL;
     }
-    struct decision *d = cut(&at, sizeof(*d));
+    struct decision *d = decide_cut(&at, sizeof(*d));
     *d = (struct decision){.p = p, .bytes = bytes};
     __builtin_memset(d->g.chain, 0xff, sizeof(d->g.chain));
-    d->nodes = cut(&at, s.nodes * sizeof(struct node));
-    d->conds = cut(&at, s.conds * sizeof(struct cond));
-    d->g.e = cut(&at, s.exprs * sizeof(struct expr));
-    d->set = cut(&at, s.conds * sizeof(uint32_t));
-    d->order = cut(&at, s.nodes * sizeof(node_id));
+    d->nodes = decide_cut(&at, s.nodes * sizeof(struct node));
+    d->conds = decide_cut(&at, s.conds * sizeof(struct cond));
+    d->g.e = decide_cut(&at, s.exprs * sizeof(struct expr));
+    d->set = decide_cut(&at, s.conds * sizeof(uint32_t));
+    d->order = decide_cut(&at, s.nodes * sizeof(node_id));
     d->node_cap = s.nodes;
     d->cond_cap = d->set_cap = s.conds;
     d->g.cap = s.exprs;
-    w->live = cut(&at, p->count * sizeof(uint64_t));
-    w->at = cut(&at, p->count * sizeof(node_id));
-    w->older = cut(&at, s.nodes * sizeof(node_id));
-    w->state = cut(&at, s.nodes * sizeof(struct state));
+    w->live = decide_cut(&at, p->count * sizeof(uint64_t));
+    w->at = decide_cut(&at, p->count * sizeof(node_id));
+    w->older = decide_cut(&at, s.nodes * sizeof(node_id));
+    w->state = decide_cut(&at, s.nodes * sizeof(struct state));
     return d;
 }
 
@@ -439,7 +439,7 @@ void decide_free(struct decision *d)
 }
 
 /* Follow every path; then the reaches are known and the clamps get them. */
-static void explore(struct walker *w)
+static void decide_explore(struct walker *w)
 {
     struct decision *d = w->d;
     struct state s;
@@ -453,7 +453,7 @@ static void explore(struct walker *w)
     node_at(w, 0, &s);
     for (uint32_t n = 0; n < d->node_count && !d->g.failed; n++) {
         if (d->nodes[n].result == EXPR_NONE) {
-            follow(w, (node_id)n);
+            decide_follow(w, (node_id)n);
         }
     }
     for (uint32_t n = 0; n < d->var_count; n++) {
@@ -475,8 +475,8 @@ struct decision *decide(const struct dpf_program *p)
     for (uint32_t n = 0; n < p->count; n++) {
         w.at[n] = NODE_NONE;
     }
-    find_live(&w);
-    explore(&w);
+    decide_find_live(&w);
+    decide_explore(&w);
     if (!w.d->g.failed) {
         fuse(w.d);
     }

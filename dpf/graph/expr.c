@@ -70,7 +70,7 @@ static uint64_t max_of(const struct expr_graph *g, const struct expr *e)
     return over || out > limit ? limit : out;
 }
 
-static void measure(const struct expr_graph *g, struct expr *e)
+static void expr_measure(const struct expr_graph *g, struct expr *e)
 {
     const struct expr *a = e->a != EXPR_NONE ? &g->e[e->a] : NULL;
     const struct expr *b = e->b != EXPR_NONE ? &g->e[e->b] : NULL;
@@ -82,7 +82,7 @@ static void measure(const struct expr_graph *g, struct expr *e)
     e->depth = (uint8_t)(depth + 1);
 }
 
-static expr_id intern(struct expr_graph *g, struct expr e)
+static expr_id expr_intern(struct expr_graph *g, struct expr e)
 {
     uint64_t hash = e.op * UINT64_C(0x9e3779b97f4a7c15) ^ e.k;
     hash = (hash ^ (uint64_t)e.width << 8 ^ (uint64_t)e.a << 16 ^
@@ -96,7 +96,7 @@ static expr_id intern(struct expr_graph *g, struct expr e)
             return n;
         }
     }
-    measure(g, &e);
+    expr_measure(g, &e);
     if (g->count == g->cap || e.depth > EXPR_DEPTH) {
         g->failed = true;
         return no_expr;
@@ -111,7 +111,7 @@ static expr_id intern(struct expr_graph *g, struct expr e)
 
 expr_id expr_const(struct expr_graph *g, uint64_t k)
 {
-    return intern(
+    return expr_intern(
         g,
         (struct expr){
             .op = E_CONST, .width = 8, .a = EXPR_NONE, .b = EXPR_NONE, .k = k});
@@ -119,28 +119,28 @@ expr_id expr_const(struct expr_graph *g, uint64_t k)
 
 expr_id expr_len(struct expr_graph *g)
 {
-    return intern(
+    return expr_intern(
         g,
         (struct expr){.op = E_LEN, .width = 8, .a = EXPR_NONE, .b = EXPR_NONE});
 }
 
-static expr_id unary(struct expr_graph *g, enum expr_op op, uint32_t width,
-                     expr_id a, uint64_t k)
+static expr_id expr_unary(struct expr_graph *g, enum expr_op op, uint32_t width,
+                          expr_id a, uint64_t k)
 {
-    return intern(g, (struct expr){.op = (uint8_t)op,
-                                   .width = (uint8_t)width,
-                                   .a = a,
-                                   .b = EXPR_NONE,
-                                   .k = k});
+    return expr_intern(g, (struct expr){.op = (uint8_t)op,
+                                        .width = (uint8_t)width,
+                                        .a = a,
+                                        .b = EXPR_NONE,
+                                        .k = k});
 }
 
 /* The low 4 bytes of a. */
-static expr_id cut(struct expr_graph *g, expr_id a)
+static expr_id expr_cut(struct expr_graph *g, expr_id a)
 {
     if (g->e[a].max <= UINT32_MAX) {
         return a;
     }
-    return unary(g, E_ZEXT, 4, a, 0);
+    return expr_unary(g, E_ZEXT, 4, a, 0);
 }
 
 /* a & k, for a of any width. */
@@ -161,20 +161,20 @@ static expr_id mask(struct expr_graph *g, uint32_t width, expr_id a, uint64_t k)
         uint32_t bytes = e->width;
         expr_id inner =
             mask(g, bytes == 8 ? 8 : 4, e->a, expr_swap_const(k, bytes));
-        return unary(g, E_SWAP, bytes, inner, 0);
+        return expr_unary(g, E_SWAP, bytes, inner, 0);
     }
-    return unary(g, E_AND, k <= UINT32_MAX ? 4 : width, a, k);
+    return expr_unary(g, E_AND, k <= UINT32_MAX ? 4 : width, a, k);
 }
 
-static expr_id swap(struct expr_graph *g, uint32_t bytes, expr_id a)
+static expr_id expr_swap(struct expr_graph *g, uint32_t bytes, expr_id a)
 {
     expr_id low = bytes == 8   ? a
-                  : bytes == 4 ? cut(g, a)
+                  : bytes == 4 ? expr_cut(g, a)
                                : mask(g, 8, a, width_max(bytes));
     if (g->e[low].op == E_SWAP && g->e[low].width == bytes) {
         return g->e[low].a;
     }
-    return unary(g, E_SWAP, bytes, low, 0);
+    return expr_unary(g, E_SWAP, bytes, low, 0);
 }
 
 static expr_id byte_order(struct expr_graph *g, const struct dpf_insn *i,
@@ -184,7 +184,7 @@ static expr_id byte_order(struct expr_graph *g, const struct dpf_insn *i,
         BPF_CLASS(i->opcode) == BPF_ALU64 || BPF_SRC(i->opcode) == BPF_X;
     uint32_t bytes = (uint32_t)i->imm / 8;
     if (swaps) {
-        return swap(g, bytes, a);
+        return expr_swap(g, bytes, a);
     }
     return bytes == 8 ? a : mask(g, 8, a, width_max(bytes));
 }
@@ -193,13 +193,13 @@ static expr_id move(struct expr_graph *g, const struct dpf_insn *i, expr_id b)
 {
     uint32_t width = BPF_CLASS(i->opcode) == BPF_ALU64 ? 8 : 4;
     if (i->off == 0) {
-        return width == 8 ? b : cut(g, b);
+        return width == 8 ? b : expr_cut(g, b);
     }
     uint32_t bytes = (uint32_t)i->off / 8;
     if (g->e[b].max <= width_max(bytes) / 2) {
         return b; /* not negative */
     }
-    return unary(g, E_SEXT, width, b, bytes);
+    return expr_unary(g, E_SEXT, width, b, bytes);
 }
 
 static int op_of(uint32_t op)
@@ -238,10 +238,10 @@ static expr_id with_const(struct expr_graph *g, enum expr_op op, uint32_t width,
         return mask(g, width, a, k);
     }
     if (width == 4 && (op == E_RSH || op == E_ARSH)) {
-        a = cut(g, a);
+        a = expr_cut(g, a);
     }
     if (k == 0 && op != E_MUL) {
-        return width == 4 ? cut(g, a) : a;
+        return width == 4 ? expr_cut(g, a) : a;
     }
     if (op == E_SUB) { /* one form for both */
         op = E_ADD;
@@ -252,7 +252,7 @@ static expr_id with_const(struct expr_graph *g, enum expr_op op, uint32_t width,
         e->width == width) {
         return with_const(g, E_ADD, width, e->a, e->k + k);
     }
-    return unary(g, op, width, a, k);
+    return expr_unary(g, op, width, a, k);
 }
 
 /*
@@ -286,8 +286,8 @@ static expr_id wider_load(struct expr_graph *g, expr_id high, expr_id low)
     if (!up && !down) {
         return EXPR_NONE;
     }
-    expr_id load = unary(g, E_LOAD, wide, h->a, up ? l->k : h->k);
-    return up ? load : unary(g, E_SWAP, wide, load, 0);
+    expr_id load = expr_unary(g, E_LOAD, wide, h->a, up ? l->k : h->k);
+    return up ? load : expr_unary(g, E_SWAP, wide, load, 0);
 }
 
 static expr_id binary(struct expr_graph *g, enum expr_op op, uint32_t width,
@@ -316,7 +316,7 @@ static expr_id binary(struct expr_graph *g, enum expr_op op, uint32_t width,
             return wide;
         }
     }
-    return intern(
+    return expr_intern(
         g, (struct expr){
                .op = (uint8_t)op, .width = (uint8_t)width, .a = a, .b = b});
 }
@@ -342,7 +342,7 @@ expr_id expr_alu(struct expr_graph *g, const struct dpf_insn *i, expr_id a,
         return byte_order(g, i, a);
     }
     if (op == BPF_NEG) {
-        return unary(g, E_NEG, width, a, 0);
+        return expr_unary(g, E_NEG, width, a, 0);
     }
     if (op_of(op) < 0) {
         g->failed = true;
@@ -386,10 +386,10 @@ expr_id expr_load(struct expr_graph *g, const struct dpf_insn *i, expr_id base,
                   uint32_t off)
 {
     enum expr_op op = BPF_MODE(i->opcode) == BPF_MEMSX ? E_LOAD_SIGNED : E_LOAD;
-    return unary(g, op, insn_width(i), base, off);
+    return expr_unary(g, op, insn_width(i), base, off);
 }
 
 expr_id expr_clamp(struct expr_graph *g, expr_id a, uint32_t k)
 {
-    return unary(g, E_CLAMP, 8, a, k);
+    return expr_unary(g, E_CLAMP, 8, a, k);
 }

@@ -100,7 +100,8 @@ static cond_id join_members(struct decision *d, const struct cond *x,
 }
 
 /* x and y (kind C_AND), x or y (C_OR). */
-static cond_id combine(struct decision *d, uint8_t kind, cond_id x, cond_id y)
+static cond_id fuse_combine(struct decision *d, uint8_t kind, cond_id x,
+                            cond_id y)
 {
     if (x == COND_NONE || y == COND_NONE) {
         return COND_NONE;
@@ -137,7 +138,7 @@ static bool is_leaf(const struct node *n)
 }
 
 /* Past nodes that demand nothing and decide nothing. */
-static node_id resolve(const struct decision *d, node_id n)
+static node_id fuse_resolve(const struct decision *d, node_id n)
 {
     const struct node *node = &d->nodes[n];
     while (!is_leaf(node) && node->cond == COND_NONE &&
@@ -155,9 +156,9 @@ static void shorten(struct decision *d)
         if (is_leaf(node)) {
             continue;
         }
-        node->yes = resolve(d, node->yes);
+        node->yes = fuse_resolve(d, node->yes);
         if (node->cond != COND_NONE) {
-            node->no = resolve(d, node->no);
+            node->no = fuse_resolve(d, node->no);
             if (node->yes == node->no) {
                 node->cond = COND_NONE;
                 node->no = NODE_NONE;
@@ -258,22 +259,22 @@ static bool together(struct decision *d, const struct node *a,
     bool b_meets_yes = b->yes == other;
     if (b_is_yes) { /* on to B when A holds */
         cb = b_meets_yes ? cond_not(d, cb) : cb;
-        out->cond = combine(d, C_AND, ca, cb);
+        out->cond = fuse_combine(d, C_AND, ca, cb);
         out->yes = b_meets_yes ? b->no : b->yes;
         out->no = other;
     } else if (b_meets_yes) {
-        out->cond = combine(d, C_OR, ca, cb);
+        out->cond = fuse_combine(d, C_OR, ca, cb);
         out->yes = other;
         out->no = b->no;
     } else {
-        out->cond = combine(d, C_AND, cond_not(d, ca), cb);
+        out->cond = fuse_combine(d, C_AND, cond_not(d, ca), cb);
         out->yes = b->yes;
         out->no = other;
     }
     return out->cond != COND_NONE;
 }
 
-static bool absorb(struct decision *d, struct node *a, bool b_is_yes)
+static bool fuse_absorb(struct decision *d, struct node *a, bool b_is_yes)
 {
     node_id id = b_is_yes ? a->yes : a->no;
     struct node *b = &d->nodes[id];
@@ -322,7 +323,7 @@ void fuse(struct decision *d)
 {
     node_id entry = 1; /* 0 is the leaf with result 0 */
     shorten(d);
-    entry = resolve(d, entry);
+    entry = fuse_resolve(d, entry);
     sort(d, entry);
     find_needs(d);
     for (uint32_t at = d->order_count; at-- > 0;) {
@@ -332,7 +333,7 @@ void fuse(struct decision *d)
         }
         run_on(d, a);
         while (!is_leaf(a) && a->cond != COND_NONE &&
-               (absorb(d, a, true) || absorb(d, a, false))) {
+               (fuse_absorb(d, a, true) || fuse_absorb(d, a, false))) {
         }
     }
     sort(d, entry); /* what was needed stays: it was true of the whole */

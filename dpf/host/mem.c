@@ -83,7 +83,7 @@ static size_t find_pages(const struct host *h, size_t count)
     return PAGES;
 }
 
-static void *code_alloc(void *ctx, size_t size)
+static void *mem_code_alloc(void *ctx, size_t size)
 {
     struct host *h = ctx;
     size_t first = find_pages(h, size / PAGE), off = first * PAGE;
@@ -106,7 +106,7 @@ static void *code_alloc(void *ctx, size_t size)
     return h->rx + off;
 }
 
-static void code_free(void *ctx, void *rx, size_t size)
+static void mem_code_free(void *ctx, void *rx, size_t size)
 {
     struct host *h = ctx;
     size_t off = (size_t)((uint8_t *)rx - h->rx);
@@ -174,11 +174,11 @@ static bool code_space(struct host *h)
     h->rx = mmap(NULL, SPACE, PROT_NONE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     /* Some systems forbid executable mappings: find out now. */
-    void *probe = h->rx == MAP_FAILED ? NULL : code_alloc(h, PAGE);
+    void *probe = h->rx == MAP_FAILED ? NULL : mem_code_alloc(h, PAGE);
     if (probe == NULL) {
         return false;
     }
-    code_free(h, probe, PAGE);
+    mem_code_free(h, probe, PAGE);
     return true;
 }
 
@@ -209,8 +209,8 @@ int dpf_host_mem_init(struct dpf_mem *mem)
                             .random = host_random,
                             .engine = &dpf_engine_full};
     if (code_space(h)) {
-        mem->code_alloc = code_alloc;
-        mem->code_free = code_free;
+        mem->code_alloc = mem_code_alloc;
+        mem->code_free = mem_code_free;
         mem->code_open = code_open;
         mem->code_seal = code_seal;
     }

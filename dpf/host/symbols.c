@@ -59,8 +59,8 @@ struct object {
     char strings[sizeof(NAMES) + 64];
 };
 
-static void fill(struct object *o, const char *name, const void *code,
-                 size_t size)
+static void symbols_fill(struct object *o, const char *name, const void *code,
+                         size_t size)
 {
     size_t at = sizeof(NAMES) - 1;
     memcpy(o->head.e_ident, ELFMAG, SELFMAG);
@@ -113,7 +113,7 @@ static int add_gdb(const char *name, const void *code, size_t size)
         free(object);
         return -DPF_E_MEM;
     }
-    fill(object, name, code, size);
+    symbols_fill(object, name, code, size);
     entry->symfile_addr = (const char *)object;
     entry->symfile_size = sizeof(*object);
     entry->next_entry = __jit_debug_descriptor.first_entry;

@@ -30,7 +30,7 @@ static struct x64_mem frame_at(int32_t off)
 }
 
 /* Where the byte at offset `off` from r10 lies in the frame. */
-static struct x64_mem stack_at(const struct compiler *c, int32_t off)
+static struct x64_mem plain_stack_at(const struct compiler *c, int32_t off)
 {
     return frame_at(FRAME_STACK + (int32_t)c->p->stack + off);
 }
@@ -49,7 +49,8 @@ static void emit_run(struct compiler *c, uint32_t w, enum x64_reg d,
 }
 
 /* d = bytes in `region`; false if it can have none. */
-static void emit_length(struct compiler *c, uint32_t region, enum x64_reg d)
+static void plain_emit_length(struct compiler *c, uint32_t region,
+                              enum x64_reg d)
 {
     if (region == 0 && c->p->type != DPF_PREDICATE) {
         x64_mov_rr(&c->x, 4, d, LENGTH);
@@ -61,14 +62,14 @@ static void emit_length(struct compiler *c, uint32_t region, enum x64_reg d)
 }
 
 /* d = host address of `region`. */
-static enum x64_reg emit_base(struct compiler *c, uint32_t region,
-                              enum x64_reg d)
+static enum x64_reg plain_emit_base(struct compiler *c, uint32_t region,
+                                    enum x64_reg d)
 {
     if (region == 0 && c->p->type != DPF_PREDICATE) {
         return BASE;
     }
     if (region == REGION_STACK) {
-        x64_lea(&c->x, 8, d, stack_at(c, -(int32_t)BPF_STACK_SIZE));
+        x64_lea(&c->x, 8, d, plain_stack_at(c, -(int32_t)BPF_STACK_SIZE));
         return d;
     }
     emit_run(c, 8, d, REGION_AT(region, base));
@@ -85,10 +86,10 @@ static struct x64_mem emit_access(struct compiler *c, uint32_t reg, int32_t off,
     struct x64 *x = &c->x;
     const struct insn_note *note = &c->p->notes[c->pc];
     if (note->region == REGION_STACK && note->stack_off != NOTE_OFF_ANY) {
-        return stack_at(c, note->stack_off);
+        return plain_stack_at(c, note->stack_off);
     }
     x64_lea(x, 8, RCX, x64_at(plain_source(c, reg, RCX), off));
-    emit_length(c, note->region, RDX);
+    plain_emit_length(c, note->region, RDX);
     x64_mov_ri(x, R11, 0);
     x64_alu_ri(x, X_SUB, 8, RDX, (int32_t)size);
     x64_cmov_rr(x, CC_B, 8, RDX, R11); /* or the next clamp would be none */
@@ -96,10 +97,10 @@ static struct x64_mem emit_access(struct compiler *c, uint32_t reg, int32_t off,
     x64_alu_rr(x, X_CMP, 8, RDX, RCX);
     x64_cmov_rr(x, CC_B, 8, RCX, RDX);
     x64_jcc(x, CC_B, c->bounds);
-    return x64_index(emit_base(c, note->region, RDX), RCX, 1, 0);
+    return x64_index(plain_emit_base(c, note->region, RDX), RCX, 1, 0);
 }
 
-static void emit_load(struct compiler *c, const struct dpf_insn *i)
+static void plain_emit_load(struct compiler *c, const struct dpf_insn *i)
 {
     enum x64_reg d = plain_reg[DPF_INSN_DST(i)];
     uint32_t size = insn_width(i);
@@ -131,7 +132,7 @@ static void emit_store(struct compiler *c, const struct dpf_insn *i)
 
 /* ----------------------------------------------------- control transfer */
 
-static void emit_compare(struct compiler *c, const struct dpf_insn *i)
+static void plain_emit_compare(struct compiler *c, const struct dpf_insn *i)
 {
     struct x64 *x = &c->x;
     uint32_t w = plain_width(i);
@@ -158,7 +159,7 @@ static void emit_jump(struct compiler *c, const struct dpf_insn *i)
     x64_label next = 0;
     if (!always) {
         enum x64_cc cc = plain_condition(BPF_OP(i->opcode));
-        emit_compare(c, i);
+        plain_emit_compare(c, i);
         if (!back) {
             x64_jcc(x, cc, c->at[to]);
             return;
@@ -182,12 +183,12 @@ static void emit_pointer_arg(struct compiler *c)
     struct x64 *x = &c->x;
     uint32_t region = c->p->notes[c->pc].region;
     enum x64_reg off = plain_reg[1], len = plain_reg[2];
-    emit_length(c, region, RDX);
+    plain_emit_length(c, region, RDX);
     x64_alu_rr(x, X_SUB, 8, RDX, len);
     x64_jcc(x, CC_B, c->bounds);
     x64_alu_rr(x, X_CMP, 8, RDX, off);
     x64_jcc(x, CC_B, c->bounds);
-    x64_alu_rr(x, X_ADD, 8, off, emit_base(c, region, RDX));
+    x64_alu_rr(x, X_ADD, 8, off, plain_emit_base(c, region, RDX));
 }
 
 static void emit_call(struct compiler *c, const struct dpf_insn *i)
@@ -283,7 +284,7 @@ static void emit_insn(struct compiler *c, const struct dpf_insn *i)
         x64_mov_chosen(&c->x, plain_reg[DPF_INSN_DST(i)], insn_wide_imm(i));
         return;
     case BPF_LDX:
-        emit_load(c, i);
+        plain_emit_load(c, i);
         return;
     case BPF_ST:
     case BPF_STX:

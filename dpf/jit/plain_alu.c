@@ -66,7 +66,7 @@ enum x64_cc plain_condition(uint32_t op)
 }
 
 /* The constant of instruction `i`, as wide as it computes. */
-static uint64_t constant(const struct dpf_insn *i)
+static uint64_t plain_alu_constant(const struct dpf_insn *i)
 {
     return plain_width(i) == 8 ? (uint64_t)(int64_t)i->imm : (uint32_t)i->imm;
 }
@@ -82,7 +82,7 @@ enum x64_reg plain_operand(struct compiler *c, const struct dpf_insn *i,
     if (BPF_SRC(i->opcode) == BPF_X) {
         return plain_source(c, DPF_INSN_SRC(i), tmp);
     }
-    x64_mov_chosen(&c->x, tmp, constant(i));
+    x64_mov_chosen(&c->x, tmp, plain_alu_constant(i));
     return tmp;
 }
 
@@ -137,8 +137,8 @@ static void emit_shift(struct compiler *c, const struct dpf_insn *i,
     }
 }
 
-static void emit_end(struct compiler *c, const struct dpf_insn *i,
-                     enum x64_reg d)
+static void plain_alu_emit_end(struct compiler *c, const struct dpf_insn *i,
+                               enum x64_reg d)
 {
     bool swap =
         BPF_CLASS(i->opcode) == BPF_ALU64 || BPF_SRC(i->opcode) == BPF_X;
@@ -234,7 +234,7 @@ void plain_alu(struct compiler *c, const struct dpf_insn *i)
         x64_unary(&c->x, X_NEG, plain_width(i), d);
         break;
     case BPF_END:
-        emit_end(c, i, d);
+        plain_alu_emit_end(c, i, d);
         break;
     default:
         emit_simple(c, i, d);

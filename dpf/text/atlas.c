@@ -140,7 +140,7 @@ static int ask_about(struct dpf_atlas *a, size_t i, size_t k)
     return result;
 }
 
-static void show(const struct witness *w, struct dpf_error *err)
+static void atlas_show(const struct witness *w, struct dpf_error *err)
 {
     if (err != NULL) {
         err->witness_len = w->len;
@@ -152,8 +152,8 @@ static void show(const struct witness *w, struct dpf_error *err)
  * Does any packet that filter a->asked[first] may accept reach YES in `in`, of
  * the same diagrams? As space_find, with a witness in `err`.
  */
-static int find(struct dpf_atlas *a, unsigned first, uint32_t in,
-                struct dpf_error *err)
+static int atlas_find(struct dpf_atlas *a, unsigned first, uint32_t in,
+                      struct dpf_error *err)
 {
     struct dd *d = &a->ask;
     struct witness w = {0};
@@ -161,7 +161,7 @@ static int find(struct dpf_atlas *a, unsigned first, uint32_t in,
     uint32_t f = dd_and(d, may, in);
     int result = d->err ? d->err : space_find(d, f, &w);
     if (result == 1) {
-        show(&w, err);
+        atlas_show(&w, err);
     }
     return result;
 }
@@ -176,7 +176,7 @@ int dpf_atlas_overlap(struct dpf_atlas *a, size_t i, size_t k,
     give_room(&a->ask);
     struct dd_mark m = dd_mark(&a->ask);
     uint32_t may = dd_apply(&a->ask, DD_MAY, a->ask_roots[1], 0, 0);
-    result = find(a, 0, may, err);
+    result = atlas_find(a, 0, may, err);
     dd_release(&a->ask, m);
     return result;
 }
@@ -194,13 +194,13 @@ int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
     const struct witness *w = &a->filters[i].sample;
     if (w->len > 0 &&
         dpf_filter_run(a->filters[k].program, w->packet, w->len) == 0) {
-        show(w, err);
+        atlas_show(w, err);
         return 1;
     }
     give_room(&a->ask);
     struct dd_mark m = dd_mark(&a->ask);
     uint32_t must = dd_apply(&a->ask, DD_MUST, a->ask_roots[1 - first], 0, 0);
-    result = find(a, first, dd_not(&a->ask, must), err);
+    result = atlas_find(a, first, dd_not(&a->ask, must), err);
     dd_release(&a->ask, m);
     return result;
 }
@@ -235,7 +235,7 @@ static int add_group(struct dpf_atlas *a)
 }
 
 /* The group of `at` and the filter that is being merged. */
-static uint32_t join(void *ctx, uint32_t at, uint32_t with)
+static uint32_t atlas_join(void *ctx, uint32_t at, uint32_t with)
 {
     struct dpf_atlas *a = ctx;
     uint32_t before = at < ATLAS_GROUP ? 0 : at - ATLAS_GROUP;
@@ -259,7 +259,7 @@ static uint32_t join(void *ctx, uint32_t at, uint32_t with)
 
 int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
 {
-    a->dd.merge = join;
+    a->dd.merge = atlas_join;
     a->dd.merge_ctx = a;
     a->group_count = 0;
     *count = 0;

@@ -117,8 +117,8 @@ static bool single(const struct dpf_atlas *a, uint32_t f, uint32_t *child,
     return found == 1;
 }
 
-static void condition(uint32_t var, uint32_t width, uint64_t lo, uint64_t hi,
-                      char *out, size_t size)
+static void atlas_text_condition(uint32_t var, uint32_t width, uint64_t lo,
+                                 uint64_t hi, char *out, size_t size)
 {
     char place[32], low[32], high[32];
     const char *name = atlas_meaning(var, width);
@@ -161,7 +161,7 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
             child = next;
             width++;
         }
-        condition(var, width, from, to, text, sizeof(text));
+        atlas_text_condition(var, width, from, to, text, sizeof(text));
         if (used < size) {
             used += (size_t)snprintf(out + used, size - used, "%s\\l", text);
         }
@@ -173,8 +173,8 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
 /* ----------------------------------------------------------------- explain */
 
 /* The values of byte `f` that lead on, as text. */
-static void wanted(const struct dpf_atlas *a, uint32_t f, char *out,
-                   size_t size)
+static void atlas_text_wanted(const struct dpf_atlas *a, uint32_t f, char *out,
+                              size_t size)
 {
     const struct dd_node *n = &a->dd.nodes[f];
     const struct dd_edge *e = a->dd.edges + n->edges;
@@ -240,7 +240,7 @@ static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
     fprintf(out, "    %-14s %-24s %-18s", place,
             atlas_meaning(var, width ? width : 1), width ? value : "(absent)");
     if (f == DD_NO) {
-        wanted(a, at, text, sizeof(text));
+        atlas_text_wanted(a, at, text, sizeof(text));
         atlas_place(a->dd.nodes[at].var, 1, place, sizeof(place));
         fprintf(out, " no: %s must be %s\n", place, text);
     } else {

@@ -85,8 +85,8 @@ static void goal(struct picture *p, uint32_t f)
 }
 
 /* All ways out of the field that begins at `f`. */
-static void collect(struct picture *p, uint32_t f, uint32_t var, uint32_t depth,
-                    uint64_t prefix)
+static void dot_collect(struct picture *p, uint32_t f, uint32_t var,
+                        uint32_t depth, uint64_t prefix)
 {
     const struct dd_node *n = &p->a->dd.nodes[f];
     uint32_t from = 0;
@@ -104,7 +104,7 @@ static void collect(struct picture *p, uint32_t f, uint32_t var, uint32_t depth,
             *atlas_meaning(var, 1) != '\0' &&
             !strcmp(atlas_meaning(var, depth + 2), atlas_meaning(var, 1));
         if (deeper) {
-            collect(p, e.child, var, depth + 1, prefix << 8 | lo);
+            dot_collect(p, e.child, var, depth + 1, prefix << 8 | lo);
         } else {
             p->entries[p->entry_count++] = (struct entry){
                 prefix << 8 | lo, prefix << 8 | e.hi, e.child, depth + 1};
@@ -178,12 +178,12 @@ static void arrow(struct picture *p, uint32_t f, uint32_t var, uint32_t width,
     fputs("\"];\n", p->out);
 }
 
-static void branch(struct picture *p, uint32_t f)
+static void dot_branch(struct picture *p, uint32_t f)
 {
     uint32_t var = p->a->dd.nodes[f].var, ways = 0, shown = 0;
     char place[32];
     p->entry_count = 0;
-    collect(p, f, var, 0, 0);
+    dot_collect(p, f, var, 0, 0);
     uint32_t width = widen(p);
     qsort(p->entries, p->entry_count, sizeof(*p->entries), by_child);
     join_ranges(p);
@@ -218,7 +218,7 @@ static void draw(struct picture *p, uint32_t f)
     char text[4096] = "";
     uint32_t end = atlas_stretch(p->a, f, joins, p, text, sizeof(text));
     if (*text == '\0') {
-        branch(p, f);
+        dot_branch(p, f);
         return;
     }
     fprintf(p->out, "    n%u [label=\"", f);

@@ -26,7 +26,8 @@ static char reg_kind(const struct dpf_insn *i)
 }
 
 /* A constant operand: what a 32-bit operation sees is unsigned. */
-static const char *constant(const struct dpf_insn *i, char *buf, size_t size)
+static const char *dump_constant(const struct dpf_insn *i, char *buf,
+                                 size_t size)
 {
     int64_t v = i->imm;
     if (v > -1024 && v < 1024) {
@@ -42,10 +43,11 @@ static const char *constant(const struct dpf_insn *i, char *buf, size_t size)
 }
 
 /* The second operand, or NULL if the fields it does not use are not zero. */
-static const char *operand(const struct dpf_insn *i, char *buf, size_t size)
+static const char *dump_operand(const struct dpf_insn *i, char *buf,
+                                size_t size)
 {
     if (BPF_SRC(i->opcode) == BPF_K) {
-        return DPF_INSN_SRC(i) ? NULL : constant(i, buf, size);
+        return DPF_INSN_SRC(i) ? NULL : dump_constant(i, buf, size);
     }
     if (i->imm != 0) {
         return NULL;
@@ -73,7 +75,7 @@ static bool text_move(const struct out *o)
 {
     const struct dpf_insn *i = o->i;
     char buf[32], sign[8] = "";
-    const char *src = operand(i, buf, sizeof(buf));
+    const char *src = dump_operand(i, buf, sizeof(buf));
     if (src == NULL) {
         return false;
     }
@@ -109,7 +111,7 @@ static bool text_alu(const struct out *o)
         return !i->imm && !i->off && !DPF_INSN_SRC(i) &&
                BPF_SRC(i->opcode) == BPF_K;
     }
-    const char *src = operand(i, buf, sizeof(buf));
+    const char *src = dump_operand(i, buf, sizeof(buf));
     bool sign = i->off == 1 && (op == BPF_DIV || op == BPF_MOD);
     if (src == NULL || name[op >> 4] == NULL || (i->off != 0 && !sign)) {
         return false;
@@ -142,7 +144,7 @@ static bool text_jump(const struct out *o)
     default:
         break;
     }
-    const char *src = operand(i, buf, sizeof(buf));
+    const char *src = dump_operand(i, buf, sizeof(buf));
     if (src == NULL || name[BPF_OP(i->opcode) >> 4] == NULL) {
         return false;
     }
@@ -174,7 +176,8 @@ static bool text_memory(const struct out *o)
         snprintf(o->text, o->size, "%s = r%d", where, DPF_INSN_SRC(i));
         return i->imm == 0;
     }
-    snprintf(o->text, o->size, "%s = %s", where, constant(i, buf, sizeof(buf)));
+    snprintf(o->text, o->size, "%s = %s", where,
+             dump_constant(i, buf, sizeof(buf)));
     return DPF_INSN_SRC(i) == 0;
 }
 

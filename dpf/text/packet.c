@@ -28,7 +28,7 @@ struct words {
     size_t size, at;
 };
 
-static void put(struct words *w, char c)
+static void packet_put(struct words *w, char c)
 {
     if (w->at + 1 < w->size) {
         w->out[w->at] = c;
@@ -40,26 +40,26 @@ static void put(struct words *w, char c)
 static void text(struct words *w, const char *s)
 {
     for (; *s != '\0'; s++) {
-        put(w, *s);
+        packet_put(w, *s);
     }
 }
 
-static void number(struct words *w, uint32_t v)
+static void packet_number(struct words *w, uint32_t v)
 {
     if (v >= 10) {
-        number(w, v / 10);
+        packet_number(w, v / 10);
     }
-    put(w, (char)('0' + v % 10));
+    packet_put(w, (char)('0' + v % 10));
 }
 
 static void hex(struct words *w, uint32_t v, unsigned digits)
 {
     while (digits-- > 0) {
-        put(w, "0123456789abcdef"[v >> 4 * digits & 15]);
+        packet_put(w, "0123456789abcdef"[v >> 4 * digits & 15]);
     }
 }
 
-static uint32_t get16(const uint8_t *p)
+static uint32_t packet_get16(const uint8_t *p)
 {
     return (uint32_t)p[0] << 8 | p[1];
 }
@@ -82,7 +82,7 @@ static void ip4(struct words *w, const uint8_t *p)
 {
     for (unsigned i = 0; i < 4; i++) {
         text(w, i == 0 ? "" : ".");
-        number(w, p[i]);
+        packet_number(w, p[i]);
     }
 }
 
@@ -90,7 +90,7 @@ static void ip6(struct words *w, const uint8_t *p)
 {
     for (unsigned i = 0; i < 16; i += 2) {
         text(w, i == 0 ? "" : ":");
-        hex(w, get16(p + i), 4);
+        hex(w, packet_get16(p + i), 4);
     }
 }
 
@@ -106,29 +106,29 @@ static void transport(struct words *w, uint32_t protocol, const uint8_t *p,
     text(w, ", ");
     if (name == NULL) {
         text(w, "protocol ");
-        number(w, protocol);
+        packet_number(w, protocol);
         return;
     }
     text(w, name);
     if ((protocol == TCP || protocol == UDP) && len >= 4) {
         text(w, " port ");
-        number(w, get16(p));
+        packet_number(w, packet_get16(p));
         text(w, " > ");
-        number(w, get16(p + 2));
+        packet_number(w, packet_get16(p + 2));
     } else if (protocol != TCP && protocol != UDP && len >= 2) {
         text(w, " type ");
-        number(w, p[0]);
+        packet_number(w, p[0]);
         text(w, " code ");
-        number(w, p[1]);
+        packet_number(w, p[1]);
     } else {
         ends_in(w, "header behind IP");
     }
 }
 
-static void options(struct words *w, const uint8_t *p, size_t len)
+static void packet_options(struct words *w, const uint8_t *p, size_t len)
 {
     text(w, " with ");
-    number(w, (uint32_t)len);
+    packet_number(w, (uint32_t)len);
     text(w, " bytes of options (");
     for (size_t i = 0; i < len && i < OPTIONS_SHOWN; i++) {
         hex(w, p[i], 2);
@@ -144,29 +144,29 @@ static void over_ip4(struct words *w, const uint8_t *p, size_t len)
         return;
     }
     size_t header = 4u * (p[0] & 15u);
-    uint32_t fragment = 8 * (get16(p + 6) & 0x1fff);
+    uint32_t fragment = 8 * (packet_get16(p + 6) & 0x1fff);
     ip4(w, p + 12);
     text(w, " > ");
     ip4(w, p + 16);
     if (p[0] >> 4 != 4) {
         text(w, " of version ");
-        number(w, p[0] >> 4);
+        packet_number(w, p[0] >> 4);
     }
     if (header < IP4_LEAST) {
         text(w, " with an impossible header length of ");
-        number(w, (uint32_t)header);
+        packet_number(w, (uint32_t)header);
         header = IP4_LEAST;
     } else if (header > len) {
         ends_in(w, "IP options");
         return;
     } else if (header > IP4_LEAST) {
-        options(w, p + IP4_LEAST, header - IP4_LEAST);
+        packet_options(w, p + IP4_LEAST, header - IP4_LEAST);
     }
     if (fragment > 0) {
         text(w, ", a later fragment (at byte ");
-        number(w, fragment);
+        packet_number(w, fragment);
         text(w, ") of protocol ");
-        number(w, p[9]);
+        packet_number(w, p[9]);
     } else {
         transport(w, p[9], p + header, len - header);
     }
@@ -192,7 +192,7 @@ static void over_arp(struct words *w, const uint8_t *p, size_t len)
         ends_in(w, "ARP message");
         return;
     }
-    uint32_t what = get16(p + 6);
+    uint32_t what = packet_get16(p + 6);
     text(w, what == 1   ? ", ARP request of "
             : what == 2 ? ", ARP reply of "
                         : ", ARP of ");
@@ -209,7 +209,7 @@ size_t dpf_packet_text(char *out, size_t size, const uint8_t *packet,
     if (size > 0) {
         out[0] = '\0';
     }
-    number(&w, (uint32_t)len);
+    packet_number(&w, (uint32_t)len);
     text(&w, " bytes");
     if (len < ETHERNET) {
         ends_in(&w, "Ethernet header");
@@ -219,11 +219,11 @@ size_t dpf_packet_text(char *out, size_t size, const uint8_t *packet,
     mac(&w, packet + 6);
     text(&w, " > ");
     mac(&w, packet);
-    uint32_t type = get16(packet + 12);
+    uint32_t type = packet_get16(packet + 12);
     while (type == TYPE_VLAN && len - at >= VLAN_TAG) {
         text(&w, ", VLAN ");
-        number(&w, get16(packet + at) & 0xfff);
-        type = get16(packet + at + 2);
+        packet_number(&w, packet_get16(packet + at) & 0xfff);
+        type = packet_get16(packet + at + 2);
         at += VLAN_TAG;
     }
     if (type == TYPE_IP4) {

@@ -35,7 +35,7 @@ static bool alu_off_ok(const struct dpf_insn *i)
     return false;
 }
 
-static bool check_alu(struct verifier *v, const struct dpf_insn *i)
+static bool decode_check_alu(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     if (op > BPF_END) {
@@ -88,7 +88,7 @@ static bool check_call(struct verifier *v, const struct dpf_insn *i)
     return true;
 }
 
-static bool check_jump(struct verifier *v, const struct dpf_insn *i)
+static bool decode_check_jump(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t op = BPF_OP(i->opcode);
     bool wide = BPF_CLASS(i->opcode) == BPF_JMP;
@@ -209,9 +209,9 @@ static bool check_one(struct verifier *v)
         return check_memory(v, i);
     case BPF_ALU:
     case BPF_ALU64:
-        return check_alu(v, i);
+        return decode_check_alu(v, i);
     default:
-        return check_jump(v, i);
+        return decode_check_jump(v, i);
     }
 }
 

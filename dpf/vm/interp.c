@@ -56,7 +56,8 @@ static uint64_t sign_extend(uint64_t v, int bits)
  * Arithmetic over 64 bits, or over the low halves of a and b; then what is
  * above the result's low half means nothing.
  */
-static uint64_t alu(const struct dpf_insn *i, bool wide, uint64_t a, uint64_t b)
+static uint64_t interp_alu(const struct dpf_insn *i, bool wide, uint64_t a,
+                           uint64_t b)
 {
     uint32_t shift = b & (wide ? 63 : 31);
     int64_t sa = wide ? (int64_t)a : (int32_t)a;
@@ -94,7 +95,7 @@ static uint64_t alu(const struct dpf_insn *i, bool wide, uint64_t a, uint64_t b)
 }
 
 /* s4.2. This machine is little endian, so "to little endian" truncates. */
-static uint64_t byte_swap(const struct dpf_insn *i, uint64_t a)
+static uint64_t interp_byte_swap(const struct dpf_insn *i, uint64_t a)
 {
     bool swap =
         BPF_CLASS(i->opcode) == BPF_ALU64 || BPF_SRC(i->opcode) == BPF_X;
@@ -111,10 +112,10 @@ static uint64_t byte_swap(const struct dpf_insn *i, uint64_t a)
 uint64_t insn_alu(const struct dpf_insn *i, uint64_t dst, uint64_t src)
 {
     if (BPF_OP(i->opcode) == BPF_END) {
-        return byte_swap(i, dst);
+        return interp_byte_swap(i, dst);
     }
     bool wide = BPF_CLASS(i->opcode) == BPF_ALU64;
-    uint64_t result = alu(i, wide, dst, src);
+    uint64_t result = interp_alu(i, wide, dst, src);
     return wide ? result : (uint32_t)result;
 }
 
@@ -186,7 +187,7 @@ static bool locate(struct machine *m, uint32_t region, uint64_t off,
     return true;
 }
 
-static bool load(struct machine *m, const struct dpf_insn *i)
+static bool interp_load(struct machine *m, const struct dpf_insn *i)
 {
     const struct insn_note *note = &m->p->notes[m->pc];
     uint64_t v = 0, *dst = &m->reg[DPF_INSN_DST(i)];
@@ -205,7 +206,7 @@ static bool load(struct machine *m, const struct dpf_insn *i)
     return true;
 }
 
-static bool store(struct machine *m, const struct dpf_insn *i)
+static bool interp_store(struct machine *m, const struct dpf_insn *i)
 {
     const struct insn_note *note = &m->p->notes[m->pc];
     uint32_t size = insn_width(i);
@@ -222,7 +223,7 @@ static bool store(struct machine *m, const struct dpf_insn *i)
 
 /* ---------------------------------------------------------------- calls */
 
-static bool call(struct machine *m, const struct dpf_insn *i)
+static bool interp_call(struct machine *m, const struct dpf_insn *i)
 {
     const struct helper_sig *sig = helper_find((uint32_t)i->imm, m->p->type);
     uint64_t args[5] = {0};
@@ -242,7 +243,7 @@ static bool call(struct machine *m, const struct dpf_insn *i)
 }
 
 /* One instruction other than exit and jumps. False: out of bounds. */
-static bool execute(struct machine *m, const struct dpf_insn *i)
+static bool interp_execute(struct machine *m, const struct dpf_insn *i)
 {
     uint64_t *dst = &m->reg[DPF_INSN_DST(i)];
     switch (BPF_CLASS(i->opcode)) {
@@ -250,20 +251,20 @@ static bool execute(struct machine *m, const struct dpf_insn *i)
         *dst = insn_wide_imm(i);
         return true;
     case BPF_LDX:
-        return load(m, i);
+        return interp_load(m, i);
     case BPF_ST:
     case BPF_STX:
-        return store(m, i);
+        return interp_store(m, i);
     case BPF_ALU:
     case BPF_ALU64:
         *dst = insn_alu(i, *dst, insn_operand(i, m->reg));
         return true;
     default:
-        return call(m, i);
+        return interp_call(m, i);
     }
 }
 
-static void start(struct machine *m)
+static void interp_start(struct machine *m)
 {
     const struct dpf_run *run = m->run;
     __builtin_memset(m->reg, 0, sizeof(m->reg));
@@ -282,7 +283,7 @@ struct dpf_result dpf_program_interp(const struct dpf_program *p,
                                      struct dpf_run *run)
 {
     struct machine m = {.p = p, .run = run};
-    start(&m);
+    interp_start(&m);
     for (;;) {
         const struct dpf_insn *i = &p->insns[m.pc];
         if (i->opcode == (BPF_JMP | BPF_EXIT)) {
@@ -290,7 +291,7 @@ struct dpf_result dpf_program_interp(const struct dpf_program *p,
         }
         uint32_t next = m.pc + insn_len(i);
         if (!insn_is_jump(i)) {
-            if (!execute(&m, i)) {
+            if (!interp_execute(&m, i)) {
                 return (struct dpf_result){.end = DPF_END_BOUNDS};
             }
         } else if (insn_test(i, m.reg[DPF_INSN_DST(i)],

@@ -11,7 +11,7 @@
 /* Of every type but filter. The result comes back in rax and edx. */
 typedef struct dpf_result native_general(struct dpf_run *run, uint64_t fuel);
 
-static int fail(struct dpf_error *err, int code, const char *text)
+static int program_fail(struct dpf_error *err, int code, const char *text)
 {
     struct text t;
     err->code = code;
@@ -44,15 +44,15 @@ int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
     err = err != NULL ? err : &ignored;
     *err = (struct dpf_error){0};
     if ((type & ~DPF_COMPILE) > DPF_RAW) {
-        return fail(err, -DPF_E_INVAL, "unknown program type or flag");
+        return program_fail(err, -DPF_E_INVAL, "unknown program type or flag");
     }
     if (count > DPF_INSNS_MAX) {
-        return fail(err, -DPF_E_TOO_BIG,
-                    "a program has at most 65536 instructions");
+        return program_fail(err, -DPF_E_TOO_BIG,
+                            "a program has at most 65536 instructions");
     }
     struct dpf_program *p = program_alloc(mem, (uint32_t)count);
     if (p == NULL) {
-        return fail(err, -DPF_E_MEM, "no memory for the program");
+        return program_fail(err, -DPF_E_MEM, "no memory for the program");
     }
     p->type = (uint8_t)type;
     if (count != 0) {
@@ -65,7 +65,7 @@ int dpf_program_create(const struct dpf_mem *mem, uint32_t type,
     }
     if (rc != 0) {
         if (rc == -DPF_E_MEM) {
-            fail(err, rc, "no memory to verify or compile the program");
+            program_fail(err, rc, "no memory to verify or compile the program");
         }
         dpf_program_destroy(p);
         return rc;

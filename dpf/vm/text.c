@@ -29,7 +29,7 @@ void text_str(struct text *t, const char *s)
     }
 }
 
-static void put_digits(struct text *t, uint64_t v, uint32_t radix)
+static void text_put_digits(struct text *t, uint64_t v, uint32_t radix)
 {
     char digits[24];
     size_t n = sizeof(digits);
@@ -48,13 +48,13 @@ void text_dec(struct text *t, int64_t v)
         text_char(t, '-');
         magnitude = 0 - magnitude;
     }
-    put_digits(t, magnitude, 10);
+    text_put_digits(t, magnitude, 10);
 }
 
 void text_hex(struct text *t, uint64_t v)
 {
     text_str(t, "0x");
-    put_digits(t, v, 16);
+    text_put_digits(t, v, 16);
 }
 
 const char *dpf_strerror(int err)

@@ -5,7 +5,7 @@
 #include "dpf/vm/verifier.h"
 
 /* `value` moved by `delta` bytes. */
-static struct value moved(struct value value, int64_t delta)
+static struct value transfer_moved(struct value value, int64_t delta)
 {
     bool tracked = value.kind == K_STACK || value.kind == K_TABLE;
     if (tracked && value.off != NOTE_OFF_ANY) {
@@ -54,7 +54,7 @@ static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
     bool add = BPF_OP(i->opcode) == BPF_ADD;
     struct value *d = &v->now[dst];
     if (BPF_SRC(i->opcode) == BPF_K) {
-        *d = moved(*d, add ? i->imm : -(int64_t)i->imm);
+        *d = transfer_moved(*d, add ? i->imm : -(int64_t)i->imm);
         return true;
     }
     struct value b = v->now[src];
@@ -118,7 +118,7 @@ static void want_zero_stack(struct verifier *v)
 }
 
 /* Is the constant access [off, off + size) on the stack, and tracked? */
-static bool stack_at(struct verifier *v, int64_t off, uint32_t size)
+static bool transfer_stack_at(struct verifier *v, int64_t off, uint32_t size)
 {
     if (off < -(int64_t)BPF_STACK_SIZE || off + size > 0) {
         return refuse(v, WHY_STACK, off);
@@ -140,7 +140,7 @@ static bool load_stack(struct verifier *v, const struct dpf_insn *i,
                        int64_t off)
 {
     uint32_t size = insn_width(i), dst = DPF_INSN_DST(i);
-    if (!stack_at(v, off, size) || v->restart) {
+    if (!transfer_stack_at(v, off, size) || v->restart) {
         return v->restart;
     }
     const struct value *slot =
@@ -177,7 +177,7 @@ static void blur_stack(struct verifier *v)
 static bool store_stack(struct verifier *v, int64_t off, uint32_t size,
                         struct value value)
 {
-    if (!stack_at(v, off, size) || v->restart) {
+    if (!transfer_stack_at(v, off, size) || v->restart) {
         return v->restart;
     }
     if (is_pointer(value)) {
@@ -208,7 +208,7 @@ static bool step_load(struct verifier *v, const struct dpf_insn *i)
     note->region = base.kind;
     note->stack_off = NOTE_OFF_ANY;
     if (base.kind == K_TABLE) {
-        int64_t off = moved(base, i->off).off;
+        int64_t off = transfer_moved(base, i->off).off;
         if (base.off == NOTE_OFF_ANY || insn_width(i) != 8 || off < 0 ||
             off % 8 != 0 || off / 8 >= DPF_REGIONS_MAX) {
             return refuse(v, WHY_TABLE, src);

@@ -91,7 +91,7 @@ static void flow(struct verifier *v, uint32_t at)
  * Follow execution from the jump target `at` with the present state until it
  * joins another jump target or ends.
  */
-static bool walk(struct verifier *v, uint32_t at)
+static bool verify_walk(struct verifier *v, uint32_t at)
 {
     const struct dpf_program *p = v->p;
     for (;;) {
@@ -170,7 +170,7 @@ static bool attempt(struct verifier *v)
         }
         const struct value *from = v->joins + (size_t)join * values;
         __builtin_memcpy(v->now, from, values * sizeof(*from));
-        if (!walk(v, v->join_at[join])) {
+        if (!verify_walk(v, v->join_at[join])) {
             return false;
         }
         if (v->restart) {
@@ -267,7 +267,7 @@ static int attempts(struct verifier *v)
     return ok ? 0 : -DPF_E_VERIFY;
 }
 
-static int analyse(struct verifier *v)
+static int verify_analyse(struct verifier *v)
 {
     struct dpf_program *p = v->p;
     /* One scratch block: pending, join_at (later moved_to), join_of. */
@@ -305,5 +305,5 @@ int verify(const struct dpf_mem *mem, struct dpf_program *out,
         return -DPF_E_VERIFY;
     }
     v.flowing = true;
-    return analyse(&v);
+    return verify_analyse(&v);
 }

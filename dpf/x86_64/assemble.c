@@ -15,7 +15,7 @@ void x64_open(struct x64 *x, const struct dpf_mem *mem)
                       .key = (uint32_t)(key >> 32) | UINT32_C(0x20080100)};
 }
 
-static void release(const struct dpf_mem *mem, void *p, size_t size)
+static void x64_release(const struct dpf_mem *mem, void *p, size_t size)
 {
     if (p != NULL) {
         mem->free(mem->ctx, p, size);
@@ -24,9 +24,9 @@ static void release(const struct dpf_mem *mem, void *p, size_t size)
 
 void x64_close(struct x64 *x)
 {
-    release(x->mem, x->buf, x->cap);
-    release(x->mem, x->labels, x->label_cap * sizeof(x->labels[0]));
-    release(x->mem, x->jumps, x->jump_cap * sizeof(x->jumps[0]));
+    x64_release(x->mem, x->buf, x->cap);
+    x64_release(x->mem, x->labels, x->label_cap * sizeof(x->labels[0]));
+    x64_release(x->mem, x->jumps, x->jump_cap * sizeof(x->jumps[0]));
     *x = (struct x64){.mem = x->mem};
 }
 
@@ -34,8 +34,8 @@ void x64_close(struct x64 *x)
  * The array at `p` of `*cap` elements of `size` bytes, made twice as large;
  * NULL and x->error if that cannot be.
  */
-static void *grow(struct x64 *x, void *p, uint32_t *cap, uint32_t size,
-                  uint32_t first)
+static void *x64_grow(struct x64 *x, void *p, uint32_t *cap, uint32_t size,
+                      uint32_t first)
 {
     uint32_t more = *cap == 0 ? first : *cap * 2;
     void *to = more > (UINT32_C(1) << 26)
@@ -59,7 +59,7 @@ void x64_put(struct x64 *x, uint32_t byte)
         return;
     }
     if (x->len == x->cap) {
-        uint8_t *to = grow(x, x->buf, &x->cap, 1, 1024);
+        uint8_t *to = x64_grow(x, x->buf, &x->cap, 1, 1024);
         if (to == NULL) {
             return;
         }
@@ -88,7 +88,7 @@ void x64_begin(struct x64 *x)
 x64_label x64_label_new(struct x64 *x)
 {
     if (!x->error && x->label_count == x->label_cap) {
-        uint32_t *to = grow(x, x->labels, &x->label_cap, sizeof(*to), 64);
+        uint32_t *to = x64_grow(x, x->labels, &x->label_cap, sizeof(*to), 64);
         x->labels = to != NULL ? to : x->labels;
     }
     if (x->error) {
@@ -143,7 +143,8 @@ bool x64_is_near(const struct x64 *x, x64_label l)
 void x64_put_jump(struct x64 *x, x64_label l, uint32_t size)
 {
     if (!x->error && x->jump_count == x->jump_cap) {
-        struct x64_jump *to = grow(x, x->jumps, &x->jump_cap, sizeof(*to), 64);
+        struct x64_jump *to =
+            x64_grow(x, x->jumps, &x->jump_cap, sizeof(*to), 64);
         x->jumps = to != NULL ? to : x->jumps;
     }
     x64_put_imm(x, 0, size);

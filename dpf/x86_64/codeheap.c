@@ -57,7 +57,8 @@ static bool in_use(const struct chunk *c, uint32_t grain)
     return (c->map[grain / 64] >> (grain % 64) & 1) != 0;
 }
 
-static void mark(struct chunk *c, uint32_t first, uint32_t count, bool used)
+static void codeheap_mark(struct chunk *c, uint32_t first, uint32_t count,
+                          bool used)
 {
     for (uint32_t g = first; g < first + count; g++) {
         uint64_t bit = UINT64_C(1) << (g % 64);
@@ -67,7 +68,7 @@ static void mark(struct chunk *c, uint32_t first, uint32_t count, bool used)
 }
 
 /* First grain of a free run of `count`, or UINT32_MAX. */
-static uint32_t find(struct chunk *c, uint32_t count)
+static uint32_t codeheap_find(struct chunk *c, uint32_t count)
 {
     uint32_t run = 0, longest = 0;
     for (uint32_t g = 0; g < CHUNK_GRAINS; g++) {
@@ -122,7 +123,7 @@ static void *reserve(const struct dpf_mem *mem, size_t size)
     struct chunk *c = mem->heap->chunks;
     uint32_t at = UINT32_MAX;
     while (c != NULL) {
-        at = c->longest >= count ? find(c, count) : UINT32_MAX;
+        at = c->longest >= count ? codeheap_find(c, count) : UINT32_MAX;
         if (at != UINT32_MAX) {
             break;
         }
@@ -135,7 +136,7 @@ static void *reserve(const struct dpf_mem *mem, size_t size)
         }
         at = 0;
     }
-    mark(c, at, count, true);
+    codeheap_mark(c, at, count, true);
     return c->rx + (size_t)at * GRAIN;
 }
 
@@ -151,7 +152,8 @@ static void unreserve(const struct dpf_mem *mem, void *rx, size_t size)
         link = &(*link)->next;
     }
     struct chunk *c = *link;
-    mark(c, (uint32_t)((uintptr_t)rx - (uintptr_t)c->rx) / GRAIN, count, false);
+    codeheap_mark(c, (uint32_t)((uintptr_t)rx - (uintptr_t)c->rx) / GRAIN,
+                  count, false);
     c->longest = CHUNK_GRAINS;
     if (c->used == 0 && (c->next != NULL || link != &mem->heap->chunks)) {
         /* The last chunk stays: a lone program that comes and goes. */

@@ -19,8 +19,8 @@
 #define BYTE_REG (1u << 27) /* so is the other */
 #define REPNE (1u << 28)    /* the f2 prefix is part of the opcode */
 
-static void prefix(struct x64 *x, uint32_t form, uint32_t reg, uint32_t base,
-                   uint32_t index)
+static void x64_prefix(struct x64 *x, uint32_t form, uint32_t reg,
+                       uint32_t base, uint32_t index)
 {
     uint32_t rex = (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 |
                    (base >> 3 & 1) | ((form & W8) != 0 ? 8u : 0);
@@ -46,7 +46,7 @@ static void prefix(struct x64 *x, uint32_t form, uint32_t reg, uint32_t base,
 
 static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg, uint32_t rm)
 {
-    prefix(x, form, reg, rm, 0);
+    x64_prefix(x, form, reg, rm, 0);
     x64_put(x, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
@@ -68,7 +68,8 @@ static void reg_mem(struct x64 *x, uint32_t form, uint32_t reg,
     if (m.index == RSP) {
         x->error = true;
     }
-    prefix(x, form & ~BYTE_RM, reg, based ? m.base : 0, indexed ? m.index : 0);
+    x64_prefix(x, form & ~BYTE_RM, reg, based ? m.base : 0,
+               indexed ? m.index : 0);
     uint32_t r = (reg & 7) << 3;
     uint32_t base = based ? m.base & 7u : 5, mod = 0, bytes = 4;
     if (based) {
@@ -101,7 +102,7 @@ static uint32_t sized(uint32_t opcode, uint32_t w)
 }
 
 /* The same with a register and an extension of the opcode as operands. */
-static uint32_t unary(uint32_t opcode, uint32_t w)
+static uint32_t x64_unary_form(uint32_t opcode, uint32_t w)
 {
     return sized(opcode, w) & ~BYTE_REG;
 }
@@ -136,7 +137,7 @@ void x64_alu_ri(struct x64 *x, enum x64_alu op, uint32_t w, enum x64_reg d,
                 int32_t imm)
 {
     bool small = w > 1 && imm == (int8_t)imm;
-    reg_rm(x, unary(small ? 0x83 : 0x81, w), op, d);
+    reg_rm(x, x64_unary_form(small ? 0x83 : 0x81, w), op, d);
     x64_put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
@@ -144,7 +145,7 @@ void x64_alu_mi(struct x64 *x, enum x64_alu op, uint32_t w, struct x64_mem m,
                 int32_t imm)
 {
     bool small = w > 1 && imm == (int8_t)imm;
-    reg_mem(x, unary(small ? 0x83 : 0x81, w), op, m);
+    reg_mem(x, x64_unary_form(small ? 0x83 : 0x81, w), op, m);
     x64_put_imm(x, (uint32_t)imm, small ? 1 : imm_bytes(w));
 }
 
@@ -155,20 +156,20 @@ void x64_test_rr(struct x64 *x, uint32_t w, enum x64_reg a, enum x64_reg b)
 
 void x64_test_ri(struct x64 *x, uint32_t w, enum x64_reg a, int32_t imm)
 {
-    reg_rm(x, unary(0xf7, w), 0, a);
+    reg_rm(x, x64_unary_form(0xf7, w), 0, a);
     x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_test_mi(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
-    reg_mem(x, unary(0xf7, w), 0, m);
+    reg_mem(x, x64_unary_form(0xf7, w), 0, m);
     x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
 void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
                  uint8_t count)
 {
-    reg_rm(x, unary(count == 1 ? 0xd1 : 0xc1, w), op, d);
+    reg_rm(x, x64_unary_form(count == 1 ? 0xd1 : 0xc1, w), op, d);
     if (count != 1) {
         x64_put(x, count);
     }
@@ -176,12 +177,12 @@ void x64_shift_i(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d,
 
 void x64_shift_cl(struct x64 *x, enum x64_shift op, uint32_t w, enum x64_reg d)
 {
-    reg_rm(x, unary(0xd3, w), op, d);
+    reg_rm(x, x64_unary_form(0xd3, w), op, d);
 }
 
 void x64_unary(struct x64 *x, enum x64_unary op, uint32_t w, enum x64_reg d)
 {
-    reg_rm(x, unary(0xf7, w), op, d);
+    reg_rm(x, x64_unary_form(0xf7, w), op, d);
 }
 
 void x64_imul_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
@@ -210,7 +211,7 @@ void x64_imul_rri(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s,
 
 void x64_cdq(struct x64 *x, uint32_t w)
 {
-    prefix(x, wide(0x99, w), 0, 0, 0);
+    x64_prefix(x, wide(0x99, w), 0, 0, 0);
 }
 
 void x64_bswap(struct x64 *x, uint32_t w, enum x64_reg d)
@@ -219,7 +220,7 @@ void x64_bswap(struct x64 *x, uint32_t w, enum x64_reg d)
         x64_shift_i(x, X_ROL, 2, d, 8);
         return;
     }
-    prefix(x, wide(0x0fc8 | (d & 7u), w), 0, d, 0);
+    x64_prefix(x, wide(0x0fc8 | (d & 7u), w), 0, d, 0);
 }
 
 /* ---------------------------------------------------------------- moves */
@@ -232,13 +233,13 @@ void x64_mov_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
 void x64_mov_ri(struct x64 *x, enum x64_reg d, uint64_t imm)
 {
     if (imm <= UINT32_MAX) {
-        prefix(x, 0xb8 | (d & 7u), 0, d, 0);
+        x64_prefix(x, 0xb8 | (d & 7u), 0, d, 0);
         x64_put_imm(x, imm, 4);
     } else if ((int64_t)imm == (int32_t)imm) {
         reg_rm(x, 0xc7 | W8, 0, d);
         x64_put_imm(x, imm, 4);
     } else {
-        prefix(x, 0xb8 | (d & 7u) | W8, 0, d, 0);
+        x64_prefix(x, 0xb8 | (d & 7u) | W8, 0, d, 0);
         x64_put_imm(x, imm, 8);
     }
 }
@@ -273,7 +274,7 @@ void x64_store(struct x64 *x, uint32_t w, struct x64_mem m, enum x64_reg s)
 
 void x64_store_imm(struct x64 *x, uint32_t w, struct x64_mem m, int32_t imm)
 {
-    reg_mem(x, unary(0xc7, w), 0, m);
+    reg_mem(x, x64_unary_form(0xc7, w), 0, m);
     x64_put_imm(x, (uint32_t)imm, imm_bytes(w));
 }
 
@@ -333,7 +334,7 @@ void x64_bt_ri(struct x64 *x, uint32_t w, enum x64_reg d, uint8_t bit)
 
 static uint32_t crc32(uint32_t w)
 {
-    return unary(0x0f38f1, w) | REPNE;
+    return x64_unary_form(0x0f38f1, w) | REPNE;
 }
 
 void x64_crc32_rr(struct x64 *x, uint32_t w, enum x64_reg d, enum x64_reg s)
@@ -355,12 +356,12 @@ void x64_prefetch(struct x64 *x, struct x64_mem m)
 
 void x64_push(struct x64 *x, enum x64_reg r)
 {
-    prefix(x, 0x50 | (r & 7u), 0, r, 0);
+    x64_prefix(x, 0x50 | (r & 7u), 0, r, 0);
 }
 
 void x64_pop(struct x64 *x, enum x64_reg r)
 {
-    prefix(x, 0x58 | (r & 7u), 0, r, 0);
+    x64_prefix(x, 0x58 | (r & 7u), 0, r, 0);
 }
 
 void x64_ret(struct x64 *x)
@@ -378,7 +379,8 @@ void x64_data(struct x64 *x, uint32_t v)
     x64_put_imm(x, v, 4);
 }
 
-static void jump(struct x64 *x, x64_label l, uint32_t near_op, uint32_t far_op)
+static void x64_jump(struct x64 *x, x64_label l, uint32_t near_op,
+                     uint32_t far_op)
 {
     if (x->error) {
         return;
@@ -397,17 +399,17 @@ static void jump(struct x64 *x, x64_label l, uint32_t near_op, uint32_t far_op)
 
 void x64_jcc(struct x64 *x, enum x64_cc cc, x64_label l)
 {
-    jump(x, l, 0x70 | cc, 0x0f80 | cc);
+    x64_jump(x, l, 0x70 | cc, 0x0f80 | cc);
 }
 
 void x64_jmp(struct x64 *x, x64_label l)
 {
-    jump(x, l, 0xeb, 0xe9);
+    x64_jump(x, l, 0xeb, 0xe9);
 }
 
 void x64_lea_label(struct x64 *x, enum x64_reg d, x64_label l)
 {
-    prefix(x, 0x8d | W8, d, 0, 0);
+    x64_prefix(x, 0x8d | W8, d, 0, 0);
     x64_put(x, (d & 7u) << 3 | 5); /* rip-relative */
     x64_put_jump(x, l, 4);
 }

@@ -85,7 +85,7 @@ static void map_windows(struct virtio *v)
     }
 }
 
-static bool reset(struct virtio *v)
+static bool virtio_reset(struct virtio *v)
 {
     v->common->status = 0;
     for (unsigned i = 0; i < RESET_TURNS_MAX && v->common->status != 0; i++) {
@@ -115,7 +115,7 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
         return false;
     }
     pci_enable(&v->pci);
-    if (!reset(v)) {
+    if (!virtio_reset(v)) {
         log_line("%s: does not answer a reset", v->pci.name);
         return false;
     }
@@ -256,7 +256,7 @@ void virtio_fail(struct virtio *v, const char *why)
     }
     v->dead = true;
     log_line("%s: %s; the device is switched off", v->pci.name, why);
-    (void)reset(v);
+    (void)virtio_reset(v);
     pci_disable(&v->pci); /* it can reach no memory, reset or not */
 }
 

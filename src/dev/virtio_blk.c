@@ -94,7 +94,7 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
     return 0;
 }
 
-static void kick(struct blkdev *dev)
+static void virtio_blk_kick(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
     virtio_kick(&d->q); /* nothing if it is broken */
@@ -117,7 +117,7 @@ static void take_all(struct virtio_blk *d)
     }
 }
 
-static void poll(struct blkdev *dev)
+static void virtio_blk_poll(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
     do {
@@ -125,9 +125,9 @@ static void poll(struct blkdev *dev)
     } while (!d->v.dead && virtq_interrupt(&d->q, 1));
 }
 
-static const struct blkdev_ops ops = {submit, kick, poll};
+static const struct blkdev_ops ops = {submit, virtio_blk_kick, virtio_blk_poll};
 
-static void interrupt(void *arg)
+static void virtio_blk_interrupt(void *arg)
 {
     struct virtio_blk *d = arg;
     disk_interrupt(&d->dev);
@@ -152,10 +152,10 @@ static bool limits_ok(const struct virtio_blk *d)
     return true;
 }
 
-static bool start(struct virtio_blk *d)
+static bool virtio_blk_start(struct virtio_blk *d)
 {
     unsigned cpu = disks_used % arch_cpu_count();
-    if (pci_msix_bind(&d->v.pci, 0, cpu, interrupt, d) < 0 ||
+    if (pci_msix_bind(&d->v.pci, 0, cpu, virtio_blk_interrupt, d) < 0 ||
         !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, CHAIN_MAX, 0)) {
         return false;
     }
@@ -186,7 +186,7 @@ void virtio_blk_found(const struct pci_device *pci)
         !virtio_negotiate(&d->v, known, 0) || !limits_ok(d)) {
         return;
     }
-    if (!start(d)) {
+    if (!virtio_blk_start(d)) {
         virtio_fail(&d->v, "cannot be started");
         return;
     }

@@ -170,7 +170,7 @@ static uint16_t send_threshold(const struct pair *p)
     return (uint16_t)(under_way - under_way / 4);
 }
 
-static void kick(struct netdev *dev, unsigned queue)
+static void virtio_net_kick(struct netdev *dev, unsigned queue)
 {
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
@@ -204,7 +204,8 @@ static bool receive(struct pair *p, uint16_t head, uint32_t len)
     return more;
 }
 
-static unsigned poll(struct netdev *dev, unsigned queue, unsigned budget)
+static unsigned virtio_net_poll(struct netdev *dev, unsigned queue,
+                                unsigned budget)
 {
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
@@ -246,9 +247,10 @@ static bool interrupts(struct netdev *dev, unsigned queue, bool on)
     return rx || sent;
 }
 
-static const struct netdev_ops ops = {transmit, kick, poll, interrupts};
+static const struct netdev_ops ops = {transmit, virtio_net_kick,
+                                      virtio_net_poll, interrupts};
 
-static void interrupt(void *arg)
+static void virtio_net_interrupt(void *arg)
 {
     struct pair *p = arg;
     net_interrupt(&p->net->dev, p->index);
@@ -263,7 +265,7 @@ static bool pair_init(struct virtio_net *net, unsigned index)
     net->pair[index] = p;
     p->net = net;
     p->index = index;
-    if (pci_msix_bind(&net->v.pci, index, index, interrupt, p) < 0 ||
+    if (pci_msix_bind(&net->v.pci, index, index, virtio_net_interrupt, p) < 0 ||
         !virtio_queue(&net->v, &p->rx, (uint16_t)(2 * index), VIRTQ_SIZE_MAX, 1,
                       (uint16_t)index) ||
         !virtio_queue(&net->v, &p->tx, (uint16_t)(2 * index + 1),
@@ -353,7 +355,7 @@ static void describe(struct virtio_net *net, unsigned pairs)
     }
 }
 
-static bool start(struct virtio_net *net)
+static bool virtio_net_start(struct virtio_net *net)
 {
     unsigned pairs = choose_pairs(net);
     for (unsigned i = 0; i < pairs; i++) {
@@ -392,7 +394,7 @@ void virtio_net_found(const struct pci_device *pci)
         !virtio_negotiate(&net->v, known, NET_MAC)) {
         return;
     }
-    if (!start(net)) {
+    if (!virtio_net_start(net)) {
         virtio_fail(&net->v, "cannot be started");
         return;
     }

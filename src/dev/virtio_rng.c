@@ -25,7 +25,7 @@ static struct virtio_rng {
     bool busy;      /* a processor is in read */
 } rng;
 
-static void ask(struct virtio_rng *r)
+static void virtio_rng_ask(struct virtio_rng *r)
 {
     if (virtq_start(&r->q, 1)) {
         virtq_piece(&r->q, arch_ptr_paddr(r->word), WORDS * sizeof(*r->word),
@@ -35,7 +35,7 @@ static void ask(struct virtio_rng *r)
     }
 }
 
-static bool take(struct virtio_rng *r, uint64_t *out)
+static bool virtio_rng_take(struct virtio_rng *r, uint64_t *out)
 {
     if (r->left == 0) {
         uint16_t head;
@@ -56,7 +56,7 @@ static bool take(struct virtio_rng *r, uint64_t *out)
         r->word[r->left] = 0;
     }
     if (r->left == 0) {
-        ask(r);
+        virtio_rng_ask(r);
     }
     return have;
 }
@@ -67,7 +67,7 @@ static bool read(struct rngdev *dev, uint64_t *out)
     if (__atomic_exchange_n(&r->busy, true, __ATOMIC_ACQUIRE)) {
         return false;
     }
-    bool ok = !r->v.dead && take(r, out);
+    bool ok = !r->v.dead && virtio_rng_take(r, out);
     __atomic_store_n(&r->busy, false, __ATOMIC_RELEASE);
     return ok;
 }
@@ -88,7 +88,7 @@ void virtio_rng_found(const struct pci_device *pci)
         return;
     }
     virtio_run(&rng.v);
-    ask(&rng);
+    virtio_rng_ask(&rng);
     rng.dev = (struct rngdev){.read = read, .driver = &rng};
     entropy_attach(&rng.dev);
 }

@@ -111,7 +111,7 @@ bool virtq_publish(struct virtq *q)
 }
 
 /* The chain's descriptors go back to the front of the free list. */
-static void release(struct virtq *q, uint16_t head)
+static void virtq_release(struct virtq *q, uint16_t head)
 {
     uint16_t n = q->under_way[head], last = head;
     for (uint16_t i = 1; i < n; i++) {
@@ -143,7 +143,7 @@ int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
         return -1;
     }
     *head = (uint16_t)id;
-    release(q, *head);
+    virtq_release(q, *head);
     q->taken++;
     return 1;
 }
@@ -154,7 +154,7 @@ bool virtq_abandon(struct virtq *q, uint16_t *head)
     for (uint16_t i = 0; i < q->size; i++) {
         if (q->under_way[i] != 0) {
             *head = i;
-            release(q, i);
+            virtq_release(q, i);
             return true;
         }
     }

@@ -30,8 +30,8 @@ static uint32_t rotate(uint32_t v, unsigned n)
     return v >> n | v << (32 - n);
 }
 
-static void mix(uint32_t *v, unsigned column, unsigned shift, uint32_t x,
-                uint32_t y)
+static void blake2s_mix(uint32_t *v, unsigned column, unsigned shift,
+                        uint32_t x, uint32_t y)
 {
     unsigned i = column, j = 4 + (column + shift) % 4,
              k = 8 + (column + 2 * shift) % 4,
@@ -46,7 +46,7 @@ static void mix(uint32_t *v, unsigned column, unsigned shift, uint32_t x,
     v[j] = rotate(v[j] ^ v[k], 7);
 }
 
-static void compress(struct blake2s *s, uint32_t last)
+static void blake2s_compress(struct blake2s *s, uint32_t last)
 {
     uint32_t v[16], m[16];
     s->bytes += s->used;
@@ -59,7 +59,7 @@ static void compress(struct blake2s *s, uint32_t last)
     for (unsigned round = 0; round < 10; round++) {
         const uint8_t *p = schedule[round];
         for (unsigned i = 0; i < 8; i++) { /* columns, then diagonals */
-            mix(v, i % 4, i / 4, m[p[2 * i]], m[p[2 * i + 1]]);
+            blake2s_mix(v, i % 4, i / 4, m[p[2 * i]], m[p[2 * i + 1]]);
         }
     }
     for (unsigned i = 0; i < 8; i++) {
@@ -85,7 +85,7 @@ void blake2s_add(struct blake2s *s, const void *data, size_t len)
     const uint8_t *p = data;
     for (; len > 0; len--) {
         if (s->used == BLAKE2S_BLOCK) { /* the last one waits for finish */
-            compress(s, 0);
+            blake2s_compress(s, 0);
         }
         s->block[s->used++] = *p++;
     }
@@ -94,7 +94,7 @@ void blake2s_add(struct blake2s *s, const void *data, size_t len)
 void blake2s_finish(struct blake2s *s, uint8_t out[BLAKE2S_BYTES])
 {
     memset(s->block + s->used, 0, BLAKE2S_BLOCK - s->used);
-    compress(s, UINT32_MAX);
+    blake2s_compress(s, UINT32_MAX);
     memcpy(out, s->h, BLAKE2S_BYTES);
     memset(s, 0, sizeof(*s));
 }

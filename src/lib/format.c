@@ -15,7 +15,7 @@ struct spec {
     size_t width;
 };
 
-static void put(struct out *o, char c)
+static void format_put(struct out *o, char c)
 {
     if (o->len + 1 < o->size) {
         o->to[o->len] = c;
@@ -23,19 +23,19 @@ static void put(struct out *o, char c)
     o->len++;
 }
 
-static void put_text(struct out *o, const struct spec *s, const char *text,
-                     size_t len)
+static void format_put_text(struct out *o, const struct spec *s,
+                            const char *text, size_t len)
 {
     for (size_t n = len; n < s->width; n++) {
-        put(o, s->zero ? '0' : ' ');
+        format_put(o, s->zero ? '0' : ' ');
     }
     for (size_t i = 0; i < len; i++) {
-        put(o, text[i]);
+        format_put(o, text[i]);
     }
 }
 
-static void put_number(struct out *o, const struct spec *s, uint64_t v,
-                       unsigned base, bool negative)
+static void format_put_number(struct out *o, const struct spec *s, uint64_t v,
+                              unsigned base, bool negative)
 {
     char digits[24];
     size_t first = sizeof(digits);
@@ -46,10 +46,10 @@ static void put_number(struct out *o, const struct spec *s, uint64_t v,
     if (negative) {
         digits[--first] = '-';
     }
-    put_text(o, s, digits + first, sizeof(digits) - first);
+    format_put_text(o, s, digits + first, sizeof(digits) - first);
 }
 
-static const char *parse(const char *p, struct spec *s)
+static const char *format_parse(const char *p, struct spec *s)
 {
     *s = (struct spec){.zero = *p == '0'};
     for (; *p >= '0' && *p <= '9'; p++) {
@@ -65,28 +65,29 @@ static const char *parse(const char *p, struct spec *s)
 static const char *convert(struct out *o, const char *p, va_list *args)
 {
     struct spec s;
-    p = parse(p, &s);
+    p = format_parse(p, &s);
     switch (*p) {
     case 's': {
         const char *text = va_arg(*args, const char *);
-        put_text(o, &s, text, str_len(text));
+        format_put_text(o, &s, text, str_len(text));
         break;
     }
     case 'd': {
         int64_t v = s.wide ? va_arg(*args, int64_t) : va_arg(*args, int);
-        put_number(o, &s, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10, v < 0);
+        format_put_number(o, &s, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10,
+                          v < 0);
         break;
     }
     case 'u':
     case 'x': {
         uint64_t v = s.wide ? va_arg(*args, uint64_t) : va_arg(*args, unsigned);
-        put_number(o, &s, v, *p == 'u' ? 10 : 16, false);
+        format_put_number(o, &s, v, *p == 'u' ? 10 : 16, false);
         break;
     }
     case 0:
         return p;
     default:
-        put(o, *p);
+        format_put(o, *p);
     }
     return p + 1;
 }
@@ -98,7 +99,7 @@ size_t format_list(char *to, size_t size, const char *fmt, va_list args)
     va_copy(rest, args);
     while (*fmt != 0) {
         if (*fmt != '%') {
-            put(&o, *fmt++);
+            format_put(&o, *fmt++);
         } else {
             fmt = convert(&o, fmt + 1, &rest);
         }

@@ -16,8 +16,8 @@ import sys
 NET = "virtio_net.c"
 PATH = {(None, "net_interrupt"), (None, "net_poll"), (None, "net_receive"),
         (None, "net_starved"), (None, "net_transmitted"),
-        (None, "sys_net_send"), (NET, "interrupt"), (NET, "transmit"),
-        (NET, "kick"), (NET, "poll"), (NET, "interrupts")}
+        (None, "sys_net_send"), (NET, "virtio_net_interrupt"), (NET, "transmit"),
+        (NET, "virtio_net_kick"), (NET, "virtio_net_poll"), (NET, "interrupts")}
 LOOKUP = {(None, "dpf_set_match")}
 # Where the way of a packet ends: each is a machine or a device that failed.
 FAILED = {(None, "panic"), (None, "virtio_fail"), (None, "virtq_abandon")}
