@@ -14,19 +14,12 @@
 /* What dpf gets its memory from. */
 extern const struct dpf_mem code_mem;
 
-/* Kernel memory of any size, 16-byte aligned; contents undefined. */
-void *code_alloc(size_t size) EXCLUDES(heap_lock);
-void code_free(void *p, size_t size) EXCLUDES(heap_lock);
-
-/* Bytes of frames that all allocations here take now. */
-uint64_t code_bytes(void);
-
 /* Bytes that a program of `count` instructions may cost: charged at first. */
 uint64_t code_cost(uint32_t count);
 /*
  * It is made: charge for what was taken.
  *
- * before   code_bytes() when it was begun
+ * before   kheap_bytes() when it was begun
  * charged  by code_cost so far; changed to what was taken
  *
  * 0 or -E_QUOTA; then nothing changed.

@@ -9,6 +9,7 @@
 #include "src/kern/event.h"
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
+#include "src/kern/kheap.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
@@ -112,7 +113,7 @@ static void destroy(struct env *e, struct event_predicate *p)
     page_pass_finish(&p->pass);
     dpf_program_destroy(p->program);
     env_refund_bytes(e, p->bytes);
-    code_free(p, sizeof(*p));
+    kheap_free(p, sizeof(*p));
 }
 
 /* Pin what the predicate reads. Each region lies inside one frame. */
@@ -131,8 +132,8 @@ static int pin_regions(struct event_predicate *p, const struct event_args *a)
 static int make(struct env *e, const struct cap *k, const struct event_args *a,
                 struct event_predicate **out) REQUIRES(bind_lock)
 {
-    uint64_t before = code_bytes();
-    struct event_predicate *p = code_alloc(sizeof(*p));
+    uint64_t before = kheap_bytes();
+    struct event_predicate *p = kheap_alloc(sizeof(*p));
     REFUSE_IF(p == NULL, E_MEM);
     *p = (struct event_predicate){0};
     page_pass_init(&p->pass, k, CAP_READ);

@@ -18,7 +18,7 @@
  *      disk.lock              a block device: queue, rings, ranges in use
  *   3. net_ring.lock          a packet ring
  *      env.predicate_lock     wakeup predicates of one environment
- *   4. heap_lock              memory of downloaded code
+ *   4. heap_lock              the heap (kheap.c)
  *   5. guard_lock             names of guards
  *   6. page_lock              free frames
  *   7. console_lock           the serial line

@@ -9,6 +9,7 @@
  */
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
+#include "src/kern/kheap.h"
 #include "src/kern/net.h"
 #include "src/kern/share.h"
 #include "src/kern/sysproto.h"
@@ -193,7 +194,7 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
 {
     unsigned direction = (a->flags & NET_OUT) != 0;
     struct dpf_program *program = NULL;
-    uint64_t before = code_bytes();
+    uint64_t before = kheap_bytes();
     uint32_t bytes = (uint32_t)code_cost(a->count);
     TRY(env_charge_bytes(e, bytes));
     int r =
@@ -406,7 +407,7 @@ no_quota:
 /*
  * dpf said `r` about binding `id`: keep it, or undo binding_begin.
  *
- * before  code_bytes() when it was begun
+ * before  kheap_bytes() when it was begun
  */
 static int binding_end(struct env *e, struct net *n, int id, int r,
                        uint64_t before) REQUIRES(bind_lock)
@@ -463,7 +464,7 @@ static int bind(struct env *e, struct net *n, const struct cap *k,
                                      .ring = (uint8_t)a->ring,
                                      .region = (uint16_t)a->region,
                                      .bytes = (uint32_t)code_cost(a->count)};
-    uint64_t before = code_bytes();
+    uint64_t before = kheap_bytes();
     int id = binding_begin(e, n, k, &made, NULL);
     TRY(id);
     struct dpf_program *program = NULL;
@@ -528,7 +529,7 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
                                      .ring = (uint8_t)a->ring,
                                      .region = like->region,
                                      .bytes = (uint32_t)code_cost(0)};
-    uint64_t before = code_bytes();
+    uint64_t before = kheap_bytes();
     int id = binding_begin(e, n, k, &made, like);
     TRY(id);
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,

@@ -11,6 +11,7 @@
 #include "src/abi/page.h"
 #include "src/abi/sysno.h"
 #include "src/kern/code.h"
+#include "src/kern/kheap.h"
 #include "src/kern/page.h"
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/fake_dev.h"
@@ -154,14 +155,14 @@ START_TEST(what_is_too_dear_leaves_no_trace)
     struct net_bind_args a = {.ring = ring, .insns = VA, .count = count};
     int64_t r = -1;
     for (uint64_t left = 1; r < 0 && left < 4000; left++) {
-        uint64_t bytes = code_bytes();
+        uint64_t bytes = kheap_bytes();
         root->info->frames_quota = root->info->frames_used + left;
         uint64_t before = fake_digest(false);
         r = CALL(SYS_NET_BIND, 0, PUT(a));
         if (r < 0) {
             ck_assert_int_eq(r, -E_QUOTA);
             ck_assert_uint_eq(fake_digest(false), before);
-            ck_assert_uint_le(code_bytes(), bytes + SLACK * PAGE_SIZE);
+            ck_assert_uint_le(kheap_bytes(), bytes + SLACK * PAGE_SIZE);
         }
     }
     ck_assert_int_ge(r, 0);

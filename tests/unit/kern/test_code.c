@@ -7,6 +7,7 @@
 #include "src/abi/event.h"
 #include "src/abi/sysno.h"
 #include "src/kern/code.h"
+#include "src/kern/kheap.h"
 #include "src/kern/page.h"
 #include "src/kern/quantum.h"
 #include "tests/unit/kern/fake_arch.h"
@@ -38,21 +39,21 @@ START_TEST(the_heap_returns_all)
         if (p[i] != NULL) {
             ck_assert_uint_eq(p[i][0], (uint8_t)i);
             ck_assert_uint_eq(p[i][size[i] - 1], (uint8_t)i);
-            code_free(p[i], size[i]);
+            kheap_free(p[i], size[i]);
             p[i] = NULL;
             continue;
         }
         size[i] = 1 + (seed >> 16) % (i % 16 == 0 ? 20000 : 700);
-        p[i] = code_alloc(size[i]);
+        p[i] = kheap_alloc(size[i]);
         ck_assert_ptr_nonnull(p[i]);
         ck_assert_uint_eq((uintptr_t)p[i] % 16, 0);
         memset(p[i], (int)i, size[i]);
     }
     for (unsigned i = 0; i < 300; i++) {
-        code_free(p[i], size[i]);
+        kheap_free(p[i], size[i]);
     }
     ck_assert_uint_eq(page_free_count(), before);
-    ck_assert_ptr_null(code_alloc(FAKE_FRAMES * 4096));
+    ck_assert_ptr_null(kheap_alloc(FAKE_FRAMES * 4096));
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 #include "src/abi/sysno.h"
 #include "src/kern/code.h"
 #include "src/kern/event.h"
+#include "src/kern/kheap.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"
 #include "src/kern/sysinfo.h"
@@ -222,7 +223,7 @@ static size_t take_all(void)
         n++;
     }
     for (size_t size = 32; size <= 2048; size *= 2) {
-        while (code_alloc(size) != NULL) {
+        while (kheap_alloc(size) != NULL) {
         }
     }
     return n;
