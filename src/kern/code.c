@@ -7,10 +7,10 @@
  */
 #include "src/kern/code.h"
 #include "src/abi/pte.h"
+#include "src/kern/cpu.h"
 #include "src/kern/demand.h"
 #include "src/kern/env.h"
 #include "src/kern/kheap.h"
-#include "src/kern/quantum.h"
 #include "src/kern/secret.h"
 #include "src/kern/span.h"
 #include "src/lib/string.h"

@@ -12,6 +12,7 @@
 #include "src/kern/code.h"
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
+#include "src/kern/quantum.h"
 #include "src/kern/sysinfo.h"
 #include "src/lib/string.h"
 

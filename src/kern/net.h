@@ -12,10 +12,10 @@
 
 #include "dpf/dpf.h"
 #include "src/abi/net.h"
+#include "src/kern/cpu.h"
 #include "src/kern/env.h"
 #include "src/kern/netdev.h"
 #include "src/kern/page.h"
-#include "src/kern/quantum.h"
 #include "src/kern/slots.h"
 
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Processors and slices.
+ * Slices: whose time it is on each processor.
  *
  * A slice begins by the prologue upcall and ends by the epilogue upcall
  * (uarea.h); what an environment takes beyond its slice, in ring 3 or in a
@@ -30,13 +30,6 @@
 /* A directed yield gives at least this part of a slice. */
 #define YIELD_MIN_PART 16u
 
-static struct cpu cpus[ARCH_CPUS_MAX];
-
-struct cpu *cpu_at(unsigned cpu)
-{
-    return &cpus[cpu];
-}
-
 static uint64_t ticks(uint64_t us)
 {
     return arch_tsc_khz() * us / 1000;
@@ -60,7 +53,7 @@ void quantum_kick(const struct env *e)
     uint64_t all = atomic_load(&e->cpus) & ~(1ull << arch_cpu());
     for (; all != 0; all &= all - 1) {
         unsigned cpu = (unsigned)__builtin_ctzll(all);
-        if (atomic_load(&cpus[cpu].idle) != 0) {
+        if (atomic_load(&cpu_at(cpu)->idle) != 0) {
             arch_cpu_kick(cpu);
         }
     }
@@ -210,7 +203,7 @@ static bool claim(struct cpu *c, struct env *e, uint32_t id, uint64_t now)
 /* The id in a slot, of an environment or of none; 0: the slot is free. */
 static uint32_t slot_id(const struct cpu *c, unsigned slot)
 {
-    return READ_ONCE(sysinfo_vector((unsigned)(c - cpus))[slot]);
+    return READ_ONCE(sysinfo_vector((unsigned)(c - cpu_at(0)))[slot]);
 }
 
 /* The owner of a slot; NULL: nobody now. */
@@ -515,7 +508,7 @@ int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
 {
     uint32_t *vector = sysinfo_vector(cpu);
     if (slot == QUANTUM_ANY) {
-        uint64_t free = ~atomic_load(&cpus[cpu].vector_used);
+        uint64_t free = ~atomic_load(&cpu_at(cpu)->vector_used);
         REFUSE_IF(free == 0, E_BUSY);
         slot = (uint32_t)__builtin_ctzll(free);
     }
@@ -524,7 +517,7 @@ int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
     TRY(share_charge(e, SHARE_SLICES));
     __atomic_store_n(&vector[slot], e->id, __ATOMIC_RELAXED);
     atomic_fetch_or(&e->cpus, 1ull << cpu);
-    atomic_fetch_or(&cpus[cpu].vector_used, 1ull << slot);
+    atomic_fetch_or(&cpu_at(cpu)->vector_used, 1ull << slot);
     env_become(e, ENV_NEW, ENV_READY);
     quantum_kick(e);
     return (int)slot;
@@ -535,7 +528,7 @@ static void take_back(unsigned cpu, uint32_t slot) REQUIRES(bind_lock)
     uint32_t *vector = sysinfo_vector(cpu);
     struct env *e = env_find(vector[slot]);
     uint32_t id = vector[slot];
-    atomic_fetch_and(&cpus[cpu].vector_used, ~(1ull << slot));
+    atomic_fetch_and(&cpu_at(cpu)->vector_used, ~(1ull << slot));
     __atomic_store_n(&vector[slot], 0, __ATOMIC_RELAXED);
     share_refund(e != NULL ? e->index : 0, SHARE_SLICES);
     for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
@@ -566,7 +559,7 @@ void quantum_forget(struct env *e)
     }
     for (unsigned i = 0; i < arch_cpu_count(); i++) {
         /* Idle with a context that nobody runs; its loop drops it. */
-        for (unsigned n = 0; atomic_load(&cpus[i].loaded) == e; n++) {
+        for (unsigned n = 0; atomic_load(&cpu_at(i)->loaded) == e; n++) {
             if (n % 1024 == 0) {
                 arch_cpu_kick(i);
             }

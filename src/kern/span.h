@@ -7,8 +7,8 @@
  */
 #pragma once
 
+#include "src/kern/cpu.h"
 #include "src/kern/lock.h"
-#include "src/kern/quantum.h"
 
 /* Interrupts are off from now on; `row` is one of SPAN_*. */
 void span_begin(struct cpu *c, uint32_t row);

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-/* struct cpu */
+/* struct core */
 #define CPU_STACK 8
 #define CPU_USER_RSP 16
 #define CPU_KERNEL_CR3 24

@@ -213,7 +213,7 @@ static void machine_start(void *unused)
 
 void boot_machine(uint32_t magic, uint64_t loader_info)
 {
-    struct cpu *cpu = cpu_get(0);
+    struct core *cpu = cpu_get(0);
     uint64_t top = (uint64_t)boot_stack + BOOT_STACK_SIZE;
     const uint64_t early[STACKS] = {top, top - 4096, top - 8192, top - 12288,
                                     top};

@@ -11,11 +11,11 @@
 #include "src/x86_64/mmu.h"
 #include "src/x86_64/trap.h"
 
-_Static_assert(offsetof(struct cpu, stack_top) == CPU_STACK, "asm.h");
-_Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "asm.h");
-_Static_assert(offsetof(struct cpu, kernel_cr3) == CPU_KERNEL_CR3, "asm.h");
-_Static_assert(offsetof(struct cpu, user_cr3) == CPU_USER_CR3, "asm.h");
-_Static_assert(offsetof(struct cpu, entry_stack) == CPU_ENTRY_STACK, "asm.h");
+_Static_assert(offsetof(struct core, stack_top) == CPU_STACK, "asm.h");
+_Static_assert(offsetof(struct core, user_rsp) == CPU_USER_RSP, "asm.h");
+_Static_assert(offsetof(struct core, kernel_cr3) == CPU_KERNEL_CR3, "asm.h");
+_Static_assert(offsetof(struct core, user_cr3) == CPU_USER_CR3, "asm.h");
+_Static_assert(offsetof(struct core, entry_stack) == CPU_ENTRY_STACK, "asm.h");
 _Static_assert(offsetof(struct frame, rax) == FRAME_RAX, "asm.h");
 _Static_assert(offsetof(struct frame, ss) == FRAME_SS, "asm.h");
 _Static_assert(offsetof(struct frame, address) == FRAME_ADDRESS, "asm.h");
@@ -33,13 +33,13 @@ struct cpu_features cpu_has;
 bool cpu_has_smap; /* for entry.S */
 
 /* The tables of ring 3 map it, so nothing else may lie in its pages. */
-static struct cpu cpus[ARCH_CPUS_MAX] ENTRY_DATA;
+static struct core cpus[ARCH_CPUS_MAX] ENTRY_DATA;
 static unsigned cpus_found;
 
 void entry_syscall(void);
 void entry_syscall_kpti(void);
 
-struct cpu *cpu_get(unsigned index)
+struct core *cpu_get(unsigned index)
 {
     return &cpus[index];
 }
@@ -49,9 +49,9 @@ unsigned cpus_known(void)
     return cpus_found;
 }
 
-struct cpu *cpu_self(void)
+struct core *cpu_self(void)
 {
-    return *(struct cpu *__attribute__((address_space(256))) *)0;
+    return *(struct core *__attribute__((address_space(256))) *)0;
 }
 
 bool cpu_add(uint32_t apic_id)
@@ -106,7 +106,7 @@ void cpu_detect(void)
              cpu_has.rdrand ? " RDRAND" : "");
 }
 
-void cpu_stacks(struct cpu *cpu, const uint64_t top[STACKS])
+void cpu_stacks(struct core *cpu, const uint64_t top[STACKS])
 {
     cpu->stack_top = top[STACK_KERNEL];
     cpu->entry_stack = top[STACK_ENTRY];
@@ -116,7 +116,7 @@ void cpu_stacks(struct cpu *cpu, const uint64_t top[STACKS])
     }
 }
 
-static void descriptors_init(struct cpu *cpu)
+static void descriptors_init(struct core *cpu)
 {
     uint64_t tss = (uint64_t)&cpu->tss;
     struct table_ptr gdt = {sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt};
@@ -136,7 +136,7 @@ static void descriptors_init(struct cpu *cpu)
     lldt(0);
 }
 
-void cpu_init(struct cpu *cpu)
+void cpu_init(struct core *cpu)
 {
     uint64_t cr4 = read_cr4() | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     cpu->self = cpu;

@@ -32,8 +32,8 @@ enum cpu_stack {
     STACKS
 };
 
-struct cpu {
-    struct cpu *self;
+struct core {
+    struct core *self;
     uint64_t stack_top; /* where entry.S goes; see asm.h */
     uint64_t user_rsp;  /* for some instructions, in entry.S */
     uint64_t kernel_cr3, user_cr3, entry_stack; /* if leak.kpti */
@@ -57,9 +57,9 @@ struct cpu_features {
 extern struct cpu_features cpu_has;
 
 /* By index. */
-struct cpu *cpu_get(unsigned index);
+struct core *cpu_get(unsigned index);
 /* The running processor's own. */
-struct cpu *cpu_self(void);
+struct core *cpu_self(void);
 unsigned cpus_known(void);
 /* A processor found in the firmware's table; false if there are too many. */
 bool cpu_add(uint32_t apic_id);
@@ -67,5 +67,5 @@ bool cpu_add(uint32_t apic_id);
 /* Fill cpu_has, and say in one line what there is. */
 void cpu_detect(void);
 /* Load descriptor tables and control registers; stacks as cpu_stacks says. */
-void cpu_init(struct cpu *cpu);
-void cpu_stacks(struct cpu *cpu, const uint64_t top[STACKS]);
+void cpu_init(struct core *cpu);
+void cpu_stacks(struct core *cpu, const uint64_t top[STACKS]);

@@ -217,7 +217,7 @@ void mmu_init(const struct boot_range *ram, unsigned rams)
 }
 
 /* Each stack lies above an unmapped page. */
-bool mmu_stacks(struct cpu *cpu)
+bool mmu_stacks(struct core *cpu)
 {
     uint64_t at = STACK_BASE + (uint64_t)cpu->index * STACK_AREA;
     uint64_t top[STACKS];

@@ -66,7 +66,7 @@ uint64_t mmu_entry(uint64_t va);
 uint64_t mmu_context_entry(uint64_t va);
 
 /* Give a processor stacks with guard pages; false if out of memory. */
-bool mmu_stacks(struct cpu *cpu);
+bool mmu_stacks(struct core *cpu);
 bool mmu_is_guard(uint64_t va);
 
 /* `root`, physical, is another context's than when it was loaded last. */

@@ -21,7 +21,7 @@
 /* trampoline.S */
 extern const char trampoline[], trampoline_end[];
 extern uint64_t ap_stack;
-extern struct cpu *ap_cpu;
+extern struct core *ap_cpu;
 /* boot.S: seven pages, which allow everything */
 extern char early_pml4[];
 #define EARLY_BYTES (7u * 4096u)
@@ -29,9 +29,9 @@ extern char early_pml4[];
 static unsigned online = 1;
 static bool released, stopping;
 
-_Noreturn void ap_start(struct cpu *cpu);
+_Noreturn void ap_start(struct core *cpu);
 
-void ap_start(struct cpu *cpu)
+void ap_start(struct core *cpu)
 {
     cpu_init(cpu);
     cpu->root = mmu_root();
@@ -46,7 +46,7 @@ void ap_start(struct cpu *cpu)
     kern_start(cpu->index);
 }
 
-static bool start_one(struct cpu *cpu)
+static bool start_one(struct core *cpu)
 {
     ap_stack = cpu->stack_top;
     __atomic_store_n(&ap_cpu, cpu, __ATOMIC_RELEASE);
@@ -70,7 +70,7 @@ void smp_start(void)
     memcpy((void *)(ARCH_DIRECT_MAP + TRAMPOLINE_PADDR), trampoline,
            (size_t)(trampoline_end - trampoline));
     for (unsigned i = 1; i < cpus_known(); i++) {
-        struct cpu *cpu = cpu_get(i);
+        struct core *cpu = cpu_get(i);
         if (!mmu_stacks(cpu)) {
             log_line("processors: no memory for more than %u", i);
             break;
@@ -114,7 +114,7 @@ void arch_cpu_kick(unsigned cpu)
 
 void arch_idle(void)
 {
-    struct cpu *self = cpu_self();
+    struct core *self = cpu_self();
     self->idle = true;
     sti_hlt_cli();
     self->idle = false;
@@ -122,7 +122,7 @@ void arch_idle(void)
 
 void arch_breathe(void)
 {
-    struct cpu *self = cpu_self();
+    struct core *self = cpu_self();
     self->idle = true;
     sti_pause_cli();
     self->idle = false;

@@ -37,7 +37,7 @@ static void forget(uint32_t what)
 
 void mmu_flush_answer(void)
 {
-    struct cpu *self = cpu_self();
+    struct core *self = cpu_self();
     uint32_t what = __atomic_load_n(&self->flush, __ATOMIC_ACQUIRE);
     if (what != FLUSH_NONE) {
         forget(what);
@@ -48,7 +48,7 @@ void mmu_flush_answer(void)
 }
 
 /* Raise a request; never weaken one that is there. */
-static void ask(struct cpu *c, uint32_t what)
+static void ask(struct core *c, uint32_t what)
 {
     uint32_t old = __atomic_load_n(&c->flush, __ATOMIC_RELAXED);
     while (old < what &&
@@ -60,11 +60,11 @@ static void ask(struct cpu *c, uint32_t what)
 
 static void flush_others(uint64_t root, uint32_t what)
 {
-    struct cpu *self = cpu_self();
+    struct core *self = cpu_self();
     uint64_t asked = 0;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < cpus_known(); i++) {
-        struct cpu *c = cpu_get(i);
+        struct core *c = cpu_get(i);
         if (c != self && __atomic_load_n(&c->online, __ATOMIC_ACQUIRE) &&
             (root == ROOT_ANY ||
              __atomic_load_n(&c->root, __ATOMIC_ACQUIRE) == root)) {
@@ -73,7 +73,7 @@ static void flush_others(uint64_t root, uint32_t what)
         }
     }
     for (; asked != 0; asked &= asked - 1) {
-        struct cpu *c = cpu_get((unsigned)__builtin_ctzll(asked));
+        struct core *c = cpu_get((unsigned)__builtin_ctzll(asked));
         while (__atomic_load_n(&c->flush, __ATOMIC_ACQUIRE) != FLUSH_NONE) {
             arch_pause();
         }
@@ -109,7 +109,7 @@ void mmu_flush_kernel(void)
 
 /* Another environment than the one that ran here last is to run: none trusts
    another, its maker included. */
-static void barrier(struct cpu *self, uint64_t root)
+static void barrier(struct core *self, uint64_t root)
 {
     if (__atomic_exchange_n(&self->trained, root, __ATOMIC_RELAXED) != root) {
         leak_barrier();
@@ -128,7 +128,7 @@ void mmu_context_is_new(uint64_t root)
 void arch_aspace_load(uint64_t root)
 {
     uint64_t paddr = root == 0 ? mmu_root() : root << PAGE_SHIFT;
-    struct cpu *self = cpu_self();
+    struct core *self = cpu_self();
     if (self->root == paddr) {
         return;
     }

@@ -71,7 +71,7 @@ static void check_contexts(void)
 {
     extern const char entry_text[], entry_text_end[], entry_data[],
         entry_data_end[];
-    const struct cpu *cpu = cpu_self();
+    const struct core *cpu = cpu_self();
     uint64_t text = (uint64_t)entry_text, data = (uint64_t)entry_data;
     uint64_t text_end = (uint64_t)entry_text_end;
     uint64_t data_end = (uint64_t)entry_data_end;
@@ -135,7 +135,7 @@ static void check_code(void)
 
 void check_protection(void)
 {
-    const struct cpu *cpu = cpu_self();
+    const struct core *cpu = cpu_self();
 
     visit(mmu_root(), true, true, 3);
     log_line("# %u kernel mappings", pages);

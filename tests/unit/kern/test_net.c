@@ -4,6 +4,7 @@
 #include "src/abi/err.h"
 #include "src/abi/event.h"
 #include "src/abi/net.h"
+#include "src/abi/quantum.h"
 #include "src/abi/sysno.h"
 #include "src/kern/code.h"
 #include "src/kern/event.h"

@@ -8,6 +8,7 @@
 #include "src/abi/event.h"
 #include "src/abi/net.h"
 #include "src/abi/page.h"
+#include "src/abi/quantum.h"
 #include "src/abi/sysno.h"
 #include "src/kern/net.h"
 #include "src/kern/page.h"

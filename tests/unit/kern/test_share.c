@@ -2,6 +2,7 @@
 /* Shares: divided, charged, refunded, and back at the end of their holder. */
 #include "src/abi/disk.h"
 #include "src/abi/err.h"
+#include "src/abi/quantum.h"
 #include "src/abi/share.h"
 #include "src/abi/sysno.h"
 #include "src/kern/cap.h"
