@@ -50,11 +50,14 @@
  *            in native code; NULL: the time-stamp counter
  * heap       set by dpf_mem_start; else NULL
  * breathe    called now and then while a call works for long, so that a kernel
- *            can let interrupts in; it must not call dpf. NULL: not called
+ *            can let interrupts in, or other processors make and destroy other
+ *            objects of the same memory, one at a time. Nothing calls dpf for
+ *            the object of the call, but for lookups. NULL: not called
  *
  * The four code members may all be NULL: then dpf_engine_full compiles nothing
  * and interprets every run. Calls that make or destroy objects of one dpf_mem
- * must not overlap.
+ * must not overlap, but that one may run while another breathes, if there is no
+ * code heap.
  */
 struct dpf_mem {
     void *(*alloc)(void *ctx, size_t size);

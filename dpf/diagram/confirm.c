@@ -216,7 +216,7 @@ static int confirm_cube(struct reading *r, bool *fails)
 }
 
 /* The constants that the program compares with, and their bytes. */
-static void find_hints(const struct dpf_program *filter,
+static void find_hints(struct heap *h, const struct dpf_program *filter,
                        struct probe_plan *plan)
 {
     size_t count;
@@ -225,6 +225,7 @@ static void find_hints(const struct dpf_program *filter,
     for (size_t i = 0; i < count; i++) {
         uint32_t imm = (uint32_t)in[i].imm;
 
+        heap_pass(h, 1 + plan->hint_count / 2);
         if (!insn_is_jump(&in[i]) || BPF_SRC(in[i].opcode) != BPF_K) {
             continue;
         }
@@ -258,7 +259,7 @@ static int confirm_diagram(struct reading *r, bool *fails)
     if (dpf_program_loops(r->filter)) {
         plan.max = LOOP_RUNS;
     }
-    find_hints(r->filter, &plan);
+    find_hints(r->d->heap, r->filter, &plan);
     found = probe_paths(r->d, r->f, &plan);
     *fails = found == 1;
     return found == -DPF_E_MEM ? found : 0;

@@ -292,6 +292,7 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
         for (uint32_t i = 0; i <= f; i++) {
             uint32_t at = d->nodes[i].var;
 
+            heap_pass(d->heap, 1 + (seen[i] != 0) * d->nodes[i].count / 4);
             if (seen[i]) {
                 next = at > var && at < next ? at : next;
                 add_values(d, i, var, seen, &v);

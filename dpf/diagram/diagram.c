@@ -710,6 +710,7 @@ uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges)
     for (uint32_t i = f + 1; i-- > 0;) {
         const struct dd_node *node = &d->nodes[i];
 
+        heap_pass(d->heap, seen[i] ? 1 + node->count / 8 : 1);
         for (uint32_t e = 0; seen[i] && e < node->count; e++) {
             dd_mark_node(seen, d->edges[node->edges + e].child);
         }

@@ -66,6 +66,7 @@ bool dd_is_guarded(struct dd *d, uint32_t f)
         d->err = d->err ? d->err : -DPF_E_MEM;
     }
     for (uint32_t i = 0; i <= f && ok && !d->err; i++) {
+        heap_pass(d->heap, 1 + below[i] * d->nodes[i].count / 4);
         ok = !below[i] || dd_node_ok(d, i);
     }
     for (uint32_t b = 0; b < DD_BASES_MAX && ok && !d->err; b++) {
@@ -73,6 +74,7 @@ bool dd_is_guarded(struct dd *d, uint32_t f)
             continue;
         }
         for (uint32_t i = 0; i <= f && ok; i++) {
+            heap_pass(d->heap, 1 + below[i] * d->nodes[i].count / 4);
             if (below[i]) {
                 needs[i] = node_needs(d, i, b, needs);
                 ok = needs[i] != UINT32_MAX;

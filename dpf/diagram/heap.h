@@ -14,9 +14,10 @@
 
 struct heap {
     const struct dpf_mem *mem;
-    uint64_t bytes; /* in use now */
-    uint64_t work;  /* units done */
-    uint64_t limit; /* the most that may be; 0: without limit */
+    uint64_t bytes;  /* in use now */
+    uint64_t work;   /* units done */
+    uint64_t limit;  /* the most that may be; 0: without limit */
+    uint32_t passed; /* see heap_pass */
 };
 
 #define HEAP_BREATH 512u /* units between two breaths */
@@ -38,6 +39,19 @@ static inline bool heap_work(struct heap *h, uint64_t n)
         heap_breathe(h);
     }
     return h->limit == 0 || h->work <= h->limit;
+}
+
+/*
+ * Breathe after every HEAP_BREATH units. For loops whose work was accounted
+ * for at once, or is bounded by something else.
+ */
+static inline void heap_pass(struct heap *h, uint32_t n)
+{
+    h->passed += n;
+    if (h->passed >= HEAP_BREATH) {
+        h->passed = 0;
+        heap_breathe(h);
+    }
 }
 
 void *heap_alloc(struct heap *h, size_t size);

@@ -53,6 +53,7 @@ static void copy_nodes(const struct dd *d, const uint8_t *seen, uint32_t f,
     for (uint32_t i = 0; i <= f; i++) {
         const struct dd_node *from = &d->nodes[i];
 
+        heap_pass(d->heap, 1 + seen[i] * from->count / 4);
         if (!seen[i]) {
             continue;
         }
@@ -169,6 +170,7 @@ uint32_t kept_load(struct dd *d, const struct kept *k)
         struct dd_edge *e = &edges[nodes[i].edges];
         uint32_t count = nodes[i + 1].edges - nodes[i].edges;
 
+        heap_pass(d->heap, 1 + count / 4);
         for (uint32_t n = 0; n < count; n++) {
             e[n].child = dd_is_term(e[n].child) ? e[n].child : now[e[n].child];
         }
@@ -262,6 +264,7 @@ int kept_reach(const struct kept *k, struct dd *d, const struct cube *c,
     __builtin_memset(seen, 0, k->node_count);
     seen[k->root] = 1;
     for (uint32_t i = k->root + 1; i-- > 0;) {
+        heap_pass(d->heap, 1);
         if (seen[i] != 0) {
             follow(k, i, c, seen, out);
         }

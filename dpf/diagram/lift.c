@@ -171,6 +171,7 @@ static void find_live(struct walk *w)
             uint64_t gen, kill, out = 0, live;
             uint32_t next = i + insn_len(in);
 
+            heap_pass(w->d->heap, 2);
             if (in->opcode == 0) {
                 continue; /* the second half of a wide constant */
             }

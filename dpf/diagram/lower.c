@@ -30,6 +30,7 @@ static void emit(struct lower *l, uint32_t op, uint32_t dst, uint32_t src,
             (uint8_t)op, (uint8_t)(dst | src << 4), (int16_t)off, (int32_t)imm};
     }
     l->count++;
+    heap_pass(l->d->heap, 1);
 }
 
 static void emit_alu(struct lower *l, uint32_t op, uint32_t dst, uint32_t imm)
@@ -208,6 +209,7 @@ static uint32_t assume(struct dd *d, uint32_t f, const struct cube *c)
         d->err = d->err ? d->err : -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < size && !d->err; i++) {
+        heap_pass(d->heap, 1 + below[i] * d->nodes[i].count / 4);
         if (below[i]) {
             r = now[i] = assume_one(d, i, c, now, edges);
         }

@@ -100,6 +100,7 @@ static void find_ways(struct probe *p)
         const struct dd_node *n = &p->d->nodes[i];
         struct probe_node *to = &p->nodes[i];
 
+        heap_pass(p->d->heap, 1 + n->count / 2);
         *to = (struct probe_node){.up = p->root};
         for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
             uint32_t child = edge_of(p, i, k)->child;
@@ -181,6 +182,7 @@ static int probe_all(struct probe *p, uint64_t all, uint64_t *n)
         uint32_t count = p->below[i] ? turns * p->d->nodes[i].count : 0;
 
         for (uint32_t j = 0; j < count && !r; j++) {
+            heap_pass(p->d->heap, 1);
             if (!value(p, i, j / turns, j % turns, &x)) {
                 continue;
             }

@@ -239,6 +239,7 @@ static bool tests_var(struct dd *d, uint32_t f, uint32_t var)
         return false;
     }
     for (uint32_t i = 0; i <= f; i++) {
+        heap_pass(d->heap, i % 8 == 0);
         if (d->nodes[i].var == var) {
             return true; /* perhaps not below f: then hulls find nothing */
         }

@@ -316,13 +316,14 @@ void plain_emit(struct compiler *c)
     c->out_of_fuel = x64_label_new(x);
     c->leave = x64_label_new(x);
     for (uint32_t n = 0; n < p->count; n++) {
+        program_breathe(p->mem, n, BREATH_LONG);
         if ((p->notes[n].flags & NOTE_TARGET) != 0) {
             c->at[n] = x64_label_new(x);
         }
     }
     emit_start(c);
     for (c->pc = 0; c->pc < p->count; c->pc += insn_len(&p->insns[c->pc])) {
-        program_breathe(p->mem, c->pc);
+        program_breathe(p->mem, c->pc, BREATH_SHORT);
         if ((p->notes[c->pc].flags & NOTE_TARGET) != 0) {
             x64_place(x, c->at[c->pc]);
         }

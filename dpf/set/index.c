@@ -42,9 +42,11 @@ static int resize(struct heap *h, struct index *ix, uint32_t cap)
         return -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < cap; i++) {
+        heap_pass(h, i % 8 == 0);
         to.entries[i].id = DPF_NO_OWNER;
     }
     for (uint32_t i = 0; i < ix->cap; i++) {
+        heap_pass(h, 1);
         if (ix->entries[i].id != DPF_NO_OWNER) {
             index_add(&to, ix->entries[i]);
         }

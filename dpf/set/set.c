@@ -572,6 +572,7 @@ void dpf_set_reclaim(struct dpf_set *s, uint64_t version)
 
         if (r->version <= version) {
             *at = r->next;
+            heap_pass(&s->heap, DROP_WORK);
             r->destroy(&s->heap, r);
         } else {
             at = &r->next;

@@ -7,6 +7,7 @@
 #include "dpf/set/install.h"
 
 #define SHAPES_MAX 4096u
+#define DROP_PASS 16u /* units, to let a shape go */
 
 static uint32_t room_for(uint32_t used)
 {
@@ -58,6 +59,7 @@ static void repoint(const struct rehash *h)
         struct index_entry *e =
             id < TABLE_NEXT ? index_find(&s->index, id) : NULL;
 
+        heap_pass(&s->heap, e ? 4 : 1);
         if (e && e->shape != INDEX_BIG) {
             e->slot = slot_now(h, slot);
         }
@@ -65,6 +67,7 @@ static void repoint(const struct rehash *h)
     for (uint32_t i = 0; i < s->binding_count; i++) {
         struct binding *b = set_binding(s, i);
 
+        heap_pass(&s->heap, 1);
         for (uint32_t k = 0; b && k < b->cube_count + b->residual; k++) {
             if (b->cubes[k].shape == h->n) {
                 b->cubes[k].slot = slot_now(h, b->cubes[k].slot);
@@ -91,6 +94,7 @@ static struct table *table_copy(struct dpf_set *s, const struct shape *from,
             uint8_t key[TABLE_KEY_MAX];
             uint32_t id = table_id(old, i);
 
+            heap_pass(&s->heap, id < TABLE_NEXT ? 4 : 1);
             full = id < TABLE_NEXT &&
                    table_add(t, rekey(from, to, table_key(old, i), key), id,
                              NULL) == TABLE_NONE;
@@ -331,6 +335,7 @@ static uint32_t drop_hung(struct dpf_set *s)
     for (uint32_t i = s->shape_count; i-- > 0;) {
         struct shape *sh = i < s->shape_count ? s->shapes[i] : NULL;
 
+        heap_pass(&s->heap, sh && !sh->table->used ? DROP_PASS : 1);
         if (!sh || sh->table->used) {
             continue;
         }

@@ -106,6 +106,7 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
     for (uint32_t i = 0; i < table_slots(t); i++) {
         uint32_t none = DPF_NO_OWNER;
 
+        heap_pass(h, 1);
         __builtin_memcpy(t->slots + (size_t)i * t->entry, key,
                          table_key_bytes(t));
         __builtin_memcpy(t->slots + (size_t)(i + 1) * t->entry - 4, &none, 4);

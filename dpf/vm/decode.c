@@ -219,12 +219,14 @@ bool decode_check(struct verifier *v)
 {
     const struct dpf_program *p = v->p;
     for (v->at = 0; v->at < p->count; v->at += insn_len(&p->insns[v->at])) {
+        program_breathe(v->mem, v->at, BREATH_LONG);
         if (!check_one(v)) {
             return false;
         }
     }
     for (v->at = 0; v->at < p->count; v->at += insn_len(&p->insns[v->at])) {
         const struct dpf_insn *i = &p->insns[v->at];
+        program_breathe(v->mem, v->at, BREATH_LONG);
         if (insn_is_jump(i) &&
             (p->notes[v->at + 1 + insn_jump(i)].flags & NOTE_SECOND) != 0) {
             return refuse(v, WHY_MIDDLE, 0);

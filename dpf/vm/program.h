@@ -138,10 +138,16 @@ static inline uint64_t insn_wide_imm(const struct dpf_insn *i)
 int verify(const struct dpf_mem *mem, struct dpf_program *out,
            struct dpf_error *err);
 
-/* Step `n` of a loop over instructions: every so often a breath (dpf.h). */
-static inline void program_breathe(const struct dpf_mem *mem, uint32_t n)
+/*
+ * Step `n` of a loop over instructions: a breath (dpf.h) every BREATH_LONG
+ * steps, or every BREATH_SHORT where each may be hundreds of instructions.
+ */
+#define BREATH_SHORT 32u
+#define BREATH_LONG 256u
+static inline void program_breathe(const struct dpf_mem *mem, uint32_t n,
+                                   uint32_t every)
 {
-    if (n % 64 == 63 && mem->breathe != NULL) {
+    if (n % every == every - 1 && mem->breathe != NULL) {
         mem->breathe(mem->ctx);
     }
 }

@@ -97,7 +97,7 @@ static bool verify_walk(struct verifier *v, uint32_t at)
     for (;;) {
         const struct dpf_insn *i = &p->insns[at];
         v->at = at;
-        program_breathe(v->mem, v->walked++);
+        program_breathe(v->mem, v->walked++, BREATH_SHORT);
         p->notes[at].flags |= NOTE_REACHED;
         if (i->opcode == (BPF_JMP | BPF_EXIT)) {
             return transfer_exit(v);
@@ -156,6 +156,7 @@ static bool attempt(struct verifier *v)
     uint32_t values = BPF_REG_COUNT + v->slots;
     v->restart = false;
     for (uint32_t n = 0; n < v->p->count; n++) {
+        program_breathe(v->mem, n, BREATH_LONG);
         v->p->notes[n].flags &= (uint8_t)~NOTE_REACHED;
         v->p->notes[n].region = REGION_NONE;
     }
@@ -189,6 +190,7 @@ static void compact(struct dpf_program *p, uint32_t *moved_to)
 {
     uint32_t kept = 0;
     for (uint32_t n = 0; n < p->count; n++) {
+        program_breathe(p->mem, n, BREATH_LONG);
         bool second = (p->notes[n].flags & NOTE_SECOND) != 0;
         bool keep = (p->notes[second ? n - 1 : n].flags & NOTE_REACHED) != 0;
         moved_to[n] = kept;
@@ -199,6 +201,7 @@ static void compact(struct dpf_program *p, uint32_t *moved_to)
         return;
     }
     for (uint32_t n = 0; n < p->count; n++) {
+        program_breathe(p->mem, n, BREATH_LONG);
         if (moved_to[n] == moved_to[n + 1]) {
             continue;
         }
@@ -224,10 +227,12 @@ static void summarise(struct dpf_program *p)
     p->has_loop = false;
     p->has_call = false;
     for (uint32_t n = 0; n < p->count; n++) {
+        program_breathe(p->mem, n, BREATH_LONG);
         p->notes[n].flags &= NOTE_SECOND;
     }
     for (uint32_t n = 0; n < p->count; n += insn_len(&p->insns[n])) {
         const struct dpf_insn *i = &p->insns[n];
+        program_breathe(p->mem, n, BREATH_LONG);
         p->has_call |= i->opcode == (BPF_JMP | BPF_CALL);
         if (insn_is_jump(i)) {
             uint32_t to = (uint32_t)(n + 1 + insn_jump(i));
@@ -243,6 +248,7 @@ static void number_joins(struct verifier *v)
     v->join_count = 0;
     v->p->notes[0].flags |= NOTE_TARGET;
     for (uint32_t n = 0; n < v->p->count; n++) {
+        program_breathe(v->mem, n, BREATH_LONG);
         if ((v->p->notes[n].flags & NOTE_TARGET) != 0) {
             v->join_of[n] = (uint16_t)v->join_count;
             v->join_at[v->join_count++] = n;

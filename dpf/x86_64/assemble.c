@@ -5,6 +5,8 @@
  */
 #include "dpf/x86_64/assemble.h"
 
+#define BREATH 256u /* jumps between two breaths (dpf.h) */
+
 void x64_open(struct x64 *x, const struct dpf_mem *mem)
 {
     uint64_t key = mem->random != NULL
@@ -113,6 +115,9 @@ bool x64_finish(struct x64 *x)
         const struct x64_jump *j = &x->jumps[n];
         uint32_t to = x->labels[j->label];
         int64_t distance = (int64_t)to - j->end;
+        if (n % BREATH == BREATH - 1 && x->mem->breathe != NULL) {
+            x->mem->breathe(x->mem->ctx);
+        }
         bool fits = j->size == 4 || distance == (int8_t)distance;
         if (to > x->len || !fits) {
             x->error = true;
