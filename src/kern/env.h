@@ -28,6 +28,7 @@ struct event_predicate;
 struct page_run {
     uint64_t first;
     uint32_t count, given; /* frames */
+    uint32_t marked;       /* their words are the kernel's; given <= marked */
     uint32_t guard;        /* held */
 };
 

@@ -3,15 +3,17 @@
  * Physical frames (page.h has the word's layout and the rule of life).
  *
  * Invariants: counters in `chunk_free` equal the zero words of each chunk of
- * 512 frames; a frame that leaves 0 was zeroed or is the kernel's own; quota
- * of the owner is given back exactly when the word returns to 0. A frame that
- * is not the kernel's is in its owner's list, so that the end of an environment
- * visits what it owns and not the whole memory.
+ * 512 frames, unless it is reserved; a frame that leaves 0 was zeroed or is the
+ * kernel's own; quota of the owner is given back exactly when the word returns
+ * to 0. A frame that is not the kernel's is in its owner's list, so that the
+ * end of an environment visits what it owns and not the whole memory.
  *
- * A long run is taken at once, since it must be contiguous, and cleared and
+ * A long run is reserved at once, since it must be contiguous, and cleared and
  * given in turns; until then its frames are the kernel's, and `env.run` of the
- * environment names them. An environment has one such run at most: the next
- * page_alloc, or its end, frees what is left of it.
+ * environment names them. Whole chunks of it are reserved by their counters,
+ * which say that nothing is free: their words are marked chunk by chunk, each
+ * before its first frame is given. An environment has one such run at most: the
+ * next page_alloc, or its end, frees what is left of it.
  * Source: Engler95 s5.1; Xok's ppage.
  */
 #include "src/kern/page.h"
@@ -33,9 +35,10 @@
 _Static_assert(GUARD_MAX - 1 <= GUARD_MASK, "guards fit");
 _Static_assert(ENVS_MAX <= 1u << 10, "owners fit");
 
-#define CHUNK 512u  /* frames; 2 MiB */
-#define PIECE 64u   /* frames that a turn takes at once */
-#define SEARCH 128u /* chunks whose words a search for a run looks at */
+#define CHUNK 512u     /* frames; 2 MiB */
+#define PIECE 64u      /* frames that a turn takes at once */
+#define SEARCH 16384u  /* words and counters that a search looks at */
+#define MARK_UNITS 32u /* of a turn, to mark the words of a chunk */
 #define CLEAR_PIECE (TURN_WORK / TURN_CLEAR)
 #define LOOK_UNITS 8u /* of a turn, to look at a piece */
 
@@ -172,7 +175,7 @@ static bool run_free(uint64_t f, uint64_t count) REQUIRES(page_lock)
                 return false;
             }
             f += CHUNK;
-        } else if (load(f++) != 0) {
+        } else if (chunk_free[f / CHUNK] == 0 || load(f++) != 0) {
             return false;
         }
     }
@@ -196,43 +199,71 @@ static uint64_t find_one(void) REQUIRES(page_lock)
     return FRAME_NONE;
 }
 
-/* A run of whole chunks and what follows, which begins on a chunk. */
-static uint64_t find_large(uint64_t count) REQUIRES(page_lock)
+/*
+ * The searches for a run look at SEARCH words and counters at most, from chunk
+ * `*from` on. If they find nothing, `*from` is where to go on; behind the last
+ * chunk there is nothing left.
+ */
+static uint64_t from_now(uint64_t f, uint64_t count)
 {
-    for (uint64_t f = 0; f + count <= words; f += CHUNK) {
+    return f + count <= words ? f / CHUNK : words / CHUNK + 1;
+}
+
+/* A run of whole chunks and what follows, which begins on a chunk. */
+static uint64_t find_large(uint64_t count, uint64_t *from) REQUIRES(page_lock)
+{
+    uint64_t f = *from * CHUNK;
+    for (uint64_t looked = 0; f + count <= words && looked < SEARCH;) {
         uint64_t whole = 0;
         while (count - whole >= CHUNK &&
                chunk_free[(f + whole) / CHUNK] == CHUNK) {
             whole += CHUNK;
         }
-        if (count - whole < CHUNK && run_free(f + whole, count - whole)) {
+        uint64_t rest = count - whole;
+        looked += whole / CHUNK + 1 + (rest < CHUNK ? rest : 0);
+        if (rest < CHUNK && run_free(f + whole, rest)) {
             return f;
         }
-        f += whole; /* the next begins behind what was in the way */
+        f += whole + CHUNK; /* the next begins behind what was in the way */
     }
+    *from = from_now(f, count);
     return FRAME_NONE;
 }
 
-/* A run of less than a chunk, or what a chunk and its neighbour have of one,
-   from chunk `*from` on; `*from` is then where to go on. */
+/*
+ * A run of less than a chunk, anywhere. Each place is looked at from its end,
+ * so that the search goes on behind the last frame that is in the way; what
+ * was seen to be free is not looked at again.
+ */
 static uint64_t find_small(uint64_t count, uint64_t *from) REQUIRES(page_lock)
 {
-    uint64_t run = 0, looked = 0, f = *from * CHUNK;
-    while (f < words && looked < SEARCH) {
-        if (f % CHUNK == 0 && chunk_free[f / CHUNK] == 0) {
-            run = 0;
-            f += CHUNK;
+    uint64_t f = *from * CHUNK, known = f; /* [f, known) is free */
+    for (uint64_t looked = 0; f + count <= words && looked < SEARCH;) {
+        uint64_t end = f + count, at = end;
+        if (chunk_free[(end - 1) / CHUNK] == 0) {
+            looked++;
+            f = known = ((end - 1) / CHUNK + 1) * CHUNK;
             continue;
         }
-        looked += f % CHUNK == 0;
-        run = load(f) == 0 ? run + 1 : 0;
-        f++;
-        if (run == count) {
-            return f - count;
+        while (at > known && load(at - 1) == 0) {
+            at--;
         }
+        looked += end - at + 1;
+        if (at == known) {
+            return f;
+        }
+        f = at;
+        known = end;
     }
-    *from = f < words ? (f - run) / CHUNK : words / CHUNK + 1;
+    *from = from_now(f, count);
     return FRAME_NONE;
+}
+
+static uint64_t find(uint64_t count, uint64_t *from) REQUIRES(page_lock)
+{
+    return count == 1       ? find_one()
+           : count >= CHUNK ? find_large(count, from)
+                            : find_small(count, from);
 }
 
 /* Where the kernel's own search for a run began when it last found none. */
@@ -240,17 +271,11 @@ static uint64_t kernel_from GUARDED_BY(page_lock);
 
 static uint64_t find_run(uint64_t count) REQUIRES(page_lock)
 {
-    if (count == 1) {
-        return find_one();
-    }
-    if (count >= CHUNK) {
-        return find_large(count);
-    }
-    uint64_t from = kernel_from, f = find_small(count, &from);
+    uint64_t from = kernel_from, f = find(count, &from);
     if (f == FRAME_NONE) {
         kernel_from = from * CHUNK < words ? from : 0;
         from = 0;
-        f = find_small(count, &from);
+        f = find(count, &from);
     }
     return f;
 }
@@ -587,6 +612,61 @@ void page_unpin_pieces(const struct page_piece *piece, uint32_t n)
     }
 }
 
+/* Take a free run whose frames are given later. */
+static void reserve(struct page_run *run) REQUIRES(page_lock)
+{
+    uint64_t end = run->first + run->count;
+    uint64_t from = (run->first + CHUNK - 1) / CHUNK * CHUNK;
+    uint64_t to = end / CHUNK * CHUNK;
+    if (from >= to) { /* no whole chunk */
+        take(run->first, run->count, PAGE_KERNEL);
+        run->marked = run->count;
+        return;
+    }
+    take(run->first, from - run->first, PAGE_KERNEL);
+    take(to, end - to, PAGE_KERNEL);
+    for (uint64_t f = from; f < to; f += CHUNK) {
+        chunk_free[f / CHUNK] = 0;
+    }
+    *free_frames -= to - from;
+    run->marked = (uint32_t)(from - run->first);
+}
+
+/* Mark the words of the next chunk; of what follows the last, they are. */
+static void mark_more(struct page_run *run) EXCLUDES(page_lock)
+{
+    uint64_t f = run->first + run->marked;
+    if (run->count - run->marked < CHUNK) {
+        run->marked = run->count;
+        return;
+    }
+    lock_acquire(&page_lock);
+    for (uint64_t end = f + CHUNK; f < end; f++) {
+        assert(load(f) == 0);
+        atomic_store_explicit(&word[f], PAGE_KERNEL, memory_order_relaxed);
+    }
+    lock_release(&page_lock);
+    run->marked += CHUNK;
+}
+
+/* The last frames of a run that are not given yet are free again: a chunk that
+   is only reserved, or one frame. How many. */
+static uint32_t run_shorten(struct page_run *run) EXCLUDES(page_lock)
+{
+    uint64_t end = run->first + run->count;
+    if (end % CHUNK != 0 || run->count < run->marked + CHUNK) {
+        run->count--;
+        lower(end - 1, 0, PAGE_KERNEL);
+        return 1;
+    }
+    run->count -= CHUNK;
+    lock_acquire(&page_lock);
+    chunk_free[end / CHUNK - 1] = CHUNK;
+    *free_frames += CHUNK;
+    lock_release(&page_lock);
+    return CHUNK;
+}
+
 bool page_run_drop(struct env *e, struct turn *t)
 {
     struct page_run *run = &e->run;
@@ -594,9 +674,7 @@ bool page_run_drop(struct env *e, struct turn *t)
         if (!turn_take(t, 1)) {
             return false;
         }
-        run->count--;
-        lower(run->first + run->count, 0, PAGE_KERNEL);
-        env_refund(e->index, 1);
+        env_refund(e->index, run_shorten(run));
     }
     if (run->count != 0) {
         guard_drop(run->guard);
@@ -608,31 +686,34 @@ bool page_run_drop(struct env *e, struct turn *t)
 /* What `done` says: the phase in its lower bits, and where a search goes on. */
 enum { ALLOC_GIVE = 1, ALLOC_DROP = 2, ALLOC_SEARCH = 3, ALLOC_PHASES = 4 };
 
-/* Find the run and make its frames the kernel's. Their count was charged. */
-static int64_t run_take(uint64_t frame, uint32_t count, struct turn *t)
+/* Find the run and reserve it. Its count was charged. 0, or what the call
+   returns. */
+static int64_t run_take(struct page_run *run, struct turn *t)
     EXCLUDES(page_lock)
 {
-    uint64_t f = frame, from = t->done / ALLOC_PHASES;
+    uint64_t f = run->first, from = t->done / ALLOC_PHASES;
+    bool any = f == PAGE_ANY;
     lock_acquire(&page_lock);
-    if (frame != PAGE_ANY) {
-        f = run_free(frame, count) ? frame : FRAME_NONE;
-    } else if (count > *free_frames) {
+    if (!any) {
+        f = run_free(f, run->count) ? f : FRAME_NONE;
+    } else if (run->count > *free_frames) {
         f = FRAME_NONE;
         from = words;
     } else {
-        f = count == 1 || count >= CHUNK ? find_run(count)
-                                         : find_small(count, &from);
+        f = find(run->count, &from);
     }
     if (f != FRAME_NONE) {
-        take(f, count, PAGE_KERNEL);
+        run->first = f;
+        reserve(run);
     }
     lock_release(&page_lock);
-    REFUSE_IF(f == FRAME_NONE && frame != PAGE_ANY, E_BUSY);
-    if (f == FRAME_NONE && count < CHUNK && count > 1 &&
-        from <= words / CHUNK) {
+    if (f != FRAME_NONE) {
+        return 0;
+    }
+    if (any && run->count > 1 && from <= words / CHUNK) {
         return turn_again(t, (uint32_t)from * ALLOC_PHASES + ALLOC_SEARCH);
     }
-    return f == FRAME_NONE ? -E_MEM : (int64_t)f;
+    return any ? -E_MEM : -E_BUSY;
 }
 
 /* Clear and give what is left of the reserved run. */
@@ -642,7 +723,13 @@ static int64_t run_give(struct env *e, struct turn *t) REQUIRES(bind_lock)
     uint64_t value =
         PAGE_OWNED | run->guard | (uint64_t)e->index << OWNER_SHIFT;
     while (run->given < run->count) {
-        uint32_t n = run->count - run->given;
+        if (run->given == run->marked) {
+            if (!turn_take(t, MARK_UNITS)) {
+                return turn_again(t, ALLOC_GIVE);
+            }
+            mark_more(run);
+        }
+        uint32_t n = run->marked - run->given;
         n = n < CLEAR_PIECE ? n : CLEAR_PIECE;
         if (!turn_take(t, n * TURN_CLEAR)) {
             return turn_again(t, ALLOC_GIVE);
@@ -665,9 +752,11 @@ static int64_t run_reserve(struct env *e, uint32_t guard, uint64_t frame,
               E_RANGE);
     int g = cap_guard(e, guard, 0);
     TRY(g);
+    struct page_run run = {
+        .first = frame, .count = count, .guard = (uint32_t)g};
     int64_t r = env_charge(e, count);
     if (r == 0) {
-        r = run_take(frame, count, t);
+        r = run_take(&run, t);
         if (r < 0) {
             env_refund(e->index, count);
         }
@@ -676,8 +765,7 @@ static int64_t run_reserve(struct env *e, uint32_t guard, uint64_t frame,
         guard_drop((uint32_t)g);
         return r;
     }
-    e->run = (struct page_run){
-        .first = (uint64_t)r, .count = count, .guard = (uint32_t)g};
+    e->run = run;
     return 0;
 }
 
