@@ -16,11 +16,13 @@
 #include "src/kern/share.h"
 #include "src/kern/sysinfo.h"
 #include "src/kern/sysproto.h"
+#include "src/kern/turn.h"
 
 #define CHUNK_FRAMES 16u
 #define CHUNK_GUARDS (CHUNK_FRAMES * PAGE_SIZE / sizeof(struct guard))
 #define CHUNKS (GUARD_MAX / CHUNK_GUARDS)
 #define BUCKETS 4096u
+#define UNIT_GUARDS 8u /* that one unit of a turn looks at */
 
 struct guard {
     _Atomic uint32_t refs;
@@ -142,21 +144,24 @@ void guard_drop(uint32_t guard)
     lock_release(&guard_lock);
 }
 
-void guard_bequeath(uint32_t from, uint32_t to)
+bool guard_bequeath(uint32_t from, uint32_t to, uint32_t *seen, struct turn *t)
 {
-    struct share_count *paid = &sysinfo_shares(from)[SHARE_NAMES];
+    const struct share_count *paid = &sysinfo_shares(from)[SHARE_NAMES];
+    bool granted = true;
     lock_acquire(&guard_lock);
-    for (uint32_t i = 0; paid->used > 0; i++) {
-        if (guard_at(i)->owner == from) {
-            guard_at(i)->owner = (uint16_t)to;
-            __atomic_fetch_sub(&paid->used, 1, __ATOMIC_RELAXED);
-            if (to != 0) {
-                __atomic_fetch_add(&sysinfo_shares(to)[SHARE_NAMES].used, 1,
-                                   __ATOMIC_RELAXED);
-            }
+    for (; READ_ONCE(paid->used) > 0; ++*seen) {
+        assert(*seen < chunks * CHUNK_GUARDS);
+        granted = *seen % UNIT_GUARDS != 0 || turn_take(t, 1);
+        if (!granted) {
+            break;
+        }
+        if (guard_at(*seen)->owner == from) {
+            guard_at(*seen)->owner = (uint16_t)to;
+            share_move(from, to, SHARE_NAMES);
         }
     }
     lock_release(&guard_lock);
+    return granted;
 }
 
 static bool prefix(const struct cap *k, const uint8_t *name, uint32_t len)
@@ -250,7 +255,7 @@ int64_t sys_cap_grant(struct env *e, uint32_t k, uint32_t env, uint32_t from,
     TRY(env_demand(e, k, env, CAP_WRITE, &other));
     const struct cap *given;
     TRY(cap_get(e, from, &given));
-    REFUSE_IF((given->rights & CAP_GRANT) == 0, E_CAP);
+    REFUSE_IF((given->rights & CAP_GRANT) == 0 || cap_going(given, e), E_CAP);
     REFUSE_IF(to >= CAP_SLOTS, E_RANGE);
     REFUSE_IF(other->cap[to].rights != 0, E_BUSY);
     other->cap[to] = *given;

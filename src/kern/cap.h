@@ -26,8 +26,14 @@ struct env;
  */
 int guard_intern(struct env *e, const uint8_t *name, uint32_t len)
     EXCLUDES(guard_lock);
-/* What the environment at `from` pays for is paid by the one at `to` now. */
-void guard_bequeath(uint32_t from, uint32_t to) EXCLUDES(guard_lock);
+struct turn;
+/*
+ * What the environment at `from` pays for is paid by the one at `to` now, with
+ * the share for it. `seen` counts the guards that were looked at, 0 at first:
+ * it interns none meanwhile. False: the turn ended first.
+ */
+bool guard_bequeath(uint32_t from, uint32_t to, uint32_t *seen, struct turn *t)
+    REQUIRES(bind_lock) EXCLUDES(guard_lock);
 /* Hold `times` more a guard that somebody is known to hold. */
 void guard_hold(uint32_t guard, uint32_t times);
 void guard_drop(uint32_t guard) EXCLUDES(guard_lock);
@@ -55,6 +61,15 @@ bool cap_revoked(const struct revocation *r, const struct cap *k,
 /* The same of a capability that is kept as the guard of its name. */
 bool guard_revoked(const struct revocation *r, uint32_t guard, uint32_t rights,
                    const struct env *holder);
+
+/*
+ * Does a revocation that is clearing lists (revoke.c) take `k` out of the list
+ * of `holder`? Then it must not move on to one that was cleared already.
+ */
+bool cap_going(const struct cap *k, const struct env *holder)
+    REQUIRES(bind_lock);
+/* No revocation of `e` clears lists any more. */
+void cap_going_end(struct env *e) REQUIRES(bind_lock);
 
 /* The capability in a slot. 0, -E_RANGE (no such slot) or -E_CAP (empty). */
 int cap_get(const struct env *e, uint32_t slot, const struct cap **out)

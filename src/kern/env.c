@@ -211,6 +211,8 @@ static void begin_end(struct env *e) REQUIRES(bind_lock)
     e->next_ending = NULL;
     atomic_fetch_add(&ending_count, 1);
     e->ending = ENDING_CHILDREN;
+    e->names_seen = 0;
+    cap_going_end(e);
     quantum_env_end(e);
     event_env_end(e);
     __builtin_memset(e->cap, 0, sizeof(e->cap));
@@ -232,7 +234,6 @@ static void finish_end(struct env *e) REQUIRES(bind_lock)
         int r = env_charge_bytes(heir, e->kernel_bytes);
         assert(r == 0); /* out of the quota that just came */
     }
-    guard_bequeath(e->index, e->parent);
     share_return(e, heir);
     guard_drop(e->guard);
     e->info->uarea_frame = 0;
@@ -284,8 +285,10 @@ static bool end_step(struct env *e, struct turn *t) REQUIRES(bind_lock)
         return true;
     case ENDING_BINDINGS:
         return aspace_destroy(e, t);
-    default:
+    case ENDING_FRAMES:
         return page_run_drop(e, t) && page_disown_all(e->index, e->parent, t);
+    default:
+        return guard_bequeath(e->index, e->parent, &e->names_seen, t);
     }
 }
 

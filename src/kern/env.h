@@ -41,6 +41,7 @@ enum env_ending {
     ENDING_CONTEXT,
     ENDING_BINDINGS,
     ENDING_FRAMES,
+    ENDING_NAMES,
     ENDING_DONE,
 };
 
@@ -70,7 +71,12 @@ struct env {
     struct page_run run GUARDED_BY(bind_lock);
     enum env_ending ending GUARDED_BY(bind_lock);
     struct env *next_ending GUARDED_BY(bind_lock); /* in the list of them */
+    uint32_t names_seen GUARDED_BY(bind_lock);     /* by guard_bequeath */
     struct cap cap[CAP_SLOTS] GUARDED_BY(bind_lock);
+    /* The name that a cap_revoke of this environment takes out of all lists,
+       and the index of the next list (revoke.c). No rights: none. */
+    struct cap going GUARDED_BY(bind_lock);
+    uint32_t going_at GUARDED_BY(bind_lock);
     struct frame frame; /* where it resumes */
     _Alignas(16) uint8_t fpu[ARCH_FPU_SIZE];
 };

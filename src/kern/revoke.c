@@ -6,9 +6,12 @@
  * devices and programs reach frames. Entries of page tables stay: nothing
  * leads from a frame to them.
  *
- * The lists are cleared in one go, so that the name cannot move on to a list
- * that was seen already. After that nobody can make anything by it, and what
- * was made is looked for in turns.
+ * All of it goes in turns. The lists are first, and each is cleared in one go.
+ * `env.going` says meanwhile which name is taken out of them, and nobody can
+ * grant what goes, so that it does not move on to a list that was cleared.
+ * After that nobody can make anything by it, and what was made is looked for.
+ * If the caller never comes back, the name is not granted until it ends or
+ * revokes another; nothing else is held.
  * Source: Engler95 s3.5 (the abort protocol).
  */
 #include "src/kern/cap.h"
@@ -19,24 +22,76 @@
 #include "src/kern/sysproto.h"
 #include "src/kern/turn.h"
 
-static void clear_lists(const struct revocation *r, const struct cap *own)
-    REQUIRES(bind_lock)
+#define LIST_UNITS 80u /* of a turn, to clear a list */
+
+/* How many environments have a name in `going`: mostly none. */
+static uint32_t revokers GUARDED_BY(bind_lock);
+
+bool cap_going(const struct cap *k, const struct env *holder)
 {
-    for (unsigned i = 1; i < ENVS_MAX; i++) {
-        struct env *e = env_at(i);
-        for (unsigned s = 0; e != NULL && s < CAP_SLOTS; s++) {
-            struct cap *k = &e->cap[s];
-            /* Copies in the caller's own list go too, but for the slot. */
-            if (k != own && cap_revoked(r, k, NULL)) {
-                *k = (struct cap){0};
+    for (uint32_t i = 1; revokers != 0 && i < ENVS_MAX; i++) {
+        const struct env *e = env_at(i);
+        if (e != NULL && e->going.rights != 0) {
+            const struct revocation r = {.name = e->going, .by = e};
+            if (cap_revoked(&r, k, holder)) {
+                return true;
             }
+        }
+    }
+    return false;
+}
+
+void cap_going_end(struct env *e)
+{
+    revokers -= e->going.rights != 0;
+    e->going = (struct cap){0};
+}
+
+static void list_clear(const struct revocation *r, struct env *e,
+                       const struct cap *own) REQUIRES(bind_lock)
+{
+    for (unsigned s = 0; s < CAP_SLOTS; s++) {
+        struct cap *k = &e->cap[s];
+        /* Copies in the caller's own list go too, but for the slot. */
+        if (k != own && cap_revoked(r, k, NULL)) {
+            *k = (struct cap){0};
         }
     }
 }
 
+/*
+ * Clear the lists of all environments, from the beginning if this is the first
+ * turn or the caller revoked another name in between. False: the turn ended
+ * first.
+ */
+static bool lists_clear(struct env *e, const struct cap *own, struct turn *t)
+    REQUIRES(bind_lock)
+{
+    if (t->done == 0 ||
+        __builtin_memcmp(&e->going, own, sizeof(e->going)) != 0) {
+        cap_going_end(e);
+        e->going = *own;
+        e->going_at = 1;
+        revokers++;
+    }
+    const struct revocation r = {.name = *own, .by = e};
+    for (; e->going_at < ENVS_MAX; e->going_at++) {
+        struct env *other = env_at(e->going_at);
+        if (!turn_take(t, other != NULL ? LIST_UNITS : 1)) {
+            return false;
+        }
+        if (other != NULL) {
+            list_clear(&r, other, own);
+        }
+    }
+    cap_going_end(e);
+    return true;
+}
+
 /* Where each kind of thing begins in the order in which they are looked at. */
 enum {
-    AT_NETS = 1, /* 0 is the first turn */
+    AT_LISTS = 1, /* 0 is the first turn */
+    AT_NETS,
     AT_DISKS = AT_NETS + NET_REVOKE_STEPS,
     AT_PREDICATES = AT_DISKS + DISK_REVOKE_STEPS,
 };
@@ -45,8 +100,10 @@ int64_t sys_cap_revoke(struct env *e, const struct cap *slot, struct turn *t)
 {
     REFUSE_IF((slot->rights & CAP_CTL) == 0, E_CAP);
     const struct revocation r = {.name = *slot, .by = e};
-    if (t->done == 0) {
-        clear_lists(&r, slot);
+    if (t->done <= AT_LISTS) {
+        if (!lists_clear(e, slot, t)) {
+            return turn_again(t, AT_LISTS);
+        }
         t->done = AT_NETS;
     }
     static const struct {

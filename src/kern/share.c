@@ -107,14 +107,29 @@ void share_divide(struct env *parent, struct env *child,
     share_take(parent, SHARE_ENVS);
 }
 
+static void limit_add(struct share_count *c, uint32_t n)
+{
+    __atomic_store_n(&c->limit, c->limit + n, __ATOMIC_RELAXED);
+}
+
+void share_move(uint32_t from, uint32_t to, enum share kind)
+{
+    if (to != 0) { /* first the limit: nobody uses more than it has */
+        struct share_count *c = count(env_at(to), kind);
+        limit_add(c, 1);
+        __atomic_fetch_add(&c->used, 1, __ATOMIC_RELAXED);
+    }
+    share_refund(from, kind);
+    limit_add(count(env_at(from), kind), UINT32_MAX);
+}
+
 void share_return(struct env *e, struct env *heir)
 {
     for (unsigned kind = 0; kind < SHARE_KINDS; kind++) {
         struct share_count *from = count(e, kind);
         if (heir != NULL) {
             struct share_count *to = count(heir, kind);
-            __atomic_store_n(&to->limit, to->limit + from->limit,
-                             __ATOMIC_RELAXED);
+            limit_add(to, from->limit);
             __atomic_fetch_add(&to->used, READ_ONCE(from->used),
                                __ATOMIC_RELAXED);
         }

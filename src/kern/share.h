@@ -34,6 +34,10 @@ int share_check(const struct env *parent, const uint32_t give[SHARE_KINDS])
  */
 void share_divide(struct env *parent, struct env *child,
                   const uint32_t give[SHARE_KINDS]) REQUIRES(bind_lock);
+/* An entry that the one at `from` uses is used by the one at `to` now, which
+   gets the share for it; 0 is nobody. */
+void share_move(uint32_t from, uint32_t to, enum share kind)
+    REQUIRES(bind_lock);
 /*
  * `e` ends: its shares, and what others still use of what it made, go to
  * `heir`. NULL: nobody has them any more.
