@@ -80,7 +80,7 @@ static inline void turn_spend(struct turn *t, uint32_t units)
 }
 
 /* The result of a handler that wants another turn, from `done` on. */
-static inline int turn_again(struct turn *t, uint32_t done)
+static inline int64_t turn_again(struct turn *t, uint32_t done)
 {
     t->done = done;
     return TURN_AGAIN;
