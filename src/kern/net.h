@@ -87,6 +87,7 @@ struct net_region {
     uint16_t parent;
     uint8_t depth;               /* regions from the whole space to it */
     uint32_t rings;              /* transmit rings on it */
+    uint32_t inside;             /* regions and bindings in it */
     uint64_t bytes;              /* charged to the owner */
     struct dpf_program *program; /* outgoing only */
     struct cap by;               /* what was presented for the parent */

@@ -94,6 +94,7 @@ static void binding_drop(struct net *n, uint32_t id) REQUIRES(bind_lock)
 {
     struct net_binding *b = net_binding_at(n, id);
     struct net_ring *r = &n->ring[b->ring];
+    n->region[0][b->region].inside--;
     int dropped = dpf_set_drop(n->set[0], id);
     assert(dropped == 0);
     binding_refund(r->env, n, b);
@@ -230,6 +231,7 @@ static int region_make(struct env *e, struct net *n, uint32_t id,
         .bytes = bytes,
         .program = program,
         .by = *k};
+    n->region[direction][a->parent].inside++;
     return 0;
 
 no_region:
@@ -278,8 +280,9 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
     REQUIRES(bind_lock)
 {
     struct net_region *g = &n->region[direction][id];
-    REFUSE_IF(id == NET_REGION_ALL || g->rings > 0, E_BUSY);
+    REFUSE_IF(id == NET_REGION_ALL || g->rings > 0 || g->inside > 0, E_BUSY);
     TRY(code_error(dpf_set_region_remove(n->set[direction], id)));
+    n->region[direction][g->parent].inside--;
     settle(n->set[direction]);
     dpf_program_destroy(g->program);
     guard_drop(g->guard);
@@ -433,6 +436,7 @@ static int binding_end(struct env *e, struct net *n, int id, int r,
         net_binding_at(n, b->next)->previous = (uint32_t)id;
     }
     ring->bindings = (uint32_t)id;
+    n->region[0][b->region].inside++;
     return id;
 }
 
@@ -550,23 +554,42 @@ int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
 
 /* ------------------------------------------- what loses its authority */
 
+/* The regions of a direction, outer ones before those inside. */
+static uint16_t sorted[NET_REGIONS_MAX] GUARDED_BY(bind_lock);
+
+/* Fill it; how many there are. */
+static uint32_t sort_regions(const struct net *n, unsigned direction)
+    REQUIRES(bind_lock)
+{
+    uint16_t ends[UINT8_MAX + 2] = {0}; /* of the depths before */
+    uint32_t count = 0;
+    for (uint32_t id = 1; id < NET_REGIONS_MAX; id++) {
+        const struct net_region *g = &n->region[direction][id];
+        ends[g->depth + 1] += g->used;
+        count += g->used;
+    }
+    for (uint32_t depth = 1; depth <= UINT8_MAX; depth++) {
+        ends[depth] += ends[depth - 1];
+    }
+    for (uint32_t id = 1; id < NET_REGIONS_MAX; id++) {
+        const struct net_region *g = &n->region[direction][id];
+        if (g->used) {
+            sorted[ends[g->depth]++] = (uint16_t)id;
+        }
+    }
+    return count;
+}
+
 /* Mark regions that rest on the name, and all that are inside such ones:
    nothing is made in them any more. */
 void net_regions_break(struct net *n, const struct revocation *r)
 {
     for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
-        bool again = true;
-        while (again) { /* as often as regions nest */
-            again = false;
-            for (uint32_t id = 1; id < NET_REGIONS_MAX; id++) {
-                struct net_region *g = &n->region[d][id];
-                if (g->used && !g->broken &&
-                    (n->region[d][g->parent].broken ||
-                     cap_revoked(r, &g->by, env_at(g->owner)))) {
-                    g->broken = true;
-                    again = true;
-                }
-            }
+        uint32_t count = sort_regions(n, d);
+        for (uint32_t i = 0; i < count; i++) {
+            struct net_region *g = &n->region[d][sorted[i]];
+            g->broken |= n->region[d][g->parent].broken ||
+                         cap_revoked(r, &g->by, env_at(g->owner));
         }
     }
 }
