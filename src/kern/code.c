@@ -80,16 +80,28 @@ static void mem_code_seal(void *ctx, void *rx, void *rw, size_t size)
 
 /*
  * Long work holds bind_lock at most, so interrupts may come in: they find no
- * frame to change, and take locks that come later. Not before the machine is
- * up.
+ * frame to change, and take locks that come later. Who said so by code_lend
+ * leaves bind_lock to others meanwhile. Not before the machine is up.
  */
-static void mem_breathe(void *ctx)
+static void mem_breathe(void *ctx) UNCHECKED
 {
     (void)ctx;
     struct cpu *c = cpu_this();
-    if (c->info->online != 0) {
-        span_breathe(c);
+    if (c->info->online == 0) {
+        return;
     }
+    if (c->lends) {
+        bind_release();
+    }
+    span_breathe(c);
+    if (c->lends) {
+        bind_acquire();
+    }
+}
+
+void code_lend(bool lends)
+{
+    cpu_this()->lends = lends;
 }
 
 const struct dpf_mem code_mem = {
@@ -114,8 +126,8 @@ uint64_t code_cost(uint32_t count)
 
 int code_charge(struct env *e, uint64_t before, uint32_t *charged)
 {
-    uint64_t now = kheap_bytes();
-    uint64_t taken = now > before ? now - before : 0;
+    uint64_t change = kheap_bytes() - before;
+    uint64_t taken = (int64_t)change > 0 ? change : 0;
     taken = taken > COST_LEAST ? taken : COST_LEAST;
     if (taken > *charged) {
         TRY(env_charge_bytes(e, taken - *charged));

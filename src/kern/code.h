@@ -40,5 +40,13 @@ int code_load(const struct env *e, enum dpf_type type, uaddr insns,
               uint32_t count, struct dpf_program **out, struct dpf_error *err)
     REQUIRES(bind_lock);
 
+/*
+ * From now on, or no more, dpf lets other processors have bind_lock for a
+ * moment now and then, while it works for this one. The caller has made sure
+ * that what it changes is left alone (net_space_changes), or is its own, and
+ * afterwards believes nothing that others may have changed.
+ */
+void code_lend(bool lends) REQUIRES(bind_lock);
+
 /* The error of a system call for one of dpf's. */
 int code_error(int dpf);

@@ -37,6 +37,8 @@ struct cpu {
     uint32_t span;                  /* span.h: the row that is measured */
     uint64_t closed_from;           /* tsc: since then interrupts are off */
     uint64_t locked_from;           /* tsc: since then it has bind_lock */
+    bool lends;                     /* code.h: bind_lock, at each breath */
+    uint64_t heap_bytes;            /* kheap.h */
     bool console;                   /* console.c: text waits for the line */
     uint64_t net_polling;           /* net.c: devices to poll */
     _Atomic uint64_t poll_sequence; /* net.c: odd while demultiplexing */

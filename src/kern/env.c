@@ -277,6 +277,9 @@ static bool end_step(struct env *e, struct turn *t) REQUIRES(bind_lock)
     case ENDING_CHILDREN:
         return end_children(e, t);
     case ENDING_NETS:
+        if (e == ending_first ? net_space_awaited() : net_space_changes()) {
+            return false;
+        }
         return net_env_end(e, t);
     case ENDING_DISKS:
         return disk_env_end(e, t);

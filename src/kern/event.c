@@ -129,6 +129,10 @@ static int pin_regions(struct event_predicate *p, const struct event_args *a)
     return 0;
 }
 
+/*
+ * Others have bind_lock now and then while the program is read. So what rests
+ * on the capability comes after that: a revocation may have emptied its slot.
+ */
 static int make(struct env *e, const struct cap *k, const struct event_args *a,
                 struct event_predicate **out) REQUIRES(bind_lock)
 {
@@ -136,16 +140,18 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
     struct event_predicate *p = kheap_alloc(sizeof(*p));
     REFUSE_IF(p == NULL, E_MEM);
     *p = (struct event_predicate){0};
-    page_pass_init(&p->pass, k, CAP_READ);
     p->fuel = PREDICATE_WORK / a->count; /* 4 at least */
     int r = env_charge_bytes(e, code_cost(a->count));
     if (r == 0) {
         p->bytes = (uint32_t)code_cost(a->count);
-        r = pin_regions(p, a);
-    }
-    if (r == 0) {
+        code_lend(true);
         r = code_load(e, DPF_PREDICATE, (uaddr){a->insns}, a->count,
                       &p->program, NULL);
+        code_lend(false);
+    }
+    if (r == 0) {
+        page_pass_init(&p->pass, k, CAP_READ);
+        r = pin_regions(p, a);
     }
     if (r == 0) {
         r = code_charge(e, before, &p->bytes);
@@ -158,19 +164,29 @@ static int make(struct env *e, const struct cap *k, const struct event_args *a,
     return 0;
 }
 
+/* A number for a predicate; ENV_PREDICATES: none is free. */
+static uint32_t find_free(const struct env *e)
+{
+    uint32_t i = 0;
+    while (i < ENV_PREDICATES && e->predicate[i] != NULL) {
+        i++;
+    }
+    return i;
+}
+
 int64_t sys_event_bind(struct env *e, const struct cap *k,
                        const struct event_args *a)
 {
     REFUSE_IF(a->count == 0 || a->count > PREDICATE_INSNS_MAX ||
                   a->regions > EVENT_REGIONS_MAX,
               E_INVAL);
-    uint32_t i = 0;
-    while (i < ENV_PREDICATES && e->predicate[i] != NULL) {
-        i++;
-    }
-    REFUSE_IF(i == ENV_PREDICATES, E_LIMIT);
-    int r = make(e, k, a, &e->predicate[i]);
-    return r < 0 ? r : (int64_t)i + 1;
+    REFUSE_IF(find_free(e) == ENV_PREDICATES, E_LIMIT);
+    struct event_predicate *made = NULL;
+    TRY(make(e, k, a, &made));
+    uint32_t i = find_free(e); /* only the environment itself fills one */
+    assert(i < ENV_PREDICATES);
+    e->predicate[i] = made;
+    return (int64_t)i + 1;
 }
 
 /* Another processor may be running it for a sleeper. */

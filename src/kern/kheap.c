@@ -13,6 +13,7 @@
  * for what was taken for it (code_charge).
  */
 #include "src/kern/kheap.h"
+#include "src/kern/cpu.h"
 #include "src/kern/page.h"
 
 #define CELL_MIN 32u
@@ -29,7 +30,6 @@ struct slab {
 } __attribute__((aligned(32)));
 
 struct lock heap_lock;
-static _Atomic uint64_t in_use; /* see kheap_bytes */
 static struct slab *partial[CLASSES] GUARDED_BY(heap_lock);
 
 /* The class whose cells hold `size` bytes; CLASSES: none. */
@@ -90,12 +90,12 @@ static struct slab *slab_make(uint32_t class) REQUIRES(heap_lock)
 
 uint64_t kheap_bytes(void)
 {
-    return atomic_load_explicit(&in_use, memory_order_relaxed);
+    return cpu_this()->heap_bytes;
 }
 
 void kheap_count(uint64_t bytes)
 {
-    atomic_fetch_add_explicit(&in_use, bytes, memory_order_relaxed);
+    cpu_this()->heap_bytes += bytes;
 }
 
 /* What an allocation takes of the frames that hold it. */

@@ -168,6 +168,16 @@ void net_region_filters(const struct net *n, uint32_t region,
 bool net_env_end(struct env *e, struct turn *t) REQUIRES(bind_lock);
 bool net_space_env_end(struct net *n, struct env *e, struct turn *t)
     REQUIRES(bind_lock);
+/*
+ * Packet space is in the middle of a change whose call lets others have
+ * bind_lock (code_lend): only that call may touch regions, bindings, or rings
+ * that are taken away. Others come again: a call in another turn, the end of an
+ * environment too.
+ */
+bool net_space_changes(void) REQUIRES(bind_lock);
+/* The same asked by the kernel's own work, which comes again at the end of a
+   slice: until then no call begins such a change. */
+bool net_space_awaited(void) REQUIRES(bind_lock);
 /* Make region 0 of both directions. 0 or -E_MEM. */
 int net_space_init(struct net *n);
 

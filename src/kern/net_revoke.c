@@ -71,6 +71,9 @@ static bool device_revoke(struct net *n, const struct revocation *v,
 
 bool net_revoke(const struct revocation *r, uint32_t *at, struct turn *t)
 {
+    if (net_space_changes()) {
+        return false;
+    }
     while (*at < NET_REVOKE_STEPS) {
         uint32_t device = *at / NET_REVOKE_DEVICE;
         uint32_t part = *at % NET_REVOKE_DEVICE;

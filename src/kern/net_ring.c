@@ -167,6 +167,9 @@ void net_ring_remove(struct net *n, uint32_t id)
 int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring,
                           struct turn *t)
 {
+    if (net_space_changes()) {
+        return turn_again(t, 1);
+    }
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL || ring >= NET_RINGS_MAX, E_RANGE);
     struct net_ring *r = &n->ring[ring];

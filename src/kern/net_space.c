@@ -26,6 +26,49 @@
 /* Why dpf refused; too large for the stack. */
 static struct dpf_error why GUARDED_BY(bind_lock);
 
+/*
+ * A change of packet space can take long, so dpf lets others have bind_lock in
+ * the middle of it. Lookups see a whole version at any time; all else that
+ * reads or changes packet space stays away while `changes` is set.
+ */
+static struct {
+    bool changes;
+    bool wanted; /* the end of an environment came in vain */
+} space GUARDED_BY(bind_lock);
+
+bool net_space_changes(void)
+{
+    return space.changes;
+}
+
+bool net_space_awaited(void)
+{
+    space.wanted = space.changes;
+    return space.changes;
+}
+
+static void space_begin(void) REQUIRES(bind_lock)
+{
+    assert(!space.changes);
+    space.changes = true;
+    code_lend(true);
+}
+
+static void space_end(void) REQUIRES(bind_lock)
+{
+    code_lend(false);
+    space.changes = false;
+}
+
+/*
+ * May a call begin a change? The end of an environment comes first: it looks
+ * once a slice, and callers that follow each other would keep it away.
+ */
+static bool space_taken(void) REQUIRES(bind_lock)
+{
+    return space.changes || space.wanted;
+}
+
 int net_space_init(struct net *n)
 {
     for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
@@ -136,6 +179,7 @@ bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
 {
     struct net_ring *r = &n->ring[ring];
     uint32_t dropped = NET_BINDINGS_MAX; /* the first; linked by `next` */
+    space_begin();
     for (; limit > 0 && r->bindings != NET_BINDINGS_MAX; limit--) {
         uint32_t id = r->bindings;
         binding_drop(n, id);
@@ -149,6 +193,7 @@ bool net_unbind_ring(struct net *n, uint32_t ring, uint32_t limit)
         tidy(n);
     }
     give_all(n, dropped);
+    space_end();
     return more;
 }
 
@@ -242,8 +287,11 @@ no_program:
 }
 
 int64_t sys_net_region(struct env *e, const struct cap *k,
-                       const struct net_region_args *a)
+                       const struct net_region_args *a, struct turn *t)
 {
+    if (space_taken()) {
+        return turn_again(t, 1);
+    }
     struct net *n = net_at(a->device);
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF((a->flags & ~(NET_SHARED | NET_OUT)) != 0 || a->reserved != 0 ||
@@ -267,7 +315,10 @@ int64_t sys_net_region(struct env *e, const struct cap *k,
     }
     int guard = cap_guard(e, a->guard, 0);
     TRY(guard);
-    int r = region_make(e, n, id, a, (uint32_t)guard, k);
+    const struct cap by = *k; /* a revocation may empty the slot meanwhile */
+    space_begin();
+    int r = region_make(e, n, id, a, (uint32_t)guard, &by);
+    space_end();
     if (r < 0) {
         guard_drop((uint32_t)guard);
         return refuse(e, a->refusal, r);
@@ -295,8 +346,11 @@ static int region_remove(struct net *n, unsigned direction, uint32_t id)
 }
 
 int64_t sys_net_region_free(struct env *e, uint32_t k, uint32_t device,
-                            uint32_t flags, uint32_t region)
+                            uint32_t flags, uint32_t region, struct turn *t)
 {
+    if (space.changes) {
+        return turn_again(t, 1);
+    }
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF((flags & ~NET_OUT) != 0, E_INVAL);
@@ -484,8 +538,11 @@ static int bind(struct env *e, struct net *n, const struct cap *k,
 }
 
 int64_t sys_net_bind(struct env *e, const struct cap *k,
-                     const struct net_bind_args *a)
+                     const struct net_bind_args *a, struct turn *t)
 {
+    if (space_taken()) {
+        return turn_again(t, 1);
+    }
     struct net *n = net_at(a->device);
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF((a->flags & ~(NET_REFINE | NET_TAP)) != 0 || a->reserved != 0 ||
@@ -498,7 +555,10 @@ int64_t sys_net_bind(struct env *e, const struct cap *k,
                    !cap_dominates(k, GUARD_ROOT, CAP_CTL)),
               E_CAP);
     why.text[0] = 0;
-    return refuse(e, a->refusal, bind(e, n, k, a));
+    space_begin();
+    int r = bind(e, n, k, a);
+    space_end();
+    return refuse(e, a->refusal, r);
 }
 
 /* The constants of a copy: 0, -E_FAULT, -E_INVAL. */
@@ -515,8 +575,11 @@ static int consts_read(const struct env *e, const struct net_like_args *a,
 }
 
 int64_t sys_net_bind_like(struct env *e, const struct cap *k,
-                          const struct net_like_args *a)
+                          const struct net_like_args *a, struct turn *t)
 {
+    if (space_taken()) {
+        return turn_again(t, 1);
+    }
     struct dpf_const consts[CONSTS_MAX];
     struct net *n = net_at(a->device);
     REFUSE_IF(n == NULL, E_RANGE);
@@ -536,19 +599,28 @@ int64_t sys_net_bind_like(struct env *e, const struct cap *k,
     uint64_t before = kheap_bytes();
     int id = binding_begin(e, n, k, &made, like);
     TRY(id);
+    space_begin();
     int r = code_error(dpf_set_insert_like(n->set[0], (uint32_t)id, a->like,
                                            consts, a->count, &why));
-    return refuse(e, a->refusal, binding_end(e, n, id, r, before));
+    r = binding_end(e, n, id, r, before);
+    space_end();
+    return refuse(e, a->refusal, r);
 }
 
-int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding)
+int64_t sys_net_unbind(struct env *e, uint32_t device, uint32_t binding,
+                       struct turn *t)
 {
+    if (space.changes) {
+        return turn_again(t, 1);
+    }
     struct net *n = net_at(device);
     REFUSE_IF(n == NULL, E_RANGE);
     REFUSE_IF(binding_of(n, e, binding) == NULL, E_NONE);
+    space_begin();
     binding_drop(n, binding);
     tidy(n);
     binding_give(n, binding);
+    space_end();
     return 0;
 }
 
@@ -611,6 +683,7 @@ uint32_t net_bindings_break(struct net *n, const struct revocation *r,
                             uint32_t id, struct turn *t)
 {
     uint32_t dropped = NET_BINDINGS_MAX; /* the first; linked by `next` */
+    space_begin();
     for (; id < n->bindings_made && turn_take(t, LOOK_UNITS); id++) {
         if (!binding_rests(n, r, net_binding_at(n, id))) {
             continue;
@@ -626,6 +699,7 @@ uint32_t net_bindings_break(struct net *n, const struct revocation *r,
         tidy(n);
         give_all(n, dropped);
     }
+    space_end();
     return id;
 }
 
