@@ -185,7 +185,7 @@ struct dpf_run {
      * The helpers, by number as in dpf.7; a program that calls one that its
      * type does not have is refused by the verifier, so that the embedder
      * fills only those of its type. Arguments that are pointers arrive as
-     * checked host pointers. Source: DESIGN section 2.
+     * checked host pointers.
      */
     uint64_t (*helper)(struct dpf_run *run, uint32_t number,
                        const uint64_t args[5]);

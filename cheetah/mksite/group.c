@@ -3,7 +3,8 @@
  * Document grouping: the order of extents on disk. Pages come in path order;
  * each page is followed by what it embeds and nobody placed before. Within a
  * group the encodings lie apart (all br, then all gzip, then all identity), so
- * that what one client will ask for is contiguous. Source: Cheetah, SOSP 1997.
+ * that what one client will ask for is contiguous. Source: Kaashoek97
+ * (Cheetah).
  */
 #include <stdlib.h>
 #include <string.h>

@@ -157,7 +157,8 @@ int image_list(const char *path);
 char *path_escape(const char *path);
 bool path_unescape(const char *s, size_t len, char *out, size_t *out_len);
 
-/* sums.c is in cheetah/site/site.c; this runs it over a stream of granules. */
+/* The prefix sums of a body (cheetah/site/site.c), over a stream of granules.
+ */
 struct sums {
     uint16_t *prefix;
     uint64_t count; /* filled so far */

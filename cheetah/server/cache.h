@@ -9,7 +9,7 @@
  * block can be evicted the cache calls `pressure`, whose owner releases the
  * holds of one connection; what that one must send again is read again.
  *
- * Eviction is S3-FIFO (SOSP 2023): a small queue for newcomers, a main queue
+ * Eviction is S3-FIFO (Yang23): a small queue for newcomers, a main queue
  * for what was asked for again, a memory of names that left the small queue
  * too early. Chosen over CLOCK since web sites mix a popular core with long
  * sequential bodies: a body that is read once passes through the small queue

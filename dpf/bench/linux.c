@@ -9,8 +9,8 @@
  * Machine code that leaves through the kernel's return thunk is patched to
  * return by itself; code that calls the kernel is refused.
  *
- * Source: bpf(2); include/uapi/linux/bpf.h, whose numbers and layouts are
- * repeated here because its struct bpf_insn collides with libpcap's.
+ * Source: Linux, bpf(2); include/uapi/linux/bpf.h, whose numbers and layouts
+ * are repeated here because its struct bpf_insn collides with libpcap's.
  */
 #include "dpf/vm/isa.h" /* before libpcap's names for the same numbers */
 

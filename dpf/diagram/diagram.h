@@ -20,7 +20,7 @@
  * Errors are sticky: when memory, the bound or the heap's fuel is exhausted,
  * `err` is set and results are meaningless; callers test it once, at the end.
  *
- * Source: Bryant 1986 (reduction, apply); DESIGN section 3.
+ * Source: Bryant86 (reduction, apply).
  */
 #pragma once
 

@@ -20,7 +20,7 @@
  * Registers: r1 packet, r2 length, r4 base once a shift was data-dependent,
  * r5 its distance from the packet, r0 the field, r3 wide constants.
  *
- * Source: Engler96 s3; LINEAGE section 2.
+ * Source: Engler96 s3.
  */
 #include "dpf/front/code.h"
 

@@ -21,7 +21,7 @@
  * loopback link, in the byte order of the file, and refuses metadata that only
  * a live system has. Our packets are a file's: so it is shown an empty one.
  *
- * Source: pcap-filter(7), pcap_compile(3PCAP), pcap-savefile(5).
+ * Source: libpcap's pcap-filter(7), pcap_compile(3PCAP), pcap-savefile(5).
  */
 #include "dpf/front/code.h"
 #include "dpf/front/split.h"

@@ -8,7 +8,7 @@
  * stands alone gets the qualifiers of the term before it, as libpcap gives
  * them to it. All else is left to libpcap whole.
  *
- * Source: pcap-filter(7), "most recent keyword is assumed".
+ * Source: libpcap's pcap-filter(7), "most recent keyword is assumed".
  */
 #pragma once
 

@@ -33,8 +33,9 @@ struct filter_code *filter_code_create(struct x64 *x, struct decision *d);
 void filter_code_destroy(struct filter_code *c);
 
 /*
- * One pass (x86_64.h) of code that takes packet and length in rdi and rsi and
- * returns in rax. It jumps to `plain`, with rdi and rsi as they came, for
- * packets that it leaves to the plain code. Sets c->failed if it cannot.
+ * One pass (dpf/x86_64/encode.h) of code that takes packet and length in rdi
+ * and rsi and returns in rax. It jumps to `plain`, with rdi and rsi as they
+ * came, for packets that it leaves to the plain code. Sets c->failed if it
+ * cannot.
  */
 void filter_emit(struct filter_code *c, x64_label plain);

@@ -29,7 +29,7 @@ extern const uint8_t plain_reg[BPF_REG_COUNT - 1];
 /* The register that holds r; r10 is put into `tmp`. */
 enum x64_reg plain_source(struct compiler *c, uint32_t r, enum x64_reg tmp);
 
-/* Can the second operand of `i` stand in code as it is (x86_64.h)? */
+/* Whether the second operand of `i` can stand in an instruction as it is. */
 bool plain_immediate(const struct dpf_insn *i);
 
 /* The register with the second operand of `i`: `tmp`, or the source's own. */

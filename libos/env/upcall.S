@@ -10,7 +10,7 @@
  * frame has been copied, handled and left; each is cleared last of all. So
  * one stack for faults and one for slices are enough.
  *
- * Source: Engler95 s5.2 (exceptions), s5.1.1 (prologue, epilogue).
+ * Source: Engler95 s5.3 (exceptions), s5.1.1 (prologue, epilogue).
  */
         .set    UAREA, 0x7f0000000000
         .set    SLICE_MASK, 48

@@ -3,7 +3,7 @@
  * Physical addresses from our own page tables, which the kernel exposes
  * read-only at UPT_VA: entry UPT_SLOT of the top table points back at it, so
  * each level of the tables appears as one array.
- * Source: SDM 3A s4.5; the entry is at index va >> (12 + 9 * level).
+ * Source: SDM 3A s4.5: the entry is at index va >> (12 + 9 * level).
  */
 #include "libos/libos/mem.h"
 #include "src/abi/pte.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * SipHash-2-4, a keyed hash that an attacker who sees outputs cannot predict
- * (Aumasson and Bernstein, 2012). What it guards: initial sequence numbers,
- * SYN cookies, timestamp offsets, port choice.
+ * (Aumasson12). It guards initial sequence numbers, SYN cookies, timestamp
+ * offsets and the choice of ports.
  */
 #pragma once
 

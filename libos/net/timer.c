@@ -3,7 +3,7 @@
  * The timer wheel. Invariants: a timer with at_ns != 0 is on exactly one
  * slot; a slot's bit in `used` is set iff its list is not empty; no timer is
  * due before `tick`.
- * Source: Varghese and Lauck, SOSP 1987, scheme 7.
+ * Source: Varghese87, scheme 7.
  */
 #include "libos/net/stack.h"
 

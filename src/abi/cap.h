@@ -11,8 +11,7 @@
  * are compared as strings of bytes, and the name of one resource is never the
  * beginning of the name of its neighbour, however both are called: "web" does
  * not dominate "web2".
- * Source: Mazieres and Kaashoek, "Secure applications need flexible operating
- * systems", HotOS 1997; Xok.
+ * Source: Mazieres97; Xok.
  */
 #pragma once
 

@@ -9,7 +9,7 @@
  * they are emptied and their frames let go.
  * Tables stay until their environment ends, except one that gives way to a
  * large entry.
- * Source: SDM 3A s4.5, s4.10.4 (invalidation); Engler95 s5.2.
+ * Source: SDM 3A s4.5, s4.10.4 (invalidation); Engler95 s5.4.
  */
 #include "src/kern/aspace.h"
 #include "src/kern/demand.h"

@@ -6,7 +6,7 @@
  * held), so two numbers are equal iff their names are, and a holder may
  * remember "this capability dominates guard g" for as long as it holds g.
  * Names and links change under guard_lock; a held guard's name does not.
- * Source: Mazieres and Kaashoek, HotOS 1997.
+ * Source: Mazieres97.
  */
 #include "src/kern/cap.h"
 #include "src/abi/pte.h"

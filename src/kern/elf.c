@@ -6,7 +6,7 @@
  * Nothing in the image is believed: every offset is compared with the size
  * before use, segments must be in ascending order on pages of their own, and
  * none is both writable and executable.
- * Source: System V ABI, gABI chapters 4 and 5; AMD64 supplement.
+ * Source: System V ABI, gABI chapters 4 and 5, and its AMD64 supplement.
  */
 #include "src/kern/elf.h"
 #include "src/kern/aspace.h"

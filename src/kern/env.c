@@ -5,7 +5,7 @@
  * Invariants: frames_used <= frames_quota for each; the quota and the shares
  * of a child came out of its parent's and return there. After env_reap nothing
  * in the kernel names the environment: no slice, ring, binding, region, range,
- * predicate, table entry or frame. Source: Engler95 s5 (the exception,
+ * predicate, table entry or frame. Source: Engler95 s5.1.2 (the exception,
  * interrupt, protected entry and addressing contexts); Xok's env.
  */
 #include "src/kern/env.h"

@@ -4,7 +4,7 @@
  * that was pinned when it was downloaded. It is run at the environment's
  * expense: in the call that begins to wait, and then once in the length of a
  * slice, when one of the environment's slots comes round (quantum.c).
- * Source: Engler95 s5.1.3 (wakeup predicates as Xok has them).
+ * Source: Kaashoek97 (wakeup predicates), Xok.
  */
 #include "src/kern/event.h"
 #include "src/kern/code.h"

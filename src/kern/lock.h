@@ -6,7 +6,7 @@
  * processor draws the next number and waits until it is served, so that it
  * waits for each other processor at most once.
  *
- * Two times (DESIGN section 1, rule 2). Bind time: whatever makes, changes or
+ * Two times (Engler95 s3.2). Bind time: whatever makes, changes or
  * breaks a name, an authority or a binding holds bind_lock, which one
  * processor has at a time. Access time: the use of a binding takes only the
  * lock of the one queue and ring it touches, and environments change state by

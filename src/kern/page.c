@@ -14,7 +14,7 @@
  * which say that nothing is free: their words are marked chunk by chunk, each
  * before its first frame is given. An environment has one such run at most: the
  * next page_alloc, or its end, frees what is left of it.
- * Source: Engler95 s5.1; Xok's ppage.
+ * Source: Engler95 s3.2; Xok's ppage.
  */
 #include "src/kern/page.h"
 #include "src/kern/demand.h"

@@ -3,7 +3,7 @@
  * Numbers that ring 3 cannot predict. One key is gathered at boot; a number is
  * the keyed hash of a counter and the time, so that whoever sees some of them
  * learns nothing about the others.
- * Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
+ * Source: Aumasson12.
  */
 #include "src/kern/secret.h"
 #include "src/arch.h"

@@ -5,7 +5,7 @@
  * Invariants: used <= limit for each environment and kind; all limits of a
  * kind together are at most the smallest table of that kind. So a charge that
  * succeeds finds a free entry.
- * Source: the quota of frames (env.c), for everything that is counted.
+ * It does for every counted thing what env.c does for frames with the quota.
  */
 #include "src/kern/share.h"
 #include "src/abi/quantum.h"

@@ -29,8 +29,7 @@
  *
  * Work inside the kernel that no call waits for (the end of an environment)
  * takes a struct turn too, made by turn_begin.
- * Source: Ford et al., "Interface and Execution Models in the Fluke Kernel",
- * OSDI 1999 (interrupted calls restart from their registers).
+ * Source: Ford99 (interrupted calls restart from their registers).
  */
 #pragma once
 

@@ -13,8 +13,7 @@
  * ibrs  What ring 3 has taught them must not count in ring 0; a mode that is
  *       switched on once.
  *
- * Source: SDM 3A s4.10; Intel, Speculative Execution Side Channel Mitigations
- * (336996); AMD, Indirect Branch Control Extension; APM 2 s3.1.7.
+ * Source: SDM 3A s4.10; Intel 336996; AMD's IBC paper; APM 2 s3.1.7.
  */
 #pragma once
 

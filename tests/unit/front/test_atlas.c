@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dpf/host/atlas*.c and dpf/text/dot.c: every witness is a packet that shows
+ * dpf/text/atlas.c and dpf/text/dot.c: every witness is a packet that shows
  * what it should, answers about pairs agree with running both filters on random
  * packets, and explanations end with the program's own answer.
  */
