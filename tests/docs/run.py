@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Documents tell the truth: every name in them that looks like a function, a
-type, a constant or a file is in the sources, and the commands of README.md
-answer. In the documents at the root every quoted word is such a name; those in
-docs/ also quote packets, options and the names of others. Speaks TAP.
-usage: run.py ROOT"""
+type, a constant or a file is in the sources, and their commands work. In
+ARCHITECTURE.md and README.md every quoted word is such a name; the others also
+quote packets, options and the names of others. A command that only looks is run
+as it stands; of the others the script must know the options, and the test must
+exist.
+Speaks TAP. usage: run.py ROOT BUILD"""
+import json
 import os
 import re
 import shutil
@@ -18,8 +21,13 @@ import rooms  # noqa: E402, found by the line above
 
 WORD = re.compile(r"`([^`\n]+)`")
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+STRICT = ("ARCHITECTURE.md", "README.md")
 PLAIN = {"iretq", "sysret"}
 FOREIGN = {"rps_cpus", "id_rsa", "docs/specs"}  # of Linux, ssh and QEMU
+PROGRAMS = re.compile(r"(?:scripts/\w|meson |man |git )")
+OPTIONAL = ("man", "git")
+RUN = ("scripts/layers", "scripts/census", "scripts/setup --list", "man -l ",
+       "git log ")
 
 
 def tags(root):
@@ -45,9 +53,9 @@ def tags(root):
 def words(root, doc):
     with open(os.path.join(root, doc), encoding="utf-8") as f:
         found = list(dict.fromkeys(WORD.findall(f.read())))
-    if "/" not in doc:
+    if doc in STRICT:
         return found
-    return [w for w in found if w not in FOREIGN and (
+    return [w for w in found if w not in FOREIGN and "NAME" not in w and (
         w.startswith("struct ") or NAME.match(w) and "_" in w
         or w.split("/")[0] in (*rooms.TOPS, "docs", "scripts"))]
 
@@ -68,16 +76,47 @@ def known(root, word, names):
     return os.path.exists(os.path.join(root, word))
 
 
-def commands(root):
-    """The commands of README.md that do not answer to --help."""
-    with open(os.path.join(root, "README.md"), encoding="utf-8") as f:
-        lines = re.findall(r"^    (scripts/\S+)", f.read(), re.M)
-    return lines, [c for c in lines if subprocess.run(
-        [os.path.join(root, c), "--help"], stdin=subprocess.DEVNULL,
-        capture_output=True).returncode != 0]
+def commands(root, doc):
+    """The commands of a document's indented lines, without what explains them."""
+    with open(os.path.join(root, doc), encoding="utf-8") as f:
+        lines = re.findall(r"^ {4}(\S.*)", f.read(), re.M)
+    return [part for line in lines for part in re.split(r" {2,}|\s#", line)
+            if PROGRAMS.match(part)]
 
 
-def main(root):
+def answer(root, *command):
+    p = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, errors="replace",
+                       env={**os.environ, "MANPAGER": "cat"}, check=False)
+    return p.returncode, p.stdout + p.stderr
+
+
+def complaint(root, build, command):
+    """What is wrong with a command of a document; None if nothing is."""
+    first, *rest = command.split()
+    if not first.startswith("scripts/") and not shutil.which(first):
+        return None if first in OPTIONAL else f"there is no {first}"
+    if command.startswith(RUN):
+        status, out = answer(root, *(
+            os.path.join(build, w[6:]) if w.startswith("build/") else w
+            for w in command.split()))
+        return f"ends with status {status}: {out[-300:]}" if status else None
+    if first.startswith("scripts/"):
+        status, out = answer(root, os.path.join(root, first), "--help")
+        missing = [w for w in rest if w.startswith("--") and w not in out]
+        if first == "scripts/test":
+            missing += [w for w in rest if w not in out]
+        return f"--help ends with status {status}" if status else \
+            f"its help has no {missing[0]}" if missing else None
+    if first == "meson" and rest[0] == "test" and not rest[-1].startswith("-"):
+        with open(os.path.join(build, "meson-info/intro-tests.json"),
+                  encoding="utf-8") as f:
+            if rest[-1] not in {t["name"] for t in json.load(f)}:
+                return f"there is no test {rest[-1]}"
+    return None
+
+
+def main(root, build):
     if not shutil.which("ctags"):
         print("1..0 # SKIP ctags is not installed; run scripts/setup test")
         return 0
@@ -94,16 +133,21 @@ def main(root):
               "the sources")
         for w in unknown:
             print(f"# unknown: {w}")
-    lines, silent = commands(root)
-    n += 1
-    bad += not lines or bool(silent)
-    print(f"{'not ok' if silent or not lines else 'ok'} {n} - README.md: its "
-          f"{len(lines)} commands answer --help")
-    for c in silent:
-        print(f"# not: {c}")
+    for doc in documents:
+        listed = commands(root, doc)
+        if not listed:
+            continue
+        wrong = [(c, complaint(root, build, c)) for c in listed]
+        wrong = [f"{c}: {text}" for c, text in wrong if text]
+        n += 1
+        bad += bool(wrong)
+        print(f"{'not ok' if wrong else 'ok'} {n} - {doc}: its {len(listed)} "
+              "commands work")
+        for line in wrong:
+            print("# " + line.replace("\n", "\n# "))
     print(f"1..{n}")
     return 1 if bad else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:3]))
