@@ -58,7 +58,7 @@ void arch_timer_arm(uint64_t tsc); /* kern_trap with ARCH_VECTOR_TIMER then */
 void *arch_frame_ptr(uint64_t frame);
 uint64_t arch_ptr_paddr(const void *direct); /* inverse */
 /*
- * The kernel's half of a new top table, and the exposed slots of the lower
+ * The kernel's half of a new top table, and the exposed entries of the lower
  * half (UPT_SLOT). `root` is a zeroed frame.
  */
 void arch_aspace_init(uint64_t root);

@@ -41,6 +41,9 @@ def prose(path):
     parts = re.split(r"^\.Sh (.+)\n", text, flags=re.M)
     if parts[0].strip() != MARK:
         raise Bad(f"{path}: begins with the licence, and then with .Sh")
+    for name in parts[1::2]:
+        if parts[1::2].count(name) > 1:
+            raise Bad(f"{path}: two sections {name}")
     return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2])}
 
 

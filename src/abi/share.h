@@ -15,7 +15,7 @@
 enum share {
     SHARE_ENVS,         /* environments that it made and that live */
     SHARE_NAMES,        /* names of guards that it was the first to use */
-    SHARE_SLICES,       /* slots of vectors that it owns */
+    SHARE_SLICES,       /* slices of vectors that it owns */
     SHARE_NET_RINGS,    /* receive and transmit rings */
     SHARE_NET_REGIONS,  /* regions of packet space that it carved */
     SHARE_NET_BINDINGS, /* filters bound to its rings */

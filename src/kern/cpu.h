@@ -21,7 +21,7 @@ struct cpu {
     struct sysinfo_cpu *info;
     enum quantum_leave leave; /* set by a call: do this at its end */
     uint32_t yield_to;        /* LEAVE_YIELD: id, or 0 */
-    unsigned slot;            /* of the current slice */
+    unsigned slot;            /* the current slice's number */
     bool over;                /* the slice is over, its owner was told */
     bool stretched;           /* a directed yield made it longer */
     bool looked;              /* a predicate was run in this sweep's step */
@@ -30,7 +30,7 @@ struct cpu {
     uint64_t ran_from;        /* tsc at which `current` was entered */
     uint64_t timer;           /* tsc the timer is armed for; 0: it is not */
 
-    _Atomic uint64_t vector_used;   /* slots with an owner */
+    _Atomic uint64_t vector_used;   /* slices with an owner */
     _Atomic uint32_t idle;          /* asks to be kicked */
     struct env *_Atomic loaded;     /* whose addressing context is loaded */
     const struct env *fpu;          /* whose registers are in the FPU */

@@ -3,7 +3,7 @@
  * Events and wakeup predicates. A predicate is verified bytecode over memory
  * that was pinned when it was downloaded. It is run at the environment's
  * expense: in the call that begins to wait, and then once in the length of a
- * slice, when one of the environment's slots comes round (quantum.c).
+ * slice, when one of the environment's slices comes round (quantum.c).
  * Source: Kaashoek97 (wakeup predicates), Xok.
  */
 #include "src/kern/event.h"

@@ -141,7 +141,7 @@ static void leave(struct cpu *c, struct env *e, const struct frame *f)
 
 /*
  * Run the predicate of a sleeper that this processor has claimed, at its
- * expense. It is due once in the length of a slice, however many slots and
+ * expense. It is due once in the length of a slice, however many slices and
  * processors the sleeper has; while the debt is a slice or more, the time that
  * would have been spent on it pays the debt.
  */
@@ -200,20 +200,20 @@ static bool claim(struct cpu *c, struct env *e, uint32_t id, uint64_t now)
     return false;
 }
 
-/* The id in a slot, of an environment or of none; 0: the slot is free. */
+/* The id that a slice has, of an environment or of none; 0: it is free. */
 static uint32_t slot_id(const struct cpu *c, unsigned slot)
 {
     return READ_ONCE(sysinfo_vector((unsigned)(c - cpu_at(0)))[slot]);
 }
 
-/* The owner of a slot; NULL: nobody now. */
+/* The owner of a slice; NULL if it has none now. */
 static struct env *owner(const struct cpu *c, unsigned slot)
 {
     uint32_t id = slot_id(c, slot);
     return id == 0 ? NULL : env_find(id);
 }
 
-/* The owner of a slot, claimed; NULL if it cannot run now. */
+/* The owner of a slice, claimed; NULL if it cannot run now. */
 static struct env *claim_owner(struct cpu *c, unsigned slot, uint64_t now)
 {
     uint32_t id = slot_id(c, slot);
@@ -264,8 +264,9 @@ static struct env *pick(struct cpu *c, uint64_t now)
 }
 
 /*
- * Who a directed yield names, if it can run. The slot stays. One that owes a
- * slice or more pays with what is left of this one.
+ * The environment that a directed yield names, if it can run. The number of
+ * the slice stays. An environment that owes a slice or more pays with the rest
+ * of this one.
  */
 static struct env *pick_named(struct cpu *c, uint32_t id, uint64_t now)
 {

@@ -8,7 +8,7 @@
 #include "src/lib/string.h"
 
 #define LOW_MEMORY 0x100000ull /* firmware, trampoline */
-#define PADDR_TOP (1ull << 39) /* the direct map is one top-level slot */
+#define PADDR_TOP (1ull << 39) /* the direct map is one top-level entry */
 
 static void drop(struct boot_range *r, uint32_t *n, uint32_t i)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Kernel page tables. They are built once at boot; afterwards only device
- * windows and code memory change, under kernel_tables_lock. Upper-half slots
+ * windows and code memory change, under kernel_tables_lock. Upper-half entries
  * of the top table are all present from the start, so that addressing
  * contexts, which copy them, never grow stale.
  * Source: SDM 3A s4.5, s4.10.4.
@@ -202,13 +202,13 @@ void mmu_init(const struct boot_range *ram, unsigned rams)
     map_image(kernel_text, kernel_text_end, MAP_RX);
     map_image(kernel_rodata, kernel_rodata_end, MAP_R);
     map_image(kernel_rodata_end, kernel_end, MAP_RW);
-    /* Every upper slot exists from now on: see the head of this file. */
+    /* Every upper entry exists from now on: see the head of this file. */
     map_or_die(walk_make(DEVICE_BASE, 2) != NULL);
     map_or_die(walk_make(CODE_BASE, 0) != NULL);
     if (leak.kpti) {
         show_image(entry_text, entry_text_end, MAP_RX);
         show_image(entry_data, entry_data_end, MAP_RW);
-        /* Slots of stacks that are yet to come exist, too. */
+        /* Entries of stacks that are yet to come exist, too. */
         map_or_die(walk_from(user_top_table, STACK_BASE, 0) != NULL);
     } else {
         memcpy(user_top_table, kernel_top_table, sizeof(user_top_table));

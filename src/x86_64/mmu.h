@@ -2,11 +2,11 @@
 /*
  * The kernel's own address space. Upper half of every addressing context:
  *
- *   slot 256     direct map of all RAM, never executable; the kernel's text,
+ *   entry 256    direct map of all RAM, never executable; the kernel's text,
  *                constants and sealed code are read-only there too
- *   slot 510     windows: device registers, stacks with guard pages between
+ *   entry 510    windows: device registers, stacks with guard pages between
  *                them, a private write window a processor for code memory
- *   slot 511     the kernel image (KERNEL_BASE) and code memory (CODE_BASE)
+ *   entry 511    the kernel image (KERNEL_BASE) and code memory (CODE_BASE)
  *
  * With leak.kpti contexts have of all this only the pages that ring 3 needs to
  * come in: text and data of entry.S, and stacks for interrupts.
