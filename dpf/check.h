@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What this room owes itself, asserted in the builds that tests link
+ * Assertions about dpf's own state, in the builds that tests link
  * (DPF_CHECKED). No packet and no program can make one fail; where one could,
  * the code has a check that is always there instead.
  */

@@ -30,8 +30,8 @@
 /* ------------------------------------------------------------------ memory */
 
 /*
- * What the embedder provides. Code is written through one mapping and run
- * through another, and no page is ever both.
+ * The functions that the embedder provides. Code is written through one
+ * mapping and run through another, and no page is ever both.
  *
  * alloc      `size` bytes, 16-byte aligned, contents undefined; NULL if none
  * free       gives back exactly what alloc returned, with the same size
@@ -169,7 +169,7 @@ struct dpf_region {
 };
 
 /*
- * What one run may touch and what it may call. Regions by program type:
+ * The memory that one run may touch, and its helpers. Regions by program type:
  *   filter     regions[0] packet, read-only
  *   predicate  regions[i] the i-th named region, read-only
  *   udf        regions[0] metadata block, read-only
@@ -285,8 +285,8 @@ enum {
 #define DPF_ID_MAX (UINT32_MAX - 2u) /* the largest id of a binding */
 
 /*
- * What one call may do: a unit is about 60 instructions. Ordinary filters take
- * 100 to 3,000 units.
+ * A limit on the work of one call, in units of about 60 instructions. Ordinary
+ * filters take 100 to 3,000 units.
  */
 #define DPF_WORK_DEFAULT 32768u
 
@@ -362,8 +362,9 @@ int dpf_set_fields(struct dpf_set *s, uint32_t id, struct dpf_field *out,
                    size_t max);
 
 /*
- * What a packet may cost. A filter that tests of constants alone do not decide
- * keeps its program, which lookups run for each packet that may be its.
+ * A limit on the cost of a packet's lookup. A filter that tests of constants
+ * alone do not decide keeps its program, which lookups run for each packet
+ * that may be its.
  *
  * dpf_set_steps_max  from now on dpf_set_insert refuses a filter whose program
  *                    must be kept and has more than `steps` instructions
@@ -407,7 +408,7 @@ int dpf_set_tidy(struct dpf_set *s);
 int dpf_set_remove(struct dpf_set *s, uint32_t id);
 
 /*
- * Who gets this packet. Any processor, no lock; the caller tells its
+ * Find the owner of a packet. Any processor, no lock; the caller tells its
  * quiescent points to the embedder's own scheme (dpf_set_reclaim).
  *
  * copy  called with `ctx` and the id of every shared binding and tap that

@@ -117,10 +117,10 @@ int dpf_from_object(const void *bytes, size_t len, const char *section,
 
 /*
  * One instruction as text without a newline; `target` is what a jump's label
- * reads. What has no exact syntax reads as ".quad 0x...", so that
- * dpf_from_asm gives back the same bits for any instruction.
+ * reads. An instruction without an exact syntax reads as ".quad 0x...", so
+ * that dpf_from_asm gives back the same bits for any instruction.
  *
- * Returns the number of instruction slots consumed (2 for a wide load).
+ * Returns the number of 8-byte instructions consumed (2 for a wide load).
  */
 size_t dpf_insn_text(const struct dpf_insn *insns, size_t left,
                      const char *target, char *out, size_t size);

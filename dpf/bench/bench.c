@@ -81,7 +81,7 @@ void traffic_finish(struct traffic *t)
 
 /* ------------------------------------------------------------------ timing */
 
-/* What the loop and the call cost without any work. */
+/* A function without work: its time is that of the loop and the call. */
 static __attribute__((noinline)) uint32_t nothing(const uint8_t *p, uint32_t n)
 {
     __asm__ volatile("" ::"r"(p), "r"(n));

@@ -19,8 +19,8 @@ struct traffic {
     uint16_t *len;
     uint32_t *want; /* owner, or 1 and 0 for a single filter */
     /*
-     * The packets in the order of one pass: `visits` random picks, so many
-     * that no branch predictor learns them by heart.
+     * The packets in the order of one pass: `visits` random picks, more than a
+     * branch predictor can learn.
      */
     uint32_t *order;
     uint32_t visits;
@@ -46,7 +46,7 @@ struct engine {
     engine_fn *loop;
     answer_fn *answer;
     void *ctx;
-    uint32_t share; /* time only one visit in so many; 0 and 1: all */
+    uint32_t share; /* time one visit in `share`; 0 and 1: all */
     /* results */
     bool correct;
     double ns, ns_min, ns_q75, cycles;
@@ -105,7 +105,10 @@ bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
                 size_t count, const char **why);
 void clang_finish(struct clang_code *c);
 
-/* What the running kernel's JIT makes of bytecode, called from here. */
+/*
+ * The machine code that the running kernel's JIT makes of bytecode, called
+ * from here.
+ */
 struct jit_context {
     const uint8_t *data, *data_end; /* struct xdp_buff begins so */
     uint64_t rest[16];

@@ -123,7 +123,7 @@ static bool make_traffic(struct traffic *t, uint32_t n, uint32_t shapes)
         uint32_t owner = bench_random(n), shape, i;
         bool nobody = bench_random(10) == 0;
         which(owner, shapes, &shape, &i);
-        /* nobody's: the same with a number that no filter has */
+        /* without an owner: the same with a number that no filter has */
         packet(t->bytes + (size_t)k * SLOT, shape,
                nobody ? 20000 + bench_random(20000) : i);
         t->len[k] = SLOT;

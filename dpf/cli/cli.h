@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the verbs of the dpf tool share: messages, options that name filters,
- * and captures. Everything a person passes is checked here once.
+ * Shared by the verbs of the dpf tool: messages, options that name filters,
+ * and captures. Every argument of the command line is checked here, once.
  */
 #pragma once
 

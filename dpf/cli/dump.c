@@ -68,7 +68,9 @@ static int dump_bind_all(struct dpf_set *s, const struct filters *f)
     return CLI_OK;
 }
 
-/* What finds a packet's owner among all the filters. */
+/*
+ * Dump the merged lookup, which finds a packet's owner among all the filters.
+ */
 static int dump_merged(const struct filters *f)
 {
     struct dpf_set *s = NULL;

@@ -16,7 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What a C source may cost; it can ask for anything by what it includes. */
+/*
+ * Limits on compiling a C source: by including the right files, a short one
+ * can ask the compiler for any amount of work.
+ */
 #define SOURCE_MAX (1u << 20)         /* bytes */
 #define CLANG_MEMORY_MAX (4ull << 30) /* bytes of address space */
 #define CLANG_SECONDS_MAX 10u         /* of processor time */
@@ -165,9 +168,9 @@ static const char *source_kind_of(const struct filter_options *o,
 }
 
 /*
- * What clang is to read: *in stays NULL for a file, which clang opens itself
- * since it may include its neighbours. All else (a pipe, a device) is read
- * here and becomes clang's standard input. False said why.
+ * Choose clang's input. A regular file is opened by clang itself, since it may
+ * include its neighbours: *in stays NULL. A pipe or a device is read here and
+ * becomes clang's standard input. False: a message said why.
  */
 static bool open_source(const char *path, FILE **in)
 {
@@ -276,7 +279,7 @@ static int from_c(const struct filter_options *o, const char *path,
     return result;
 }
 
-/* What was read, and from where. */
+/* A filter's text, and its origin for messages. */
 struct input {
     const char *kind, *file, *text;
     size_t len;
@@ -437,7 +440,7 @@ static int read_list(struct filters *f, const struct filter_options *o, int dlt,
     return status;
 }
 
-/* What stands behind "NAME: ". */
+/* The filter behind "NAME: ". */
 static char *word_body(char *word)
 {
     size_t name = name_length(word);

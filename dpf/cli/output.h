@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that the tool writes. What is written goes to a partial file beside
- * the one that was named, and takes its name when it is whole: a failure, or
- * a signal that ends the tool, leaves an old file as it was. What is no
- * regular file (a pipe, a device) is written directly.
+ * Files that the tool writes. The tool writes a partial file beside the named
+ * one and renames it when it is whole, so that a failure, or a signal that
+ * ends the tool, leaves an old file as it was. A pipe or a device is written
+ * directly.
  */
 #pragma once
 

@@ -55,7 +55,10 @@ static void reader_count(struct reader *r, const char *bytes, size_t len)
     }
 }
 
-/* What is known of the file, then the file itself. */
+/*
+ * Read the bytes that were read ahead to know the format, then the file
+ * itself.
+ */
 static ssize_t fetch(struct reader *r, char *bytes, size_t size)
 {
     ssize_t n = -1;

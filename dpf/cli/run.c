@@ -107,9 +107,9 @@ static void name_code(const struct job *j)
 }
 
 /*
- * What is written says of itself what its one capture does. If there are
- * several, others may have longer packets and finer times than the first, and
- * readers cut packets to the length that the file states.
+ * The output's header is that of its one input capture. If there are several,
+ * others may have longer packets and finer times than the first, and readers
+ * cut packets to the length that the file states.
  */
 static int open_dump(struct job *j, const struct capture *c)
 {
@@ -168,7 +168,7 @@ static const char *dlt_name(int dlt)
     return name ? name : "of no name";
 }
 
-/* Links whose headers are in the byte order of whoever captured. */
+/* Link types whose headers are in the byte order of the capturing machine. */
 static bool keeps_order(const struct job *j)
 {
     int dlt = j->options.dlt >= 0 ? j->options.dlt : j->dlt;

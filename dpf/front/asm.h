@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the assembler's two files share: the text being read and the program
+ * Shared by the assembler's two files: the text being read and the program
  * being made. The first mistake sticks; readers may be called after it.
  */
 #pragma once

@@ -325,8 +325,8 @@ static void normalise(struct atoms *a)
 
 /*
  * Search ranges [from, to): jump to `hit`, or to the alternative's failure.
- * What is below set[from].lo's left neighbour was excluded by the caller only
- * through `known`: r0 >= set[from].lo.
+ * Values below set[from].lo are excluded only if the caller says so by
+ * `known`: r0 >= set[from].lo.
  */
 static void atoms_search(struct atoms *a, size_t from, size_t to, bool known,
                          int width, uint32_t hit)

@@ -33,7 +33,10 @@
 
 enum { RA = 0, RPKT = 1, RLEN = 2, RX = 3, RADDR = 4 };
 
-/* What may be read unset: bit 0 A, bit 1 X, bits 2.. scratch words. */
+/*
+ * Registers that may be read before they are written: bit 0 is A, bit 1 is X,
+ * bits 2 and up are the scratch words.
+ */
 #define SEES_A 1u
 #define SEES_X 2u
 #define SEES_M(k) (4u << (k))
@@ -197,10 +200,11 @@ static struct effect effect(const struct dpf_cbpf *i)
 #define QUEUED (1u << 31) /* beside a set: its instruction is in the queue */
 
 /*
- * What some path reads before writing it: it must be set to 0 first. Forward
- * data flow over "surely written" sets, which only shrink: an instruction is
- * looked at once and once more for each of the 18 things that its set can
- * lose. `in` has room for `count` sets and as many that wait.
+ * Find the registers that some path reads before writing them: the translation
+ * sets these to 0 first. Forward data flow over "surely written" sets, which
+ * only shrink: an instruction is looked at once and once more for each of the
+ * 18 things that its set can lose. `in` has room for `count` sets and as many
+ * that wait.
  */
 static uint32_t read_unset(const struct dpf_cbpf *prog, size_t count,
                            uint32_t *in)

@@ -189,8 +189,8 @@ bool code_placed(const struct code *c, uint32_t label)
 }
 
 /*
- * What instruction i becomes: 1 slot, or 3 when a conditional jump is too far
- * (jump over a jump over a wide jump).
+ * Instruction i becomes one instruction, or three when it is a conditional
+ * jump to a far place: a jump over a jump over a wide jump.
  */
 static bool is_conditional(const struct dpf_insn *i)
 {

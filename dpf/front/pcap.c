@@ -16,10 +16,11 @@
  * libpcap's own code tests them, so that a load outside the packet ends the
  * whole in both.
  *
- * What libpcap makes of an expression depends on where the packets come from:
- * for a capture file it takes all numbers that systems have for IPv6 on a
- * loopback link, in the byte order of the file, and refuses metadata that only
- * a live system has. Our packets are a file's: so it is shown an empty one.
+ * libpcap compiles one expression differently for a live link and for a
+ * capture file. For a file it takes all numbers that systems have for IPv6 on
+ * a loopback link, in the byte order of the file, and refuses metadata that
+ * only a live system has. Our packets are a file's, so it is given an empty
+ * file.
  *
  * Source: libpcap's pcap-filter(7), pcap_compile(3PCAP), pcap-savefile(5).
  */
@@ -380,7 +381,10 @@ static void swap_header(uint8_t h[FILE_HEADER])
     }
 }
 
-/* What to compile for: an empty capture file of link type `dlt`. */
+/*
+ * Open an empty capture file of link type `dlt`, for which libpcap then
+ * compiles.
+ */
 static pcap_t *open_link(int dlt, unsigned flags)
 {
     char why[PCAP_ERRBUF_SIZE];

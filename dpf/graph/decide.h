@@ -15,10 +15,11 @@
  * guards: they only choose between this code and the plain code, which starts
  * again from the beginning, so that they may be as strong as is convenient.
  *
- * Fusing. When a node and its only-used successor share a target, their
- * tests become one condition without a branch, if the work is small beside a
- * mispredicted branch. What the second would only have read after the first
- * is safe to read earlier: its bounds move up as guards.
+ * Fusing. When a node and its only-used successor share a target, their tests
+ * become one condition without a branch, if the work is small beside a
+ * mispredicted branch. The second node's reads then happen before the first
+ * node's test is known. Their bounds checks move up with them as guards, so
+ * that they stay safe.
  */
 #pragma once
 

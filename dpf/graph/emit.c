@@ -10,7 +10,7 @@
 
 #include "dpf/graph/emitter.h"
 
-/* What holds on every way into a node. */
+/* Facts that hold on every way into a node. */
 struct arrival {
     x64_label label;
     uint32_t known; /* the packet is at least this long */

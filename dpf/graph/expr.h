@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a filter without loops computes, as expressions over the packet and
- * its length. Equal expressions are one node (hash-consing), so that "the
- * same field again" is an equality of numbers. Pointers are offsets
+ * The values that a filter without loops computes, as expressions over the
+ * packet and its length. Equal expressions are one node (hash-consing), so
+ * that "the same field again" is an equality of numbers. Pointers are offsets
  * (vm/program.h), so addresses are expressions like any other.
  *
  * Every node knows the largest value it can have; the operations that

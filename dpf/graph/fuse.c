@@ -245,8 +245,8 @@ static void find_needs(struct decision *d)
 }
 
 /*
- * What A and B = A's successor decide together, when one of A's other ways
- * out is one of B's. False: they have no target in common.
+ * Make one decision of node A and its successor B, when one of A's other
+ * targets is also one of B's. False: they have no target in common.
  */
 static bool together(struct decision *d, const struct node *a,
                      const struct node *b, bool b_is_yes, struct node *out)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Names for native code: a line in perf's map of this process, and an object
- * in memory that GDB is told of.
+ * in memory that is registered with GDB.
  *
  * Source: Linux tools/perf/Documentation/jit-interface.txt; GDB manual, "JIT
  * Compilation Interface", whose names and layout these are.

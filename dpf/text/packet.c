@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A packet in words, for whoever must understand why two filters meet in it.
- * Freestanding, and it believes nothing: a packet may end anywhere.
+ * A packet in words, for a person who must understand why two filters meet in
+ * it. Freestanding, and it believes nothing: a packet may end anywhere.
  * Source: RFC 791 s3.1, RFC 826, RFC 8200 s3, RFC 9293 s3.1, RFC 768.
  */
 #include "dpf/dpf.h"
@@ -94,7 +94,7 @@ static void ip6(struct words *w, const uint8_t *p)
     }
 }
 
-/* What lies behind an IP header. */
+/* The header behind an IP header. */
 static void transport(struct words *w, uint32_t protocol, const uint8_t *p,
                       size_t len)
 {

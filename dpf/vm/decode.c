@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The form of a program: every instruction is one of RFC 9669 that we accept,
- * reserved fields are zero, and jumps land on instructions. What the program
- * does with its registers is verify.c's business.
+ * reserved fields are zero, and jumps land on instructions. The use of
+ * registers is checked by verify.c.
  */
 #include "dpf/vm/verifier.h"
 

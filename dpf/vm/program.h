@@ -26,7 +26,7 @@
 #define NOTE_SECOND 0x02u  /* second half of a wide instruction */
 #define NOTE_REACHED 0x04u /* used within verify.c only */
 
-/* What the verifier proved about one instruction. */
+/* The verifier's conclusions about one instruction. */
 struct insn_note {
     /*
      * Loads and stores: the region accessed. A call: the region of its
@@ -53,7 +53,10 @@ struct dpf_program {
     bool has_call;   /* a helper is called */
 };
 
-/* What each type may call. args: one character per argument from r1 on. */
+/*
+ * The helpers that each program type may call. args: one character per
+ * argument from r1 on.
+ */
 struct helper_sig {
     uint8_t number; /* enum dpf_helper */
     uint8_t type;   /* enum dpf_type */
@@ -106,8 +109,9 @@ uint32_t insn_regs(const struct dpf_insn *i, uint32_t *writes);
 
 /*
  * The meaning of arithmetic (RFC 9669 s4.1, s4.2) and of conditional jumps
- * (s4.3), for the interpreter and for whoever folds constants. `src` is the
- * source register's value or the sign-extended immediate (insn_operand).
+ * (s4.3), for the interpreter and for the compilers, which fold constants.
+ * `src` is the source register's value or the sign-extended immediate
+ * (insn_operand).
  */
 uint64_t insn_alu(const struct dpf_insn *i, uint64_t dst, uint64_t src);
 bool insn_test(const struct dpf_insn *i, uint64_t dst, uint64_t src);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each instruction does to the kinds of values (docs/verifier.md).
+ * The effect of each instruction on the kinds of values (docs/verifier.md).
  */
 #include "dpf/vm/verifier.h"
 

@@ -221,7 +221,10 @@ static void compact(struct dpf_program *p, uint32_t *moved_to)
     p->count = kept;
 }
 
-/* What is still used decides has_loop, has_call and the jump targets. */
+/*
+ * Set has_loop, has_call and the jump targets from the instructions that can
+ * be reached.
+ */
 static void summarise(struct dpf_program *p)
 {
     p->has_loop = false;
