@@ -166,14 +166,16 @@ void kern_console_end(void);
  */
 #define FRAME_NONE UINT64_MAX
 uint64_t page_kalloc(uint64_t count);
-/* The same for so many bytes, in the direct map; NULL if there are none. */
+/* Frames for `bytes` bytes, in the direct map; NULL if none are free. */
 void *page_kalloc_bytes(uint64_t bytes);
 void page_kfree(uint64_t frame, uint64_t count);
 
 /* The boot processor after machine set-up; and each other one. */
 _Noreturn void kern_start(unsigned cpu);
 
-/* What the boot loader handed over; filled by machine code before kern_main. */
+/*
+ * The boot loader's facts. Machine code fills them before it calls kern_main.
+ */
 #define BOOT_RAM_MAX 64u
 #define BOOT_MODULES_MAX 16u
 

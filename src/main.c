@@ -35,7 +35,7 @@ static void names_init(void)
     lock_release(&bind_lock);
 }
 
-/* What a person can do about it. */
+/* Advice to the person who started the machine. */
 static const char *remedy(int error)
 {
     switch (-error) {

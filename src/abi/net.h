@@ -33,8 +33,9 @@
 #define NET_OUT (1u << 3)    /* region of outgoing frames */
 
 /*
- * What bindings may cost a packet, whoever sends it: nobody can be charged for
- * it. A filter that tests of constants do not decide costs its instructions; a
+ * A limit on the work that bindings cause for each packet. No environment can
+ * be charged for that work, since it is done before a packet's owner is known.
+ * A filter that tests of constants do not decide costs its instructions; a
  * binding in a shared region, and a tap, NET_COPY_STEPS besides. The sum over
  * all bindings is at most NET_STEPS_MAX, which is divided as SHARE_NET_STEPS.
  */

@@ -11,7 +11,10 @@
 #define PAGE_SHIFT 12u
 #define PAGE_SIZE 4096u
 
-/* The pages that hold so many bytes; the first page boundary from `at` on. */
+/*
+ * The number of pages that hold `bytes` bytes; the first page boundary at or
+ * after `at`.
+ */
 static inline uint64_t page_frames(uint64_t bytes)
 {
     return (bytes + PAGE_SIZE - 1) / PAGE_SIZE;

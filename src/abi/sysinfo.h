@@ -108,7 +108,10 @@ struct sysinfo_env {
     uint64_t end_rip, end_address; /* ENV_END_FAULT: where */
 };
 
-/* What each environment has and uses of the kernel's tables (share.h). */
+/*
+ * Each environment's limit in each kernel table, and how much of it is used
+ * (share.h).
+ */
 struct sysinfo_shares {
     uint32_t kinds; /* share_count[envs_max][kinds] follows */
     uint32_t reserved;

@@ -43,7 +43,7 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
  */
 bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
                       uint64_t needed);
-/* What every driver understands. */
+/* The features that every driver understands. */
 #define VIRTIO_FEATURES                                                        \
     {VIRTIO_INDIRECT, "INDIRECT_DESC", 0}, {VIRTIO_EVENT_IDX, "EVENT_IDX", 0}, \
     {                                                                          \

@@ -37,7 +37,10 @@ enum { CONFIG_SECTORS = 0, CONFIG_SIZE_MAX = 8, CONFIG_SEG_MAX = 12 };
 enum { TYPE_READ = 0, TYPE_WRITE = 1, TYPE_FLUSH = 4 };
 enum { STATUS_OK = 0, STATUS_NONE = 0xff };
 
-/* What the device reads and writes beside the caller's pieces. */
+/*
+ * The header that the device reads before the caller's pieces, and the status
+ * that it writes behind them.
+ */
 struct request {
     uint32_t type, reserved;
     uint64_t sector;

@@ -298,7 +298,7 @@ static unsigned choose_pairs(const struct virtio_net *net)
     return have < 1 ? 1 : have;
 }
 
-/* Tell the device to use so many pairs; it uses one until told. */
+/* Tell the device to use `pairs` pairs of queues; before that it uses one. */
 static bool enable_pairs(struct virtio_net *net, unsigned pairs)
 {
     struct {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtio entropy device: one buffer that the device fills ahead of need. No
- * interrupts; whoever asks looks. Every word is given out once.
- * Source: virtio 1.1 s5.4.
+ * Virtio entropy device: one buffer that the device fills ahead of need. It
+ * raises no interrupts: a read looks whether the buffer is full. Every word is
+ * given out once. Source: virtio 1.1 s5.4.
  */
 #include "src/arch.h"
 #include "src/dev/dev.h"

@@ -26,7 +26,7 @@ _Static_assert(offsetof(struct frame, rflags) == FRAME_RFLAGS, "asm.h");
 _Static_assert(offsetof(struct frame, rsp) == FRAME_RSP, "asm.h");
 _Static_assert(ARCH_VECTOR_SYSCALL == VECTOR_SYSCALL, "asm.h");
 
-/* What ring 3 may have in rflags: CF PF AF ZF SF TF DF OF AC ID. */
+/* The flags that ring 3 may set: CF PF AF ZF SF TF DF OF AC ID. */
 #define RFLAGS_USER 0x240dd5ull
 
 struct cpu_features cpu_has;

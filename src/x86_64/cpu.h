@@ -48,7 +48,9 @@ struct core {
     uint64_t gdt[GDT_WORDS];
 };
 
-/* What this processor model has; the same for all of them. */
+/*
+ * Features of the processor model; all processors are taken to have the same.
+ */
 struct cpu_features {
     bool smep, smap, umip, x2apic, tsc_deadline, rdrand, rdseed, page_1g;
     bool emulated; /* by QEMU: nothing is speculated */

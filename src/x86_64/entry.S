@@ -4,8 +4,8 @@
  *
  * Invariants. In ring 3 the GS base is the environment's (always 0) and the
  * kernel's is swapped away; in ring 0 it is the other way round. Interrupts
- * are off from the first instruction to the last. What an environment may set
- * and C code must not see - direction flag, AC (which would open SMAP) - is
+ * are off from the first instruction to the last. Flags that an environment may
+ * set and C code must not see - direction, AC (which would open SMAP) - are
  * cleared on entry: by FMASK for syscall, by hand otherwise. After the
  * conditional swapgs an lfence stops the wrong guess.
  *

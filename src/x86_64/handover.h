@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a loader left in memory, made sense of. Everything here is portable
- * and believes nothing: a table may be cut short, overlap itself or point
- * anywhere. Physical memory is reached through a function, so that tests and
- * the fuzzer can hand in any.
+ * Readers of the tables that a loader left in memory. Everything here is
+ * portable and believes nothing: a table may be cut short, overlap itself or
+ * point anywhere. Physical memory is reached through a function, so that tests
+ * and the fuzzer can hand in any.
  */
 #pragma once
 
@@ -115,7 +115,7 @@ struct acpi_power {
 #define ACPI_IO_APICS 8u
 #define ACPI_ISA_LINES 16u
 
-/* What the firmware's tables say about processors, clocks and power. */
+/* The firmware's tables about processors, clocks and power, read. */
 struct acpi_facts {
     uint32_t apic_id[ARCH_CPUS_MAX];
     uint32_t cpus;    /* enabled ones */
@@ -139,7 +139,10 @@ const char *acpi_parse(phys_read *read, uint64_t rsdp, struct acpi_facts *out);
 
 /* A whole table with a right sum and its length, or NULL. */
 const uint8_t *acpi_table(phys_read *read, uint64_t paddr, uint32_t *len);
-/* What the fixed table and the definition block that it names say of power. */
+/*
+ * Read how to switch the machine off, from the fixed table and the definition
+ * block that it names.
+ */
 void acpi_power_read(phys_read *read, const uint8_t *fadt, uint32_t len,
                      struct acpi_power *out);
 /* Which pin of which controller the interrupt is, once all tables are read. */

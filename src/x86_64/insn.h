@@ -126,7 +126,9 @@ static inline void invlpg(uint64_t va)
     }
 INSTRUCTIONS(cpu_relax, "pause")
 INSTRUCTIONS(hlt, "hlt")
-/* What was stored is seen by others before what follows begins. */
+/*
+ * Other processors see the stores before this before later instructions begin.
+ */
 INSTRUCTIONS(store_fence, "mfence; lfence")
 /* Wait for an interrupt; none is lost, since sti takes effect after hlt. */
 INSTRUCTIONS(sti_hlt_cli, "sti; hlt; cli")

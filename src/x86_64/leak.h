@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a processor gives away by speculation, and what is done about it.
- * docs/security.md says what is assumed of the hardware.
+ * Defences against processors that give secrets away by speculation.
+ * docs/security.md lists the assumptions about the hardware.
  *
  * kpti  A processor that reads ahead of its check of rights (Meltdown) must
  *       find no kernel in the tables of ring 3. Ring 3 then runs on the
@@ -37,5 +37,5 @@ extern struct leak leak;
 void leak_init(const char *cmdline);
 /* Switch on the modes of this processor. */
 void leak_cpu_init(void);
-/* What ring 3 has trained so far counts no more. */
+/* From now on the processor ignores branch predictions that ring 3 trained. */
 void leak_barrier(void);

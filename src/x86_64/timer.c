@@ -150,7 +150,10 @@ void arch_timer_arm(uint64_t tsc)
     }
     uint64_t now = rdtsc();
     uint64_t left = tsc > now ? tsc - now : 0;
-    /* Beyond a minute it fires early; whoever armed it looks and arms again. */
+    /*
+     * A deadline beyond a minute rings early: the kernel compares the time and
+     * arms the timer again.
+     */
     uint64_t most = tsc_khz * 60000;
     uint64_t count = (left < most ? left : most) * apic_khz / tsc_khz + 1;
     apic_timer_set(count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
