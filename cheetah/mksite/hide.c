@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a tree holds and its owner hardly means to publish: names that begin
- * with a dot (.env, .git), private keys, and links to files outside. They are
- * left out, and told in one line a kind, unless --all is given. /.well-known is
- * there to be published (RFC 8615).
+ * Files that the owner of a tree hardly means to publish: names that begin
+ * with a dot (.env, .git), private keys, and links to files outside. mksite
+ * leaves them out and prints a line for each kind, unless --all is given.
+ * /.well-known is there to be published (RFC 8615).
  *
  * A key is known by the name that programs give it, or by what it begins with:
  * so under any name, but not inside a page that speaks of keys.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of mksite share: the documents of a site on their way from a
+ * Shared by the parts of mksite: the documents of a site on their way from a
  * directory to an image.
  *
  *   tree.c      walk a directory into documents      listing.c  index pages

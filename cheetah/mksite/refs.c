@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an HTML page embeds: the src of img, script, iframe, embed, source,
- * audio and video, the href of link. A naive scan of tags and attributes: it
- * decides only where extents lie on disk, so a wrong answer costs a seek and
- * nothing else.
+ * The files that an HTML page embeds: the src of img, script, iframe, embed,
+ * source, audio and video, the href of link. A naive scan of tags and
+ * attributes: it decides only where extents lie on disk, so a wrong answer
+ * costs a seek and nothing else.
  */
 #include <stdlib.h>
 #include <string.h>

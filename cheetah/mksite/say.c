@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What mksite says: errors, warnings and progress, all on standard error.
+ * Messages of mksite: errors, warnings and progress, all on standard error.
  * Names come from the file system and may hold any byte, so they are printed
  * with control and non-ASCII bytes escaped: a file name cannot drive the
  * user's terminal.

@@ -51,7 +51,7 @@ static void texts_finish(struct page *p, struct site_text *t)
     t->sum = site_sum(p->start + t->off + t->lead, (size_t)t->len - t->lead, 0);
 }
 
-/* What 200, 206 and 304 say alike (RFC 9110 section 15.4.5). */
+/* The fields that 200, 206 and 304 share (RFC 9110 section 15.4.5). */
 static void validators(struct page *p, const struct doc *d,
                        const struct site_record *r)
 {

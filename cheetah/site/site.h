@@ -20,7 +20,7 @@ enum site_error {
     SITE_E_SIZE,    /* the disk is shorter than the image */
 };
 
-/* What a person should know about `e`. */
+/* An explanation of `e` for a person. */
 const char *site_error_text(enum site_error e);
 
 /*

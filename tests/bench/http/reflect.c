@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The reflecting guest of `scripts/bench http`: a kernel without a portable
- * half that sends every frame back where it came from. What it reaches is the
- * most that this QEMU, tap and processor can carry; nothing that also parses,
- * protects or serves can do more.
+ * half that sends every frame back where it came from. Its rate is the most
+ * that this QEMU, tap and processor can carry; a guest that also parses,
+ * protects or serves cannot do more.
  */
 #include "src/abi/pte.h"
 #include "src/arch.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a keep-alive request costs in the network stack: a segment of 120 bytes
- * comes in on one of 64 connections and acknowledges the response before; the
- * user answers with 1,224 bytes in two pieces whose sum it knows. Nothing else
- * of a server is in here. Every answer is checked in full in a first round;
- * only then is anything measured.
+ * The cost of a keep-alive request in the network stack. A segment of 120
+ * bytes comes in on one of 64 connections and acknowledges the response
+ * before; the user answers with 1,224 bytes in two pieces whose sum it knows.
+ * Nothing else of a server is in here. Every answer is checked in full in a
+ * first round; only then is anything measured.
  *
  * Prints instructions (perf_event_open, where permitted) and nanoseconds per
  * request, for a link without and with checksum offload.
