@@ -15,6 +15,10 @@ static const struct {
 
 static unsigned attached;
 
+/*
+ * Each driver says itself why it leaves a device alone; a device without a
+ * driver is no mistake, and nothing is said.
+ */
 static void found(struct pci_device *pci)
 {
     for (unsigned i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {

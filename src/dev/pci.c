@@ -65,6 +65,7 @@ static void scan_function(uint32_t bdf, unsigned depth, pci_found *found)
     }
     if (arch_pci_read(bdf, PCI_CLASS) >> 16 == CLASS_BRIDGE) {
         unsigned bus = arch_pci_read(bdf, PCI_BUSES) >> 8 & 0xff;
+        /* Numbers grow downwards: a bridge that points back would loop. */
         if (bus > bdf >> 8 && depth < BUS_DEPTH_MAX) {
             scan_bus(bus, depth + 1, found);
         }
@@ -80,6 +81,7 @@ static void scan_bus(unsigned bus, unsigned depth, pci_found *found)
         if ((uint16_t)arch_pci_read(bdf, PCI_ID) == 0xffff) {
             continue;
         }
+        /* A device with one function may answer for all eight numbers. */
         bool multi = (arch_pci_read(bdf, PCI_HEADER) & HEADER_MULTI) != 0;
         for (unsigned f = 0; f < (multi ? 8 : 1); f++) {
             scan_function(bdf | f, depth, found);
@@ -111,6 +113,7 @@ uint8_t pci_capability(const struct pci_device *dev, uint8_t id, uint8_t from)
 static void set_command(const struct pci_device *dev, uint32_t set,
                         uint32_t clear)
 {
+    /* The upper half is the status, whose bits are cleared by writing ones. */
     uint32_t command = pci_read32(dev, PCI_COMMAND) & 0xffff;
     arch_pci_write(dev->bdf, PCI_COMMAND, (command & ~clear) | set);
 }
@@ -159,7 +162,7 @@ bool pci_bar(struct pci_device *dev, unsigned bar, uint64_t *paddr,
         return false;
     }
     uint32_t low = pci_read32(dev, PCI_BAR0 + bar * 4);
-    bool wide = (low & 6) == 4;
+    bool wide = (low & 6) == 4; /* the next register is the upper half */
     if ((low & 1) != 0 || (wide && bar + 1 >= PCI_BARS)) {
         return false;
     }
@@ -194,6 +197,10 @@ bool pci_msix_init(struct pci_device *dev)
     if (dev->msix == NULL) {
         return false;
     }
+    /*
+     * Firmware may have left entries unmasked, whose vectors belong to other
+     * handlers now.
+     */
     for (unsigned i = 0; i < dev->msix_count; i++) {
         dev->msix[i * MSIX_ENTRY_WORDS + 3] = 1; /* masked */
     }
@@ -214,6 +221,7 @@ int pci_msix_bind(struct pci_device *dev, unsigned index, unsigned cpu,
         return vector;
     }
     volatile uint32_t *entry = dev->msix + index * MSIX_ENTRY_WORDS;
+    /* Unmasked last: the device must not signal by half an address. */
     entry[0] = (uint32_t)address;
     entry[1] = (uint32_t)(address >> 32);
     entry[2] = data;

@@ -49,6 +49,10 @@ static volatile void *map_window(struct virtio *v, uint8_t cap, uint32_t *len)
     *len = pci_read32(&v->pci, cap + 12u);
     void *window = NULL;
     if (pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) &&
+        /*
+         * Both numbers are the device's: compare without adding them, which
+         * could wrap.
+         */
         offset <= size && *len <= size - offset && *len != 0) {
         window = arch_device_map(paddr + offset, *len);
     }
@@ -88,6 +92,10 @@ static void map_windows(struct virtio *v)
 static bool virtio_reset(struct virtio *v)
 {
     v->common->status = 0;
+    /*
+     * The device is reset when the status reads 0 again (s4.1.4.3.2); until
+     * then it may still write into the memory of its queues.
+     */
     for (unsigned i = 0; i < RESET_TURNS_MAX && v->common->status != 0; i++) {
         arch_pause();
     }
@@ -114,6 +122,10 @@ bool virtio_open(struct virtio *v, const struct pci_device *pci,
                  v->pci.name);
         return false;
     }
+    /*
+     * The device may reach memory from here on. The reset right below makes it
+     * forget the queues of an earlier system, as a boot loader's.
+     */
     pci_enable(&v->pci);
     if (!virtio_reset(v)) {
         log_line("%s: does not answer a reset", v->pci.name);
@@ -145,6 +157,10 @@ bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
                      v->pci.name, f->name);
             return false;
         }
+        /*
+         * A feature without those it rests on is left alone, as s2.2.1 wants
+         * of drivers.
+         */
         if ((f->bit & v->offered) != 0 && (f->requires & ~v->offered) == 0) {
             v->features |= f->bit;
             if (n < sizeof(names)) {
@@ -157,6 +173,10 @@ bool virtio_negotiate(struct virtio *v, const struct virtio_feature *known,
     v->common->driver_select = 1;
     v->common->driver_feature = (uint32_t)(v->features >> 32);
     v->common->status = STATUS_SEEN | STATUS_DRIVER | STATUS_FEATURES;
+    /*
+     * The device clears the bit again if it cannot do with this choice
+     * (s3.1.1).
+     */
     if ((v->common->status & STATUS_FEATURES) == 0) {
         log_line("%s: refuses the features it offered", v->pci.name);
         return false;
@@ -186,6 +206,10 @@ static bool queue_memory(const struct virtio *v, struct virtq *q, uint16_t size,
 static volatile uint16_t *notify_word(struct virtio *v)
 {
     uint64_t at = (uint64_t)v->common->queue_notify * v->notify_step;
+    /*
+     * The device chooses both factors. A word outside the window would let it
+     * make the kernel write to another device's registers.
+     */
     if (v->notify_len < 2 || at > v->notify_len - 2 || at % 2 != 0) {
         return NULL;
     }
@@ -227,6 +251,10 @@ bool virtio_queue(struct virtio *v, struct virtq *q, uint16_t index,
     set64(&c->desc, arch_ptr_paddr(q->desc));
     set64(&c->avail, arch_ptr_paddr(q->avail));
     set64(&c->used, arch_ptr_paddr(q->used));
+    /*
+     * The device answers VIRTIO_NO_VECTOR if it has no room for the vector
+     * (s4.1.5.1.2).
+     */
     c->queue_vector = msix;
     if (c->queue_vector != msix) {
         log_line("%s: no interrupt vector for queue %u", v->pci.name, index);

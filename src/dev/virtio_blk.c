@@ -73,6 +73,9 @@ static int submit(struct blkdev *dev, const struct blkdev_req *req)
     if (d->v.dead) {
         return -E_IO;
     }
+    /*
+     * Without the feature a write that is complete is on the medium.
+     */
     if (req->op == DISK_FLUSH && (d->v.features & BLK_FLUSH) == 0) {
         disk_done(dev, req->token, 0); /* it has no cache to write out */
         return 0;
@@ -109,11 +112,20 @@ static void take_all(struct virtio_blk *d)
     uint32_t len;
     int r;
     while ((r = virtq_take(&d->q, &head, &len)) > 0) {
+        /*
+         * The status is set to STATUS_NONE before the device gets the request.
+         * A device that completes it without writing a status has failed it.
+         */
         uint8_t status = *(volatile uint8_t *)&d->request[head].status;
         disk_done(&d->dev, d->token[head], status == STATUS_OK ? 0 : -E_IO);
     }
     if (r < 0) {
         virtio_fail(&d->v, "completed a request that it was not given");
+        /*
+         * The environments that wait for these requests must hear of them, and
+         * their frames are pinned until then. The device can reach no memory
+         * any more.
+         */
         while (virtq_abandon(&d->q, &head)) {
             disk_done(&d->dev, d->token[head], -E_IO);
         }
@@ -123,6 +135,8 @@ static void take_all(struct virtio_blk *d)
 static void virtio_blk_poll(struct blkdev *dev)
 {
     struct virtio_blk *d = dev->driver;
+    /* A request that completes between the last look and the moment when
+       interrupts are on again would raise none: so look again after it. */
     do {
         take_all(d);
     } while (!d->v.dead && virtq_interrupt(&d->q, 1));
@@ -157,6 +171,7 @@ static bool limits_ok(const struct virtio_blk *d)
 
 static bool virtio_blk_start(struct virtio_blk *d)
 {
+    /* Disks are spread over processors, so that one does not serve all. */
     unsigned cpu = disks_used % arch_cpu_count();
     if (pci_msix_bind(&d->v.pci, 0, cpu, virtio_blk_interrupt, d) < 0 ||
         !virtio_queue(&d->v, &d->q, 0, QUEUE_SIZE, CHAIN_MAX, 0)) {
@@ -171,6 +186,10 @@ static bool virtio_blk_start(struct virtio_blk *d)
         .driver = d,
         .sectors = virtio_config64(&d->v, CONFIG_SECTORS),
         .read_only = (d->v.features & BLK_RO) != 0,
+        /*
+         * With indirect tables a request takes one descriptor of the ring,
+         * else as many as its chain is long.
+         */
         .depth = d->q.tables != NULL ? d->q.size : d->q.size / CHAIN_MAX,
     };
     virtio_run(&d->v);

@@ -144,10 +144,17 @@ static int transmit(struct netdev *dev, unsigned queue,
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
     struct virtq *q = &p->tx;
+    /*
+     * The kernel leaves NETDEV_HEADROOM bytes before a frame's header, so that
+     * the device's own header can stand there and needs no piece of its own.
+     */
     uint8_t *start = tx->header - sizeof(struct header);
     const struct header h = make_header(tx);
     if (!virtq_start(q, tx->pieces + 1u)) {
         collect_sent(p);
+        /*
+         * Completions that were not collected may be all that fills the ring.
+         */
         if (net->v.dead || !virtq_start(q, tx->pieces + 1u)) {
             return -E_AGAIN;
         }
@@ -177,24 +184,39 @@ static void virtio_net_kick(struct netdev *dev, unsigned queue)
     if (net->v.dead) {
         return;
     }
+    /*
+     * The threshold moves with every batch. If the device passed it before it
+     * was written, no interrupt will come: collect by hand then.
+     */
     if (p->interrupts && virtq_interrupt(&p->tx, send_threshold(p))) {
         collect_sent(p);
     }
     virtio_kick(&p->tx);
 }
 
-/* One received frame; false if the device lied about it. */
-/* False: take no other now, or never. */
+/*
+ * Hand one received frame to the kernel, and its buffer back to the device.
+ * False: take no other now, because the kernel has no more time, or never,
+ * because the device lied about the frame.
+ */
 static bool receive(struct pair *p, uint16_t head, uint32_t len)
 {
     const uint8_t *buffer = p->rx_buffer + (size_t)head * RX_BUFFER;
     struct header h;
     uint32_t flags = 0;
+    /*
+     * The length is the device's word. The kernel's filters read as far as it
+     * says, so it must lie inside the buffer.
+     */
     if (len < sizeof(h) || len > RX_BUFFER) {
         virtio_fail(&p->net->v, "received a frame longer than its buffer");
         return false;
     }
     __builtin_memcpy(&h, buffer, sizeof(h));
+    /*
+     * A frame that needs its checksum filled in comes from a sender on this
+     * host and never crossed a wire (s5.1.6.4): nothing can have damaged it.
+     */
     if ((h.flags & (HEADER_NEEDS_CSUM | HEADER_DATA_VALID)) != 0) {
         flags |= NET_RX_CSUM_OK;
     }
@@ -214,6 +236,10 @@ static unsigned virtio_net_poll(struct netdev *dev, unsigned queue,
     uint32_t len;
     int r = 1;
     collect_sent(p);
+    /*
+     * Every buffer is full, so the device has had nowhere to put frames for
+     * some time. It may have dropped any number, and does not say so.
+     */
     if (virtq_waiting(&p->rx) == p->rx.size) {
         net_starved(dev, queue);
     }
@@ -234,6 +260,10 @@ static unsigned virtio_net_poll(struct netdev *dev, unsigned queue,
     return n;
 }
 
+/*
+ * Switch the pair's interrupts. True: frames or completions wait already, for
+ * which none will be raised; the caller polls instead of sleeping.
+ */
 static bool interrupts(struct netdev *dev, unsigned queue, bool on)
 {
     struct virtio_net *net = dev->driver;
@@ -265,6 +295,10 @@ static bool pair_init(struct virtio_net *net, unsigned index)
     net->pair[index] = p;
     p->net = net;
     p->index = index;
+    /*
+     * Pair i interrupts processor i, so that receiving is spread over
+     * processors as the device spreads frames over pairs.
+     */
     if (pci_msix_bind(&net->v.pci, index, index, virtio_net_interrupt, p) < 0 ||
         !virtio_queue(&net->v, &p->rx, (uint16_t)(2 * index), VIRTQ_SIZE_MAX, 1,
                       (uint16_t)index) ||
@@ -316,6 +350,11 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
     m->pairs = (uint16_t)pairs;
     m->ack = 0xff;
     uint64_t paddr = arch_ptr_paddr(m);
+    /*
+     * Class and command are one piece by the text, then the data, then the
+     * byte that the device answers (s5.1.6.5). The page is never freed: a
+     * device that answers after we gave up still writes there.
+     */
     virtq_piece(&net->control, paddr, 2, false);
     virtq_piece(&net->control, paddr + 2, 2, false);
     virtq_piece(&net->control, paddr + 4, 1, true);
@@ -330,6 +369,10 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
     return false;
 }
 
+/*
+ * The card as the kernel and, in the exposed table, environments see it. A
+ * device may state an MTU above ours, which buffers could not hold.
+ */
 static void describe(struct virtio_net *net, unsigned pairs)
 {
     struct netdev *dev = &net->dev;
@@ -364,6 +407,10 @@ static bool virtio_net_start(struct virtio_net *net)
         }
     }
     if (pairs > 1) {
+        /*
+         * The control queue stands behind all pairs that the device has, used
+         * or not (s5.1.2).
+         */
         uint16_t last = virtio_config16(&net->v, CONFIG_PAIRS);
         if (!virtio_queue(&net->v, &net->control, (uint16_t)(2 * last), 16, 3,
                           VIRTIO_NO_VECTOR)) {

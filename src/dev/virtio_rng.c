@@ -41,6 +41,10 @@ static bool virtio_rng_take(struct virtio_rng *r, uint64_t *out)
         uint16_t head;
         uint32_t len;
         int n = virtq_take(&r->q, &head, &len);
+        /*
+         * A longer answer than the buffer would make `left` count words that
+         * are not there, and hand out what lies behind it.
+         */
         if (n < 0 || (n > 0 && len > WORDS * sizeof(*r->word))) {
             virtio_fail(&r->v, "filled a buffer that it was not given");
         }
@@ -53,6 +57,7 @@ static bool virtio_rng_take(struct virtio_rng *r, uint64_t *out)
     if (have) {
         r->left--;
         *out = r->word[r->left];
+        /* No word stays readable here after it was given out. */
         r->word[r->left] = 0;
     }
     if (r->left == 0) {
@@ -64,6 +69,10 @@ static bool virtio_rng_take(struct virtio_rng *r, uint64_t *out)
 static bool read(struct rngdev *dev, uint64_t *out)
 {
     struct virtio_rng *r = dev->driver;
+    /*
+     * Not a lock: a caller that would wait takes timing jitter or comes again,
+     * and the device may take milliseconds to fill the buffer.
+     */
     if (__atomic_exchange_n(&r->busy, true, __ATOMIC_ACQUIRE)) {
         return false;
     }

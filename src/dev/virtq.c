@@ -5,6 +5,10 @@ enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 #define NO_INTERRUPT 1u /* avail->flags */
 #define NO_NOTIFY 1u    /* used->flags */
 
+/*
+ * The three parts of a queue in one piece of memory, the used ring on a cache
+ * line of its own: the device writes it, the driver the rest.
+ */
 static size_t avail_at(uint16_t size)
 {
     return size * sizeof(struct virtq_desc);
@@ -40,6 +44,10 @@ void virtq_init(struct virtq *q, void *memory, uint16_t size,
 
 bool virtq_start(struct virtq *q, unsigned pieces)
 {
+    /*
+     * A short chain stands in the ring itself, which saves the device a read.
+     * It goes to a table too when the ring is nearly full.
+     */
     bool indirect = q->tables != NULL && pieces <= VIRTQ_TABLE &&
                     (pieces > VIRTQ_DIRECT_MAX || pieces > q->free);
     uint16_t need = (uint16_t)(indirect ? 1 : pieces);
@@ -98,11 +106,20 @@ bool virtq_publish(struct virtq *q)
         return false;
     }
     q->told = q->added;
+    /*
+     * Release: the device must see descriptors and heads before the index that
+     * says they are there.
+     */
     __atomic_store_n(&q->avail->idx, q->told, __ATOMIC_RELEASE);
     /* The device looks at idx after it stops wanting to be notified. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (q->event_idx) {
         const uint16_t *avail_event = (const uint16_t *)&q->used->ring[q->size];
+        /*
+         * The device names the index at which it wants to hear. It is owed a
+         * notification if that index lies among those told just now; the
+         * differences are right across the wrap at 65536.
+         */
         uint16_t event = __atomic_load_n(avail_event, __ATOMIC_RELAXED);
         return (uint16_t)(q->told - event - 1) < (uint16_t)(q->told - old);
     }
@@ -138,6 +155,11 @@ int virtq_take(struct virtq *q, uint16_t *head, uint32_t *len)
     }
     uint32_t id = __atomic_load_n(&q->used->ring[at].id, __ATOMIC_RELAXED);
     *len = __atomic_load_n(&q->used->ring[at].len, __ATOMIC_RELAXED);
+    /*
+     * An identifier that names no chain under way would make us hand one
+     * request's buffer back twice, and reuse it while the device writes. A
+     * device that does this once cannot be believed again.
+     */
     if (id >= q->size || q->under_way[id] == 0) {
         q->broken = true;
         return -1;
