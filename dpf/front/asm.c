@@ -47,7 +47,12 @@ static void jump_to(struct scan *s, struct dpf_insn i)
     }
 }
 
-/* A register of the kind `wide`, or a constant that such an operation takes. */
+/*
+ * A register of the kind `wide`, or a constant that such an operation takes. A
+ * 32-bit operation may be given its constant as a signed or as an unsigned
+ * number, for the bits are the same; a 64-bit one extends the sign, so there
+ * 0xffffffff would silently mean another number and is refused.
+ */
 static void second_operand(struct scan *s, struct dpf_insn *i, bool wide)
 {
     int n = 0;
@@ -66,6 +71,10 @@ static void second_operand(struct scan *s, struct dpf_insn *i, bool wide)
     }
 }
 
+/*
+ * "if r0 == 1 goto LABEL". No operator of the list may be the beginning of a
+ * later one: the first that fits is taken.
+ */
 static void conditional(struct scan *s)
 {
     static const struct {
@@ -130,6 +139,10 @@ static struct dpf_insn asm_memory(struct scan *s, int *base)
         if (!minus) {
             asm_expect(s, "+");
         }
+        /*
+         * The sign is an operator here, so the number is read without one; the
+         * most negative offset is one larger than the most positive.
+         */
         int64_t off = asm_number(s, 0, INT16_MAX + minus, "the offset");
         i.off = (int16_t)(minus ? -off : off);
         asm_expect(s, ")");
@@ -137,6 +150,7 @@ static struct dpf_insn asm_memory(struct scan *s, int *base)
     return i;
 }
 
+/* "(u16 *)(r1 + 12) = r2" after the "*". */
 static void asm_store(struct scan *s)
 {
     int base = 0, src = 0;
@@ -200,6 +214,10 @@ static void assign_minus(struct scan *s, int dst, bool wide)
     bool src_wide = wide;
     const char *start = s->p;
     uint64_t v = 0;
+    /*
+     * A minus may negate a register, or belong to a constant; then it is read
+     * again.
+     */
     if (asm_eat(s, "-") && asm_reg(s, &src, &src_wide)) {
         if (src != dst || src_wide != wide) {
             asm_fail(s, start, "a negation works on one register");
@@ -208,6 +226,7 @@ static void assign_minus(struct scan *s, int dst, bool wide)
         return;
     }
     s->p = start;
+    /* Only "ll" tells a constant of two instructions from one of one. */
     if (asm_unsigned_number(s, &v) && asm_eat(s, "ll")) {
         if (!wide) {
             asm_fail(s, start, "a 64-bit constant needs rN");
@@ -223,6 +242,10 @@ static void assign_minus(struct scan *s, int dst, bool wide)
                                          "constant"));
 }
 
+/*
+ * The right side of "rN =": a load, a cast, a register, a byte swap, a
+ * negation or a constant, tried in this order.
+ */
 static void asm_assign(struct scan *s, int dst, bool wide)
 {
     static const struct {
@@ -300,6 +323,10 @@ static void arithmetic(struct scan *s, int dst, bool wide)
              ">>= s/= s%= s>>=");
 }
 
+/*
+ * An instruction as a number: the way back for bits that have no syntax, so
+ * that a dump of any program can be assembled again.
+ */
 static void quad(struct scan *s)
 {
     uint64_t v = 0;
@@ -313,6 +340,10 @@ static void quad(struct scan *s)
     code_emit(&s->code, i);
 }
 
+/*
+ * A label and its colon. A name without a colon is left for the statement, so
+ * that nothing is taken twice.
+ */
 static bool label_here(struct scan *s)
 {
     const char *p = s->p;
@@ -392,6 +423,10 @@ int dpf_from_asm(const char *text, size_t len, struct dpf_code *out,
         if (!code_placed(&s.code, s.names[i].label)) {
             asm_fail(&s, text + s.names[i].used_at,
                      "this label stands nowhere");
+            /*
+             * A label at the end of the text is a place without an instruction,
+             * where a jump would leave the program.
+             */
         } else if (s.code.labels[s.names[i].label] >= s.code.count) {
             asm_fail(&s, text + s.names[i].used_at,
                      "no instruction follows this label");

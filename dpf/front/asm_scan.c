@@ -44,6 +44,10 @@ bool asm_eat(struct scan *s, const char *word)
     size_t n = strlen(word);
     asm_blanks(s);
     if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0 ||
+        /*
+         * A word must not be the beginning of a longer one: "goto" is not
+         * taken from "gotol". Operators have no such neighbours.
+         */
         (asm_is_name(word[n - 1]) && (size_t)(s->end - s->p) > n &&
          asm_is_name(s->p[n]))) {
         return false;
@@ -82,6 +86,7 @@ bool asm_unsigned_number(struct scan *s, uint64_t *out)
     const char *first = s->p;
     uint64_t v = 0;
     for (; s->p < s->end && scan_digit(*s->p) < base; s->p++) {
+        /* v * base + digit does not fit; asked without computing it. */
         if (v > (UINT64_MAX - (uint64_t)scan_digit(*s->p)) / (uint64_t)base) {
             asm_fail(s, start, "the number does not fit 64 bits");
             return false;
@@ -89,6 +94,10 @@ bool asm_unsigned_number(struct scan *s, uint64_t *out)
         v = v * (uint64_t)base + (uint64_t)scan_digit(*s->p);
     }
     *out = v;
+    /*
+     * "12ab" is no number followed by a word: nothing is taken, and the
+     * caller's message names the place.
+     */
     if (s->p == first || (s->p < s->end && asm_is_name(*s->p))) {
         s->p = start;
         return false;
@@ -167,6 +176,10 @@ int asm_need_reg(struct scan *s, bool wide)
 
 /* ------------------------------------------------------------------ labels */
 
+/*
+ * The place of a name in the table, or the free one where it belongs. At most
+ * half of the table is used, so a search ends.
+ */
 static size_t scan_slot_of(const struct scan *s, const char *text, size_t len)
 {
     size_t h = 5381;
@@ -182,6 +195,10 @@ static size_t scan_slot_of(const struct scan *s, const char *text, size_t len)
     return h;
 }
 
+/*
+ * Twice the table, with all names put in anew: their places depend on its
+ * size.
+ */
 static bool names_grow(struct scan *s)
 {
     struct name *old = s->names;

@@ -73,6 +73,10 @@ static bool is_word(char c)
            (c >= '0' && c <= '9') || c == '.' || c == ':';
 }
 
+/*
+ * Pass over blanks, ends of lines and comments. Lines are counted here alone,
+ * since nothing else passes over their ends.
+ */
 static void blanks(struct atoms *a)
 {
     while (a->p < a->end) {
@@ -90,6 +94,10 @@ static void blanks(struct atoms *a)
     }
 }
 
+/*
+ * Take `word`, unless it is the beginning of a longer one: "shift" is not
+ * taken from "shifti".
+ */
 static bool eat(struct atoms *a, const char *word)
 {
     size_t n = strlen(word);
@@ -166,6 +174,10 @@ static bool atoms_value(struct atoms *a, uint64_t *out, int *bits)
     }
     bool good;
     *bits = 0;
+    /*
+     * The form tells the kind. Only an address has a width of its own; a
+     * number takes the field's.
+     */
     if (end - p > 2 && p[0] == '0' && p[1] == 'x') {
         p += 2;
         good = digits(&p, end, 16, UINT64_MAX, out) && p == end;
@@ -245,6 +257,11 @@ static struct field atoms_field(struct atoms *a)
 static void check_length(struct atoms *a, const struct field *f)
 {
     uint64_t end = (uint64_t)a->base + f->offset + (uint64_t)f->width;
+    /*
+     * A load outside the packet ends the program with 0 (DPF's rule). For the
+     * last alternative that is the right answer, so it needs no check of its
+     * own.
+     */
     if (a->last) {
         return;
     }
@@ -267,6 +284,9 @@ static void atoms_load(struct atoms *a, const struct field *f)
         return;
     }
     check_length(a, f);
+    /*
+     * The offset in a load has 16 bits; farther fields are reached through r3.
+     */
     if (at > INT16_MAX - 8) {
         code_x(&a->code, BPF_ALU64 | BPF_MOV, 3, base);
         code_k(&a->code, BPF_ALU64 | BPF_ADD, 3, (int32_t)at);
@@ -285,7 +305,10 @@ static void atoms_load(struct atoms *a, const struct field *f)
     }
 }
 
-/* Jump if r0 compares so with `v`. */
+/*
+ * Jump to `label` if r0 compares by `op` with `v`. A 64-bit comparison extends
+ * the sign of its constant, so larger ones are loaded into r3 first.
+ */
 static void atoms_compare(struct atoms *a, int op, uint64_t v, int width,
                           uint32_t label)
 {
@@ -311,6 +334,10 @@ static void normalise(struct atoms *a)
     size_t n = 0;
     qsort(a->set, a->count, sizeof(*a->set), by_low);
     for (size_t i = 0; i < a->count; i++) {
+        /*
+         * Ranges that abut are joined as well: 0 - 9 and 10 - 19 are one test.
+         * The first half of the condition keeps hi + 1 from wrapping.
+         */
         if (n > 0 && (a->set[n - 1].hi == UINT64_MAX ||
                       a->set[i].lo <= a->set[n - 1].hi + 1)) {
             if (a->set[i].hi > a->set[n - 1].hi) {
@@ -338,6 +365,11 @@ static void atoms_search(struct atoms *a, size_t from, size_t to, bool known,
                 atoms_compare(a, BPF_JEQ, r->lo, width, hit);
                 continue;
             }
+            /*
+             * Below this range and above the one before it: in no range at
+             * all, since they are sorted. The first test is needless where the
+             * search came from above.
+             */
             if (!(known && i == from) && r->lo > 0) {
                 atoms_compare(a, BPF_JLT, r->lo, width, a->next);
             }
@@ -348,6 +380,10 @@ static void atoms_search(struct atoms *a, size_t from, size_t to, bool known,
     }
     size_t middle = from + (to - from) / 2;
     uint32_t upper = code_label(&a->code);
+    /*
+     * Halves of the sorted ranges. Only the upper one knows that r0 is not
+     * below its first range.
+     */
     atoms_compare(a, BPF_JGE, a->set[middle].lo, width, upper);
     atoms_search(a, from, middle, known, width, hit);
     code_place(&a->code, upper);
@@ -359,6 +395,10 @@ static void atoms_search(struct atoms *a, size_t from, size_t to, bool known,
 static bool check_value(struct atoms *a, const struct field *f, uint64_t v,
                         int bits, const char *at)
 {
+    /*
+     * Mistakes that would make a filter never match are refused here, where
+     * the text is at hand; the verifier would accept the program.
+     */
     if (bits > f->width * 8 || (bits != 0 && bits < f->width * 8)) {
         atoms_fail(a, at, "this address has another width than the field");
     } else if (v & ~width_mask(f->width)) {
@@ -468,6 +508,11 @@ static void in(struct atoms *a)
     code_place(&a->code, hit);
 }
 
+/*
+ * Move the base by what a field holds. From then on it is in registers: r4 as
+ * a pointer for loads, r5 as a number for checks of the length, since two
+ * pointers cannot be compared.
+ */
 static void atoms_shift(struct atoms *a)
 {
     struct field f = atoms_field(a);
@@ -491,6 +536,7 @@ static void atoms_shift(struct atoms *a)
     code_x(&a->code, BPF_ALU64 | BPF_ADD, 5, 0);
 }
 
+/* A constant shift costs nothing: it is added to the offsets of later atoms. */
 static void shifti(struct atoms *a)
 {
     blanks(a);
@@ -503,7 +549,11 @@ static void shifti(struct atoms *a)
     a->base = (uint32_t)sum;
 }
 
-/* The last "or" outside comments decides which alternative is the last. */
+/*
+ * The last "or" outside comments, after which the last alternative begins. It
+ * is found ahead of reading, because loads of the last one need no check of
+ * the length.
+ */
 static const char *find_last_or(const char *p, const char *end)
 {
     const char *found = NULL;

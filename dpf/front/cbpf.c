@@ -56,6 +56,7 @@ static int cbpf_refuse(struct dpf_error *err, size_t at, const char *why)
     return result;
 }
 
+/* Why a load or store is refused; NULL if it is not. */
 static const char *check_load(const struct dpf_cbpf *i)
 {
     switch (i->code) {
@@ -123,6 +124,7 @@ static const char *cbpf_check_jump(const struct dpf_cbpf *i, size_t at,
                                    size_t count)
 {
     int64_t to[2];
+    /* Later versions of BPF have more jumps in this class. */
     if (BPF_OP(i->code) > BPF_JSET || i->code == (BPF_JMP | BPF_JA | BPF_X)) {
         return "not an instruction of classic BPF";
     }
@@ -179,6 +181,7 @@ static struct effect load_effect(const struct dpf_cbpf *i)
     }
 }
 
+/* The registers and scratch words that an instruction reads and writes. */
 static struct effect effect(const struct dpf_cbpf *i)
 {
     uint32_t x = i->code & BPF_X ? SEES_X : 0;
@@ -254,6 +257,10 @@ static void cbpf_store(struct code *c, uint32_t k, int reg)
 
 static void prologue(struct code *c, uint32_t unset)
 {
+    /*
+     * Registers that are always written first are not cleared, since this code
+     * runs for every packet.
+     */
     if (unset & (SEES_A | ~(SEES_X | SEES_A))) { /* scratch is set from A */
         code_k(c, BPF_ALU | BPF_MOV, RA, 0);
     }
@@ -284,6 +291,7 @@ static void packet_load(struct code *c, const struct dpf_cbpf *i, int dst)
         base = RADDR;
     }
     if (BPF_MODE(i->code) == BPF_IND) {
+        /* In 64 bits, so that X + k cannot wrap round into the packet. */
         code_x(c, BPF_ALU64 | BPF_ADD, RADDR, RX);
     }
     if (far) {
@@ -313,6 +321,7 @@ static void cbpf_load(struct code *c, const struct dpf_cbpf *i)
     case C_LEN:
         code_x(c, BPF_ALU | BPF_MOV, reg, RLEN);
         break;
+    /* The length of an IPv4 header: four times the low half of a byte. */
     case C_MSH:
         packet_load(c, i, RX);
         if (i->k <= INT32_MAX) {
@@ -325,6 +334,10 @@ static void cbpf_load(struct code *c, const struct dpf_cbpf *i)
     }
 }
 
+/*
+ * libpcap shifts by 32 and more to 0; our instructions take the count modulo
+ * 32 (RFC 9669 s4.1).
+ */
 static void cbpf_shift(struct code *c, const struct dpf_cbpf *i)
 {
     int op = BPF_ALU | BPF_OP(i->code);
@@ -354,6 +367,7 @@ static void cbpf_alu(struct code *c, const struct dpf_cbpf *i)
         code_k(c, op, RA, (int32_t)i->k);
     } else {
         if (divides) {
+            /* Classic BPF rejects the packet; ours would go on with 0. */
             uint32_t fine = code_label(c);
             code_jump_k(c, BPF_JMP32 | BPF_JNE, RX, 0, fine);
             code_return(c, 0);
@@ -388,7 +402,11 @@ static void cbpf_compare(struct code *c, const struct dpf_cbpf *i, int op,
     }
 }
 
-/* labels[i] stands for instruction i. */
+/*
+ * Label first + i stands for instruction i. Classic jumps have two goals; ours
+ * have one and else go on. If one goal is the next instruction a single jump
+ * is enough, with the condition inverted where need be.
+ */
 static void cbpf_jump(struct code *c, const struct dpf_cbpf *i, size_t at,
                       uint32_t first)
 {
@@ -458,6 +476,9 @@ int dpf_from_cbpf(const struct dpf_cbpf *prog, size_t count,
             return cbpf_refuse(err, i, why);
         }
     }
+    /*
+     * Else the last instruction could be passed, and there is none behind it.
+     */
     if (BPF_CLASS(prog[count - 1].code) != C_RET) {
         return cbpf_refuse(err, count - 1, "the last instruction must return");
     }

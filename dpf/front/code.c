@@ -65,6 +65,10 @@ static bool code_resize(void *array, size_t room, size_t size)
 static bool code_grow(struct code *c)
 {
     size_t room = c->room ? c->room * 2 : 64;
+    /*
+     * The limit is checked here and not at the end, so that a text which asks
+     * for a program without end costs no more memory than the largest one.
+     */
     if (c->count >= DPF_INSNS_MAX) {
         c->err = -DPF_E_TOO_BIG;
         return false;
@@ -188,10 +192,8 @@ bool code_placed(const struct code *c, uint32_t label)
     return c->err || c->labels[label] != UINT32_MAX;
 }
 
-/*
- * Instruction i becomes one instruction, or three when it is a conditional
- * jump to a far place: a jump over a jump over a wide jump.
- */
+/* ------------------------------------------------------------ resolution */
+
 static bool is_conditional(const struct dpf_insn *i)
 {
     return BPF_OP(i->opcode) != BPF_JA;
@@ -202,7 +204,11 @@ static bool is_wide(const struct dpf_insn *i)
     return i->opcode == (BPF_JMP32 | BPF_JA);
 }
 
-/* Places of all instructions (one more than their number) given `far`. */
+/*
+ * Places of all instructions (one more than their number) given `far`. Only
+ * an unconditional jump has a wide form. A far conditional one becomes three
+ * instructions: a jump over a jump over a wide jump.
+ */
 static void lay_out(const struct code *c, const bool *far, uint32_t *place)
 {
     uint32_t at = 0;
@@ -213,12 +219,21 @@ static void lay_out(const struct code *c, const bool *far, uint32_t *place)
     place[c->count] = at;
 }
 
+/*
+ * From the end of instruction i to its label, as jumps count (RFC 9669 s4.3).
+ * For a jump that became three, that is the end of the third, which is the one
+ * that goes there.
+ */
 static int64_t distance(const struct code *c, const uint32_t *place, size_t i)
 {
     return (int64_t)place[c->labels[c->label_of[i]]] - (int64_t)place[i + 1];
 }
 
-/* Mark jumps that do not reach until none is added; marks only grow. */
+/*
+ * Mark the jumps that do not reach. Each mark moves what lies behind it, and
+ * may put other labels out of reach: so go round until none is added. It ends,
+ * since a mark is never taken back, and mostly after one round.
+ */
 static void relax(const struct code *c, bool *far, uint32_t *place)
 {
     for (bool again = true; again;) {

@@ -66,6 +66,7 @@ static uint32_t elf_get32(struct bytes b, uint64_t at)
     return (uint32_t)elf_get(b, at, 4);
 }
 
+/* `len` bytes at `at`, or none if they do not lie inside. */
 static struct bytes slice(struct bytes b, uint64_t at, uint64_t len)
 {
     if (at > b.len || len > b.len - at) {
@@ -122,6 +123,10 @@ static int open_elf(struct elf *e)
                           "with clang -target bpf",
                           (unsigned)elf_get(e->file, 18, 2));
     }
+    /*
+     * Offsets in the header: 18 machine, 40 section table, 58 size of an
+     * entry, 60 their number, 62 the section of names.
+     */
     e->table = elf_get(e->file, 40, 8);
     e->count = (uint32_t)elf_get(e->file, 60, 2);
     uint32_t names = (uint32_t)elf_get(e->file, 62, 2);
@@ -151,6 +156,9 @@ static int find_program(const struct elf *e, const char *wanted, uint32_t *out)
         }
         size_t used = strlen(seen);
         programs++;
+        /*
+         * All names are collected, for whichever message is needed at the end.
+         */
         snprintf(seen + used, sizeof(seen) - used, " %.40s", name);
         if (wanted == NULL || strcmp(name, wanted) == 0) {
             found = i;
@@ -219,6 +227,11 @@ static int refuse_functions(const struct elf *e, uint32_t program)
                       functions, seen);
 }
 
+/*
+ * A relocation of the program means that the compiler left something to a
+ * loader: data, a map, a function. The message names it and, with -g, its
+ * line.
+ */
 static int refuse_relocations(const struct elf *e, uint32_t program,
                               const struct dpf_code *code)
 {
@@ -308,6 +321,10 @@ static void read_lines(const struct elf *e, const char *program,
     uint32_t size = elf_get32(info, 0);
     code->lines = calloc(code->count, sizeof(*code->lines));
     code->names = malloc(strings.len);
+    /*
+     * Without line information the program is as good; only messages are
+     * poorer.
+     */
     if (size < 16 || code->lines == NULL || code->names == NULL) {
         free(code->lines);
         free(code->names);
@@ -317,9 +334,15 @@ static void read_lines(const struct elf *e, const char *program,
     }
     memcpy(code->names, strings.p, strings.len);
     for (uint64_t at = 4; at < info.len;) {
+        /*
+         * Records are grouped by section; those of other programs are passed
+         * over.
+         */
         bool ours = strcmp(string(strings, elf_get32(info, at)), program) == 0;
         uint64_t count = elf_get32(info, at + 4);
         at += 8;
+        /* Records of `size` bytes, at least 16: the division cannot wrap where
+           the product could. */
         if (at > info.len || count > (info.len - at) / size) {
             break;
         }

@@ -44,6 +44,7 @@ int dpf_hex_bytes(const char *text, size_t len, uint8_t *out, size_t *count,
 {
     size_t n = 0;
     for (size_t i = 0; i < len;) {
+        /* Blanks and colons may stand between bytes, not inside one. */
         if (isspace((unsigned char)text[i]) || text[i] == ':') {
             i++;
         } else if (i + 1 < len && nibble(text[i]) >= 0 &&

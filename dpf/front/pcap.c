@@ -58,7 +58,13 @@ static bool pcap_compile_text(pcap_t *p, const char *expr, int optimise,
     return false;
 }
 
-/* Could the text be the beginning of a filter? */
+/*
+ * Could the text be the beginning of a filter? It could if one of these
+ * endings makes libpcap accept it. Between them they end the constructs of the
+ * language that we know; open brackets are closed as well, up to eight.
+ * Without memory the answer is yes, so that the place of the mistake is late,
+ * not wrong.
+ */
 static bool viable(pcap_t *p, const char *prefix, size_t len)
 {
     static const char *const endings[] = {
@@ -196,6 +202,7 @@ static int pcap_explain(pcap_t *p, const char *expr, const struct words *w,
                   strstr(why, "illegal char") != NULL;
     size_t at = 0;
     const char *quote = strchr(why, '\'');
+    /* Each step of the search compiles the text some fifty times. */
     if (syntax && w->count > WORDS_EXPLAIN) {
         return front_fail(err, -DPF_E_SYNTAX, 0,
                           "%s somewhere in these %zu words; pass a part of "
@@ -262,6 +269,8 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
     if ((flags & DPF_EXPR_PLAIN) || prog->bf_len > OPTIMISE_MAX) {
         return 0;
     }
+    /* Only the optimiser finds that a filter rejects everything. Whatever else
+       it stumbles over, the plain code is right. */
     if (pcap_compile_text(p, expr, 1, &better, why, sizeof(why))) {
         pcap_freecode(prog);
         *prog = better;
@@ -314,6 +323,7 @@ static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
     for (size_t i = 0; i < list->count && good; i++) {
         struct bpf_program made;
         unsigned from = prog->bf_len;
+        /* A part is short, so it can always be optimised. */
         good = pcap_compile_text(p, list->parts[i], !(flags & DPF_EXPR_PLAIN),
                                  &made, why, sizeof(why)) &&
                pcap_append(prog, &made, NULL) == 0;
@@ -347,7 +357,10 @@ static int pcap_translate(pcap_t *p, const char *expr, unsigned flags,
     return result ? result : pcap_append(prog, &made, err);
 }
 
-/* The header of a capture file with the link type of `p`; false: it has none.
+/*
+ * The header of a capture file with the link type of `p`; false: it has none.
+ * libpcap writes it itself, since files have other numbers for some link types
+ * than systems have.
  */
 static bool file_header(pcap_t *p, uint8_t out[FILE_HEADER])
 {

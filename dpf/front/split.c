@@ -68,6 +68,10 @@ static bool next_term(struct reader *r, char *out, size_t size,
     if (!next_word(r, word)) {
         return false;
     }
+    /*
+     * All words up to the value are its qualifiers, as far as they are known.
+     * An unknown word ends the list, and libpcap judges the whole.
+     */
     while (among(word, qualifiers) || among(word, protocols)) {
         if (strlen(given) + strlen(word) + 2 > sizeof(given)) {
             return false;
@@ -80,6 +84,10 @@ static bool next_term(struct reader *r, char *out, size_t size,
         }
     }
     if (is_value(word)) {
+        /*
+         * A value without qualifiers has those of the last one: "port 80 or
+         * 443".
+         */
         if (words > 0) {
             strcpy(r->qualifiers, given);
         }
@@ -89,6 +97,10 @@ static bool next_term(struct reader *r, char *out, size_t size,
     }
     r->qualifiers[0] = '\0';
     snprintf(out, size, "%s", given);
+    /*
+     * No value: a lone protocol is a term of its own, and leaves no qualifiers
+     * to the next.
+     */
     return words == 1 && among(last, protocols);
 }
 
@@ -135,6 +147,10 @@ int split_alternatives(const char *expr, struct split *out)
     size_t left = terms ? read_terms(expr, terms, room) : 0;
     const char *at = terms;
     *out = (struct split){0};
+    /*
+     * A short list is left alone, since libpcap's optimiser sees more in the
+     * whole.
+     */
     if (left >= LIST_TERMS) {
         out->parts = calloc(left / PART_TERMS + 1, sizeof(*out->parts));
         result = out->parts ? 0 : -DPF_E_MEM;

@@ -105,6 +105,8 @@ static void plain_emit_load(struct compiler *c, const struct dpf_insn *i)
     enum x64_reg d = plain_reg[DPF_INSN_DST(i)];
     uint32_t size = insn_width(i);
     if (c->p->notes[c->pc].region == REGION_TABLE) {
+        /* A pointer from a predicate's table. The verifier knows which region
+           it names, so all that is left of it is the offset 0. */
         x64_mov_ri(&c->x, d, 0);
         return;
     }
@@ -164,9 +166,12 @@ static void emit_jump(struct compiler *c, const struct dpf_insn *i)
             x64_jcc(x, cc, c->at[to]);
             return;
         }
+        /* Turned round, so that a jump that is not taken burns no fuel. */
         next = x64_label_new(x);
         x64_jcc(x, cc ^ 1, next);
     }
+    /* Only jumps backwards cost fuel: without one a program ends after at most
+       `count` instructions. */
     if (back) {
         x64_alu_mi(x, X_SUB, 8, frame_at(FRAME_FUEL), 1);
         x64_jcc(x, CC_B, c->out_of_fuel);
@@ -183,6 +188,7 @@ static void emit_pointer_arg(struct compiler *c)
     struct x64 *x = &c->x;
     uint32_t region = c->p->notes[c->pc].region;
     enum x64_reg off = plain_reg[1], len = plain_reg[2];
+    /* off <= length - len, in this form because off + len may wrap. */
     plain_emit_length(c, region, RDX);
     x64_alu_rr(x, X_SUB, 8, RDX, len);
     x64_jcc(x, CC_B, c->bounds);
@@ -198,6 +204,8 @@ static void emit_call(struct compiler *c, const struct dpf_insn *i)
     if (sig->args[0] == 'p') {
         emit_pointer_arg(c);
     }
+    /* A helper with fewer arguments finds 0 in the others, and nothing that
+       lay on the kernel's stack before. */
     bool more = true;
     for (int32_t a = 0; a < 5; a++) {
         struct x64_mem to = frame_at(FRAME_ARGS + a * 8);
@@ -208,6 +216,9 @@ static void emit_call(struct compiler *c, const struct dpf_insn *i)
             x64_store_imm(x, 8, to, 0);
         }
     }
+    /* r6 to r9 are in registers that C functions keep, and so are base and
+       length; no program reads r1 to r5 after a call: the verifier refuses it.
+     */
     x64_load(x, 8, RDI, frame_at(FRAME_RUN));
     x64_mov_ri(x, RSI, (uint32_t)i->imm);
     x64_lea(x, 8, RDX, frame_at(FRAME_ARGS));
@@ -224,6 +235,8 @@ static void emit_start(struct compiler *c)
         x64_push(x, callee_saved[n]);
     }
     x64_alu_ri(x, X_SUB, 8, RSP, (int32_t)c->frame);
+    /* A filter is called with packet, length and fuel, so that the receive path
+       builds no struct dpf_run; the others with a run and fuel. */
     if (p->type == DPF_FILTER) {
         x64_store(x, 8, frame_at(FRAME_FUEL), RDX);
         x64_mov_rr(x, 8, BASE, RDI);
@@ -244,6 +257,8 @@ static void emit_start(struct compiler *c)
         }
     }
     x64_mov_ri(x, plain_reg[1], 0);
+    /* The verifier could not show that the program writes its stack before it
+       reads it. */
     if (p->zero_stack) {
         x64_label again = x64_label_new(x);
         x64_mov_ri(x, RCX, BPF_STACK_SIZE);

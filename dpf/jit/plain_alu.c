@@ -4,6 +4,10 @@
  */
 #include "dpf/jit/plain.h"
 
+/*
+ * r6 to r9, which outlive a call, in registers that C functions keep. rcx and
+ * rdx hold nothing: shifts and divisions need them.
+ */
 const uint8_t plain_reg[BPF_REG_COUNT - 1] = {
     RAX, RDI, RSI, R8, R9, R10, RBX, RBP, R13, R14,
 };
@@ -97,6 +101,10 @@ static void emit_simple(struct compiler *c, const struct dpf_insn *i,
     }
 }
 
+/*
+ * A move of a register to itself is left out, unless it is a 32-bit one: that
+ * clears the upper half.
+ */
 static void emit_mov(struct compiler *c, const struct dpf_insn *i,
                      enum x64_reg d)
 {
@@ -129,6 +137,8 @@ static void emit_shift(struct compiler *c, const struct dpf_insn *i,
         x64_shift_cl(&c->x, x, w, d); /* the processor masks as s4.1 asks */
         return;
     }
+    /* A shift by 0 needs no instruction, but each 32-bit operation clears the
+       upper half of its register (s4.1). */
     uint32_t count = (uint32_t)i->imm & (w * 8 - 1);
     if (count != 0) {
         x64_shift_i(&c->x, x, w, d, (uint8_t)count);
@@ -137,6 +147,10 @@ static void emit_shift(struct compiler *c, const struct dpf_insn *i,
     }
 }
 
+/*
+ * To little endian nothing is swapped on this machine; what is left is to cut
+ * the value to its width (RFC 9669 s4.2).
+ */
 static void plain_alu_emit_end(struct compiler *c, const struct dpf_insn *i,
                                enum x64_reg d)
 {
@@ -180,6 +194,11 @@ static void emit_divide(struct compiler *c, const struct dpf_insn *i,
     x64_mov_rr(x, w, d, div ? RAX : RDX);
 }
 
+/*
+ * Division as RFC 9669 s4.1 defines it: by zero the quotient is 0 and the
+ * remainder is the dividend, where the processor would fault. rax is kept in
+ * r11, unless the result goes there.
+ */
 static void emit_div(struct compiler *c, const struct dpf_insn *i,
                      enum x64_reg d)
 {

@@ -5,6 +5,10 @@
 #include "dpf/vm/engine.h"
 #include "dpf/x86_64/codeheap.h"
 
+/*
+ * Each pass emits the same sequence, with shorter jumps where the last one put
+ * their labels near enough.
+ */
 static bool compile_plain(struct compiler *c)
 {
     bool ok = true;
@@ -20,6 +24,7 @@ int native_compile(struct dpf_program *p)
 {
     const struct dpf_mem *mem = p->mem;
     struct compiler c = {.p = p};
+    /* An embedder may have no memory for code; then the interpreter must do. */
     if (!codeheap_usable(mem)) {
         return mem->engine->interpret != NULL ? 0 : -DPF_E_MEM;
     }
@@ -30,6 +35,7 @@ int native_compile(struct dpf_program *p)
     }
     x64_open(&c.x, mem);
     bool (*graph)(struct compiler *) = mem->engine->compile_graph;
+    /* The graph compiler takes only programs of some shapes. */
     if ((graph != NULL && graph(&c)) || compile_plain(&c)) {
         p->code = codeheap_put(mem, c.x.buf, c.x.len);
         p->code_bytes = p->code != NULL ? c.x.len : 0;
