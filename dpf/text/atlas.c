@@ -78,6 +78,9 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     }
     f.bases = dd_bases(&a->dd, f.root);
     a->filters[a->count++] = f;
+    /*
+     * Bases that no filter uses any more would fill the table for later ones.
+     */
     uint64_t keep = 0;
     for (size_t i = 0; i < a->count; i++) {
         keep |= a->filters[i].bases;
@@ -96,10 +99,15 @@ static void take_sample(struct dpf_atlas *a, unsigned n, size_t i)
     }
     f->sampled = true;
     uint32_t may = dd_apply(&a->ask, DD_MAY, a->ask_roots[n], 0, 0);
+    /*
+     * The diagram may say more than the program accepts (MAYBE), so the
+     * program itself has the last word on the sample.
+     */
     if (a->ask.err != 0 || space_find(&a->ask, may, &f->sample) != 1 ||
         dpf_filter_run(f->program, f->sample.packet, f->sample.len) == 0) {
         f->sample.len = 0;
     }
+    /* Without a sample the question is only slower to answer. */
     a->ask.err = 0;
     dd_release(&a->ask, m);
 }
@@ -118,7 +126,10 @@ static int ask_add(struct dpf_atlas *a, unsigned n, size_t i)
     return result;
 }
 
-/* Have filters i and k in a->ask. 0 or -DPF_E_MEM. */
+/*
+ * Have filters i and k in a->ask. 0 or -DPF_E_MEM. Pairs are asked about in
+ * rows, with one i and many k: so i stays, and only k is taken out and read.
+ */
 static int ask_about(struct dpf_atlas *a, size_t i, size_t k)
 {
     int result = 0;
@@ -205,6 +216,10 @@ int dpf_atlas_outside(struct dpf_atlas *a, size_t i, size_t k,
     return result;
 }
 
+/*
+ * Can the diagram alone not tell for some packet? Then the packets that it may
+ * accept differ from those that it must accept.
+ */
 bool dpf_atlas_opaque(struct dpf_atlas *a, size_t i)
 {
     give_room(&a->dd);
@@ -234,7 +249,12 @@ static int add_group(struct dpf_atlas *a)
     return 0;
 }
 
-/* The group of `at` and the filter that is being merged. */
+/*
+ * The group of `at` and the filter that is being merged. A terminal must be
+ * one number for one set of filters, or equal parts of the diagram would not
+ * be found equal: so the group that was made last from `at` is looked at
+ * first. Filters come in ascending order, so that none older can be the one.
+ */
 static uint32_t atlas_join(void *ctx, uint32_t at, uint32_t with)
 {
     struct dpf_atlas *a = ctx;
@@ -257,6 +277,11 @@ static uint32_t atlas_join(void *ctx, uint32_t at, uint32_t with)
     return ATLAS_GROUP + group;
 }
 
+/*
+ * Merge filters one after the other into the last diagram. What an operation
+ * has cached is about terminals of the merge before, so it is forgotten each
+ * time.
+ */
 int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
 {
     a->dd.merge = atlas_join;
@@ -269,6 +294,10 @@ int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
     for (size_t i = 0; i < a->count; i++) {
         uint32_t before = *count ? roots[*count - 1] : DD_NO, merged;
         a->merging = (uint32_t)i << 1;
+        /*
+         * Two filters that overlap in many ways can multiply. Past the limit
+         * this one begins a diagram of its own, and the picture has two parts.
+         */
         a->dd.edge_limit = a->dd.edge_count + GROWTH_MAX;
         dd_forget(&a->dd);
         merged = dd_apply(&a->dd, DD_MERGE, before, a->filters[i].root, 0);

@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fields of Ethernet frames as people call them. */
+/*
+ * Fields of Ethernet frames as people call them. They are guesses: a diagram
+ * knows offsets and nothing of protocols. A computed base is mostly the length
+ * of the IPv4 header, so that 14 bytes more, those of the Ethernet header,
+ * lead behind it.
+ */
 static const struct {
     bool based; /* behind a computed base */
     uint32_t offset, width;
@@ -39,6 +44,10 @@ const char *atlas_meaning(uint32_t var, uint32_t width)
     }
     uint32_t off = dd_var_off(var);
     for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
+        /*
+         * A part of a field has the field's name, a stretch over two fields
+         * none.
+         */
         if (meanings[i].based == (dd_var_base(var) != 0) &&
             off >= meanings[i].offset &&
             off + width <= meanings[i].offset + meanings[i].width) {
@@ -65,6 +74,7 @@ void atlas_place(uint32_t var, uint32_t width, char *out, size_t size)
 
 void atlas_base(const struct dpf_atlas *a, uint32_t b, char *out, size_t size)
 {
+    /* A sum of terms: some bits of a byte, perhaps inverted, moved. */
     const struct dd_base *base = &a->dd.bases[b];
     size_t used = (size_t)snprintf(out, size, "b%u =", b);
     char place[32];
@@ -152,6 +162,7 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
         while (!dd_var_is_len(var) && from == to && width < 4 &&
                !dd_is_term(child) && a->dd.nodes[child].var == var + width &&
                !stop(ctx, child) && single(a, child, &next, &lo, &hi)) {
+            /* Not beyond the end of a field that has a name. */
             if (strcmp(atlas_meaning(var, width + 1),
                        atlas_meaning(var, width)) != 0) {
                 break;
@@ -172,7 +183,8 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
 
 /* ----------------------------------------------------------------- explain */
 
-/* The values of byte `f` that lead on, as text. */
+/* The values that let the packet pass the test at node `f`, as text, at most
+   eight of them. */
 static void atlas_text_wanted(const struct dpf_atlas *a, uint32_t f, char *out,
                               size_t size)
 {
@@ -208,7 +220,11 @@ static size_t base_at(const struct dpf_atlas *a, uint32_t var,
     return base ? dd_base_at(a->dd.bases, base, packet, len) : 0;
 }
 
-/* One test on the way: the field's bytes that are tested in a row. */
+/*
+ * One test on the way, and the node behind it: up to four bytes that are tested
+ * in a row and belong to one field are shown as one. The first byte that leads
+ * to NO ends the field, so that the message can name it.
+ */
 static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
                              const uint8_t *packet, size_t len)
 {
@@ -216,6 +232,7 @@ static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
     uint32_t var = a->dd.nodes[f].var, width = 0, at = f;
     uint64_t v = 0;
     size_t base = base_at(a, var, packet, len);
+    /* A base may lie outside the packet, or nowhere (SIZE_MAX). */
     size_t left = base <= len ? len - base : 0;
     if (dd_var_is_len(var)) {
         f = dd_child(&a->dd, f, (uint32_t)left);
@@ -275,6 +292,10 @@ bool dpf_atlas_explain(struct dpf_atlas *a, FILE *out, size_t i,
     while (!dd_is_term(f)) {
         f = explain_step(a, out, f, packet, len);
     }
+    /*
+     * The explanation follows the diagram, but the answer is the program's: if
+     * the two ever differed, the reader would see it here.
+     */
     bool accepts = dpf_filter_run(filter->program, packet, len) != 0;
     if (f == DD_MAYBE) {
         fprintf(out, "    the rest cannot be read as tests; the program "
@@ -304,6 +325,10 @@ static void print_goal(struct printer *p, uint32_t f)
     }
 }
 
+/*
+ * A node with every one of its intervals, those that reject as well: this form
+ * is for a person who doubts the others.
+ */
 static void print_node(struct printer *p, uint32_t f)
 {
     const struct dd_node *n = &p->a->dd.nodes[f];
@@ -349,6 +374,7 @@ int dpf_atlas_print(struct dpf_atlas *a, FILE *out, size_t i)
         return -DPF_E_MEM;
     }
     dd_mark_node(p.seen, root);
+    /* A node has a higher number than all nodes below it. */
     dd_close(a->dd.nodes, a->dd.edges, p.seen, root + 1);
     for (uint32_t f = root + 1; f-- > 0;) { /* parents before children */
         if (p.seen[f]) {

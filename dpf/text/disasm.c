@@ -7,6 +7,9 @@
 
 #include <capstone/capstone.h>
 
+/*
+ * The bytes, in a column that holds eleven; longer instructions push the text.
+ */
 static void print_bytes(FILE *f, const uint8_t *code, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -35,6 +35,7 @@ struct picture {
     size_t entry_count;
 };
 
+/* A name inside a string of DOT; names are the user's and may hold anything. */
 static void quote(FILE *f, const char *s)
 {
     for (; *s != '\0'; s++) {
@@ -45,12 +46,15 @@ static void quote(FILE *f, const char *s)
     }
 }
 
+/* Whether several arrows lead to the node: it must be a box of its own, or
+   the others would point into the middle of one. */
 static bool joins(void *ctx, uint32_t f)
 {
     return ((struct picture *)ctx)->parents[f] > 1;
 }
 
-/* "name, name, +3 more" of a group. */
+/* "name, name, +3 more" of a group. Its members are linked from the last to the
+   first; the first few are shown. */
 static void names(const struct picture *p, size_t group)
 {
     const struct atlas_group *g = &p->a->groups[group];
@@ -70,6 +74,8 @@ static void names(const struct picture *p, size_t group)
     }
 }
 
+/* The name of a box that an arrow leads to, which is drawn later if it was not
+   yet. */
 static void goal(struct picture *p, uint32_t f)
 {
     if (f >= ATLAS_GROUP) {
@@ -84,7 +90,11 @@ static void goal(struct picture *p, uint32_t f)
     }
 }
 
-/* All ways out of the field that begins at `f`. */
+/*
+ * All ways out of the field that begins at `f`, bytes of one field taken
+ * together: a single value goes deeper if only this way leads to the next byte
+ * and the next byte belongs to the same field. `prefix` has the bytes before.
+ */
 static void dot_collect(struct picture *p, uint32_t f, uint32_t var,
                         uint32_t depth, uint64_t prefix)
 {
@@ -121,7 +131,11 @@ static int by_child(const void *x, const void *y)
     return a->lo < b->lo ? -1 : a->lo > b->lo;
 }
 
-/* Bring all entries to the width of the widest. */
+/*
+ * Bring all entries to the width of the widest, whose number of bytes is
+ * returned: an entry that stopped early holds for every value of the bytes
+ * behind it. Then ranges of one field can be sorted and joined.
+ */
 static uint32_t widen(struct picture *p)
 {
     uint32_t width = 1;
@@ -137,7 +151,8 @@ static uint32_t widen(struct picture *p)
     return width;
 }
 
-/* Ranges that touch and lead to the same child are one. */
+/* Ranges that touch and lead to the same child are one. They are sorted by
+   child, then by value. */
 static void join_ranges(struct picture *p)
 {
     size_t n = 0;
@@ -178,6 +193,10 @@ static void arrow(struct picture *p, uint32_t f, uint32_t var, uint32_t width,
     fputs("\"];\n", p->out);
 }
 
+/*
+ * A node with several ways on: an ellipse with the field, and an arrow for
+ * each child with the values that lead there.
+ */
 static void dot_branch(struct picture *p, uint32_t f)
 {
     uint32_t var = p->a->dd.nodes[f].var, ways = 0, shown = 0;
@@ -198,6 +217,10 @@ static void dot_branch(struct picture *p, uint32_t f)
                     p->entries[k].child == p->entries[i].child;) {
             k++;
         }
+        /*
+         * A dispatch over hundreds of ports would make the picture useless.
+         * Twelve are drawn; of more, eight and their number.
+         */
         if (ways > WAYS_MAX && shown == WAYS_SHOWN) {
             break;
         }
@@ -213,6 +236,7 @@ static void dot_branch(struct picture *p, uint32_t f)
     }
 }
 
+/* A box: tests in a row, or else a branch. */
 static void draw(struct picture *p, uint32_t f)
 {
     char text[4096] = "";
@@ -228,6 +252,10 @@ static void draw(struct picture *p, uint32_t f)
     fputs(";\n", p->out);
 }
 
+/*
+ * Count the nodes below the roots that lead to each node. A root counts as one
+ * more, since an arrow from outside leads to it.
+ */
 static void count_parents(struct picture *p, const uint32_t *roots,
                           size_t count, uint32_t top)
 {
@@ -241,6 +269,10 @@ static void count_parents(struct picture *p, const uint32_t *roots,
     dd_close(p->a->dd.nodes, p->a->dd.edges, seen, top + 1);
     for (uint32_t f = 0; f <= top; f++) {
         const struct dd_node *n = &p->a->dd.nodes[f];
+        /*
+         * Edges to one child lie side by side if their values do; such a run
+         * is one parent.
+         */
         uint32_t last = DD_NO;
         for (uint32_t i = 0; seen[f] && i < n->count; i++) {
             uint32_t child = p->a->dd.edges[n->edges + i].child;
@@ -253,6 +285,11 @@ static void count_parents(struct picture *p, const uint32_t *roots,
     memset(seen, 0, top + 1);
 }
 
+/*
+ * The starts, boxes in the order in which arrows found them, a note for each
+ * box that was left out, then the groups of filters and how bases are
+ * computed.
+ */
 static void draw_all(struct picture *p, const uint32_t *roots, size_t count)
 {
     char text[256];
@@ -265,6 +302,10 @@ static void draw_all(struct picture *p, const uint32_t *roots, size_t count)
         goal(p, roots[i]);
         fputs(";\n", p->out);
     }
+    /*
+     * Breadth first, so that a picture that is cut shows the first tests of
+     * all filters and not all tests of the first.
+     */
     for (size_t i = 0; i < p->todo_count && p->boxes < BOXES_MAX; i++) {
         draw(p, p->todo[i]);
         p->todo[i] = DD_NO;

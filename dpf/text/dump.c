@@ -25,7 +25,8 @@ static char reg_kind(const struct dpf_insn *i)
     return class == BPF_ALU || class == BPF_JMP32 ? 'w' : 'r';
 }
 
-/* A constant operand: what a 32-bit operation sees is unsigned. */
+/* A constant operand. A 32-bit operation sees it unsigned, and small numbers
+   are easier to read in decimal. */
 static const char *dump_constant(const struct dpf_insn *i, char *buf,
                                  size_t size)
 {
@@ -56,6 +57,10 @@ static const char *dump_operand(const struct dpf_insn *i, char *buf,
     return buf;
 }
 
+/*
+ * Each function below is false if the instruction has no exact form; the text
+ * is then overwritten. `bswap` has no form of class X.
+ */
 static bool text_end(const struct out *o)
 {
     const struct dpf_insn *i = o->i;
@@ -79,6 +84,7 @@ static bool text_move(const struct out *o)
     if (src == NULL) {
         return false;
     }
+    /* A move that extends the sign: the offset is the width it extends from. */
     if (i->off != 0) {
         bool wide = BPF_CLASS(i->opcode) == BPF_ALU64;
         if (BPF_SRC(i->opcode) == BPF_K ||
@@ -112,6 +118,7 @@ static bool text_alu(const struct out *o)
                BPF_SRC(i->opcode) == BPF_K;
     }
     const char *src = dump_operand(i, buf, sizeof(buf));
+    /* An offset of 1 makes a division signed; elsewhere it must be 0. */
     bool sign = i->off == 1 && (op == BPF_DIV || op == BPF_MOD);
     if (src == NULL || name[op >> 4] == NULL || (i->off != 0 && !sign)) {
         return false;
@@ -153,6 +160,7 @@ static bool text_jump(const struct out *o)
     return true;
 }
 
+/* Loads and stores. A store has no sign, and 64 bits have none to extend. */
 static bool text_memory(const struct out *o)
 {
     static const char *const size[4] = {"32", "16", "8", "64"};
@@ -181,6 +189,10 @@ static bool text_memory(const struct out *o)
     return DPF_INSN_SRC(i) == 0;
 }
 
+/*
+ * A 64-bit constant takes two instructions, the second of which has only
+ * `imm`.
+ */
 static bool text_wide(const struct out *o, size_t left)
 {
     const struct dpf_insn *i = o->i;
@@ -205,6 +217,7 @@ size_t dpf_insn_text(const struct dpf_insn *insns, size_t left,
                                                        : insns->off);
         o.target = distance;
     }
+    /* Registers 11 to 15 can be encoded but have no name. */
     if (DPF_INSN_DST(insns) < BPF_REG_COUNT &&
         DPF_INSN_SRC(insns) < BPF_REG_COUNT) {
         switch (BPF_CLASS(insns->opcode)) {
@@ -244,7 +257,11 @@ static int64_t landing(const struct dpf_insn *insns, size_t at, size_t count)
     return jump && to >= 0 && to < (int64_t)count ? to : -1;
 }
 
-/* Slots that begin a line of text; a label can stand only there. */
+/*
+ * Mark the instructions that begin a line of text (1), and of these the ones
+ * that a jump leads to (2). A jump into the second half of a wide instruction
+ * cannot be given a label; it is printed with its distance.
+ */
 static void find_starts(const struct dpf_insn *insns, size_t count,
                         uint8_t *mark)
 {

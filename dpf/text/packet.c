@@ -34,7 +34,7 @@ static void packet_put(struct words *w, char c)
         w->out[w->at] = c;
         w->out[w->at + 1] = '\0';
     }
-    w->at++;
+    w->at++; /* counted beyond the end as well: the length that was needed */
 }
 
 static void text(struct words *w, const char *s)
@@ -44,6 +44,7 @@ static void text(struct words *w, const char *s)
     }
 }
 
+/* Decimal, the upper digits first: at most ten calls deep. */
 static void packet_number(struct words *w, uint32_t v)
 {
     if (v >= 10) {
@@ -143,6 +144,10 @@ static void over_ip4(struct words *w, const uint8_t *p, size_t len)
         ends_in(w, "IPv4 header");
         return;
     }
+    /*
+     * The packet may be one that a filter's author constructed: the version
+     * need not be 4, nor the header as long as it says.
+     */
     size_t header = 4u * (p[0] & 15u);
     uint32_t fragment = 8 * (packet_get16(p + 6) & 0x1fff);
     ip4(w, p + 12);
@@ -162,6 +167,7 @@ static void over_ip4(struct words *w, const uint8_t *p, size_t len)
     } else if (header > IP4_LEAST) {
         packet_options(w, p + IP4_LEAST, header - IP4_LEAST);
     }
+    /* Only the first fragment has the header of the protocol. */
     if (fragment > 0) {
         text(w, ", a later fragment (at byte ");
         packet_number(w, fragment);
@@ -172,6 +178,10 @@ static void over_ip4(struct words *w, const uint8_t *p, size_t len)
     }
 }
 
+/*
+ * Extension headers are named by their number and not followed, as filters by
+ * port do not follow them either.
+ */
 static void over_ip6(struct words *w, const uint8_t *p, size_t len)
 {
     text(w, ", IPv6 ");
@@ -220,6 +230,7 @@ size_t dpf_packet_text(char *out, size_t size, const uint8_t *packet,
     text(&w, " > ");
     mac(&w, packet);
     uint32_t type = packet_get16(packet + 12);
+    /* Tags may be stacked; each one takes four bytes, so this ends. */
     while (type == TYPE_VLAN && len - at >= VLAN_TAG) {
         text(&w, ", VLAN ");
         packet_number(&w, packet_get16(packet + at) & 0xfff);
