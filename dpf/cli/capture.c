@@ -48,11 +48,16 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
     bool standard = strcmp(path, "-") == 0;
     *c = (struct capture){
         .path = path, .terminal = isatty(STDERR_FILENO), .quiet = quiet};
+    /* Else a user who forgot -r would see a tool that does nothing. */
     if (standard && isatty(STDIN_FILENO)) {
         cli_say("a terminal holds no packets; give captures by -r, or pipe "
                 "one in");
         return false;
     }
+    /*
+     * A copy, since closing the capture closes it: standard input may be named
+     * again.
+     */
     int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         cli_say("%s: %s", path, strerror(errno));
@@ -69,6 +74,10 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
         free(c->reader);
         return false;
     }
+    /*
+     * libpcap converts times to the precision asked for. Asking for the file's
+     * own keeps a copy of it exact.
+     */
     c->nanoseconds = reader_nanoseconds(c->reader);
     c->pcap = pcap_fopen_offline_with_tstamp_precision(
         file,
@@ -112,6 +121,9 @@ int capture_next(struct capture *c, struct pcap_pkthdr **header,
     int result = pcap_next_ex(c->pcap, header, data);
     if (result == 1) {
         c->packets++;
+        /*
+         * A look at the clock for each packet would cost more than the filter.
+         */
         if (c->terminal && c->packets % 4096 == 0) {
             capture_progress(c);
         }
@@ -137,6 +149,10 @@ void capture_close(struct capture *c)
     c->pcap = NULL;
 }
 
+/*
+ * Files by their names, and whatever may be a folder: some file systems do not
+ * say what an entry is.
+ */
 static int is_capture(const struct dirent *e)
 {
     const char *dot = strrchr(e->d_name, '.');
@@ -152,6 +168,7 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* A path is kept as a copy: those of a folder are made on the way. */
 static int capture_add_file(struct paths *p, const char *path)
 {
     char **bigger = realloc(p->all, (p->count + 1) * sizeof(*bigger));
@@ -219,6 +236,10 @@ void paths_finish(struct paths *p)
     *p = (struct paths){0};
 }
 
+/*
+ * One page more than needed, without rights: no engine can read the first byte
+ * behind a packet without a fault.
+ */
 bool guard_open(struct guard *g, size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

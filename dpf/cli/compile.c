@@ -29,6 +29,10 @@ static void print_c(FILE *f, const struct filter *one, const char *name,
                     const struct dpf_insn *insns, size_t count)
 {
     char text[128];
+    /*
+     * An expression could end the comment that it stands in, and its rest
+     * would be compiled.
+     */
     bool plain = one->expr && strpbrk(one->text, "*/\n\\") == NULL;
     fprintf(f, "/* Made by dpf compile%s%s. */\n", plain ? ": " : "",
             plain ? one->text : "");
@@ -50,6 +54,7 @@ static void print_c(FILE *f, const struct filter *one, const char *name,
     fprintf(f, "};\n");
 }
 
+/* The name is written into C, so it must not be able to be anything else. */
 static bool is_identifier(const char *s)
 {
     for (size_t i = 0; s[i] != '\0'; i++) {
@@ -76,6 +81,10 @@ static enum form form_named(const char *name)
     return (enum form)form;
 }
 
+/*
+ * The verified program has no unreachable code; what the front end made is
+ * printed only by --unverified.
+ */
 static void compile_print(FILE *f, enum form form, const char *name,
                           const struct filter *one)
 {
@@ -104,6 +113,10 @@ static int compile_write_out(const char *path, enum form form, const char *name,
     }
     compile_print(o.file, form, name, one);
     bool good = !ferror(o.file);
+    /*
+     * Only fclose says that the last bytes could not be written. Standard
+     * output is flushed by main.
+     */
     if (o.file != stdout && (fclose(o.file) != 0 || !good)) {
         status = cli_usage("%s: %s", path, strerror(errno));
     }

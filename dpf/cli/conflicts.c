@@ -38,6 +38,10 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
     if (meet == 0) {
         return false;
     }
+    /*
+     * A program cannot be read whole: then the diagrams meet in a packet that
+     * the programs may refuse, and only a run can tell.
+     */
     bool show = meet == 1 && shown(f, i, k, &w);
     bool inside = dpf_atlas_outside(a, i, k, NULL) == 0;
     bool around = dpf_atlas_outside(a, k, i, NULL) == 0;
@@ -58,7 +62,11 @@ static bool pair(struct dpf_atlas *a, const struct filters *f, size_t i,
     return true;
 }
 
-/* Every pair that could meet; how many do, or -DPF_E_*. */
+/*
+ * Every pair that could meet; how many do, or -DPF_E_*. Two filters of one
+ * group accept no common packet: a set proved it when they were put in. So the
+ * square of thousands of filters shrinks to the pairs that are worth a look.
+ */
 static int64_t pairs(const struct filters *f, const uint8_t *group)
 {
     struct dpf_atlas *a = NULL;

@@ -43,6 +43,10 @@ struct diff {
     uint64_t packets, pairs;
 };
 
+/*
+ * Make a program of the filter, in one of the two ways in which libpcap
+ * compiles an expression.
+ */
 static int add_subject(struct diff *d, const struct filter *f, unsigned flags,
                        const char *variant)
 {
@@ -128,6 +132,10 @@ static int make_subjects(struct diff *d)
 
 /* ------------------------------------------------------------- comparison */
 
+/*
+ * Everything that is needed to see the disagreement again: filter, packet, and
+ * the answer of each engine.
+ */
 static int disagree(const struct diff *d, const struct subject *s,
                     const uint8_t *packet, uint32_t len,
                     const uint64_t answer[4])
@@ -164,6 +172,10 @@ static int diff_compare(struct diff *d, const struct subject *s,
                         .region_count = 1};
     answer[1] = dpf_program_interp(s->program, &r).r0;
     answer[2] = dpf_filter_run(s->program, packet, len);
+    /*
+     * bpf_filter is given the length of the cut packet as that of the whole,
+     * for our programs know no other length.
+     */
     answer[0] = s->classic
                     ? bpf_filter((const struct bpf_insn *)(void *)s->classic,
                                  packet, len, len)
@@ -181,6 +193,10 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
     int status = CLI_OK;
     len = len < PACKET_MAX ? len : PACKET_MAX;
     d->packets++;
+    /*
+     * At every length: the mistakes of compilers are in what they do at the
+     * end of a packet.
+     */
     for (uint32_t cut = 0; cut <= len && status == CLI_OK; cut++) {
         if (cut > d->snap_max) {
             cut = len;
@@ -198,6 +214,10 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
     return status;
 }
 
+/*
+ * Compare on all packets of one capture. With --skip a file that is no capture
+ * is passed over, since a folder of captures may hold damaged ones on purpose.
+ */
 static int diff_one_capture(struct diff *d, const char *path, int argc,
                             char **argv)
 {
@@ -209,6 +229,10 @@ static int diff_one_capture(struct diff *d, const char *path, int argc,
         return d->skip ? CLI_OK : CLI_USAGE;
     }
     int dlt = d->options.dlt >= 0 ? d->options.dlt : c.dlt;
+    /*
+     * Expressions mean other offsets on another link type, so they are
+     * compiled anew.
+     */
     if (d->dlt != dlt || d->options.swapped != c.swapped ||
         d->subjects == NULL) {
         drop_subjects(d);

@@ -6,6 +6,10 @@
 
 #include <getopt.h>
 
+/*
+ * The front end's program, a line of the source before the instructions that
+ * came from it.
+ */
 static void dump_source(const struct filter *one)
 {
     const struct dpf_line *last = NULL;
@@ -46,7 +50,8 @@ static int dump_native(const struct filter *one)
     return dpf_dump_native(stdout, code, size) == 0 ? CLI_OK : CLI_USAGE;
 }
 
-/* Bind all filters, each the owner of its packets. */
+/* Bind all filters, each the owner of its packets. One inside another is no
+   conflict: the narrower one owns what both accept. */
 static int dump_bind_all(struct dpf_set *s, const struct filters *f)
 {
     struct dpf_error err = {0};

@@ -42,6 +42,7 @@ static bool packet_from_capture(struct job *j, uint8_t **out, size_t *len,
     if (!capture_open(&c, j->capture, false)) {
         return false;
     }
+    /* The packet's link type is how the filters must be compiled. */
     *dlt = c.dlt;
     j->options.swapped = c.swapped;
     do {

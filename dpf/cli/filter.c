@@ -101,6 +101,10 @@ bool cli_read(const char *path, char **out, size_t *len)
     while (n > 0) {
         if (room - used < 2) {
             room = room ? room * 2 : 65536;
+            /*
+             * Read until it ends, with a limit: a device or a pipe has no size
+             * to ask for.
+             */
             char *bigger = used > CLI_FILE_MAX ? NULL : realloc(text, room);
             if (bigger == NULL) {
                 cli_say("%s: longer than %u MiB", path, CLI_FILE_MAX >> 20);
@@ -136,6 +140,10 @@ static int source_report(const char *file, const char *text, size_t len,
 {
     size_t line = 1, column = 1;
     size_t at = err->position < len ? err->position : len;
+    /*
+     * Front ends report bytes; lines and columns are counted only for a
+     * message.
+     */
     for (size_t i = 0; text != NULL && i < at; i++) {
         column = text[i] == '\n' ? 1 : column + 1;
         line += text[i] == '\n';
@@ -148,6 +156,7 @@ static int source_report(const char *file, const char *text, size_t len,
     return CLI_USAGE;
 }
 
+/* --from, else what the ending of the name says, else an expression. */
 static const char *source_kind_of(const struct filter_options *o,
                                   const char *path)
 {
@@ -216,6 +225,10 @@ static void become_clang(const char *path, FILE *in, const char *object)
         _exit(127);
     }
     if (in == NULL || dup2(fileno(in), STDIN_FILENO) >= 0) {
+        /*
+         * v3 is the version whose instructions the verifier knows, 32-bit
+         * jumps among them; -g brings the lines for messages.
+         */
         execlp(DPF_CLANG, DPF_CLANG, "-O2", "-g", "-target", "bpf", "-mcpu=v3",
                "-Wall", "-x", "c", "-c", name, "-o", object, (char *)NULL);
     }
@@ -231,6 +244,10 @@ static bool source_run_clang(const char *path, FILE *in, char *object)
         return false;
     }
     close(fd);
+    /*
+     * In a child, so that limits on memory and time are the compiler's alone,
+     * and no shell reads the name of the file.
+     */
     pid_t pid = fork();
     if (pid == 0) {
         become_clang(path, in, object);
@@ -239,6 +256,7 @@ static bool source_run_clang(const char *path, FILE *in, char *object)
         cli_say("%s: clang could not be run", path);
         return false;
     }
+    /* Ended by a signal: one of the limits was reached. */
     if (!WIFEXITED(status)) {
         cli_say("%s: clang was stopped; the source asks for more than %u "
                 "seconds or %llu GiB",
@@ -294,6 +312,7 @@ static int source_from_text(const struct filter_options *o, int dlt,
     struct dpf_error err = {0};
     bool binary = false;
     int result;
+    /* libpcap would stop at the NUL and compile half of the file. */
     if (strcmp(kind, "expr") == 0 && strlen(text) != len) {
         result = -DPF_E_SYNTAX;
         err.position = (uint32_t)strlen(text);
@@ -349,6 +368,7 @@ static int read_one(const struct filter_options *o, int dlt, struct filter *f)
 
 /* ------------------------------------------------------------------- lists */
 
+/* Add a filter by name, or by its number if it has none. */
 static struct filter *source_add(struct filters *f, const char *name,
                                  size_t name_len, const char *text, bool expr)
 {
@@ -376,7 +396,8 @@ static struct filter *source_add(struct filters *f, const char *name,
     return added;
 }
 
-/* "NAME: " in front of an expression; 0 if there is none. */
+/* The length of NAME in "NAME: expression"; 0 if there is none. The blank tells
+   a name from "ether[0:2]" and from an address with colons. */
 static size_t name_length(const char *s)
 {
     size_t n = 0;
@@ -395,6 +416,8 @@ static void drop_last(struct filters *f)
     free(last->text);
 }
 
+/* --list: an expression a line. With `skipped`, those that libpcap refuses for
+   this link type are counted and left out. */
 static int read_list(struct filters *f, const struct filter_options *o, int dlt,
                      size_t *skipped)
 {
@@ -492,6 +515,10 @@ int filters_read_some(struct filters *f, const struct filter_options *o,
     return status;
 }
 
+/*
+ * Say why a program was refused, at the line of the source that the
+ * instruction came from if that is known.
+ */
 static int refused(const struct filter *f, const struct dpf_error *err)
 {
     const struct dpf_line *at = f->code.lines && err->insn < f->code.count
@@ -510,6 +537,7 @@ static int refused(const struct filter *f, const struct dpf_error *err)
 int filters_verify(struct filters *f, const struct filter_options *o,
                    uint32_t flags)
 {
+    /* All are verified, so that one run shows every mistake. */
     int status = CLI_OK;
     for (size_t i = 0; i < f->count; i++) {
         struct dpf_error err = {0};

@@ -53,6 +53,10 @@ int cli_help(const struct verb *v)
     return cli_flush(CLI_OK);
 }
 
+/*
+ * A full disk is seen here at the latest. Each verb's result passes through
+ * it, so that no output is lost with status 0.
+ */
 int cli_flush(int status)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -64,6 +68,7 @@ int cli_flush(int status)
 bool cli_number(const char *what, const char *text, uint64_t lo, uint64_t hi,
                 uint64_t *out)
 {
+    /* strtoull takes "-1" for a large number; so a minus is refused. */
     char *end = NULL;
     errno = 0;
     unsigned long long v = strtoull(text, &end, 0);
@@ -77,6 +82,7 @@ bool cli_number(const char *what, const char *text, uint64_t lo, uint64_t hi,
     return true;
 }
 
+/* Made at the first use: a verb that only reads needs no memory for code. */
 const struct dpf_mem *cli_mem(void)
 {
     static struct dpf_mem mem;

@@ -52,6 +52,11 @@ static int merged_insert(struct merged *m, size_t set, uint32_t i,
     return result;
 }
 
+/*
+ * Into the set of owners if it meets no other there, else into the last shared
+ * set, and into a new one when that is full. A refusal of any other kind is
+ * one of the filter itself.
+ */
 static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
                       struct dpf_error *err)
 {
@@ -67,6 +72,10 @@ static int add_filter(struct merged *m, uint32_t i, const struct dpf_program *p,
     return result;
 }
 
+/*
+ * A set refuses what meets something in it. So a few sets, each filled with
+ * what fits, sort filters by judging each only against the groups.
+ */
 int filters_group(const struct filters *f, uint8_t *group)
 {
     struct merged m[FILTER_GROUPS] = {0};
@@ -106,6 +115,10 @@ int merged_make(struct merged *m, const struct filters *f)
     return result ? CLI_NO : CLI_OK;
 }
 
+/*
+ * Called by a lookup for each filter that gets a copy; the owner is its
+ * result.
+ */
 static void hit(void *ctx, uint32_t id)
 {
     struct merged *m = ctx;

@@ -48,11 +48,16 @@ static void watch_signals(void)
     done = true;
 }
 
+/* Look at a path; "-" is the descriptor `standard`. */
 static bool output_look(const char *path, int standard, struct stat *st)
 {
     return (strcmp(path, "-") == 0 ? fstat(standard, st) : stat(path, st)) == 0;
 }
 
+/*
+ * The same file may have two names, so files are compared by what they are.
+ * Only regular ones count: /dev/null or a terminal may well be both.
+ */
 bool output_apart(const char *path, const char *input)
 {
     struct stat out, in;
@@ -98,6 +103,10 @@ static bool open_partial(struct output *o, const struct stat *old)
 {
     mode_t mask = umask(0);
     umask(mask);
+    /*
+     * mkstemp makes a file for its owner alone, and renaming keeps that: so
+     * the rights of the old file, or those of a new one, are given to it.
+     */
     mode_t mode = old ? old->st_mode & 0777 : 0666 & ~mask;
     o->target = output_follow(o->path);
     if (o->target == NULL ||
@@ -129,6 +138,10 @@ bool output_open(struct output *o, const char *path)
     bool is = stat(path, &old) == 0;
     if (is && !S_ISREG(old.st_mode)) {
         o->file = fopen(path, "wb");
+        /*
+         * Renaming asks for rights on the folder only; an old file that is
+         * protected against writing stays so.
+         */
     } else if (!is || access(path, W_OK) == 0) {
         open_partial(o, is ? &old : NULL);
     }

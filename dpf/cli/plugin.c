@@ -32,6 +32,7 @@ static bool decode(const char *where, const char *text, size_t len,
                    struct bytes *out)
 {
     struct dpf_error err = {0};
+    /* Never empty, so that no memory at all still has an address. */
     out->at = calloc(len / 2 + 1, 1);
     if (out->at == NULL) {
         cli_say("out of memory");
@@ -61,6 +62,10 @@ static int plugin_execute(const struct dpf_program *p, bool interp,
     return CLI_OK;
 }
 
+/*
+ * A program that is refused is an answer, status 1; bytes that are no program
+ * are a mistake of the caller, status 2.
+ */
 static int compile_and_execute(const struct job *j, const struct bytes *image,
                                const struct bytes *memory)
 {

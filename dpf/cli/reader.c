@@ -17,7 +17,11 @@ static uint32_t reader_word(const struct reader *r, unsigned at)
     return r->swapped ? __builtin_bswap32(v) : v;
 }
 
-/* A block's first 12 bytes are here, and no block is shorter. */
+/*
+ * A block's first 12 bytes are here, and no block is shorter. A section tells
+ * the byte order of all blocks up to the next section, in which interfaces are
+ * numbered anew.
+ */
 static void begin_block(struct reader *r)
 {
     if (reader_word(r, 0) == BLOCK_SECTION) {
@@ -36,6 +40,10 @@ static void begin_block(struct reader *r)
     r->head_count = 0;
 }
 
+/*
+ * Follow the blocks that pass by, in pieces of any size: libpcap reads as it
+ * likes. Only heads are kept; bodies are skipped.
+ */
 static void reader_count(struct reader *r, const char *bytes, size_t len)
 {
     while (len > 0 && !r->other && !r->refused) {
@@ -77,6 +85,10 @@ static ssize_t fetch(struct reader *r, char *bytes, size_t size)
 static ssize_t pass(void *cookie, char *bytes, size_t size)
 {
     struct reader *r = cookie;
+    /*
+     * libpcap keeps a record of each interface, and a hostile file can have
+     * millions. So it gets an error instead of more of them.
+     */
     if (r->refused) {
         errno = EMSGSIZE; /* r->refused tells more */
         return -1;
@@ -99,6 +111,7 @@ FILE *reader_open(struct reader *r, int fd)
     uint32_t known = 0;
     ssize_t n = 1;
     *r = (struct reader){.fd = fd};
+    /* A pipe may hand out a byte at a time. */
     while (known < sizeof(r->magic) && n > 0) {
         n = fetch(r, (char *)&r->magic + known, sizeof(r->magic) - known);
         known += n > 0 ? (uint32_t)n : 0;
@@ -113,12 +126,17 @@ bool reader_pcapng(const struct reader *r)
     return r->magic == BLOCK_SECTION;
 }
 
+/*
+ * pcapng says it for each interface. libpcap is asked for nanoseconds then, in
+ * which both fit.
+ */
 bool reader_nanoseconds(const struct reader *r)
 {
     return reader_pcapng(r) || r->magic == NANOSECONDS ||
            r->magic == __builtin_bswap32(NANOSECONDS);
 }
 
+/* Compressed files begin with a mark of their tool, little endian here. */
 const char *reader_packed(const struct reader *r)
 {
     static const struct {

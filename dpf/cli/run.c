@@ -48,12 +48,19 @@ static void write_packet(struct job *j, const struct capture *c,
                          const struct pcap_pkthdr *h, const uint8_t *data)
 {
     struct pcap_pkthdr out = *h;
+    /*
+     * The header of the output says nanoseconds for all packets, and this
+     * capture counts microseconds.
+     */
     if (j->nanoseconds && !c->nanoseconds) {
         out.ts.tv_usec *= 1000;
     }
     pcap_dump((uint8_t *)j->dumper, &out, data);
 }
 
+/*
+ * One packet: count the filters that accept it, and write it once if one does.
+ */
 static void run_take(struct job *j, const struct capture *c,
                      const struct pcap_pkthdr *h, const uint8_t *data)
 {
@@ -84,6 +91,10 @@ static void run_take(struct job *j, const struct capture *c,
     }
 }
 
+/*
+ * Names for perf and GDB. A failure is said and no more: the filters run all
+ * the same.
+ */
 static void name_code(const struct job *j)
 {
     for (size_t i = 0; i < j->merged.set_count; i++) {
@@ -234,6 +245,11 @@ static void summary(const struct job *j, FILE *f)
             (unsigned long long)j->packets);
 }
 
+/*
+ * Flush first, then rename, then report: a summary must not say what a full
+ * disk has lost. With the packets on standard output it goes to standard
+ * error.
+ */
 static int run_finish(struct job *j, int status)
 {
     bool to_stdout = j->write != NULL && strcmp(j->write, "-") == 0;

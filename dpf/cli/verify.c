@@ -44,6 +44,10 @@ static int verify_run(int argc, char **argv)
         }
     }
     if (status == CLI_OK) {
+        /*
+         * The kernel's refusals go to standard error, behind what was
+         * verified.
+         */
         fflush(stdout);
         status = filters_kernel(&f, &o);
     }
