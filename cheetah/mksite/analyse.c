@@ -34,10 +34,18 @@ struct work {
 int source_open(const struct doc *d)
 {
     struct stat st;
+    /*
+     * The walk saw a regular file here. If it became a pipe or a terminal
+     * meanwhile, opening it must neither wait nor take it over.
+     */
     int fd = open(d->source, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) {
         die(d->source, "%s", strerror(errno));
     }
+    /*
+     * Each file is read twice, here for its digest and later for its body.
+     * Both must see the same bytes, or the image would contradict itself.
+     */
     int64_t ns = st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->len ||
         ns != d->mtime_ns) {
@@ -64,6 +72,10 @@ void source_read(const struct doc *d, int fd, void *buf, size_t len)
     }
 }
 
+/*
+ * Reserve room under the lock, then write without it: workers write side by
+ * side. The order in the file depends on chance, and nothing depends on it.
+ */
 static void spill_write(struct work *w, struct rep *r, const uint8_t *data,
                         size_t len)
 {
@@ -84,6 +96,7 @@ static void spill_write(struct work *w, struct rep *r, const uint8_t *data,
     }
 }
 
+/* A copy in each encoding that is worth its place on the disk. */
 static void encode_all(struct work *w, struct doc *d, const uint8_t *body)
 {
     for (enum site_encoding e = SITE_BR; e < SITE_IDENTITY; e++) {
@@ -116,6 +129,10 @@ static void analyse_one(struct work *w, struct doc *d, uint8_t *chunk)
     struct sha256 h;
     struct utf8 u = {0};
     struct rep *r = &d->rep[SITE_IDENTITY];
+    /*
+     * A body that may be compressed or searched is read whole; a larger one
+     * passes through the worker's chunk.
+     */
     bool whole = d->len <= ENCODE_MAX;
     uint8_t *body = (uint8_t *)d->text;
     int fd = -1;
@@ -162,6 +179,7 @@ static void *worker(void *arg)
         if (i >= w->site->count) {
             break;
         }
+        /* An alias has the extents of its document. */
         if (w->site->docs[i].alias == NULL) {
             analyse_one(w, &w->site->docs[i], chunk);
         }
@@ -184,6 +202,7 @@ void analyse(struct site *s, const struct options *o)
     }
     while (atomic_load(&w.done) < s->count) {
         progress(o, "reading and compressing", atomic_load(&w.done), s->count);
+        /* The main thread only shows progress. */
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     for (unsigned i = 0; i < o->jobs; i++) {

@@ -71,6 +71,10 @@ static bool read_at(const struct checker *c, void *buf, size_t len, uint64_t at)
     return true;
 }
 
+/*
+ * Open an image and read its superblock and manifest, which name the rest.
+ * Nothing here has been compared with a digest yet.
+ */
 static bool open_image(struct checker *c, const char *path)
 {
     struct stat st;
@@ -115,8 +119,13 @@ static bool parse_hex(const char *s, uint8_t out[32])
     return true;
 }
 
+/*
+ * A path of the manifest, decoded, as a string of C: a NUL in it would hide
+ * what follows.
+ */
 static bool parse_path(const char *s, size_t len, char *out, size_t *out_len)
 {
+    /* Each byte of a path may be written as three. */
     if (len > 3 * SITE_PATH_MAX) {
         return false;
     }
@@ -139,6 +148,10 @@ static bool parse_alias(const char *s, struct line *l)
            parse_path(gap + 1, strlen(gap + 1), l->path, &l->path_len);
 }
 
+/*
+ * A line of an extent: two digests, 64 digits and a blank each, then numbers
+ * and the path. sscanf alone would take blanks and signs where none may be.
+ */
 static bool parse_line(const char *s, struct line *l)
 {
     if (strncmp(s, "alias ", 6) == 0) {
@@ -164,6 +177,10 @@ static bool parse_line(const char *s, struct line *l)
     return false;
 }
 
+/*
+ * Look a path up as the server does, so that what is checked is what it will
+ * find.
+ */
 static const struct site_entry *entry_of(struct checker *c, const char *path,
                                          size_t len)
 {
@@ -207,6 +224,10 @@ static void check_body(struct checker *c, const struct line *l,
     free(sums.prefix);
 }
 
+/*
+ * Each prepared head must be one, and its sum right: the server sends it
+ * without looking.
+ */
 static void check_texts(struct checker *c, const struct line *l,
                         const struct site_record *r, const uint8_t *meta)
 {
@@ -244,6 +265,8 @@ static void check_tail(struct checker *c, const struct line *l,
     }
 }
 
+/* No block belongs to two extents; check_cover sees that none belongs to no
+   one. */
 static void claim_blocks(struct checker *c, const struct line *l)
 {
     for (uint32_t b = l->block; b < l->block + l->blocks; b++) {
@@ -255,6 +278,10 @@ static void claim_blocks(struct checker *c, const struct line *l)
     }
 }
 
+/*
+ * An extent: its record against the manifest's line, its head and body against
+ * their digests, its padding, and its entry in the index.
+ */
 static void check_extent(struct checker *c, const struct line *l)
 {
     struct site_record r;
@@ -281,6 +308,7 @@ static void check_extent(struct checker *c, const struct line *l)
         check_tail(c, l, &r);
     }
     free(meta);
+    /* An extent that is whole is no use if no request leads to it. */
     const struct site_entry *e = entry_of(c, l->path, l->path_len);
     if (e == NULL || e->block[l->encoding] != l->block) {
         fault(c, l->path, "the index does not lead to it");
@@ -297,6 +325,10 @@ static void check_alias(struct checker *c, const struct line *l)
     }
 }
 
+/*
+ * The manifest, line by line. A line that cannot be read ends it: no later one
+ * would be where it should.
+ */
 static void check_lines(struct checker *c, const struct options *o)
 {
     struct line *l = must_alloc(NULL, sizeof(*l));
@@ -312,6 +344,7 @@ static void check_lines(struct checker *c, const struct options *o)
             fault(c, NULL, "a line of the manifest cannot be read");
             break;
         }
+        /* Lines of one path, one for each encoding, follow each other. */
         c->paths += strcmp(l->path, last) != 0;
         strcpy(last, l->path);
         if (l->alias) {
@@ -327,6 +360,10 @@ static void check_lines(struct checker *c, const struct options *o)
     progress_end(o);
 }
 
+/*
+ * The index against its digest and the superblock's number of paths. Entries
+ * that no line of the manifest leads to are found by the number.
+ */
 static void check_index(struct checker *c)
 {
     size_t len = (size_t)c->super.index_blocks * SITE_BLOCK;
@@ -336,6 +373,7 @@ static void check_index(struct checker *c)
     if (!read_at(c, c->index, len,
                  (uint64_t)c->super.index_block * SITE_BLOCK)) {
         fault(c, NULL, "the index cannot be read");
+        /* Then no path is found, and the faults say so. */
         memset(c->index, 0, len);
     }
     sha256_of(c->index, len, have);
@@ -351,6 +389,7 @@ static void check_index(struct checker *c)
     }
 }
 
+/* Padding is zero everywhere, so that one tree has one image. */
 static void check_manifest_tail(struct checker *c)
 {
     uint64_t end =
@@ -401,6 +440,10 @@ int image_check(const char *path, const struct options *o)
     memset(c.used, 0, c.super.blocks / 8 + 1);
     check_index(&c);
     sha256_of(c.manifest, (size_t)c.super.manifest_len, have);
+    /*
+     * The lines are believed only if their digest is right; without it
+     * hundreds of faults would follow from one.
+     */
     if (memcmp(have, c.super.manifest_sha256, 32) != 0) {
         fault(&c, NULL, "the SHA-256 of the manifest does not match");
     } else {
@@ -423,6 +466,10 @@ int image_check(const char *path, const struct options *o)
     return c.faults != 0;
 }
 
+/*
+ * The manifest as it stands, behind a head of comments; nothing is checked but
+ * what is needed to find it.
+ */
 int image_list(const char *path)
 {
     struct checker c = {.fd = -1};

@@ -16,6 +16,7 @@ static size_t encode_gzip(enum compress how, const uint8_t *data, size_t len,
         Z_OK) {
         die(NULL, "zlib: cannot start: out of memory?");
     }
+    /* zlib changes nothing that it reads; its type does not say so. */
     z.next_in = (Bytef *)(uintptr_t)data;
     z.avail_in = (uInt)len;
     z.next_out = out;
@@ -26,6 +27,7 @@ static size_t encode_gzip(enum compress how, const uint8_t *data, size_t len,
     return r == Z_STREAM_END ? n : 0;
 }
 
+/* Bytes written, or 0 if they do not fit `room`. */
 static size_t encode_br(enum compress how, const uint8_t *data, size_t len,
                         uint8_t *out, size_t room)
 {

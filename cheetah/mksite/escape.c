@@ -4,6 +4,7 @@
 
 #include "cheetah/mksite/mksite.h"
 
+/* The unreserved characters of RFC 3986 s2.3, and the slash. */
 static bool is_plain(unsigned char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
@@ -36,6 +37,8 @@ static int hex_value(char c)
                                   : -1;
 }
 
+/* False at a percent sign without two digits. A NUL may come out: the caller
+   looks for it. `out` has room for `len` bytes. */
 bool path_unescape(const char *s, size_t len, char *out, size_t *out_len)
 {
     size_t n = 0;

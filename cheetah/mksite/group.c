@@ -16,6 +16,7 @@ struct order {
     size_t count;
 };
 
+/* The members' extents, one encoding after the other. */
 static void place_group(struct order *o, struct doc **member, size_t n)
 {
     for (enum site_encoding e = SITE_BR; e < SITE_ENCODINGS; e++) {
@@ -36,6 +37,7 @@ static size_t group_collect(struct site *s, struct doc *page,
     page->placed = true;
     for (size_t i = 0; i < page->refs_count; i++) {
         const struct doc *found = site_lookup(s, page->refs[i]);
+        /* Pages name files that are not there, and directories. */
         if (found == NULL || found->alias != NULL || found->status != 200) {
             continue;
         }

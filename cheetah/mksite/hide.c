@@ -90,6 +90,7 @@ bool hide_is_key(const char *name, const char *source, uint64_t len)
     if (named_like_a_key(name)) {
         return true;
     }
+    /* A key has some thousand bytes; a chain of certificates with one, more. */
     int fd = len <= KEY_FILE_MAX ? open(source, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
         return false; /* unreadable is another's to say */

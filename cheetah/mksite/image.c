@@ -47,6 +47,10 @@ static void write_at(const struct image *im, const void *data, size_t len,
     }
 }
 
+/*
+ * All pieces but the last are a multiple of SITE_GRANULE long, so that sums
+ * stand at the same places however a body is read.
+ */
 void sums_add(struct sums *s, const uint8_t *data, size_t len)
 {
     while (len != 0) {
@@ -65,6 +69,7 @@ static void body_read(const struct site *s, const struct place *p, int fd,
     const struct doc *d = p->doc;
     if (p->encoding == SITE_IDENTITY && d->source == NULL) {
         memcpy(buf, d->text + at, len);
+        /* In order: a file is read from its beginning to its end. */
     } else if (p->encoding == SITE_IDENTITY) {
         source_read(d, fd, buf, len);
     } else {
@@ -79,6 +84,11 @@ static void body_read(const struct site *s, const struct place *p, int fd,
     }
 }
 
+/*
+ * Write a body, and then the head in front of it, which has the sums of the
+ * body. The record and the texts are made anew instead of kept: a site may
+ * have millions.
+ */
 static void write_extent(const struct image *im, const struct site *s,
                          const struct place *p)
 {
@@ -152,6 +162,10 @@ static char *manifest(const struct site *s, size_t *len)
     return text;
 }
 
+/*
+ * The manifest, the index and, as the last, the superblock that names both
+ * with their digests: an image without it is none.
+ */
 static void write_ends(const struct image *im, const struct site *s,
                        struct layout *l)
 {
@@ -173,6 +187,7 @@ static void write_ends(const struct image *im, const struct site *s,
     }
     uint8_t block[SITE_BLOCK] = {0};
     memcpy(block, super, sizeof(*super));
+    /* The superblock's own digest is of the block with that field zero. */
     sha256_of(block, sizeof(block), super->sha256);
     memcpy(block, super, sizeof(*super));
     write_at(im, block, sizeof(block), 0);
@@ -194,6 +209,7 @@ void image_write(struct site *s, const struct place *order, size_t count,
     }
     write_ends(&im, s, l);
     progress_end(o);
+    /* Some file systems report a full disk only when the file is closed. */
     if (close(im.fd) != 0 || rename(partial, out) != 0) {
         die(out, "%s", strerror(errno));
     }

@@ -20,6 +20,10 @@ static bool layout_insert(struct layout *l, const struct doc *d)
     struct site_entry *slot = l->index + (size_t)block * SITE_SLOTS;
     for (uint32_t i = 0; i < SITE_SLOTS; i++) {
         struct site_entry *e = &slot[(h[0] + i) % SITE_SLOTS];
+        /*
+         * Two paths with one hash: the server compares 128 bits and keeps no
+         * paths, so another seed must tell them apart.
+         */
         if (e->hash == h[0]) {
             return false;
         }
@@ -36,6 +40,10 @@ static bool layout_insert(struct layout *l, const struct doc *d)
     return false;
 }
 
+/*
+ * Put all paths in under the present seed and size. The last call fills in the
+ * blocks of the extents, which are not known before.
+ */
 static bool try_index(struct site *s, struct layout *l)
 {
     size_t bytes = (size_t)l->super.index_blocks * SITE_BLOCK;
@@ -70,11 +78,19 @@ static void size_index(struct site *s, struct layout *l)
                 return;
             }
         }
+        /*
+         * A tenth more room, if no seed did: blocks overflow by chance, and a
+         * tree of hostile names is possible.
+         */
         l->super.index_blocks += 1 + l->super.index_blocks / 10;
     }
     die(NULL, "no hash seed separates the %zu paths of this site", s->count);
 }
 
+/*
+ * The texts are made once more than they are written, since their length
+ * decides where the body begins.
+ */
 static uint64_t extent_blocks(const struct place *p)
 {
     static uint8_t scratch[SITE_BLOCK];
@@ -84,12 +100,20 @@ static uint64_t extent_blocks(const struct place *p)
     return (r.body_off + r.body_len + SITE_BLOCK - 1) / SITE_BLOCK;
 }
 
+/*
+ * Extents one behind the other, in the order of groups, and the manifest
+ * behind the last.
+ */
 static void place_extents(struct place *order, size_t count, struct layout *l)
 {
     uint64_t next = l->super.index_block + l->super.index_blocks;
     for (size_t i = 0; i < count; i++) {
         struct rep *r = &order[i].doc->rep[order[i].encoding];
         uint64_t blocks = extent_blocks(&order[i]);
+        /*
+         * Block numbers have 32 bits; half of them keeps every sum of two in
+         * range.
+         */
         if (next + blocks > UINT32_MAX / 2) {
             die(order[i].doc->path,
                 "the image would pass %u blocks here; serve a smaller tree",

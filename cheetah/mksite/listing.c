@@ -13,6 +13,7 @@ struct listing {
     size_t len;
 };
 
+/* A file's name may hold anything, markup too. */
 static void put_html(FILE *f, const char *s)
 {
     for (; *s != 0; s++) {

@@ -65,6 +65,10 @@ static enum compress compress_of(const char *s)
     bad_usage("--compress wants none, fast or best");
 }
 
+/*
+ * Each worker keeps a body of up to 16 MiB and its copies in memory, so their
+ * number is bounded.
+ */
 static unsigned jobs_of(const char *s)
 {
     char *end;
@@ -84,6 +88,7 @@ static void open_spill(struct site *s, const char *out)
     if (s->spill < 0) {
         die(out, "cannot write beside it: %s", strerror(errno));
     }
+    /* Without a name it is gone however this run ends. */
     unlink(name);
     free(name);
 }
@@ -105,6 +110,10 @@ static void site_free(struct site *s)
     close(s->spill);
 }
 
+/*
+ * From a directory to an image, in passes over all documents: walk, read,
+ * order, lay out, write. Nothing is written before everything could be read.
+ */
 static int mksite_make(const char *dir, const char *out,
                        const struct options *o)
 {

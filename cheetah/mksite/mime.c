@@ -132,6 +132,10 @@ bool mime_is_text(const char *type)
 
 bool mime_is_compressible(const char *type)
 {
+    /*
+     * Formats that are compressed already are not in it. Bytes of no known
+     * type are tried: the encoder drops a copy that is no smaller.
+     */
     static const char *const also[] = {
         "application/json",
         "application/xml",

@@ -77,6 +77,7 @@ static char *refs_resolve(const char *base, const char *ref, size_t len)
         s += strspn(s, "/");
         size_t seg = strcspn(s, "/");
         if (seg == 2 && s[0] == '.' && s[1] == '.') {
+            /* Back over the last segment; above the root there is nothing. */
             while (w > out && *--w != '/') {
             }
         } else if (seg != 0 && !(seg == 1 && s[0] == '.')) {
@@ -86,6 +87,7 @@ static char *refs_resolve(const char *base, const char *ref, size_t len)
         }
         s += seg;
     }
+    /* A reference to a directory keeps its slash: that is its page's path. */
     if (raw[dir + n - 1] == '/' || w == out) {
         *w++ = '/';
     }
@@ -96,6 +98,10 @@ static char *refs_resolve(const char *base, const char *ref, size_t len)
 
 static void add_ref(struct doc *d, const char *value, size_t len)
 {
+    /*
+     * A limit on the work of a page with endless references; what is beyond it
+     * lies elsewhere on the disk.
+     */
     if (d->refs_count == REFS_MAX) {
         return;
     }
@@ -143,10 +149,15 @@ static bool attribute(struct html *h, const char **name, size_t *name_len,
         h->p++;
     }
     *value_len = (size_t)(h->p - *value);
+    /* Past the closing quote, if there is one. */
     h->p += quoted && h->p < h->end;
     return true;
 }
 
+/*
+ * A tag's name and, if it embeds, its attributes. Of other tags the attributes
+ * are read as text, which holds no '<' that could matter.
+ */
 static void tag(struct doc *d, struct html *h)
 {
     const char *start = h->p;
@@ -176,6 +187,7 @@ void refs_find(struct doc *d, const char *html, size_t len)
             return;
         }
         h.p = lt + 1;
+        /* A comment may hold tags that embed nothing. */
         if (h.end - h.p >= 3 && memcmp(h.p, "!--", 3) == 0) {
             const char *close = memmem(h.p, (size_t)(h.end - h.p), "-->", 3);
             h.p = close != NULL ? close + 3 : h.end;

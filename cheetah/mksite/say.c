@@ -79,6 +79,10 @@ void die(const char *path, const char *fmt, ...)
     exit(1);
 }
 
+/*
+ * A run of mksite either makes a whole image or none: without memory it ends,
+ * and image.c removes what it wrote.
+ */
 void *must_alloc(void *p, size_t n)
 {
     p = realloc(p, n != 0 ? n : 1);
@@ -114,6 +118,7 @@ void progress(const struct options *o, const char *what, uint64_t done,
     clock_gettime(CLOCK_MONOTONIC, &now);
     long ms = (now.tv_sec - last.tv_sec) * 1000 +
               (now.tv_nsec - last.tv_nsec) / 1000000;
+    /* Five times a second, or the terminal would take longer than the work. */
     if (ms < 200) {
         return;
     }

@@ -35,6 +35,10 @@ static void put_date(struct page *p, const char *name, int64_t t)
     texts_put(p, name, date);
 }
 
+/*
+ * Status line and date, which the server writes itself (`lead`), then the
+ * first field of the part whose sum is prepared.
+ */
 static void texts_begin(struct page *p, struct site_text *t, const char *status)
 {
     t->off = (uint16_t)(p->at - p->start);
@@ -64,6 +68,7 @@ static void validators(struct page *p, const struct doc *d,
     }
 }
 
+/* The fields about the body. nosniff: the type is the one that is said here. */
 static void entity(struct page *p, const struct doc *d, struct site_record *r)
 {
     const char *encoding = ENCODING_NAME[r->encoding];
@@ -71,6 +76,7 @@ static void entity(struct page *p, const struct doc *d, struct site_record *r)
         texts_put(p, "Content-Encoding: ", encoding);
     }
     texts_put(p, "X-Content-Type-Options: ", "nosniff");
+    /* The type is found again for the parts of a multipart answer. */
     r->type_off = (uint16_t)(p->at - p->start + 14); /* past the name */
     texts_put(p, "Content-Type: ", d->type);
     if (d->utf8 && mime_is_text(d->type)) {
@@ -96,6 +102,8 @@ static void put_full(struct page *p, const struct doc *d, struct site_record *r)
     texts_finish(p, &r->full);
 }
 
+/* The first 8 bytes of the digest: equal bodies have equal tags, whatever their
+   dates. */
 static uint64_t etag_of(const uint8_t sha256[32])
 {
     uint64_t v = 0;

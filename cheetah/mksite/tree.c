@@ -77,12 +77,17 @@ static int64_t file_time(const struct walk *w, const struct stat *st)
     return t < DATE_FIRST ? DATE_FIRST : t > w->now ? w->now : t;
 }
 
+/*
+ * Permissions are in the way: the run fails in the end, unless the user wants
+ * to go on without.
+ */
 static void unreadable(struct walk *w, const char *source)
 {
     say_warning(source, "%s", strerror(errno));
     w->site->skipped++;
 }
 
+/* Never served by any means: a warning is enough. */
 static void odd(struct walk *w, const char *source, const char *why)
 {
     say_warning(source, "%s; left out", why);
@@ -124,9 +129,14 @@ static bool hidden(const struct walk *w, const struct dir *d, const char *name,
     return true;
 }
 
+/* A regular file, with the time by which a later change is noticed. */
 static bool tree_add_file(struct walk *w, const struct dir *in,
                           const char *name, char *source, const struct stat *st)
 {
+    /*
+     * Asked now, so that a run fails before minutes of compression and not
+     * after. Opening would do the same but touch the file.
+     */
     if (faccessat(AT_FDCWD, source, R_OK, AT_EACCESS) != 0) {
         unreadable(w, source);
         return false;
@@ -147,6 +157,7 @@ static bool tree_add_file(struct walk *w, const struct dir *in,
 static bool link_allowed(struct walk *w, const struct dir *in,
                          const char *source, const struct stat *st)
 {
+    /* By device and inode, since paths through links have many names. */
     for (const struct dir *d = in; d != NULL; d = d->up) {
         if (d->dev == st->st_dev && d->ino == st->st_ino) {
             odd(w, source, "link to a directory that contains it");
@@ -212,6 +223,7 @@ static bool cannot_read(const char *source, struct stat *own, struct stat *st,
 static bool add_entry(struct walk *w, const struct dir *d, const char *name,
                       struct stat *st)
 {
+    /* Before anything is allocated for it: a limit of the format. */
     if (strlen(d->path) + strlen(name) + 1 > SITE_PATH_MAX) {
         die(d->path, "a path of more than %u bytes lies below this",
             SITE_PATH_MAX);
@@ -247,11 +259,17 @@ static int skip_dots(const struct dirent *e)
     return strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
 }
 
+/* By bytes: the order must not depend on the user's language. */
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/*
+ * A directory: its entries in order, then a page for the directory itself. That
+ * is its index.html, or a listing, which is made on the way and thrown away
+ * when an index.html turns up.
+ */
 static void walk_dir(struct walk *w, const struct dir *d)
 {
     struct dirent **list;
@@ -262,6 +280,9 @@ static void walk_dir(struct walk *w, const struct dir *d)
     }
     struct listing *l = listing_start(d->path);
     bool has_index = false;
+    /*
+     * A listing shows the times of its entries, so it is as new as the newest.
+     */
     int64_t newest = d->mtime;
     for (int i = 0; i < n; i++) {
         struct stat st;
@@ -291,6 +312,10 @@ static void walk_dir(struct walk *w, const struct dir *d)
     page->utf8 = true;
 }
 
+/*
+ * Sort all documents by path, and let each directory's page stand for its
+ * index.html: only now do documents keep their places.
+ */
 static void resolve_aliases(struct site *s)
 {
     qsort(s->docs, s->count, sizeof(*s->docs), by_path);

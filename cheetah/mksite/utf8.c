@@ -5,6 +5,11 @@
  */
 #include "cheetah/mksite/utf8.h"
 
+/*
+ * How many bytes follow, and the range of the next: narrower after some first
+ * bytes, so that overlong forms, surrogates and numbers above U+10FFFF are not
+ * text.
+ */
 static void first_byte(struct utf8 *u, uint8_t c)
 {
     u->lo = 0x80;
