@@ -35,6 +35,10 @@ static double processor_time(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/*
+ * xorshift64 from a fixed state: each run measures the same packets in the
+ * same order, and a result can be measured again.
+ */
 uint32_t bench_random(uint32_t n)
 {
     static uint64_t state = 88172645463325252u;
@@ -44,6 +48,10 @@ uint32_t bench_random(uint32_t n)
     return (uint32_t)((state >> 32) * n >> 32);
 }
 
+/*
+ * Random picks, so that neither the prefetcher nor the branch predictor knows
+ * the next packet.
+ */
 bool traffic_shuffle(struct traffic *t)
 {
     free(t->order);
@@ -58,6 +66,7 @@ bool traffic_shuffle(struct traffic *t)
 bool traffic_make(struct traffic *t, uint32_t count, uint32_t slot)
 {
     *t = (struct traffic){.slot = slot, .count = count};
+    /* Aligned, so that a packet crosses the same cache lines in every run. */
     t->bytes = aligned_alloc(4096, ((size_t)count * slot + 4095) & ~4095ul);
     t->len = calloc(count, sizeof(*t->len));
     t->want = calloc(count, sizeof(*t->want));
@@ -98,6 +107,7 @@ static uint64_t empty_loop(void *ctx, const struct traffic *t)
     return sum;
 }
 
+/* The sums of answers go here, or a compiler could leave out the work. */
 static volatile uint64_t sink;
 
 /* Nanoseconds per packet over `repeat` passes. */
@@ -121,6 +131,10 @@ static uint32_t calibrate(const struct bench *b, struct engine *e,
 {
     double ns = time_once(e, t, 1);
     double pass = ns * t->visits / 1e9;
+    /*
+     * An engine that takes milliseconds a packet would hold up all others for
+     * minutes. It is timed on a part of the visits.
+     */
     while (pass > 4 * b->round_seconds && e->share < t->visits) {
         e->share = e->share ? e->share * 4 : 4;
         pass /= 4;
@@ -131,6 +145,10 @@ static uint32_t calibrate(const struct bench *b, struct engine *e,
     return n < 1 ? 1 : n > 1e6 ? 1000000 : (uint32_t)n;
 }
 
+/*
+ * A fast wrong answer is worth nothing: an engine that gives one is named and
+ * not timed. A slow engine is checked on a part of the packets.
+ */
 static void bench_check(struct engine *e, const struct traffic *t)
 {
     uint32_t step = e->share > 64 ? t->count / 64 : 1;
@@ -146,6 +164,10 @@ static void bench_check(struct engine *e, const struct traffic *t)
     }
 }
 
+/*
+ * Cycles are those of the time-stamp counter, whose rate is measured here: the
+ * processor may run faster or slower than it counts.
+ */
 static void clock_speed(struct bench *b)
 {
     double start = bench_now();
@@ -193,11 +215,20 @@ void contest_add(struct contest *c, const char *name, engine_fn *loop,
     }
 }
 
+/*
+ * Noise can make a pass faster than the empty one; no work takes less than no
+ * time.
+ */
 static double bench_above(double ns, double empty)
 {
     return ns > empty ? ns - empty : 0;
 }
 
+/*
+ * All engines in turns, round by round, and the empty loop as one of them: a
+ * change of the machine's speed then meets all alike. Shown are medians, with
+ * the least and the third quartile beside them.
+ */
 bool contest_run(struct bench *b, struct contest *c, const struct traffic *t)
 {
     static double samples[BENCH_ENGINES + 1][ROUNDS_MAX];
@@ -260,6 +291,7 @@ void bench_row(struct bench *b, const char *workload, const char *engine,
     fflush(stdout);
 }
 
+/* A peer is missing for the same reason in every table; one line is enough. */
 void bench_skip(struct bench *b, const char *engine, const char *why)
 {
     static char said[1024];
@@ -291,6 +323,10 @@ static bool read_real(struct bench *b, const struct paths *captures)
         if (!capture_open(&c, captures->all[i], true)) {
             continue;
         }
+        /*
+         * At most 64 packets of a capture, or one long file would be all of
+         * the traffic.
+         */
         while (c.dlt == DLT_EN10MB && taken++ < 64 && b->real.count < room &&
                capture_next(&c, &h, &data) == 1) {
             uint32_t n = h->caplen < slot ? h->caplen : slot;

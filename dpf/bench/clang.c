@@ -17,6 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/*
+ * A load outside the packet returns 0 from the function, as it ends a program.
+ * Registers are variables, which clang puts where it likes.
+ */
 static const char head[] =
     "#include <stdint.h>\n#include <string.h>\n"
     "#define LD(type, at) ({ uint64_t a_ = (at); type v_; \\\n"
@@ -32,6 +36,10 @@ static const char head[] =
     "    (void)r3; (void)r4; (void)r5; (void)r6; (void)r7; (void)r8; (void)r9;"
     "\n";
 
+/*
+ * False for an instruction that no filter of the tables has: then this peer is
+ * left out, rather than compared on another program.
+ */
 static bool write_alu(FILE *f, const struct dpf_insn *i)
 {
     static const char *const op[16] = {"+",  "-",  "*",  NULL, "|", "&", "<<",
@@ -54,6 +62,8 @@ static bool write_alu(FILE *f, const struct dpf_insn *i)
     }
     if (BPF_OP(i->opcode) == BPF_MOV) {
         fprintf(f, "    r%d = %s;\n", d, src);
+        /* C leaves a shift by the width or more undefined; BPF masks the count.
+         */
     } else if (BPF_OP(i->opcode) == BPF_LSH || BPF_OP(i->opcode) == BPF_RSH) {
         fprintf(f, "    r%d = (%s)((%s)r%d %s (%s & %d));\n", d, type, type, d,
                 op[BPF_OP(i->opcode) >> 4], src, wide ? 63 : 31);
@@ -92,6 +102,10 @@ static bool write_jump(FILE *f, const struct dpf_insn *i, size_t at)
     return true;
 }
 
+/*
+ * The stack is an array of the function, and only r10 points to it; every
+ * other pointer is an offset into the packet.
+ */
 static bool write_memory(FILE *f, const struct dpf_insn *i)
 {
     static const int bits[4] = {32, 16, 8, 64};
@@ -124,6 +138,7 @@ static bool write_c(FILE *f, const struct dpf_insn *insns, size_t count)
     bool good = true;
     fputs(head, f);
     for (size_t i = 0; i < count && good; i++) {
+        /* A label for each instruction, since any may be the goal of a jump. */
         fprintf(f, "L%zu: __attribute__((unused));\n", i);
         switch (BPF_CLASS(insns[i].opcode)) {
         case BPF_ALU:
@@ -162,6 +177,10 @@ static bool bench_clang_run(const char *source, const char *library)
            WEXITSTATUS(status) == 0;
 }
 
+/*
+ * Through a shared library, so that the code is called as the others' is: by a
+ * pointer, from the same loop.
+ */
 bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
                 size_t count, const char **why)
 {
@@ -184,6 +203,7 @@ bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
     if (good) {
         c->library = dlopen(library, RTLD_NOW | RTLD_LOCAL);
         void *symbol = c->library ? dlsym(c->library, "dpf_run") : NULL;
+        /* ISO C has no conversion from an object's pointer to a function's. */
         memcpy(&c->run, &symbol, sizeof(symbol));
         good = c->run != NULL;
         *why = "its library cannot be loaded";

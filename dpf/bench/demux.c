@@ -53,6 +53,10 @@ void bench_expression(uint32_t shape, uint32_t i, char *out, size_t size)
     snprintf(out, size, forms[shape], a, b, port);
 }
 
+/*
+ * Shape 1 is a TCP connection by its source, shape 8 a UDP service by its
+ * destination; their addresses differ in where the number stands.
+ */
 static void ip6_packet(uint8_t *p, uint32_t shape, uint32_t i)
 {
     bench_demux_put16(p + 12, 0x86dd);
@@ -96,6 +100,9 @@ static void packet(uint8_t *p, uint32_t shape, uint32_t i)
     ip[9] = proto[shape];
     bench_demux_put32(ip + (by_source ? 12 : 16),
                       0x0a000000 | (shape + (shape < 1)) << 16);
+    /*
+     * 10.SHAPE.HIGH.LOW as in bench_expression, in whose text shape 0 has a 1.
+     */
     uint32_t own = 0x0a000000u | (shape == 0 ? 1u : shape) << 16 | i;
     bench_demux_put32(ip + (by_source ? 12 : 16), own);
     bench_demux_put32(ip + (by_source ? 16 : 12),
@@ -114,6 +121,7 @@ static void which(uint32_t n, uint32_t shapes, uint32_t *shape, uint32_t *i)
     *i = n / shapes;
 }
 
+/* Packets of random owners; one in ten has none, as on a real network. */
 static bool make_traffic(struct traffic *t, uint32_t n, uint32_t shapes)
 {
     if (!traffic_make(t, PACKETS, SLOT)) {
@@ -185,6 +193,7 @@ struct dpf_set *bench_set(uint32_t n, uint32_t shapes)
         struct dpf_program *p = bench_filter(i, shapes);
         result = p ? dpf_set_insert(s, i, 0, p, 0, &err) : -DPF_E_INVAL;
         dpf_program_destroy(p);
+        /* No lookup is under way: what older versions used can go at once. */
         dpf_set_reclaim(s, dpf_set_version(s));
     }
     if (result != 0) {
@@ -197,7 +206,11 @@ struct dpf_set *bench_set(uint32_t n, uint32_t shapes)
 
 /* ----------------------------------------------------------------- in turn */
 
-/* The kernel's code, or libpcap's interpreter, filter after filter. */
+/*
+ * The kernel's code, or libpcap's interpreter, filter after filter: how systems
+ * without a merged lookup find a packet's owner. The time grows with the number
+ * of filters, so that above IN_TURN_MAX there is nothing more to learn.
+ */
 struct turn {
     struct jit_code *jit;
     struct bpf_program *classic;
@@ -245,6 +258,10 @@ static uint64_t loop_pcaps(void *ctx, const struct traffic *t)
     return sum;
 }
 
+/*
+ * False: there is no code of the kernel's; libpcap's programs are there all
+ * the same.
+ */
 static bool make_turn(struct bench *b, struct turn *t, uint32_t n,
                       uint32_t shapes)
 {
@@ -303,6 +320,10 @@ struct peers {
     void *hash, *acl;
 };
 
+/*
+ * Peers that know TCP connections and nothing else. They are given the keys,
+ * where ours must find them in the programs.
+ */
 static void add_peers(struct bench *b, struct contest *c, struct peers *p,
                       uint32_t n)
 {
@@ -340,6 +361,10 @@ static void drop_peers(struct peers *p)
     free(p->c);
 }
 
+/*
+ * One table: n filters of one shape, where the peers that know connections
+ * take part, or of ten.
+ */
 static int bench_demux_one(struct bench *b, uint32_t n, uint32_t shapes)
 {
     struct contest c = {.workload = shapes == 1 ? "demux/connections"

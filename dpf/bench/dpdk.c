@@ -8,6 +8,10 @@
 
 #define MODULE "dpf-dpdk.so"
 
+/*
+ * The module in `folder`, which is counted from the tool's own: in the build
+ * it is the same, once installed it is lib/dpf.
+ */
 static void *open_beside(const char *folder)
 {
     char path[4096], self[2048];

@@ -34,6 +34,7 @@ struct bpf {
 static void *bpf_make(const struct bpf_insn *insns, uint32_t count)
 {
     struct bpf *b = aligned_alloc(64, (sizeof(*b) + 63) & ~63ul);
+    /* rte_bpf_convert turns classic BPF into BPF that reads an mbuf. */
     struct bpf_program prog = {count, (struct bpf_insn *)(uintptr_t)insns};
     struct rte_bpf_prm *prm = b ? rte_bpf_convert(&prog) : NULL;
     if (prm == NULL) {
@@ -59,6 +60,10 @@ static void bpf_free(void *bpf)
     free(b);
 }
 
+/*
+ * One mbuf is pointed at each packet in turn, as a driver's ring would have
+ * them: filling in three fields is part of its price.
+ */
 static uint64_t bpf_one(struct bpf *b, const uint8_t *packet, uint32_t len)
 {
     b->mbuf.buf_addr = (void *)(uintptr_t)packet;
@@ -83,6 +88,11 @@ static uint32_t bpf_answer(void *ctx, const uint8_t *packet, uint32_t len)
 
 /* --------------------------------------------------------------- rte_hash */
 
+/*
+ * The conditions that a key does not hold: IPv4 with a header of five words,
+ * TCP, and no fragment. A lookup by address and port alone would accept more
+ * than the filters do.
+ */
 static bool shape(const uint8_t *p, uint32_t len)
 {
     return len >= HEADERS && p[12] == 0x08 && p[13] == 0x00 && p[14] == 0x45 &&
@@ -99,6 +109,7 @@ static void *hash_make(const struct connection *c, uint32_t count)
         .entries = count < 64 ? 64 : count * 2,
         .key_len = sizeof(*c),
         .hash_func = rte_jhash,
+        /* Readers without a lock beside a writer, as our sets have them. */
         .extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF};
     struct rte_hash *h = rte_hash_create(&parameters);
     for (uint32_t i = 0; h != NULL && i < count; i++) {
@@ -129,6 +140,7 @@ static void hash_burst(const struct rte_hash *h, const uint8_t *const *packet,
     }
 }
 
+/* Both are made for bursts, and are measured in bursts. */
 typedef void burst_fn(void *ctx, const uint8_t *const *packet,
                       const uint32_t *len, uint32_t n, uint32_t *owner);
 
@@ -197,6 +209,7 @@ static uint16_t get16(const uint8_t *p)
 static void acl_fill(struct acl_rule *r, const struct connection *c, uint32_t i)
 {
     memset(r, 0, sizeof(*r));
+    /* 0 means that no rule matched. */
     r->data.userdata = i + 1;
     r->data.category_mask = 1;
     r->data.priority = 1;
@@ -246,6 +259,10 @@ static void acl_burst(void *ctx, const uint8_t *const *packet,
 {
     const uint8_t *data[BURST];
     for (uint32_t i = 0; i < n; i++) {
+        /*
+         * The first field must be one byte (programmer's guide): so data begin
+         * at the protocol, and offsets count from there.
+         */
         data[i] = packet[i] + PROTOCOL;
     }
     rte_acl_classify(ctx, data, owner, n, 1);
@@ -272,6 +289,10 @@ const struct dpdk *dpdk_module(void)
     static const struct dpdk module = {
         bpf_make,  bpf_free,    bpf_loop, bpf_answer, hash_make, hash_free,
         hash_loop, hash_answer, acl_make, acl_free,   acl_loop,  acl_answer};
+    /*
+     * Memory without huge pages, no devices, one core: nothing that needs a
+     * right.
+     */
     static char *argv[] = {"dpf",         "--no-huge",   "--no-pci",
                            "-m",          "1024",        "--no-telemetry",
                            "--no-shconf", "--log-level", "1",

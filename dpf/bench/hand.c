@@ -62,7 +62,8 @@ static __attribute__((noinline)) uint32_t find(const struct hand *h,
     }
     uint64_t hosts = load64(p + 26);
     uint32_t ports = load32(p + at);
-    /* Ethernet type 0800; no fragment, protocol 6 */
+    /* Ethernet type 0800; no fragment, protocol 6. Without a branch: a wrong
+       packet costs as much as a right one, but is never mispredicted. */
     uint32_t wrong = ((load32(p + 12) & 0xffff) ^ 0x0008) |
                      ((load32(p + 20) & 0xff00ff1f) ^ 0x06000000);
     const struct bucket *b = &h->buckets[hand_spread(hosts, ports) & h->mask];
@@ -78,6 +79,7 @@ static __attribute__((noinline)) uint32_t find(const struct hand *h,
     return wrong ? NO_OWNER : owner;
 }
 
+/* False if a bucket overflows at this size. */
 static bool hand_fill(struct hand *h, const struct connection *c,
                       uint32_t count)
 {

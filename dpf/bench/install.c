@@ -86,16 +86,28 @@ static int bench_install_one(struct bench *b, uint32_t n)
         dpf_set_destroy(empty);
         return CLI_USAGE;
     }
+    /*
+     * The memory of one more binding: without what an empty set has, or the
+     * first filter brings.
+     */
     double bytes = (set_bytes(s) - set_bytes(empty)) / (n > 1 ? n - 1 : 1);
     insert.count = like.count = removal.count = 0;
     for (uint32_t k = 0; k < SAMPLES; k++) {
         struct dpf_code code;
         struct dpf_program *p = NULL;
         char text[256];
+        /*
+         * A connection that is not in the set yet; another each time, so that
+         * no table slot is warm from the last.
+         */
         bench_expression(0, 20000 + k, text, sizeof(text));
         if (dpf_from_expr(text, DLT_EN10MB, 0, &code, &err) != 0) {
             break;
         }
+        /*
+         * From bytecode on, which the kernel is given and verifies; compiling
+         * text is its client's work.
+         */
         double start = bench_now();
         int r = dpf_program_create(cli_mem(), DPF_FILTER, code.insns,
                                    code.count, &p, &err);
@@ -130,6 +142,10 @@ static int bench_install_one(struct bench *b, uint32_t n)
 
 /* ------------------------------------------------------------------ peers */
 
+/*
+ * The same step in Linux: the kernel verifies and compiles the program. That
+ * binds it to nothing yet.
+ */
 static void linux_load(struct bench *b, const struct dpf_program *p)
 {
     static struct samples s;
@@ -150,6 +166,7 @@ static void linux_load(struct bench *b, const struct dpf_program *p)
     bench_install_report(b, "install/bytecode", "linux-jit", 1, &s, 0);
 }
 
+/* The step before: from text to bytecode, with libpcap's optimiser. */
 static void libpcap_compile(struct bench *b, const char *text)
 {
     static struct samples s;
@@ -191,6 +208,10 @@ static void dpdk_load(struct bench *b, const char *text)
         bench_install_report(b, "install/bytecode", "rte_bpf", 1, &s, 0);
     }
     pcap_close(dead);
+    /*
+     * rte_acl cannot add a rule to a table that is in use: one more rule means
+     * all of them anew.
+     */
     for (uint32_t n = 100; d != NULL && n <= 10000; n *= 10) {
         struct connection *c = bench_connections(n);
         s.count = 0;

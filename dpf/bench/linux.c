@@ -61,6 +61,11 @@ static struct {
     size_t used, live;
 } arena;
 
+/*
+ * Room for a program, writable; nothing in the arena can run until arena_seal.
+ * Pieces are not freed one by one: the arena is empty again when the last
+ * program is finished.
+ */
 static uint8_t *arena_take(size_t size)
 {
     if (arena.base == NULL) {
@@ -79,6 +84,10 @@ static uint8_t *arena_take(size_t size)
     return at;
 }
 
+/*
+ * All is executable and nothing writable. Going on without would run code that
+ * anybody can overwrite, or fault in the middle of a table.
+ */
 static void arena_seal(void)
 {
     if (mprotect(arena.base, ARENA, PROT_READ | PROT_EXEC) != 0) {
@@ -87,7 +96,11 @@ static void arena_seal(void)
     }
 }
 
-/* Bytes from r1 on that every path to an instruction has checked. */
+/*
+ * Bytes from r1 on that every path to an instruction has checked: forward, one
+ * pass, since filters have no loops. INT32_MAX stands for "not reached yet", so
+ * that the least of all ways in remains.
+ */
 static void checked_ranges(const struct dpf_insn *p, size_t count,
                            int32_t *checked)
 {
@@ -140,6 +153,10 @@ static struct dpf_insn *make_xdp(const struct dpf_insn *p, size_t count,
         abort();
     }
     checked_ranges(p, count, checked);
+    /*
+     * An XDP program is given a context with two pointers, of which the
+     * kernel's verifier knows that the second ends what the first begins.
+     */
     bench_linux_put(&x, BPF_LDX | BPF_MEM | BPF_W, END, 1, 4, 0);
     bench_linux_put(&x, BPF_LDX | BPF_MEM | BPF_W, 1, 1, 0, 0);
     bench_linux_put(&x, BPF_ALU64 | BPF_MOV | BPF_X, 2, END, 0, 0);
@@ -164,6 +181,10 @@ static struct dpf_insn *make_xdp(const struct dpf_insn *p, size_t count,
             size_t to = place[i + 1 + (size_t)(int64_t)p[i].off];
             x.out[at].off = (int16_t)(to - at - 1);
         }
+        /*
+         * Three instructions stand before such a load, of which the last jumps
+         * to the end, where 0 is returned.
+         */
         if (at > place[i]) {
             x.out[at - 1].off = (int16_t)(x.n - at);
         }
@@ -208,6 +229,10 @@ bool jit_make(struct jit_code *c, const struct dpf_insn *insns, size_t count,
     struct info_attr a = {(uint32_t)fd, sizeof(info), (uintptr_t)&info};
     long r = syscall(SYS_bpf, CMD_OBJ_GET_INFO, &a, sizeof(a));
     close(fd);
+    /*
+     * The kernel shows its code only to root, and leaves the length 0 where it
+     * interprets.
+     */
     if (r != 0 || info.jited_len == 0 || info.jited == 0 ||
         info.jited_len > sizeof(image)) {
         *why = "the kernel does not show its code (kptr_restrict, no JIT)";

@@ -23,12 +23,19 @@ bool bench_patch(uint8_t *code, size_t size)
            cs_disasm_iter(handle, &p, &left, &address, insn)) {
         int32_t d;
         uint8_t *at = code + insn->address;
+        /*
+         * Jumps and calls with 32 bits of distance; shorter ones cannot leave.
+         */
         if (at[0] != 0xe9 && at[0] != 0xe8) {
             continue;
         }
         memcpy(&d, at + 1, sizeof(d));
         int64_t to = (int64_t)insn->address + 5 + d;
         bool inside = to >= 0 && to < (int64_t)size;
+        /*
+         * A jump out is the kernel's return thunk, and is made a return. A
+         * call out needs the kernel, which is not here.
+         */
         good = inside || at[0] == 0xe9;
         if (!inside) {
             memset(at, 0x90, 5);

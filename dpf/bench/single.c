@@ -104,6 +104,10 @@ static void bench_single_put16(uint8_t *p, uint32_t v)
     p[1] = (uint8_t)v;
 }
 
+/*
+ * Ports that the filters ask for, and others: a filter that always said no
+ * would be fast, too.
+ */
 static uint32_t tcp_at(uint8_t *p)
 {
     bench_single_put16(p, 1024 + bench_random(60000));
@@ -122,6 +126,7 @@ static uint32_t ip_at(uint8_t *p)
 {
     uint32_t proto = bench_random(4), data;
     p[0] = 0x45;
+    /* One in ten is a fragment, which filters by port must look at. */
     p[6] = bench_random(10) ? 0x40 : 0x20;
     p[9] = proto < 3 ? 6 : 17;
     p[12] = 10;
@@ -167,7 +172,8 @@ static bool make_mixed(struct traffic *t)
     return traffic_shuffle(t);
 }
 
-/* The first packet that is accepted, everywhere. */
+/* The first packet that is accepted, everywhere: all branches are predicted,
+   and what remains is the length of the code. */
 static bool make_hot(struct traffic *hot, const struct traffic *mixed)
 {
     uint32_t from = 0;
@@ -186,6 +192,10 @@ static bool make_hot(struct traffic *hot, const struct traffic *mixed)
     return traffic_shuffle(hot);
 }
 
+/*
+ * The right answers are those of libpcap's interpreter on code that no
+ * optimiser has touched.
+ */
 static void bench_single_expect(struct traffic *t,
                                 const struct bpf_program *plain)
 {
@@ -207,6 +217,10 @@ struct all {
     void *rte;
 };
 
+/*
+ * One expression for every engine. clang and the kernel's JIT are given our
+ * bytecode, so that they differ in nothing but the compiler.
+ */
 static bool make_all(struct bench *b, struct all *a, const char *expr)
 {
     struct dpf_code code;
@@ -266,6 +280,10 @@ struct means {
     unsigned count[BENCH_ENGINES];
 };
 
+/*
+ * One row of every engine that there is; ours is the first, to which the
+ * others are compared.
+ */
 static void bench_single_one(struct bench *b, struct all *a, const char *name,
                              const char *kind, const struct traffic *t,
                              struct means *m)
@@ -289,6 +307,7 @@ static void bench_single_one(struct bench *b, struct all *a, const char *name,
     contest_add(&c, "libpcap", loop_libpcap, answer_libpcap, &a->classic);
     contest_run(b, &c, t);
     for (size_t i = 0; i < c.count; i++) {
+        /* By name, since an engine may be missing in some workloads. */
         for (size_t k = 0; k < BENCH_ENGINES && c.engines[i].correct; k++) {
             if (m->name[k] == NULL || !strcmp(m->name[k], c.engines[i].name)) {
                 m->name[k] = c.engines[i].name;
