@@ -62,6 +62,11 @@ static void first_environment(const struct boot_info *info)
     }
 }
 
+/*
+ * Memory first, since everything takes some; devices before entropy, which may
+ * come from one; the log goes to the boot console until an environment exists
+ * that could write beside it.
+ */
 void kern_main(const struct boot_info *info)
 {
     page_init(info->ram, info->rams, info->top);

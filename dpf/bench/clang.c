@@ -164,6 +164,7 @@ static bool write_c(FILE *f, const struct dpf_insn *insns, size_t count)
     return good;
 }
 
+/* Without a shell: no name is read as anything but a name. */
 static bool bench_clang_run(const char *source, const char *library)
 {
     int status = 0;

@@ -75,6 +75,10 @@ static size_t constants(struct dpf_set *s, struct dpf_const *out, uint32_t i)
     return used;
 }
 
+/*
+ * A set of n filters, and one more that comes and goes: from bytecode, and as
+ * a copy of an installed one with other constants.
+ */
 static int bench_install_one(struct bench *b, uint32_t n)
 {
     static struct samples insert, like, removal;

@@ -9,6 +9,10 @@
 #include "dpf/jit/native.h"
 #include "dpf/jit/plain.h"
 
+/*
+ * All passes, as for plain code; the plain code stands behind the graph's if a
+ * packet can be left to it.
+ */
 static bool emit_decided(struct compiler *c, struct filter_code *f)
 {
     bool ok = true;

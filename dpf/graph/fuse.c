@@ -31,6 +31,10 @@ cond_id cond_new(struct decision *d, struct cond c)
     return (cond_id)d->cond_count++;
 }
 
+/*
+ * The opposite, by de Morgan's rules, as a condition of its own: the original
+ * may have other users.
+ */
 cond_id cond_not(struct decision *d, cond_id id)
 {
     struct cond c = d->conds[id];

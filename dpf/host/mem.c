@@ -83,6 +83,10 @@ static size_t find_pages(const struct host *h, size_t count)
     return PAGES;
 }
 
+/*
+ * Pages of the file, filled with traps before they can run. In a forked child
+ * there are none: the file is shared with the parent, whose code would change.
+ */
 static void *mem_code_alloc(void *ctx, size_t size)
 {
     struct host *h = ctx;

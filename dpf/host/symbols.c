@@ -36,6 +36,10 @@ __attribute__((noinline)) void __jit_debug_register_code(void)
 extern struct jit_descriptor __jit_debug_descriptor;
 struct jit_descriptor __jit_debug_descriptor = {1, JIT_NOACTION, NULL, NULL};
 
+/*
+ * perf reads the map when it reports, so a line may come at any time; nothing
+ * is ever removed, as perf has no way to say so.
+ */
 static int add_perf(const char *name, const void *code, size_t size)
 {
     char path[64];
@@ -121,6 +125,10 @@ static int add_gdb(const char *name, const void *code, size_t size)
         entry->next_entry->prev_entry = entry;
     }
     __jit_debug_descriptor.first_entry = entry;
+    /*
+     * GDB reads all of this when the function below is called; until then the
+     * order does not matter.
+     */
     __jit_debug_descriptor.relevant_entry = entry;
     __jit_debug_descriptor.action_flag = JIT_REGISTER;
     __jit_debug_register_code();

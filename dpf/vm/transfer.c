@@ -48,6 +48,11 @@ static bool scalar_read(struct verifier *v, uint32_t reg, enum why why)
 
 /* ----------------------------------------------------------- arithmetic */
 
+/*
+ * Pointers move by numbers, and the difference of two into one region is a
+ * number. Everything else would turn an address into a number, or be a pointer
+ * into no region.
+ */
 static bool step_add_sub(struct verifier *v, const struct dpf_insn *i)
 {
     uint32_t dst = DPF_INSN_DST(i), src = DPF_INSN_SRC(i);
@@ -180,6 +185,10 @@ static bool store_stack(struct verifier *v, int64_t off, uint32_t size,
     if (!transfer_stack_at(v, off, size) || v->restart) {
         return v->restart;
     }
+    /*
+     * A pointer is stored whole and aligned (step_store sees to it), so it is
+     * the value of one slot.
+     */
     if (is_pointer(value)) {
         v->now[BPF_REG_COUNT + (uint32_t)(-1 - off) / 8] = value;
         return true;
@@ -257,6 +266,10 @@ static bool step_store(struct verifier *v, const struct dpf_insn *i)
     }
     bool exact = base.kind == K_STACK && base.off != NOTE_OFF_ANY;
     int64_t off = exact ? (int64_t)base.off + i->off : 0;
+    /*
+     * A pointer may be kept on the stack where we know the place. Anywhere
+     * else it could be read back as a number, and leave the program.
+     */
     if (is_pointer(value) && (!exact || size != 8 || off % 8 != 0)) {
         return refuse(v, WHY_LEAK, src);
     }
@@ -320,6 +333,7 @@ static bool step_call(struct verifier *v, const struct dpf_insn *i)
         }
     }
     v->now[0] = scalar();
+    /* A helper is a C function, which keeps none of these. */
     for (uint32_t reg = 1; reg <= 5; reg++) {
         v->now[reg] = (struct value){.kind = K_UNWRITTEN};
     }

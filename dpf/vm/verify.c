@@ -19,6 +19,10 @@
  */
 #include "dpf/vm/verifier.h"
 
+/*
+ * A value that arrives by two ways is what both have in common. A stack byte
+ * is written only if both ways wrote it.
+ */
 static struct value join_value(struct value a, struct value b)
 {
     struct value out = a;
@@ -128,6 +132,10 @@ static bool verify_walk(struct verifier *v, uint32_t at)
     }
 }
 
+/*
+ * The registers that a program of each type starts with. With zero_stack its
+ * stack counts as written from the start.
+ */
 static void entry_state(struct verifier *v)
 {
     for (uint32_t n = 0; n < BPF_REG_COUNT; n++) {

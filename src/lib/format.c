@@ -15,6 +15,7 @@ struct spec {
     size_t width;
 };
 
+/* Counted beyond the end as well: callers learn the length that was needed. */
 static void format_put(struct out *o, char c)
 {
     if (o->len + 1 < o->size) {
@@ -49,6 +50,10 @@ static void format_put_number(struct out *o, const struct spec *s, uint64_t v,
     format_put_text(o, s, digits + first, sizeof(digits) - first);
 }
 
+/*
+ * The conversions that the kernel uses and no others: width, zeros in front,
+ * and 'l' or 'z' for 64 bits.
+ */
 static const char *format_parse(const char *p, struct spec *s)
 {
     *s = (struct spec){.zero = *p == '0'};
