@@ -38,10 +38,11 @@ struct net_binding *net_binding_at(const struct net *n, uint32_t id)
 
 /* ----------------------------------------------------------------- attach */
 
-static int queue_init(struct net_queue *q, uint32_t depth)
+static int queue_init(struct net *n, struct net_queue *q, uint32_t depth)
 {
     q->sent = page_kalloc_bytes(depth * sizeof(struct net_sent));
     REFUSE_IF(q->sent == NULL, E_MEM);
+    q->net = n;
     q->depth = depth;
     for (uint32_t i = 0; i < depth; i++) {
         q->sent[i].next_free = (uint16_t)(i + 1);
@@ -60,7 +61,7 @@ int net_attach(struct netdev *dev)
     n->dev = dev;
     n->free_binding = NET_BINDINGS_MAX;
     for (uint32_t i = 0; i < dev->queues; i++) {
-        REFUSE_IF(queue_init(&n->queue[i], dev->tx_depth) < 0, E_MEM);
+        REFUSE_IF(queue_init(n, &n->queue[i], dev->tx_depth) < 0, E_MEM);
     }
     REFUSE_IF(net_space_init(n) < 0, E_MEM);
     n->info = &sysinfo()->net[dev->index];
@@ -108,7 +109,7 @@ static void deliver(struct net *n, struct net_queue *q, uint32_t id,
         __atomic_store_n(&s->owner, NET_OWNER_ENV, __ATOMIC_RELEASE);
         r->next++;
         r->head->done = ++r->done;
-        q->touched |= 1ull << ring;
+        q->service.touched |= 1ull << ring;
     }
     lock_release(&r->lock);
 }
@@ -180,8 +181,9 @@ static void add(uint64_t *to, uint64_t *from)
 
 void net_queue_flush(struct net *n, struct net_queue *q)
 {
-    for (; q->touched != 0; q->touched &= q->touched - 1) {
-        struct net_ring *r = &n->ring[__builtin_ctzll(q->touched)];
+    uint64_t *touched = &q->service.touched;
+    for (; *touched != 0; *touched &= *touched - 1) {
+        struct net_ring *r = &n->ring[__builtin_ctzll(*touched)];
         lock_acquire(&r->lock);
         if (r->kind != NET_RING_NONE) {
             event_signal(r->env, r->event);
@@ -208,10 +210,10 @@ static bool poll_queue(struct net *n, uint32_t queue, enum net_poll_kind kind)
     lock_acquire(&q->lock);
     q->now = arch_tsc();
     unsigned got = n->dev->ops->poll(n->dev, queue, BUDGET);
-    (void)net_send_resume(n, q);
+    net_send_resume(q);
     net_queue_flush(n, q);
     /* No interrupt says that a ring waits which could be served now. */
-    if (got == 0 && !q->more && kind != NET_POLL_CALL) {
+    if (got == 0 && !q->service.more && kind != NET_POLL_CALL) {
         quiet = !n->dev->ops->interrupts(n->dev, queue, true);
         if (!quiet) { /* something came just now */
             n->dev->ops->interrupts(n->dev, queue, false);

@@ -16,6 +16,7 @@
 #include "src/kern/env.h"
 #include "src/kern/netdev.h"
 #include "src/kern/page.h"
+#include "src/kern/service.h"
 #include "src/kern/slots.h"
 
 #define NET_DEVICES_MAX SYSINFO_NETS_MAX
@@ -72,10 +73,8 @@ struct net_queue {
     struct net_sent *sent; /* entries, by token */
     uint32_t free_sent;    /* first free entry; `depth`: none */
     uint32_t depth;
-    uint64_t blocked;         /* transmit rings that wait for room */
-    bool more;                /* or were not served for the bound of a call */
-    uint32_t turn;            /* ring to serve first when there is room */
-    uint64_t touched;         /* rings to signal when the poll is over */
+    struct net *net;
+    struct service service;   /* of transmit rings; touched: of all rings */
     uint64_t now;             /* tsc of this poll */
     struct sysinfo_net count; /* its counters since the last flush */
 };
@@ -118,8 +117,6 @@ struct net {
     struct net_queue queue[]; /* dev->queues */
 };
 
-struct turn;
-
 /* The device; NULL if there is none. */
 struct net *net_at(uint32_t device);
 struct net_binding *net_binding_at(const struct net *n, uint32_t id);
@@ -139,11 +136,8 @@ void net_quiesce(void) REQUIRES(bind_lock);
 
 /* Signal the owners of q->touched, and add q->count to the exposed ones. */
 void net_queue_flush(struct net *n, struct net_queue *q);
-/*
- * Serve blocked transmit rings in turn while the device has room, a bounded
- * number of frames. Returns how many; q->more says that the bound ended it.
- */
-uint32_t net_send_resume(struct net *n, struct net_queue *q);
+/* Serve blocked transmit rings: service_resume of service.h. */
+void net_send_resume(struct net_queue *q);
 
 /*
  * Remove at most `limit` bindings of a ring; true if it has more. One version

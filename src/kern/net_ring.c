@@ -157,7 +157,7 @@ void net_ring_remove(struct net *n, uint32_t id)
     r->kind = NET_RING_NONE;
     r->broken = false;
     r->generation++;
-    q->blocked &= ~(1ull << id);
+    q->service.blocked &= ~(1ull << id);
     lock_release(&r->lock);
     lock_release(&q->lock);
     page_pass_finish(&r->pieces);
@@ -178,7 +178,7 @@ int64_t sys_net_ring_free(struct env *e, uint32_t device, uint32_t ring,
     lock_acquire(&q->lock);
     bool busy = r->kind == NET_RING_TX && r->in_flight > 0;
     if (!busy) {
-        q->blocked &= ~(1ull << ring); /* lest other processors send more */
+        q->service.blocked &= ~(1ull << ring); /* no processor sends another */
     }
     lock_release(&q->lock);
     REFUSE_IF(busy, E_BUSY);

@@ -134,16 +134,34 @@ static bool filters_pass(const struct net_ring *r, const uint8_t *header,
     return true;
 }
 
-/* Send what is in one slot. False: no room now. */
-static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
-                      uint32_t slot)
+/* Is the next slot of a ring a frame to send? */
+static bool has_frame(void *queue, uint32_t ring)
 {
-    struct net_ring *r = &n->ring[ring];
+    const struct net_queue *q = queue;
+    const struct net_ring *r = &q->net->ring[ring];
+    uint32_t slot = (uint32_t)r->next & r->mask;
+    const struct net_tx_slot *s = (const struct net_tx_slot *)r->slots + slot;
+    return !slots_have(r->under_way, slot) &&
+           __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) == NET_OWNER_KERNEL;
+}
+
+static bool have_room(struct net *n, struct net_queue *q, uint32_t queue)
+{
     if (q->free_sent == q->depth) {
-        n->dev->ops->poll(n->dev, r->queue, 0);
-        if (q->free_sent == q->depth) {
-            return false;
-        }
+        n->dev->ops->poll(n->dev, queue, 0);
+    }
+    return q->free_sent != q->depth;
+}
+
+/* Send the frame in the next slot of a ring, or refuse it. */
+static bool send_frame(void *queue, uint32_t ring)
+{
+    struct net_queue *q = queue;
+    struct net *n = q->net;
+    struct net_ring *r = &n->ring[ring];
+    uint32_t slot = (uint32_t)r->next & r->mask;
+    if (!have_room(n, q, r->queue)) {
+        return false;
     }
     struct net_sent *s = &q->sent[q->free_sent];
     struct netdev_tx t;
@@ -153,9 +171,10 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         filters_pass(r, s->header, t.header_len) &&
         page_pin_pieces(&r->pieces, s->piece, t.pieces) == 0;
     if (!ok) {
+        r->next++;
         r->head->dropped = ++r->dropped;
         q->count.tx_refused++;
-        q->touched |= 1ull << ring;
+        q->service.touched |= 1ull << ring;
         give_back(r, slot, NET_OWNER_REFUSED);
         return true;
     }
@@ -175,53 +194,40 @@ static bool send_slot(struct net *n, struct net_queue *q, uint32_t ring,
         page_unpin_pieces(s->piece, t.pieces);
         return false;
     }
+    r->next++;
     q->count.tx_packets++;
     q->count.tx_bytes += bytes;
     return true;
 }
 
-/* Send at most `limit` frames of a ring. Marks it blocked if it has more. */
-static uint32_t send_ring(struct net *n, struct net_queue *q, uint32_t ring,
-                          uint32_t limit)
+static void kick(void *queue)
 {
-    struct net_ring *r = &n->ring[ring];
-    uint32_t taken = 0;
-    q->blocked &= ~(1ull << ring);
-    for (;;) {
-        uint32_t slot = (uint32_t)r->next & r->mask;
-        struct net_tx_slot *s = (struct net_tx_slot *)r->slots + slot;
-        if (slots_have(r->under_way, slot) ||
-            __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != NET_OWNER_KERNEL) {
-            return taken;
-        }
-        if (taken == limit || !send_slot(n, q, ring, slot)) {
-            q->blocked |= 1ull << ring;
-            return taken;
-        }
-        r->next++;
-        taken++;
-    }
+    struct net_queue *q = queue;
+    struct net *n = q->net;
+    n->dev->ops->kick(n->dev, (uint32_t)(q - n->queue));
 }
 
-uint32_t net_send_resume(struct net *n, struct net_queue *q)
+static uint32_t resume(void *queue);
+
+static const struct service_kind service = {
+    .rings = NET_RINGS_MAX,
+    .turn = TURN,
+    .budget = CALL_FRAMES,
+    .has = has_frame,
+    .take = send_frame,
+    .kick = kick,
+    .resume = resume,
+};
+
+static uint32_t resume(void *queue)
 {
-    uint32_t sent = 0;
-    while (q->blocked != 0 && sent < CALL_FRAMES) {
-        uint64_t from_turn = q->blocked & ~((1ull << q->turn) - 1);
-        uint32_t ring =
-            (uint32_t)__builtin_ctzll(from_turn != 0 ? from_turn : q->blocked);
-        uint32_t got = send_ring(n, q, ring, TURN);
-        sent += got;
-        q->turn = got > 0 ? (ring + 1) % NET_RINGS_MAX : ring;
-        if (got < TURN && (q->blocked >> ring & 1) != 0) {
-            break; /* no room */
-        }
-    }
-    if (sent > 0) {
-        n->dev->ops->kick(n->dev, (uint32_t)(q - n->queue));
-    }
-    q->more = q->blocked != 0 && sent >= CALL_FRAMES;
-    return sent;
+    struct net_queue *q = queue;
+    return service_resume(&service, &q->service, q);
+}
+
+void net_send_resume(struct net_queue *q)
+{
+    (void)resume(q);
 }
 
 void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
@@ -235,7 +241,7 @@ void net_transmitted(struct netdev *dev, unsigned queue, uint32_t token)
         slots_drop(r->under_way, s->slot);
         give_back(r, s->slot, NET_OWNER_ENV);
         r->in_flight--;
-        q->touched |= 1ull << s->ring;
+        q->service.touched |= 1ull << s->ring;
     }
     s->next_free = (uint16_t)q->free_sent;
     q->free_sent = token;
@@ -256,18 +262,8 @@ int64_t sys_net_send(struct env *e, uint32_t device, uint32_t ring,
         lock_release(&q->lock);
         return -E_NONE;
     }
-    uint64_t before = r->next;
-    uint32_t sent; /* of all rings */
-    if ((q->blocked & ~(1ull << ring)) != 0) {
-        q->blocked |= 1ull << ring;
-        sent = net_send_resume(n, q);
-    } else if ((sent = send_ring(n, q, ring, CALL_FRAMES)) > 0) {
-        n->dev->ops->kick(n->dev, r->queue);
-    }
-    bool more = sent >= CALL_FRAMES && (q->blocked >> ring & 1) != 0;
-    uint32_t mine = (uint32_t)(r->next - before);
-    mine += t->done > 0 ? t->done - 1 : 0;
+    int64_t result = service_call(&service, &q->service, q, ring, &r->next, t);
     net_queue_flush(n, q);
     lock_release(&q->lock);
-    return more ? turn_again(t, mine + 1) : (int64_t)mine;
+    return result;
 }
