@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "src/abi/quantum.h"
 #include "src/arch.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -30,7 +31,10 @@ struct cpu {
     uint64_t ran_from;        /* tsc at which `current` was entered */
     uint64_t timer;           /* tsc the timer is armed for; 0: it is not */
 
-    _Atomic uint64_t vector_used;   /* slices with an owner */
+    _Atomic uint64_t vector_used; /* slices with an owner */
+    /* For each slice those of the same owner, so that a sweep asks each owner
+       once; changed under bind_lock, before vector_used grows. */
+    _Atomic uint64_t vector_same[QUANTUM_SLOTS];
     _Atomic uint32_t idle;          /* asks to be kicked */
     struct env *_Atomic loaded;     /* whose addressing context is loaded */
     const struct env *fpu;          /* whose registers are in the FPU */

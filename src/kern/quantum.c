@@ -213,14 +213,27 @@ static struct env *owner(const struct cpu *c, unsigned slot)
     return id == 0 ? NULL : env_find(id);
 }
 
-/* The owner of a slice, claimed; NULL if it cannot run now. */
-static struct env *claim_owner(struct cpu *c, unsigned slot, uint64_t now)
+/* This slice and the others of its owner, or of one that it had just now. */
+static uint64_t slices_of_owner(const struct cpu *c, unsigned slot)
+{
+    return 1ull << slot |
+           atomic_load_explicit(&c->vector_same[slot], memory_order_relaxed);
+}
+
+/*
+ * The owner of a slice, claimed; NULL if it cannot run now. Takes from `left`
+ * the slices at which asking again would be in vain.
+ */
+static struct env *claim_owner(struct cpu *c, unsigned slot, uint64_t now,
+                               uint64_t *left)
 {
     uint32_t id = slot_id(c, slot);
     struct env *e = id == 0 ? NULL : env_find(id);
     if (e == NULL || !claim(c, e, id, now)) {
+        *left &= ~slices_of_owner(c, slot);
         return NULL;
     }
+    *left &= ~(1ull << slot);           /* each slice pays a part of a debt */
     bool ours = slot_id(c, slot) == id; /* it may have been taken back */
     if (ours && e->debt_ticks < slice_ticks()) {
         return e;
@@ -238,19 +251,27 @@ static void drop_doomed(struct cpu *c)
     }
 }
 
+/* Bit `by` becomes bit 0. */
+static uint64_t rotate(uint64_t slices, unsigned by)
+{
+    _Static_assert(QUANTUM_SLOTS == 64, "one word");
+    by %= QUANTUM_SLOTS;
+    return by == 0 ? slices : slices >> by | slices << (QUANTUM_SLOTS - by);
+}
+
 /*
  * The next environment in turn that can run, claimed; NULL: none. Interrupts
  * come in after each predicate.
  */
 static struct env *pick(struct cpu *c, uint64_t now)
 {
-    uint64_t used = atomic_load(&c->vector_used);
-    unsigned from = c->slot;
-    for (unsigned n = 1; used != 0 && n <= QUANTUM_SLOTS; n++) {
-        unsigned slot = (from + n) % QUANTUM_SLOTS;
+    uint64_t left = atomic_load(&c->vector_used);
+    unsigned from = c->slot + 1;
+    while (left != 0) {
+        unsigned slot = (from + (unsigned)__builtin_ctzll(rotate(left, from))) %
+                        QUANTUM_SLOTS;
         c->looked = false;
-        struct env *e =
-            (used >> slot & 1) != 0 ? claim_owner(c, slot, now) : NULL;
+        struct env *e = claim_owner(c, slot, now, &left);
         if (e != NULL) {
             c->slot = slot;
             return e;
@@ -340,8 +361,10 @@ static uint64_t next_look(const struct cpu *c)
 {
     uint64_t first = EVENT_FOREVER;
     uint64_t used = atomic_load(&c->vector_used);
-    for (; used != 0; used &= used - 1) {
-        struct env *e = owner(c, (unsigned)__builtin_ctzll(used));
+    while (used != 0) {
+        unsigned slot = (unsigned)__builtin_ctzll(used);
+        struct env *e = owner(c, slot);
+        used &= ~slices_of_owner(c, slot);
         enum env_state state = e == NULL ? ENV_FREE : env_state(e);
         if (state == ENV_READY) {
             return 0;
@@ -505,6 +528,21 @@ void kern_start(unsigned cpu)
     }
 }
 
+/* Note for each slice of `id` which they are. Returns them. */
+static uint64_t note_same(unsigned cpu, uint32_t id) REQUIRES(bind_lock)
+{
+    const uint32_t *vector = sysinfo_vector(cpu);
+    uint64_t same = 0;
+    for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
+        same |= vector[i] == id ? 1ull << i : 0;
+    }
+    for (uint64_t left = same; left != 0; left &= left - 1) {
+        atomic_store_explicit(&cpu_at(cpu)->vector_same[__builtin_ctzll(left)],
+                              same, memory_order_relaxed);
+    }
+    return same;
+}
+
 int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
 {
     uint32_t *vector = sysinfo_vector(cpu);
@@ -517,6 +555,7 @@ int quantum_give(unsigned cpu, uint32_t slot, struct env *e)
     REFUSE_IF(vector[slot] != 0, E_BUSY);
     TRY(share_charge(e, SHARE_SLICES));
     __atomic_store_n(&vector[slot], e->id, __ATOMIC_RELAXED);
+    (void)note_same(cpu, e->id);
     atomic_fetch_or(&e->cpus, 1ull << cpu);
     atomic_fetch_or(&cpu_at(cpu)->vector_used, 1ull << slot);
     env_become(e, ENV_NEW, ENV_READY);
@@ -532,12 +571,7 @@ static void take_back(unsigned cpu, uint32_t slot) REQUIRES(bind_lock)
     atomic_fetch_and(&cpu_at(cpu)->vector_used, ~(1ull << slot));
     __atomic_store_n(&vector[slot], 0, __ATOMIC_RELAXED);
     share_refund(e != NULL ? e->index : 0, SHARE_SLICES);
-    for (uint32_t i = 0; i < QUANTUM_SLOTS; i++) {
-        if (vector[i] == id) {
-            return;
-        }
-    }
-    if (e != NULL) {
+    if (note_same(cpu, id) == 0 && e != NULL) {
         atomic_fetch_and(&e->cpus, ~(1ull << cpu));
     }
 }
