@@ -243,7 +243,7 @@ static bool is_due(const struct ct_node *leaf)
 {
     uint32_t n = leaf->count;
 
-    return n >= 4 && n < CT_ITEMS && (n & (n - 1)) == 0;
+    return n < CT_ITEMS && (n & (n - 1)) == 0;
 }
 
 /* To a leaf with room; w is NULL if there is no memory for new rows. */

@@ -4,14 +4,15 @@
  *
  * Rows are taken one after the other. Each time the byte comes next that
  * leaves the fewest items to be asked, for packets of which one half is made
- * by the items themselves and one half at random: the first say how well a
- * byte tells items apart, the others how well it keeps strangers away.
+ * by the items themselves, one quarter is TCP over IPv4, and one quarter is
+ * made at random. The first say how well a byte tells items apart, the others
+ * how well it keeps strangers away: most packets that a machine receives are
+ * strangers to most of its filters, and of that one kind.
  */
 #include "dpf/tree/classnode.h"
 
 #define ONE 65536u     /* a probability of 1 */
 #define GAIN (ONE / 3) /* items that a row must save */
-#define FEW 4u         /* items that need no rows */
 
 /* Work, in units, for each kid: to collect its keys; to weigh a byte of it. */
 #define KEYS_WORK 8u
@@ -73,12 +74,23 @@ static uint32_t values(const struct outline_row *r, uint8_t out[CT_NARROW])
     return n;
 }
 
+/* Bytes of TCP over IPv4 (RFC 791 s3.1), by their offsets. */
+static const struct {
+    uint8_t offset, value;
+} tcp[] = {{12, 0x08}, {13, 0x00}, {14, 0x45}, {15, 0}, {20, 0x40}, {23, 6}};
+
 /* How often each value of a byte comes. Returns what all others are, by 256. */
 static uint32_t weigh(struct ct_work *w, uint32_t list, bool leaf, uint32_t key)
 {
     uint32_t n = w->count[list], each = ONE / 2 / n, even = ONE / 2;
 
     __builtin_memset(w->weight, 0, sizeof(w->weight));
+    for (uint32_t i = 0; i < sizeof(tcp) / sizeof(tcp[0]); i++) {
+        if (key == dd_var_byte(0, tcp[i].offset)) {
+            w->weight[tcp[i].value] = ONE / 4;
+            even -= ONE / 4;
+        }
+    }
     for (uint32_t i = 0; i < n; i++) {
         const struct outline_row *r =
             outline_row(ct_outline(w->kids[list], i, leaf), key);
@@ -141,9 +153,6 @@ static uint32_t choose(struct heap *h, struct ct_work *w, uint32_t list,
 {
     uint32_t n = w->count[list], have = n * ONE, rows = 0, bytes;
 
-    if (leaf && n <= FEW) {
-        return 0;
-    }
     (void)heap_work(h, KEYS_WORK * n); /* no limit, but a breath */
     ct_keys(w, list, leaf);
     bytes = w->key_count < CT_SAMPLED ? w->key_count : CT_SAMPLED;

@@ -9,7 +9,7 @@ static uint64_t alive(const struct ct_node *n, const struct outline_view *v)
 {
     uint64_t m = __atomic_load_n(&n->used, __ATOMIC_ACQUIRE);
 
-    for (uint32_t r = 0; r < n->rows; r++) {
+    for (uint32_t r = 0; r < n->rows && m != 0; r++) {
         m &= __atomic_load_n(&n->row[r].word[outline_value(v, n->key[r])],
                              __ATOMIC_RELAXED);
     }
