@@ -293,9 +293,10 @@ enum {
 int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out);
 /*
  * Let each call that binds, or makes a region, do `units` of work; 0: without
- * limit. Reading a filter takes a quarter at most; what is not read by then
- * counts as "may accept". If half of it does not suffice to decide whether the
- * filter is in another's way, it is refused. Removal takes what it takes.
+ * limit. Reading a filter takes a quarter at most; packets that are not
+ * decided by then count as "may accept". If half of it does not suffice to
+ * decide whether the filter is in another's way, it is refused. Removal has no
+ * limit.
  */
 void dpf_set_work(struct dpf_set *s, uint64_t units);
 /* Frees everything, retired versions included; no lookup may be running. */

@@ -178,8 +178,8 @@ static bool parse_line(const char *s, struct line *l)
 }
 
 /*
- * Look a path up as the server does, so that what is checked is what it will
- * find.
+ * Look a path up as the server does, so that the extent which is checked is
+ * the one that it will find.
  */
 static const struct site_entry *entry_of(struct checker *c, const char *path,
                                          size_t len)

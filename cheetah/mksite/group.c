@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Document grouping: the order of extents on disk. Pages come in path order;
- * each page is followed by what it embeds and nobody placed before. Within a
- * group the encodings lie apart (all br, then all gzip, then all identity), so
- * that what one client will ask for is contiguous. Source: Kaashoek97
- * (Cheetah).
+ * each page is followed by the documents that it embeds, unless an earlier
+ * page claimed them. Within a group the encodings lie apart (all br, then all
+ * gzip, then all identity), so that the extents that one client will ask for
+ * are contiguous. Source: Kaashoek97 (Cheetah).
  */
 #include <stdlib.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  * leaves them out and prints a line for each kind, unless --all is given.
  * /.well-known is there to be published (RFC 8615).
  *
- * A key is known by the name that programs give it, or by what it begins with:
- * so under any name, but not inside a page that speaks of keys.
+ * A key is known by the name that programs give it, or by its first bytes: so
+ * under any name, but not inside a page that speaks of keys.
  */
 #include <fcntl.h>
 #include <stdio.h>

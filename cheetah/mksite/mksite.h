@@ -91,7 +91,7 @@ bool tree_walk(struct site *s, const char *root, const struct options *o);
 struct doc *site_add(struct site *s, char *path);
 const struct doc *site_lookup(const struct site *s, const char *path);
 
-/* hide.c: what is not published unless --all is given. */
+/* hide.c: files that are not published unless --all is given. */
 enum hide_kind { HIDE_DOT, HIDE_KEY, HIDE_LINK, HIDE_KINDS };
 /* folder: its site path; name: of an entry there */
 bool hide_is_dot(const char *folder, const char *name);

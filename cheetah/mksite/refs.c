@@ -99,8 +99,8 @@ static char *refs_resolve(const char *base, const char *ref, size_t len)
 static void add_ref(struct doc *d, const char *value, size_t len)
 {
     /*
-     * A limit on the work of a page with endless references; what is beyond it
-     * lies elsewhere on the disk.
+     * A limit on the work of a page with endless references; further
+     * references lie elsewhere on the disk.
      */
     if (d->refs_count == REFS_MAX) {
         return;

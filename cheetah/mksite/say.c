@@ -81,7 +81,7 @@ void die(const char *path, const char *fmt, ...)
 
 /*
  * A run of mksite either makes a whole image or none: without memory it ends,
- * and image.c removes what it wrote.
+ * and image.c removes the partial file.
  */
 void *must_alloc(void *p, size_t n)
 {

@@ -105,7 +105,7 @@ static bool tree_inside(const struct walk *w, const char *source)
     return yes;
 }
 
-/* Is it left out for what it is? */
+/* Is the entry left out by its name or contents? */
 static bool hidden(const struct walk *w, const struct dir *d, const char *name,
                    const char *source, const struct stat *own)
 {
@@ -177,7 +177,7 @@ static bool link_allowed(struct walk *w, const struct dir *in,
 
 static void walk_dir(struct walk *w, const struct dir *d);
 
-/* A subdirectory: a redirection from its name, then what it holds. */
+/* A subdirectory: a redirection from its name, then its entries. */
 static void add_dir(struct walk *w, const struct dir *in, const char *name,
                     char *source, const struct stat *st, bool link)
 {

@@ -11,7 +11,7 @@
 
 #define BENCH_ENGINES 16
 
-/* Packets in slots of one size, and what is right for each. */
+/* Packets in slots of one size, and the right answer for each. */
 struct traffic {
     uint8_t *bytes;
     uint32_t slot; /* bytes */

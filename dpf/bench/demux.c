@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * dpf bench demux: whose packet is it, among N TCP connections; then the same
- * number of filters of ten shapes. Packets of 64 bytes, one in ten belongs to
- * nobody, in an order that cannot be learnt.
+ * number of filters of ten shapes. Packets of 64 bytes, one in ten without an
+ * owner, in an order that cannot be learnt.
  */
 #include "dpf/bench/filters.h"
 #include "dpf/bench/hand.h"

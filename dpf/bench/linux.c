@@ -3,7 +3,7 @@
  * The peer "linux-jit": the running kernel's compiler for BPF. Bytecode is
  * given the bounds checks that the kernel's verifier demands and loaded as an
  * XDP program through bpf(2); the machine code is read back and called here,
- * in the same loop as everybody. Needs the right to load programs (root) and
+ * in the same loop as all others. Needs the right to load programs (root) and
  * to read them (kptr_restrict).
  *
  * Machine code that leaves through the kernel's return thunk is patched to

@@ -54,7 +54,7 @@ struct filter_options {
     const char *list;    /* --list: a file of expressions */
     int dlt;             /* --dlt; -1 = not given */
     bool plain;          /* --plain: libpcap's unoptimised code */
-    bool swapped;        /* capture.swapped of what they shall judge */
+    bool swapped;        /* capture.swapped of the packets to judge */
     enum dpf_type type;  /* --type */
     int status;          /* CLI_OK, or what a bad option left */
 };
@@ -109,8 +109,8 @@ struct filters {
 };
 
 /*
- * Read what `argc` words (and --list) name: an expression, or @FILE. Link
- * type `dlt` is used unless --dlt was given. Says what is wrong; returns a
+ * Read what `argc` words (and --list) name: an expression, or @FILE. Link type
+ * `dlt` is used unless --dlt was given. A message names a mistake; returns a
  * status.
  */
 int filters_read(struct filters *f, const struct filter_options *o, int dlt,

@@ -194,8 +194,7 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
     len = len < PACKET_MAX ? len : PACKET_MAX;
     d->packets++;
     /*
-     * At every length: the mistakes of compilers are in what they do at the
-     * end of a packet.
+     * At every length: compilers make their mistakes at the end of a packet.
      */
     for (uint32_t cut = 0; cut <= len && status == CLI_OK; cut++) {
         if (cut > d->snap_max) {

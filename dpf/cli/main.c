@@ -127,7 +127,7 @@ static bool wants_help(const char *word)
 
 /*
  * A standard stream that is closed is opened so that its use fails: else the
- * first file of ours would take its number, and what is printed would go there.
+ * first file of ours would take its number, and printed text would go there.
  */
 static bool fill_streams(void)
 {

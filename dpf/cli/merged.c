@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Filters as one decision. One set owns its packets: what is disjoint goes
+ * Filters as one decision. One set owns its packets: disjoint filters go
  * there, where a known shape costs a table insert. What meets another filter
  * is bound in a shared region of a further set, so that every one that accepts
  * a packet gets a copy; those sets grow with each, and may be several.

@@ -55,7 +55,7 @@ static bool output_look(const char *path, int standard, struct stat *st)
 }
 
 /*
- * The same file may have two names, so files are compared by what they are.
+ * The same file may have two names, so files are compared by device and inode.
  * Only regular ones count: /dev/null or a terminal may well be both.
  */
 bool output_apart(const char *path, const char *input)

@@ -30,8 +30,8 @@ bool output_apart(const char *path, const char *input);
 bool output_open(struct output *o, const char *path);
 
 /*
- * After the caller closed o->file (not standard output), put what was written
- * where it belongs if `status` is CLI_OK, else remove it. Returns `status`, or
+ * After the caller closed o->file (not standard output), give the written file
+ * its name if `status` is CLI_OK, else remove it. Returns `status`, or
  * CLI_USAGE with a message. May be called again, and on a zeroed object.
  */
 int output_finish(struct output *o, int status);

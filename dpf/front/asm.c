@@ -7,8 +7,8 @@
  *     if w0 != 0x800 goto drop      r2 = 0x123456789 ll exit
  *     *(u32 *)(r10 - 4) = r3        r0 s/= r4           call 1
  *
- * Protects: what is accepted is exactly one encoding of RFC 9669; reading
- * stays inside the text.
+ * Protects: accepted text has exactly one encoding of RFC 9669; reading stays
+ * inside the text.
  */
 #include "dpf/front/asm.h"
 

@@ -137,7 +137,7 @@ static const char *cbpf_check_jump(const struct dpf_cbpf *i, size_t at,
     return NULL;
 }
 
-/* NULL, or what is wrong with instruction `at`. */
+/* NULL, or the mistake of instruction `at` in words. */
 static const char *cbpf_check(const struct dpf_cbpf *prog, size_t at,
                               size_t count)
 {

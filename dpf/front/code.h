@@ -20,7 +20,7 @@ struct code {
     size_t count, room;
     uint32_t *labels; /* per label: index of its instruction */
     uint32_t label_count, label_room;
-    struct dpf_line here; /* given to what is emitted next */
+    struct dpf_line here; /* of the instructions emitted next */
     int err;              /* -DPF_E_*, sticky */
 };
 

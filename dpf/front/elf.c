@@ -4,9 +4,10 @@
  * file is checked against the bytes that are there before it is followed; a
  * hostile object costs time in proportion to its size.
  *
- * A filter stands alone, and its section holds one function: what is behind it
- * would not run, and if it comes first it would run instead. A relocation means
- * data, a map or a function elsewhere. Both are refused with the names.
+ * A filter stands alone, and its section holds one function: a second one
+ * behind it would not run, and one in front of it would run instead. A
+ * relocation means data, a map or a function elsewhere. Both are refused with
+ * the names.
  *
  * Source: ELF-64 object file format 1.5; include/uapi/linux/btf.h and
  * Documentation/bpf/btf.rst (sections .BTF and .BTF.ext).

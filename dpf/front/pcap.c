@@ -282,7 +282,7 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
     return 0;
 }
 
-/* Move what libpcap made behind what is in `all`. */
+/* Append libpcap's program to `all`. */
 static int pcap_append(struct bpf_program *all, struct bpf_program *made,
                        struct dpf_error *err)
 {
@@ -313,7 +313,7 @@ static void fall_through(struct bpf_program *p, unsigned from)
 
 /*
  * The parts of a list, joined. false, with nothing in `prog`: libpcap has to
- * judge the whole, be it to say what is wrong.
+ * judge the whole, even if only for its message.
  */
 static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
                             struct bpf_program *prog)
@@ -404,7 +404,7 @@ static pcap_t *open_link(int dlt, unsigned flags)
     uint8_t header[FILE_HEADER];
     pcap_t *dead = pcap_open_dead(dlt, SNAPLEN), *p = NULL;
     if (dead == NULL || !file_header(dead, header)) {
-        return dead; /* libpcap says what it thinks of this type */
+        return dead; /* libpcap will reject the type in its own words */
     }
     if (flags & DPF_EXPR_SWAPPED) {
         swap_header(header);

@@ -26,7 +26,7 @@ static struct arrival *at_node(struct emitter *e, node_id n)
     return &e->c->arrival[n];
 }
 
-/* Tell node `to` what is known on the way from here. */
+/* Hand the facts that hold on the way from here to node `to`. */
 static void arrive(struct emitter *e, node_id to, uint32_t known, uint8_t vars)
 {
     struct arrival *a = at_node(e, to);

@@ -272,7 +272,7 @@ static uint32_t zero_nested(struct emitter *e, cond_id id)
         return zero_product(e, &c);
     }
     if (c.kind == C_AND || c.kind == C_OR) {
-        /* The dearer side first: what it needs is free again for the other */
+        /* The dearer side first: its registers are free again for the other */
         bool both = c.kind == C_AND;
         bool swap = e->d->conds[c.a].cost < e->d->conds[c.b].cost;
         cond_id first = swap ? c.b : c.a, second = swap ? c.a : c.b;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making a decision graph smaller (decide.h tells what is allowed and why).
+ * Making a decision graph smaller (decide.h lists the allowed steps and the
+ * reasons).
  */
 #pragma once
 

@@ -148,8 +148,8 @@ static void emit_shift(struct compiler *c, const struct dpf_insn *i,
 }
 
 /*
- * To little endian nothing is swapped on this machine; what is left is to cut
- * the value to its width (RFC 9669 s4.2).
+ * To little endian nothing is swapped on this machine; the value is only cut
+ * to its width (RFC 9669 s4.2).
  */
 static void plain_alu_emit_end(struct compiler *c, const struct dpf_insn *i,
                                enum x64_reg d)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Questions about filters as diagrams: do two meet, does one lie in the
- * other, which packet shows it. Filters that cannot be read whole are judged
- * by what they might accept.
+ * Questions about filters as diagrams: do two meet, does one lie in the other,
+ * which packet shows it. Filters that cannot be read whole are judged by the
+ * packets that they might accept.
  */
 #include "dpf/text/atlas.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Diagrams as pictures. Readable for hundreds of filters: bytes of one field
- * become one test, tests in a row one box, what is rejected has no arrow, and
- * a long list of alternatives is cut to a box that counts what was left out.
+ * become one test, tests in a row one box, rejected values have no arrow, and
+ * a long list of alternatives is cut to a box that counts the missing ones.
  */
 #include "dpf/text/atlas.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytecode as text, in the syntax that asm.c reads. Protects: reading back
- * what is printed gives the same bits, for any bits. So a form is printed
+ * Bytecode as text, in the syntax that asm.c reads. Protects: the printed
+ * text, read back, gives the same bits, for any bits. So a form is printed
  * only when every field it leaves out is zero; everything else is ".quad".
  *
  * Source: RFC 9669 s4 and s5; the syntax is that of LLVM's BPF assembler.

@@ -164,9 +164,9 @@ bool refuse(struct verifier *v, enum why why, int64_t n);
 bool decode_check(struct verifier *v);
 
 /*
- * v->now before instruction `i`, which is at v->at and transfers no control
- * (a call returns), becomes the state after; what was proved goes into its
- * note. False: refused.
+ * v->now before instruction `i`, which is at v->at and transfers no control (a
+ * call returns), becomes the state after; the proved facts go into its note.
+ * False: refused.
  */
 bool transfer(struct verifier *v, const struct dpf_insn *i);
 /* May conditional jump `i` be taken on v->now? False: refused. */

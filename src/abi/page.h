@@ -15,8 +15,8 @@
 #define PAGE_2M (1u << 3) /* use 2 MiB entries; va and frame so aligned */
 
 /*
- * One element of a page_bind batch: bind frames [frame, frame + count) at
- * [va, va + count * PAGE_SIZE), replacing what is bound there.
+ * One element of a page_bind batch: bind frames [frame, frame + count) at [va,
+ * va + count * PAGE_SIZE), replacing earlier bindings there.
  */
 struct page_binding {
     uint64_t va;    /* page-aligned, from UADDR_BOTTOM, below UADDR_TOP */

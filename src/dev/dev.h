@@ -6,10 +6,13 @@
 
 #include "src/dev/pci.h"
 
-/* Attach every device there is a driver for; says what it found. */
+/* Attach every device that has a driver. A line of the log names each. */
 void dev_probe(void);
 
-/* Drivers; each says in one line what it found or what is missing. */
+/*
+ * Drivers. Each writes one line: the device that it found, or the feature that
+ * the device lacks.
+ */
 void virtio_net_found(const struct pci_device *pci);
 void virtio_blk_found(const struct pci_device *pci);
 void virtio_rng_found(const struct pci_device *pci);

@@ -36,8 +36,8 @@ struct virtio_feature {
 bool virtio_open(struct virtio *v, const struct pci_device *pci,
                  const char *kind);
 /*
- * Accept what is offered of `known`, and log it; false if the device lacks one
- * of `needed`.
+ * Accept the features of `known` that the device offers, and log them; false
+ * if the device lacks one of `needed`.
  *
  * known  what the driver understands; VIRTIO_FEATURES too; a bit of 0 ends it
  */

@@ -7,9 +7,9 @@
  * Receive: one buffer a frame, in the kernel's memory, given back to the
  * device as soon as net_receive returns. No offload that would need larger
  * frames is accepted. Transmit: pieces are read in place; completions are
- * collected when somebody polls or room is short, and raise an interrupt only
- * when interrupts are on and most of what is under way has been sent.
- * Source: virtio 1.1 s5.1.
+ * collected by a poll or when room is short. They raise an interrupt only when
+ * interrupts are on and most frames under way have been sent. Source: virtio
+ * 1.1 s5.1.
  */
 #include "src/abi/err.h"
 #include "src/abi/net.h"
@@ -170,7 +170,7 @@ static int transmit(struct netdev *dev, unsigned queue,
     return 0;
 }
 
-/* Three quarters of what is being sent, so that one interrupt frees many. */
+/* Three quarters of the frames under way, so that one interrupt frees many. */
 static uint16_t send_threshold(const struct pair *p)
 {
     uint16_t under_way = (uint16_t)(p->tx.added - p->tx.taken);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The chain of frame pointers. Every step is checked against the page tables
- * first, since the stack may be what is broken.
+ * first, since the broken thing may be the stack itself.
  */
 #include "src/x86_64/backtrace.h"
 #include "src/arch.h"

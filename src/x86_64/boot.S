@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the loader's 32-bit world to 64-bit C. Two doors: a PVH note for
- * "qemu -kernel", a multiboot2 header for GRUB. Both enter with paging off,
- * flat segments and a physical address of what they know in ebx.
+ * From the loader's 32-bit world to 64-bit C. Two doors: a PVH note for QEMU's
+ * -kernel, a multiboot2 header for GRUB. Both enter with paging off, flat
+ * segments and in ebx the physical address of the loader's tables.
  *
  * The early tables map the first 4 GiB three times: at 0 (to run on), at
  * ARCH_DIRECT_MAP, and its first GiB at KERNEL_BASE. They allow everything and

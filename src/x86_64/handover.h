@@ -31,7 +31,7 @@ struct handover {
 };
 
 /*
- * Parsers return NULL, or in words what is wrong with the table. Their checks
+ * Parsers return NULL, or a description of the table's mistake. Their checks
  * are a list: this leaves with the words if the condition holds.
  */
 #define WRONG_IF(condition, words)                                             \

@@ -32,7 +32,7 @@ extern struct leak leak;
 
 /*
  * Decide by what the processor says and by the boot words kpti= and ibpb=
- * (auto, on, off), and say what was decided.
+ * (auto, on, off), and log the decision.
  */
 void leak_init(const char *cmdline);
 /* Switch on the modes of this processor. */

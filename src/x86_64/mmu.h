@@ -32,7 +32,7 @@
 #define WRITE_BASE 0xffffff4000000000ull
 #define WRITE_PAGES 512u /* of one processor's write window */
 
-/* Where processor `cpu` writes code; nobody else touches it. */
+/* Where processor `cpu` writes code; no other processor touches it. */
 static inline uint64_t mmu_write_window(unsigned cpu)
 {
     return WRITE_BASE + (uint64_t)cpu * WRITE_PAGES * 4096;
