@@ -44,7 +44,7 @@
  *            are undefined and all of it is written before code_seal. One
  *            view at a time is open. Programs that lie beside it, even in
  *            the same page, may run on other processors meanwhile.
- * code_seal  ends that view; afterwards `rx` runs what was written
+ * code_seal  ends that view; afterwards `rx` runs the code that was written
  * engine     how programs run: one of the two below
  * random     64 bits that no author of a program can guess, to hide constants
  *            in native code; NULL: the time-stamp counter
@@ -413,7 +413,7 @@ int dpf_set_remove(struct dpf_set *s, uint32_t id);
  * quiescent points to the embedder's own scheme (dpf_set_reclaim).
  *
  * copy  called with `ctx` and the id of every shared binding and tap that
- *       accepts the packet, once each, in no stated order; NULL: nobody asks
+ *       accepts the packet, once each, in no stated order; NULL: no copies
  *
  * Returns the owner's id, or DPF_NO_OWNER.
  */

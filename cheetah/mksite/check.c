@@ -467,8 +467,8 @@ int image_check(const char *path, const struct options *o)
 }
 
 /*
- * The manifest as it stands, behind a head of comments; nothing is checked but
- * what is needed to find it.
+ * The manifest as it stands, behind a head of comments; only the superblock is
+ * checked, which leads to it.
  */
 int image_list(const char *path)
 {

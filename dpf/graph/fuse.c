@@ -340,5 +340,5 @@ void fuse(struct decision *d)
                (fuse_absorb(d, a, true) || fuse_absorb(d, a, false))) {
         }
     }
-    sort(d, entry); /* what was needed stays: it was true of the whole */
+    sort(d, entry); /* demands stay: they were true of the whole */
 }

@@ -278,9 +278,8 @@ static uint32_t atlas_join(void *ctx, uint32_t at, uint32_t with)
 }
 
 /*
- * Merge filters one after the other into the last diagram. What an operation
- * has cached is about terminals of the merge before, so it is forgotten each
- * time.
+ * Merge filters one after the other into the last diagram. Cached results are
+ * about terminals of the merge before, so they are forgotten each time.
  */
 int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
 {

@@ -133,7 +133,7 @@ static inline uint64_t insn_wide_imm(const struct dpf_insn *i)
 /*
  * Verify the program in insns[0..count) of type `type`.
  *
- * insns  private copy, which nobody else writes
+ * insns  private copy, which no other code writes
  * out    on success: count, stack, zero_stack, has_loop, has_call are set,
  *        insns holds the reachable instructions only, notes matches them
  *

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a loader's lists to what is free. Where the lists contradict each
- * other the pessimist is right: what anything calls reserved is reserved.
+ * From a loader's lists to the free memory. Where the lists contradict each
+ * other the pessimist is right: memory that any list calls reserved is
+ * reserved.
  */
 #include "src/x86_64/handover.h"
 #include "src/abi/pte.h"

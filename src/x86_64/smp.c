@@ -76,7 +76,10 @@ void smp_start(void)
             break;
         }
         if (!start_one(cpu)) {
-            /* It may come late and run on, so nobody may be after it. */
+            /*
+             * It may come late and run on, so no processor after it is
+             * started.
+             */
             log_line("processors: APIC id %u does not start; going on with %u",
                      cpu->apic_id, i);
             break;
