@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Manual pages: mandoc finds nothing to say about them, man shows them with all
-that they promise, and each page that one of them names is a page of ours or of
-the system's packages. Speaks TAP. usage: man.py PAGE..."""
+that they promise, each page that one of them names is a page of ours or of the
+system's packages, and links of the HTML in FOLDER lead somewhere. Speaks TAP.
+usage: man.py FOLDER PAGE..."""
 import os
 import re
 import shutil
@@ -67,10 +68,26 @@ def references(pages):
                     yield f"{page}: there is no page {name}({section})"
 
 
-def main(pages):
+def links(pages, folder):
+    """Complaints about the pages as HTML; there is one for each."""
+    for page in pages:
+        path = os.path.join(folder, os.path.basename(page) + ".html")
+        if not os.path.exists(path):
+            yield f"{path}: missing"
+            continue
+        with open(path, encoding="utf-8") as f:
+            html = f.read()
+        for to in re.findall(r'href="([^"#]+)', html):
+            if not os.path.exists(os.path.join(folder, to)):
+                yield f"{path}: a link to {to}, which is not there"
+
+
+def main(folder, *pages):
     tests = [("every page that is named exists", None,
               lambda: list(references(pages))),
              ("mandoc -T lint says nothing", "mandoc", lambda: lint(pages)),
+             ("HTML of each, whose links lead somewhere", "mandoc",
+              lambda: list(links(pages, folder))),
              ("man -l shows every section and error", "man",
               lambda: [c for p in pages for c in shown(p)])]
     failed = 0
@@ -90,4 +107,4 @@ def main(pages):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))
