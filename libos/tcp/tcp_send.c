@@ -48,13 +48,19 @@ static uint16_t sum_pieces(const struct net_frame *f)
     return sum;
 }
 
+/* Bytes of stream in a full segment, beside the blocks to be reported now. */
+static uint32_t segment_room(const struct tcp_conn *c)
+{
+    return c->mss - tcp_option_space(c);
+}
+
 /* Ask the user for `len` bytes at `offset`; returns what is in t->f. */
 static uint32_t gather(struct tcp_conn *c, struct tcp_frame *t, uint64_t offset,
                        uint32_t len)
 {
     struct net_stack *s = c->stack;
     struct tcp_gather g;
-    uint32_t got, mss = c->mss;
+    uint32_t got, mss = segment_room(c);
 
     g.count = 0;
     g.pin = NULL;
@@ -83,18 +89,24 @@ static uint32_t gather(struct tcp_conn *c, struct tcp_frame *t, uint64_t offset,
 }
 
 /*
- * Send sequence space [seq, seq + len). Returns how much of it went out, 0
- * when the user has not got the bytes at hand, or -NET_E_AGAIN.
+ * Send sequence space [seq, seq + len), or as much of it as the link takes in
+ * one frame. Returns how much went out, 0 when the user has not got the bytes
+ * at hand, or -NET_E_AGAIN.
  */
 static int send_range(struct tcp_conn *c, uint32_t seq, uint32_t len)
 {
     uint64_t off = offset_of(c, seq);
-    uint32_t data = c->limit - off < len ? (uint32_t)(c->limit - off) : len;
-    uint32_t got = data, seg = c->mss - tcp_option_space(c);
-    bool fin = len > data;
+    uint32_t got, data, seg = segment_room(c);
     struct tcp_frame t;
+    bool fin;
     int r;
 
+    if (!(c->stack->link->caps & NET_CAP_TSO4)) {
+        len = min_u32(len, seg);
+    }
+    data = c->limit - off < len ? (uint32_t)(c->limit - off) : len;
+    got = data;
+    fin = len > data;
     t.seq = seq;
     t.flags = TH_ACK;
     t.sum = 0;
@@ -138,7 +150,7 @@ static int send_again_at(struct tcp_conn *c, uint32_t seq)
     uint32_t len = hole.end - hole.begin;
     int r;
 
-    len = min_u32(len, c->mss - tcp_option_space(c));
+    len = min_u32(len, segment_room(c));
     r = send_range(c, hole.begin, len);
     if (r > 0) {
         c->stack->stats.tcp_bytes_rexmit += (uint32_t)r;
@@ -241,7 +253,7 @@ static uint32_t peer_room(const struct tcp_conn *c)
  */
 static uint32_t next_len(struct tcp_conn *c, uint64_t left)
 {
-    uint32_t mss = c->mss - tcp_option_space(c);
+    uint32_t mss = segment_room(c);
     uint32_t peer = peer_room(c), cwnd = cwnd_room(c), len = mss;
     bool idle = c->snd_una == c->snd_nxt, fin = (c->flags & CF_FIN) != 0;
 
@@ -330,7 +342,7 @@ static int send_new(struct tcp_conn *c)
 static int send_probe(struct tcp_conn *c)
 {
     uint64_t left = left_from(c, c->snd_una);
-    uint32_t len = max_u32(min_u32(c->snd_wnd, c->mss), 1);
+    uint32_t len = max_u32(min_u32(c->snd_wnd, segment_room(c)), 1);
     int r;
 
     c->flags &= ~CF_PROBE;

@@ -194,6 +194,29 @@ START_TEST(a_small_window_is_used_after_a_while)
 }
 END_TEST
 
+/* The timer asks for a probe of a window that is nearly a segment, and in the
+   same turn data beyond a gap comes, of which the probe reports. */
+START_TEST(a_probe_leaves_room_for_sack)
+{
+    const struct out *o;
+
+    open_with((struct in){.mss = 1460, .sack_ok = true});
+    inject((struct in){
+        .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 1455});
+    tcp_send_limit(&u.c, 5000);
+    sent_nothing();
+    net.now_ns += 500 * MS;
+    inject((struct in){.seq = PEER_ISN + 101,
+                       .ack = iss + 1,
+                       .flags = A,
+                       .wnd = 1455,
+                       .len = 10});
+    o = sent();
+    ck_assert_uint_eq(o->sacks, 1);
+    ck_assert_uint_eq(o->len, 1448);
+}
+END_TEST
+
 START_TEST(closed_window_and_no_answer_ends)
 {
     open_plain();
@@ -612,6 +635,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, closed_window_is_probed);
     tcase_add_test(c, answers_to_probes_are_no_duplicates);
     tcase_add_test(c, a_small_window_is_used_after_a_while);
+    tcase_add_test(c, a_probe_leaves_room_for_sack);
     tcase_add_test(c, closed_window_and_no_answer_ends);
     tcase_add_test(c, timeout_backs_off_and_gives_up);
     tcase_add_test(c, three_duplicates_and_newreno);
