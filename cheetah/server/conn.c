@@ -424,6 +424,9 @@ static void finished(struct tcp_conn *t)
 {
     struct conn *c = conn_of(t);
     c->peer_done = true;
+    /* No line will complete it any more: it is looked at a last time. */
+    c->stale = false;
+    carry_read(c);
     settle(c, false);
 }
 

@@ -761,6 +761,30 @@ START_TEST(half_closed_client_is_answered)
 }
 END_TEST
 
+/* What is wrong is answered before the end, also when its last bytes came in
+   pieces that completed no line. */
+START_TEST(half_closed_client_learns_what_is_wrong)
+{
+    static const size_t chunk[] = {0, 1, 7, 30};
+    set_up(NET_CAP_CSUM, 256, 8);
+    for (size_t i = 0; i < sizeof(chunk) / sizeof(chunk[0]); i++) {
+        struct client k = {.finish = true, .chunk = chunk[i]};
+        struct answer a;
+        size_t at = 0;
+        client_start(&site, &k,
+                     "GET /small HTTP/1.1\r\n" HOST_LINE "\r\n"
+                     "amethodofmorethanthirtytwoletters");
+        EXPECT(client_run(&site, &k, 10 * S));
+        EXPECT(answer_read(&k, &at, false, &a));
+        ck_assert_int_eq(a.status, 200);
+        EXPECT(answer_read(&k, &at, false, &a));
+        ck_assert_int_eq(a.status, 501);
+        client_free(&k);
+    }
+    fake_site_finish(&site);
+}
+END_TEST
+
 /* More clients than connections: the idle make room, everybody is served. */
 START_TEST(exhaustion)
 {
@@ -1095,6 +1119,7 @@ int main(void)
     tcase_add_test(t, time_limits);
     tcase_add_test(t, half_heads_keep_nobody_out);
     tcase_add_test(t, half_closed_client_is_answered);
+    tcase_add_test(t, half_closed_client_learns_what_is_wrong);
     tcase_add_test(t, status_pages);
     tcase_add_test(t, access_log_says_what_was_answered);
     tcase_set_timeout(t, 60);
