@@ -11,33 +11,27 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
-#include <linux/virtio_net.h>
-#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "libos/libos/net.h"
 #include "libos/libos/tcp.h"
 #include "libos/libos/udp.h"
+#include "tests/unit/net/tap.h"
 
 #define CONNS 600
 #define RING 65536u
 #define PERIOD 65521u
-#define HDR_SIZE sizeof(struct virtio_net_hdr_v1)
 
 static uint8_t pattern[PERIOD * 3];
-static int tap_fd, wake_fd;
+static int wake_fd;
 static struct net_stack *stack;
 static atomic_uint loss_of_1000, reorder_of_1000;
 static atomic_bool stop_loop;
@@ -68,76 +62,6 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* ------------------------------------------------------------- the namespace
- */
-
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-
-    if (fd < 0 || write(fd, text, strlen(text)) < 0) {
-        fprintf(stderr, "# %s: %s\n", path, strerror(errno));
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
-static void enter_namespace(void)
-{
-    char map[64];
-    uid_t uid = getuid();
-    gid_t gid = getgid();
-
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET)) {
-        skip_all("no user namespace");
-    }
-    write_file("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof map, "0 %u 1", uid);
-    write_file("/proc/self/uid_map", map);
-    snprintf(map, sizeof map, "0 %u 1", gid);
-    write_file("/proc/self/gid_map", map);
-}
-
-static void set_up(int s, const char *name, const char *addr)
-{
-    struct ifreq r = {0};
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)&r.ifr_addr;
-
-    strncpy(r.ifr_name, name, IFNAMSIZ - 1);
-    if (addr) {
-        in->sin_family = AF_INET;
-        inet_pton(AF_INET, addr, &in->sin_addr);
-        ioctl(s, SIOCSIFADDR, &r);
-        inet_pton(AF_INET, "255.255.255.0", &in->sin_addr);
-        ioctl(s, SIOCSIFNETMASK, &r);
-    }
-    ioctl(s, SIOCGIFFLAGS, &r);
-    r.ifr_flags |= IFF_UP;
-    if (ioctl(s, SIOCSIFFLAGS, &r)) {
-        skip_all("cannot bring up an interface");
-    }
-}
-
-static void open_tap(void)
-{
-    struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    int size = HDR_SIZE, s = socket(AF_INET, SOCK_DGRAM, 0);
-
-    tap_fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
-    if (tap_fd < 0) {
-        skip_all("/dev/net/tun");
-    }
-    strcpy(r.ifr_name, "pv0");
-    if (ioctl(tap_fd, TUNSETIFF, &r)) {
-        skip_all("no TAP device");
-    }
-    ioctl(tap_fd, TUNSETVNETHDRSZ, &size);
-    set_up(s, "lo", NULL);
-    set_up(s, "pv0", "10.9.0.1");
-    close(s);
-}
-
 /* --------------------------------------------------------------------- link */
 
 static bool chance(uint32_t of_1000)
@@ -145,42 +69,14 @@ static bool chance(uint32_t of_1000)
     return of_1000 && (uint32_t)rand() % 1000 < of_1000;
 }
 
-static void write_tap(const uint8_t *bytes, size_t len)
-{
-    if (write(tap_fd, bytes, len) < 0 && errno != EAGAIN) {
-        fprintf(stderr, "# tap: %s\n", strerror(errno));
-    }
-}
-
 static int transmit(struct net_link *l, const struct net_frame *f)
 {
-    static uint8_t bytes[2][70000];
+    static uint8_t bytes[2][TAP_FRAME_MAX];
     static size_t held;
-    struct virtio_net_hdr_v1 h = {0};
     uint8_t *at = bytes[0];
-    size_t len = HDR_SIZE;
+    size_t len = tap_flatten(f, at);
 
     (void)l;
-    if (f->csum_start) {
-        h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-        h.csum_start = f->csum_start;
-        h.csum_offset = f->csum_offset;
-    }
-    if (f->gso) {
-        h.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
-        h.gso_size = f->gso_size;
-        h.hdr_len = f->hdr_len;
-    }
-    memcpy(at, &h, HDR_SIZE);
-    memcpy(at + len, f->hdr, f->hdr_len);
-    len += f->hdr_len;
-    for (int i = 0; i < f->count; i++) {
-        memcpy(at + len, f->piece[i].va, f->piece[i].len);
-        len += f->piece[i].len;
-    }
-    if (f->pin) {
-        net_pin_done(f->pin);
-    }
     if (chance(loss_of_1000)) {
         dropped++;
         return 0;
@@ -190,9 +86,9 @@ static int transmit(struct net_link *l, const struct net_frame *f)
         held = len;
         return 0;
     }
-    write_tap(at, len);
+    tap_write(at, len);
     if (held) {
-        write_tap(bytes[1], held);
+        tap_write(bytes[1], held);
         held = 0;
     }
     return 0;
@@ -207,19 +103,19 @@ static struct net_link tap_link = {
 
 static void read_tap(void)
 {
-    static uint8_t bytes[70000];
+    static uint8_t bytes[TAP_FRAME_MAX];
 
     for (int i = 0; i < 64; i++) {
-        ssize_t n = read(tap_fd, bytes, sizeof bytes);
+        ssize_t n = tap_read(bytes);
 
-        if (n < (ssize_t)HDR_SIZE) {
+        if (n < (ssize_t)TAP_HDR) {
             return;
         }
         if (chance(loss_of_1000)) {
             dropped++;
             continue;
         }
-        net_input(stack, bytes + HDR_SIZE, (size_t)n - HDR_SIZE, 0);
+        net_input(stack, bytes + TAP_HDR, (size_t)n - TAP_HDR, 0);
     }
 }
 
@@ -227,7 +123,7 @@ static void start_client(void);
 
 static void *loop(void *arg)
 {
-    struct pollfd p[2] = {{tap_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+    struct pollfd p[2] = {{tap_fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
     uint64_t v;
 
     while (!stop_loop) {
@@ -796,7 +692,7 @@ static void sysctl(const char *name, const char *value)
     char path[100];
 
     snprintf(path, sizeof path, "/proc/sys/net/ipv4/%s", name);
-    write_file(path, value);
+    tap_setting(path, value);
 }
 
 static void with_stack(uint32_t caps, uint32_t half_open, void (*body)(void))
@@ -871,6 +767,8 @@ static void cookies(void)
 
 int main(void)
 {
+    const char *why;
+
     srand(getenv("NET_SEED") ? (unsigned)atoi(getenv("NET_SEED")) : 1);
     for (uint32_t i = 0; i < sizeof pattern; i++) {
         uint32_t x = i % PERIOD;
@@ -879,8 +777,10 @@ int main(void)
     }
     services = calloc(CONNS, sizeof *services);
     wake_fd = eventfd(0, EFD_NONBLOCK);
-    enter_namespace();
-    open_tap();
+    why = tap_open();
+    if (why) {
+        skip_all(why);
+    }
     with_stack(0, 256, all_of_it);
     with_stack(NET_CAP_CSUM | NET_CAP_TSO4, 256, offloads);
     with_stack(0, 256, plain_options);
