@@ -69,6 +69,16 @@ static struct fake_frame *frame_new(const uint8_t *bytes, uint32_t len)
     return f;
 }
 
+void fake_deliver(struct fake_net *n, struct fake_host *to,
+                  const uint8_t *frame, uint32_t len, uint64_t after_ns)
+{
+    struct fake_frame *f = frame_new(frame, len);
+
+    f->to = to;
+    f->at_ns = n->now_ns + after_ns;
+    enqueue(n, f);
+}
+
 /* One frame, as it is on the wire, to the other host. */
 static void send_wire(struct fake_host *h, const uint8_t *bytes, uint32_t len)
 {
@@ -90,6 +100,10 @@ static void send_wire(struct fake_host *h, const uint8_t *bytes, uint32_t len)
     }
     if (fake_chance(n, n->loss)) {
         n->lost++;
+        return;
+    }
+    if (n->middle) {
+        n->middle(n, to, bytes, len);
         return;
     }
     for (int copies = fake_chance(n, n->repeat) ? 2 : 1; copies; copies--) {
@@ -290,6 +304,9 @@ static void one_event(struct fake_net *n)
 {
     struct fake_frame *f = n->queue;
 
+    if (n->between) {
+        n->between(n);
+    }
     for (int i = 0; i < 2; i++) {
         if (n->host[i] && n->host[i]->stack) {
             net_tick(n->host[i]->stack, n->now_ns);

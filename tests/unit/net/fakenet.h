@@ -50,6 +50,11 @@ struct fake_net {
     uint64_t ns_per_byte;           /* bandwidth; 0: endless */
     uint64_t wire_free_ns[2];
     uint64_t frames, lost;
+    /* Somebody between the hosts, who gets each frame that is not lost, for
+       `to`, and hands on by fake_deliver; NULL: nobody. */
+    void (*middle)(struct fake_net *n, struct fake_host *to,
+                   const uint8_t *frame, uint32_t len);
+    void (*between)(struct fake_net *n); /* two events; may be NULL */
 };
 
 uint64_t fake_random(struct fake_net *n);
@@ -67,6 +72,10 @@ void fake_host_finish(struct fake_host *h);
 void fake_net_finish(struct fake_net *n);
 
 struct net_addr fake_addr(const struct fake_net *n, const struct fake_host *h);
+
+/* A frame arrives at `to`, `after_ns` from now. */
+void fake_deliver(struct fake_net *n, struct fake_host *to,
+                  const uint8_t *frame, uint32_t len, uint64_t after_ns);
 
 /* Run events until `until_ns` or until `stop` says so. */
 void fake_run(struct fake_net *n, uint64_t until_ns, bool (*stop)(void *),

@@ -15,6 +15,7 @@
 #include "libos/libos/csum.h"
 #include "libos/libos/tcp.h"
 #include "tests/unit/net/fakenet.h"
+#include "tests/unit/net/middle.h"
 
 /* ck_assert writes to a pipe even when all is well. */
 #define need(cond)                                                             \
@@ -236,6 +237,7 @@ static bool both_closed(void *ctx)
 struct weather {
     uint32_t loss, repeat, corrupt;
     uint64_t jitter_ns, ns_per_byte;
+    const struct middle *middle; /* NULL: nobody is between them */
 };
 
 static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
@@ -268,6 +270,9 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
     net.corrupt = w->corrupt;
     net.jitter_ns = w->jitter_ns;
     net.ns_per_byte = w->ns_per_byte;
+    if (w->middle) {
+        middle_start(&net, w->middle);
+    }
     for (int i = 0; i < 2; i++) {
         ends[i].n = &net;
         ends[i].side = i;
@@ -301,10 +306,43 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
     fake_host_finish(&host[1]);
 }
 
-static const struct weather fine = {0, 0, 0, 0, 0};
-static const struct weather rain = {20, 5, 0, 0, 800};
-static const struct weather wind = {10, 20, 0, 900000, 0};
-static const struct weather storm = {150, 50, 20, 3000000, 8000};
+static const struct tcp_conn *victim(const struct fake_host *h)
+{
+    const struct end *e = &ends[h == &host[1]];
+
+    return e->open && !e->closed ? &e->c : NULL;
+}
+
+static const struct middle box = {.recut = 300,
+                                  .longer = 200,
+                                  .options = 300,
+                                  .trailer = 300,
+                                  .replay = 100,
+                                  .strip = 300};
+static const struct middle attacker = {
+    .forge = 400, .victim = victim, .strip = 300};
+static const struct middle both = {.recut = 200,
+                                   .longer = 100,
+                                   .options = 100,
+                                   .trailer = 100,
+                                   .replay = 100,
+                                   .forge = 300,
+                                   .strip = 300,
+                                   .victim = victim};
+
+static const struct weather fine = {0};
+static const struct weather rain = {
+    .loss = 20, .repeat = 5, .ns_per_byte = 800};
+static const struct weather wind = {
+    .loss = 10, .repeat = 20, .jitter_ns = 900000};
+static const struct weather storm = {.loss = 150,
+                                     .repeat = 50,
+                                     .corrupt = 20,
+                                     .jitter_ns = 3000000,
+                                     .ns_per_byte = 8000};
+static const struct weather boxed = {.loss = 2, .middle = &box};
+static const struct weather attacked = {.loss = 2, .middle = &attacker};
+static const struct weather worst = {.loss = 30, .middle = &both};
 
 static uint32_t rounds(uint32_t normal)
 {
@@ -357,6 +395,24 @@ START_TEST(storm_does_everything)
 }
 END_TEST
 
+START_TEST(a_box_recuts_and_repeats)
+{
+    many(&boxed, 6, 300000);
+}
+END_TEST
+
+START_TEST(a_blind_attacker_harms_nobody)
+{
+    many(&attacked, 6, 300000);
+}
+END_TEST
+
+START_TEST(a_box_and_an_attacker)
+{
+    many(&worst, 6, 100000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("net_pair");
@@ -375,6 +431,9 @@ int main(void)
     tcase_add_test(c, rain_loses);
     tcase_add_test(c, wind_reorders);
     tcase_add_test(c, storm_does_everything);
+    tcase_add_test(c, a_box_recuts_and_repeats);
+    tcase_add_test(c, a_blind_attacker_harms_nobody);
+    tcase_add_test(c, a_box_and_an_attacker);
     suite_add_tcase(s, c);
     r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
