@@ -13,7 +13,7 @@ struct fake_host host; /* 10.0.0.1; the peer is 10.0.0.2 */
 
 static bool arp_asked;
 uint8_t last_to[6]; /* station the last segment went to */
-struct out outs[256];
+struct out outs[OUTS_MAX];
 uint32_t out_count, out_next;
 
 static void see_options(struct out *o, const uint8_t *p, uint32_t len)
@@ -64,7 +64,7 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
         arp_asked |= get16(f + 20) == ARP_REQUEST;
         return;
     }
-    ck_assert_uint_lt(out_count++, 256);
+    ck_assert_uint_lt(out_count++, OUTS_MAX);
     memcpy(last_to, f, 6);
     memset(o, 0, sizeof *o);
     ck_assert_uint_eq(net_sum(f + 14, 20), 0xffff);

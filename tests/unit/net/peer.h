@@ -13,6 +13,7 @@
 
 #define S 1000000000ull
 #define MS 1000000ull
+#define OUTS_MAX 2048 /* segments between two looks */
 #define PEER_ISN 1000u
 #define PORT 80u
 #define PEER_PORT 5555u
@@ -61,7 +62,7 @@ struct user {
 extern struct fake_net net;
 extern struct fake_host host; /* 10.0.0.1; the peer is 10.0.0.2 */
 extern uint8_t last_to[6];    /* station the last segment went to */
-extern struct out outs[256];
+extern struct out outs[OUTS_MAX];
 extern uint32_t out_count, out_next;
 extern uint8_t stream[300000];
 extern bool endless; /* of the stream, over and over */
