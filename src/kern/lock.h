@@ -2,7 +2,8 @@
 /*
  * Spinlocks and their order. The kernel runs with interrupts off, so a lock is
  * never taken twice by one processor; what waits turns in arch_pause, which
- * answers the translation-buffer requests of others. A lock is a queue: a
+ * answers the translation-buffer requests of others; who waits for bind_lock
+ * lets interrupts in too (span.h). A lock is a queue: a
  * processor draws the next number and waits until it is served, so that it
  * waits for each other processor at most once.
  *

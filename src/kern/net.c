@@ -13,6 +13,7 @@
 #include "src/kern/demand.h"
 #include "src/kern/event.h"
 #include "src/kern/quantum.h"
+#include "src/kern/span.h"
 #include "src/kern/sysinfo.h"
 #include "src/lib/string.h"
 
@@ -225,14 +226,17 @@ static bool poll_queue(struct net *n, uint32_t queue, enum net_poll_kind kind)
 
 void net_poll(struct cpu *c, enum net_poll_kind kind)
 {
-    atomic_fetch_add(&c->poll_sequence, 1); /* odd: lookups may be running */
+    span_pause(c);
     for (uint64_t left = c->net_polling; left != 0; left &= left - 1) {
         uint32_t device = (uint32_t)__builtin_ctzll(left);
-        if (poll_queue(nets[device], polled[arch_cpu()][device], kind)) {
+        uint32_t queue = polled[arch_cpu()][device];
+        atomic_fetch_add(&c->poll_sequence, 1); /* odd: lookups may run */
+        if (poll_queue(nets[device], queue, kind)) {
             c->net_polling &= ~(1ull << device);
         }
+        atomic_fetch_add(&c->poll_sequence, 1);
+        span_pause(c);
     }
-    atomic_fetch_add(&c->poll_sequence, 1);
     if (c->net_polling != 0 && kind == NET_POLL_INTERRUPT) {
         quantum_arm(c, arch_tsc() + arch_tsc_khz() * POLL_US / 1000);
     }

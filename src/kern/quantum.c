@@ -428,6 +428,7 @@ static struct frame *next(struct cpu *c, uint32_t yield_to)
         if (ending) {
             drop_loaded(c); /* see reap */
             env_end_work();
+            span_pause(c);
         }
         if (c->net_polling != 0) {
             net_poll(c, NET_POLL_IDLE);

@@ -2,12 +2,14 @@
 /*
  * Stretches with interrupts off and stretches with bind_lock. A stretch ends
  * where an interrupt that waits comes in: at the way out, in arch_idle and in
- * arch_breathe. The waiting for bind_lock is part of the first kind and not of
- * the second.
+ * arch_breathe. Whoever waits for bind_lock lets interrupts in: how long that
+ * takes depends on how many processors there are, and is part of neither kind.
  */
 #include "src/kern/span.h"
 #include "src/abi/sysno.h"
 #include "src/kern/sysinfo.h"
+
+#define LONG_US 50u
 
 static void longest(uint64_t *of, uint64_t from)
 {
@@ -40,10 +42,26 @@ void span_breathe(struct cpu *c)
     span_begin(c, row);
 }
 
+void span_pause(struct cpu *c)
+{
+    if (arch_tsc() - c->closed_from >= arch_tsc_khz() * LONG_US / 1000) {
+        span_breathe(c);
+    }
+}
+
+/* lock_acquire, with interrupts let in. An interrupt may come when it is this
+   processor's turn; it is short, and takes no bind_lock. */
 void bind_acquire(void) UNCHECKED
 {
-    lock_acquire(&bind_lock);
-    cpu_this()->locked_from = arch_tsc();
+    struct cpu *c = cpu_this();
+    uint32_t number =
+        atomic_fetch_add_explicit(&bind_lock.next, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&bind_lock.served, memory_order_acquire) !=
+           number) {
+        arch_pause();
+        span_breathe(c);
+    }
+    c->locked_from = arch_tsc();
 }
 
 void bind_release(void) UNCHECKED

@@ -18,6 +18,8 @@ void span_end(struct cpu *c);
 uint32_t span_call(uint32_t number);
 /* Let pending interrupts in (arch_breathe); the row stays. */
 void span_breathe(struct cpu *c);
+/* The same if this stretch is long already, before other work is added. */
+void span_pause(struct cpu *c);
 
 /* Take and give back bind_lock, measured. */
 void bind_acquire(void) ACQUIRES(bind_lock);

@@ -6,6 +6,8 @@
 #include "src/kern/sysinfo.h"
 #include "tests/unit/kern/fake_arch.h"
 #include "tests/unit/kern/main.h"
+#include <pthread.h>
+#include <sched.h>
 
 static void an_interrupt_comes(void)
 {
@@ -72,4 +74,41 @@ START_TEST(a_call_is_measured)
 }
 END_TEST
 
-TESTS("span", a_stretch_ends_where_interrupts_come_in, a_call_is_measured)
+static _Atomic bool held, breathed;
+
+static void *hold(void *unused)
+{
+    fake_cpu = 1;
+    bind_acquire();
+    held = true;
+    while (!breathed) {
+        sched_yield();
+    }
+    bind_release();
+    return unused;
+}
+
+static void a_breath(void)
+{
+    breathed = true;
+}
+
+/* Interrupts come in while a processor waits for bind_lock. */
+START_TEST(waiting_keeps_nothing_out)
+{
+    fake_boot(2);
+    (void)fake_first();
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, hold, NULL), 0);
+    while (!held) {
+        sched_yield();
+    }
+    fake_breathe_hook = a_breath;
+    bind_acquire();
+    bind_release();
+    pthread_join(thread, NULL);
+}
+END_TEST
+
+TESTS("span", waiting_keeps_nothing_out,
+      a_stretch_ends_where_interrupts_come_in, a_call_is_measured)
