@@ -11,6 +11,7 @@
 #define FIELD_WIDTH 4u
 #define BASES_LIFTED 24u /* of one filter: with a rival's all have numbers */
 #define DROP_WORK 8u     /* units, for what breathes */
+#define RECLAIM_WORK 64u /* the same, to free what lookups saw */
 #define LIFT_EDGES (1u << 19) /* growth bound of one call */
 
 /* Begin without filters: no shape, no binding, and no memory for them. */
@@ -572,7 +573,7 @@ void dpf_set_reclaim(struct dpf_set *s, uint64_t version)
 
         if (r->version <= version) {
             *at = r->next;
-            heap_pass(&s->heap, DROP_WORK);
+            heap_pass(&s->heap, RECLAIM_WORK);
             r->destroy(&s->heap, r);
         } else {
             at = &r->next;

@@ -19,8 +19,7 @@
 
 #define BUDGET 64u /* frames of one poll */
 #define POLL_US 100u
-#define POLL_LONG_US 500u /* a poll takes no frames after that, */
-#define POLL_CHECK 8u     /* looking at the clock once in so many */
+#define POLL_LONG_US 200u /* a poll takes no frames after that */
 #define DEMUX_SAMPLE 64u  /* one lookup in so many is timed */
 
 static struct net *nets[NET_DEVICES_MAX];
@@ -136,6 +135,12 @@ static void note_copy(void *ctx, uint32_t id)
     }
 }
 
+/* Has this poll taken long? */
+static bool is_long(const struct net_queue *q)
+{
+    return arch_tsc() - q->now >= arch_tsc_khz() * POLL_LONG_US / 1000;
+}
+
 bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
                  size_t len, uint32_t flags)
 {
@@ -161,8 +166,7 @@ bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
         uint32_t ring = (uint32_t)__builtin_ctzll(c.rings);
         deliver(n, q, c.binding[ring], frame, len, flags);
     }
-    return q->count.rx_packets % POLL_CHECK != 0 ||
-           arch_tsc() - q->now < arch_tsc_khz() * POLL_LONG_US / 1000;
+    return (q->count.rx_packets & READ_ONCE(n->unchecked)) != 0 || !is_long(q);
 }
 
 void net_starved(struct netdev *dev, unsigned queue)

@@ -17,6 +17,9 @@
 #include "src/lib/string.h"
 
 #define CONSTS_MAX 16u
+#define WEIGHT_INSNS 128u  /* of filters: about the cost of sending a frame */
+#define STEPS_CHEAP 1024u  /* of a packet: the clock need not be looked at */
+#define CHEAP_UNCHECKED 7u /* after it, while packets are cheap */
 #define NOBODY 0u
 /* Of a turn: to look at a binding, to drop one, to remove a region. */
 #define LOOK_UNITS 1u
@@ -69,8 +72,17 @@ static bool space_taken(void) REQUIRES(bind_lock)
     return space.changes || space.wanted;
 }
 
+/* Bindings cost a packet this much more, or less, than they did. */
+static void steps_change(struct net *n, uint32_t more) REQUIRES(bind_lock)
+{
+    n->steps += more;
+    uint32_t unchecked = n->steps <= STEPS_CHEAP ? CHEAP_UNCHECKED : 0;
+    __atomic_store_n(&n->unchecked, unchecked, __ATOMIC_RELAXED);
+}
+
 int net_space_init(struct net *n)
 {
+    n->unchecked = CHEAP_UNCHECKED;
     for (unsigned d = 0; d < NET_DIRECTIONS; d++) {
         REFUSE_IF(dpf_set_create(&code_mem, &n->set[d]) < 0, E_MEM);
         n->region[d][NET_REGION_ALL].used = true;
@@ -124,6 +136,7 @@ static void binding_refund(struct env *e, struct net *n, struct net_binding *b)
     env_refund_bytes(e, b->bytes);
     share_refund(e->index, SHARE_NET_BINDINGS);
     share_refund_many(e->index, SHARE_NET_STEPS, b->steps);
+    steps_change(n, -b->steps);
     if (--n->filter_uses[b->filter] == 0) {
         share_refund(e->index, SHARE_NET_FILTERS);
     }
@@ -224,13 +237,18 @@ struct net_region *net_region_get(struct net *n, unsigned direction,
 void net_region_filters(const struct net *n, uint32_t region,
                         struct net_ring *r)
 {
+    size_t insns = 0;
     r->filters = 0;
     while (region != NET_REGION_ALL) {
         const struct net_region *g = &n->region[1][region];
         assert(r->filters < NET_OUT_DEPTH_MAX);
         r->filter[r->filters++] = g->program;
         region = g->parent;
+        size_t count;
+        (void)dpf_program_insns(g->program, &count);
+        insns += count;
     }
+    r->weight = 1 + (uint32_t)(insns / WEIGHT_INSNS);
 }
 
 /* The parts of a new region that can fail, in order; undone in reverse. */
@@ -512,6 +530,7 @@ static int insert(struct env *e, struct net *n, uint32_t id,
         dpf_set_insert(n->set[0], id, b->region, program, flags, &why)));
     b->steps = steps + (uint32_t)dpf_set_steps(n->set[0], id);
     share_take_many(e, SHARE_NET_STEPS, b->steps);
+    steps_change(n, b->steps);
     return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include "src/kern/turn.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SERVICE_INLINE static inline __attribute__((always_inline))
@@ -32,6 +33,9 @@ struct service_kind {
     uint32_t rings;  /* at most 64 */
     uint32_t turn;   /* requests of one ring before the next has its turn */
     uint32_t budget; /* requests of one call or interrupt */
+    /* As how many requests one of the ring counts; NULL: as one. The last of
+       a turn, or of a budget, may exceed it. */
+    uint32_t (*weight)(void *device, uint32_t ring);
     /* Is the next slot of the ring a request that was not yet taken? */
     bool (*has)(void *device, uint32_t ring);
     /* Take that request, or refuse it. False: the device has no room now, and
@@ -43,7 +47,8 @@ struct service_kind {
     uint32_t (*resume)(void *device);
 };
 
-/* Take at most `limit` requests of a ring, and mark it if it has more. */
+/* Take requests of a ring that count as `limit`, and mark it if it has more.
+   Returns as how many they count. */
 SERVICE_INLINE uint32_t service_take(const struct service_kind *kind,
                                      struct service *s, void *device,
                                      uint32_t ring, uint32_t limit)
@@ -51,17 +56,17 @@ SERVICE_INLINE uint32_t service_take(const struct service_kind *kind,
     uint32_t taken = 0;
     s->blocked &= ~(1ull << ring);
     while (kind->has(device, ring)) {
-        if (taken == limit || !kind->take(device, ring)) {
+        if (taken >= limit || !kind->take(device, ring)) {
             s->blocked |= 1ull << ring;
             break;
         }
-        taken++;
+        taken += kind->weight != NULL ? kind->weight(device, ring) : 1;
     }
     return taken;
 }
 
 /*
- * Serve blocked rings in turn. Returns how many requests were taken. If the
+ * Serve blocked rings in turn. Returns what the requests taken count as. If the
  * budget ended it (s->more), the device may still have room, and if all that
  * was taken is refused no interrupt will come: the caller sees to it that
  * service goes on.

@@ -888,6 +888,85 @@ START_TEST(many_regions_end_in_turns)
 }
 END_TEST
 
+/* Frames that run long filters are dear: fewer are sent in one turn. */
+START_TEST(dear_frames_go_in_turns)
+{
+    boot();
+    struct dpf_insn p[240];
+    size_t n = 0;
+    p[n++] = (struct dpf_insn)MOV(0, 0);
+    while (n + 5 < 240) {
+        p[n++] = (struct dpf_insn)LDB(3, 1, 20);
+        p[n++] = (struct dpf_insn){0x15, 3, 1, 7};
+        p[n++] = (struct dpf_insn)EXIT;
+    }
+    p[n++] = (struct dpf_insn)MOV(0, 1);
+    p[n++] = (struct dpf_insn)EXIT;
+    int64_t region = 0;
+    for (unsigned depth = 0; depth < NET_OUT_DEPTH_MAX; depth++) {
+        region = carve(0, (uint32_t)region, NET_OUT, p, n);
+        ck_assert_int_gt(region, 0);
+    }
+    ck_assert_int_eq(tx_ring(0, (uint32_t)region), 0);
+    ck_assert_uint_eq(net_at(0)->ring[0].weight, 1 + 4 * n / 128);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        fill(i, 7);
+    }
+    fake_turns = 0;
+    /* A poll between two turns may send some, which the call does not count. */
+    ck_assert_int_ge(CALL(SYS_NET_SEND, 0, 0), 32 / (1 + 4 * 239 / 128));
+    ck_assert_uint_ge(fake_turns, 1);
+    ck_assert_uint_eq(fake_nic.sent_count, SLOTS);
+}
+END_TEST
+
+/* A poll ends when it has taken long. While filters are cheap, the clock is
+   looked at after every eighth packet; else after each. */
+START_TEST(polls_end_in_time)
+{
+    boot();
+    struct dpf_insn dear[200];
+    size_t n = 0;
+    dear[n++] = (struct dpf_insn)MOV(0, 0);
+    while (n + 6 < 200) {
+        dear[n++] = (struct dpf_insn)LDB(3, 1, 20);
+        dear[n++] = (struct dpf_insn)LDB(4, 1, 21);
+        dear[n++] = (struct dpf_insn){0x2f, 3 | 4 << 4, 0, 0}; /* r3 *= r4 */
+        dear[n++] = (struct dpf_insn)JNE(3, 77, 1);
+        dear[n++] = (struct dpf_insn){0xa7, 0, 0, 1}; /* r0 ^= 1 */
+    }
+    dear[n++] = (struct dpf_insn)EXIT;
+    ck_assert_int_eq(rx_ring(), 0);
+    struct net *net = net_at(0);
+    struct net_queue *q = &net->queue[0];
+    uint8_t p[64];
+    packet(p, 7);
+    q->now = fake_tsc;
+    fake_tsc += 1000000; /* a millisecond */
+    for (unsigned i = 1; i < 8; i++) {
+        ck_assert(net_receive(net->dev, 0, p, sizeof(p), 0));
+    }
+    ck_assert(!net_receive(net->dev, 0, p, sizeof(p), 0));
+    int64_t id[6];
+    for (unsigned i = 0; i < 6; i++) {
+        id[i] = bind_filter(0, 0, 0, NET_TAP, dear, n);
+        ck_assert_int_ge(id[i], 0);
+    }
+    ck_assert_uint_gt(net->steps, 1024);
+    q->now = fake_tsc - 1000000;
+    ck_assert(!net_receive(net->dev, 0, p, sizeof(p), 0));
+    q->now = fake_tsc;
+    ck_assert(net_receive(net->dev, 0, p, sizeof(p), 0));
+    for (unsigned i = 0; i < 6; i++) {
+        ck_assert_int_eq(CALL(SYS_NET_UNBIND, 0, (uint64_t)id[i]), 0);
+    }
+    ck_assert_uint_eq(net->steps, 0);
+    q->now = fake_tsc - 1000000;
+    q->count.rx_packets = 0;
+    ck_assert(net_receive(net->dev, 0, p, sizeof(p), 0));
+}
+END_TEST
+
 #define BAD_RING(error, call, k, ...)                                          \
     do {                                                                       \
         struct net_ring_args a_ = {.slots = SLOTS,                             \
@@ -1140,6 +1219,6 @@ TESTS("net", stealing_is_refused_and_shown, a_packet_finds_its_ring,
       what_leaves_passes_every_region, regions_nest_so_deep,
       interrupts_of_nothing, sending, bad_frames, bad_checksums,
       a_full_queue_resumes, a_slot_under_way_is_not_sent_again,
-      a_ring_goes_while_another_processor_polls,
-      the_end_of_an_environment_under_way, many_regions_end_in_turns,
-      ring_refusals, space_refusals)
+      a_ring_goes_while_another_processor_polls, dear_frames_go_in_turns,
+      polls_end_in_time, the_end_of_an_environment_under_way,
+      many_regions_end_in_turns, ring_refusals, space_refusals)
