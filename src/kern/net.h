@@ -49,6 +49,7 @@ struct net_ring {
        leaves if each of them accepts it. */
     const struct dpf_program *filter[NET_OUT_DEPTH_MAX];
     uint32_t filters;
+    uint32_t weight;         /* of a frame, see net_send.c */
     struct page_pass pieces; /* over the ring; transmit: and its pieces */
     uint64_t frames;         /* of head and what follows */
     struct cap by;           /* what was presented for the region */
@@ -112,6 +113,8 @@ struct net {
     struct net_region region[NET_DIRECTIONS][NET_REGIONS_MAX];
     struct net_binding *chunk[NET_BINDINGS_MAX / NET_CHUNK];
     uint32_t bindings_made, free_binding; /* NET_BINDINGS_MAX ends the list */
+    uint32_t steps;     /* of all bindings: what a packet may cost */
+    uint32_t unchecked; /* packets but one between two looks at the clock */
     /* Bindings of one program: that of net_bind and its copies. 0: free. */
     uint16_t filter_uses[NET_FILTERS_MAX];
     struct net_queue queue[]; /* dev->queues */

@@ -99,6 +99,13 @@ int child_start(struct child *c, const char *act, uint32_t slot,
         [SHARE_NET_FILTERS] = 50, [SHARE_DISK_RANGES] = 5,
         [SHARE_DISK_RINGS] = 5,   [SHARE_NET_STEPS] = 2048,
     };
+
+    return child_start_with(c, act, slot, frames, shares);
+}
+
+int child_start_with(struct child *c, const char *act, uint32_t slot,
+                     uint64_t frames, const uint32_t shares[SHARE_KINDS])
+{
     static struct start_info start;
     const struct sysinfo_module *m = &env_sysinfo()->module[0];
     struct mem_run image;

@@ -8,6 +8,7 @@
 
 #define PROG_MAX 4096u
 #define PROG_KINDS 7u
+#define PROG_PRODUCT 3u /* what no test of a constant says */
 
 /* Opcodes of RFC 9669 by what they do here: register 1 is the packet. */
 enum {

@@ -36,6 +36,9 @@ extern const struct family families[];
  */
 int child_start(struct child *c, const char *act, uint32_t slot,
                 uint64_t frames);
+/* The same with shares of its own. */
+int child_start_with(struct child *c, const char *act, uint32_t slot,
+                     uint64_t frames, const uint32_t shares[SHARE_KINDS]);
 /* Wait at most `ms` until it has ended; false if it runs on. */
 bool child_wait(const struct child *c, uint64_t ms);
 
