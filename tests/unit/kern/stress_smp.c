@@ -120,11 +120,23 @@ static void use_disk(struct env *e, uint32_t id, uint32_t *s)
     (void)CALL(SYS_DISK_RING_FREE, 0, (uint64_t)ring);
 }
 
-static const struct dpf_insn filter[] = {{0x71, 3 | 1 << 4, 20, 0},
-                                         {0xb7, 0, 0, 0},
-                                         {0x55, 3, 1, 7},
-                                         {0xb7, 0, 0, 1},
-                                         {0x95, 0, 0, 0}};
+#define INSNS 40u /* reading as many, dpf has several breaths */
+
+/* Byte 20 is `v`, tested again and again. */
+static void filter_write(struct dpf_insn code[INSNS], int32_t v)
+{
+    size_t n = 0;
+    code[n++] = (struct dpf_insn){0xb7, 0, 0, 0};
+    while (n + 5 < INSNS) {
+        code[n++] = (struct dpf_insn){0x71, 3 | 1 << 4, 20, 0};
+        code[n++] = (struct dpf_insn){0x15, 3, 1, v};
+        code[n++] = (struct dpf_insn){0x95, 0, 0, 0};
+    }
+    code[n++] = (struct dpf_insn){0xb7, 0, 0, 1};
+    while (n < INSNS) {
+        code[n++] = (struct dpf_insn){0x95, 0, 0, 0};
+    }
+}
 
 static void receive(struct env *e, uint32_t id, uint32_t *s, uint64_t f)
 {
@@ -133,12 +145,11 @@ static void receive(struct env *e, uint32_t id, uint32_t *s, uint64_t f)
     if (!goes_on(e, id, ring)) {
         return;
     }
-    struct dpf_insn code[5];
-    memcpy(code, filter, sizeof(code));
-    code[2].imm = (int32_t)(next_random(s) % 4);
+    struct dpf_insn code[INSNS];
+    filter_write(code, (int32_t)(next_random(s) % 4));
     uint64_t insns = fake_put(code, sizeof(code));
     struct net_bind_args b = {
-        .ring = (uint32_t)ring, .insns = insns, .count = 5};
+        .ring = (uint32_t)ring, .insns = insns, .count = INSNS};
     int64_t binding = CALL(SYS_NET_BIND, 0, PUT(b));
     if (fake_current() != e || e->id != id) {
         return;
@@ -247,9 +258,16 @@ static void be_environment(struct env *e, uint32_t *s)
     calls++;
 }
 
+/* Where interrupts come in, another processor may have bind_lock. */
+static void breathe(void)
+{
+    sched_yield();
+}
+
 static void *processor(void *arg)
 {
     fake_cpu = (unsigned)(uintptr_t)arg;
+    cpu_this()->info->online = 1;
     uint32_t s = seed + fake_cpu * 7919;
     if (fake_cpu != 0) {
         (void)fake_run();
@@ -367,6 +385,7 @@ int main(int argc, char **argv)
         (void)CALL(SYS_QUANTUM_ALLOC, 0, i, QUANTUM_ANY, (uint64_t)id);
     }
     fake_idle_hook = idle;
+    fake_breathe_hook = breathe;
     pthread_t thread[CPUS_MAX] = {0};
     for (uintptr_t i = 1; i < cpus; i++) {
         if (pthread_create(&thread[i], NULL, processor, (void *)i) != 0) {

@@ -292,6 +292,32 @@ START_TEST(bindings_and_regions)
 }
 END_TEST
 
+/* Regions whose numbers are in the wrong order: the inner ones first. */
+START_TEST(regions_the_wrong_way_round)
+{
+    boot();
+    run(guest);
+    fake_cap(guest, 10, "", CAP_ALL);
+    for (uint32_t i = 1; i <= 5; i++) {
+        ck_assert_int_eq(region(10, 0, i < 5 ? SELF : DERIVED, 0), i);
+    }
+    for (uint32_t i = 4; i >= 1; i--) { /* the outermost rests on the name */
+        ck_assert_int_eq(CALL(SYS_NET_REGION_FREE, SELF, 0, 0, i), 0);
+        ck_assert_int_eq(region(i == 4 ? DERIVED : SELF, i + 1, SELF, 0), i);
+    }
+    ck_assert_int_eq(region(10, 0, SELF, NET_OUT), 1);
+    ck_assert_uint_eq(used(guest, SHARE_NET_REGIONS), 6);
+    REFUSED(E_BUSY, SYS_NET_REGION_FREE, SELF, 0, 0, 4);
+    revoke();
+    /* What was made by another name stays, and so does its guard. */
+    ck_assert_uint_eq(used(guest, SHARE_NET_REGIONS), 2);
+    run(guest);
+    REFUSED(E_NONE, SYS_NET_REGION_FREE, SELF, 0, 0, 1);
+    ck_assert_int_eq(CALL(SYS_NET_REGION_FREE, 10, 0, 0, 5), 0);
+    ck_assert_int_eq(CALL(SYS_NET_REGION_FREE, SELF, 0, NET_OUT, 1), 0);
+}
+END_TEST
+
 /* What the revoker made by the name that it keeps. */
 START_TEST(the_owner_keeps_its_own)
 {
@@ -338,4 +364,4 @@ END_TEST
 
 TESTS("revoke", lists, a_ring_does_not_reach_later_frames,
       ranges_and_what_is_on_them, rings, bindings_and_regions,
-      the_owner_keeps_its_own, a_sleeper_wakes)
+      regions_the_wrong_way_round, the_owner_keeps_its_own, a_sleeper_wakes)
