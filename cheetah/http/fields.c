@@ -61,8 +61,8 @@ static bool read_tag(const uint8_t *v, size_t len, uint64_t *out)
 static bool next_tag(const uint8_t **p, const uint8_t *end, uint64_t *tag,
                      bool *weak, bool *any)
 {
-    const uint8_t *item;
     size_t len;
+    const uint8_t *item;
     while (http_list_next(p, end, &item, &len)) {
         *weak = len >= 2 && item[0] == 'W' && item[1] == '/';
         *any = *any || (len == 1 && item[0] == '*');
@@ -75,9 +75,9 @@ static bool next_tag(const uint8_t **p, const uint8_t *end, uint64_t *tag,
 
 void http_read_tags(struct http_tags *t, const uint8_t *v, size_t len)
 {
-    uint64_t tag;
-    bool weak;
     t->present = true;
+    bool weak;
+    uint64_t tag;
     for (const uint8_t *p = v; next_tag(&p, v + len, &tag, &weak, &t->any);) {
         if (t->count < HTTP_TAGS_MAX) {
             t->weak |= (uint8_t)(weak << t->count);
@@ -99,9 +99,9 @@ bool http_head_lists(const struct http_request *r, const char *name,
             p++;
         }
         const uint8_t *v = line + n + 1;
-        uint64_t tag;
         bool weak, any = false,
                    ours = v <= p && line[n] == ':' && http_same(line, n, name);
+        uint64_t tag;
         while (ours && next_tag(&v, p, &tag, &weak, &any)) {
             if (tag == etag && !(strong && weak)) {
                 return true;
@@ -163,13 +163,14 @@ static bool read_one_range(const uint8_t *p, size_t len, struct http_range *out)
 
 void http_read_range(struct http_request *r, const uint8_t *v, size_t len)
 {
-    const uint8_t *end = v + len, *item;
+    const uint8_t *end = v + len;
     r->ranges = 0;
     if (len < 6 || !http_same(v, 6, "bytes=")) {
         return;
     }
     v += 6;
     uint8_t n = 0;
+    const uint8_t *item;
     while (http_list_next(&v, end, &item, &len)) {
         if (n == HTTP_RANGES_MAX || !read_one_range(item, len, &r->range[n])) {
             return;
@@ -226,7 +227,7 @@ static int read_weight(const uint8_t *item, size_t *len)
 
 void http_read_encodings(struct http_request *r, const uint8_t *v, size_t len)
 {
-    const uint8_t *end = v + len, *item;
+    const uint8_t *end = v + len;
     int others = -1;
     if (!r->negotiate) {
         r->negotiate = true;
@@ -234,6 +235,7 @@ void http_read_encodings(struct http_request *r, const uint8_t *v, size_t len)
             r->quality[e] = UNSAID;
         }
     }
+    const uint8_t *item;
     while (http_list_next(&v, end, &item, &len)) {
         int q = read_weight(item, &len);
         if (q < 0) {

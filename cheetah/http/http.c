@@ -338,7 +338,8 @@ static int host(struct parser *s, const uint8_t *v, size_t len)
 
 static void connection(struct parser *s, const uint8_t *v, size_t len)
 {
-    const uint8_t *end = v + len, *item;
+    const uint8_t *end = v + len;
+    const uint8_t *item;
     while (http_list_next(&v, end, &item, &len)) {
         s->close |= http_same(item, len, "close");
         s->keep_alive |= http_same(item, len, "keep-alive");
@@ -347,9 +348,10 @@ static void connection(struct parser *s, const uint8_t *v, size_t len)
 
 static void transfer_encoding(struct parser *s, const uint8_t *v, size_t len)
 {
-    const uint8_t *end = v + len, *item;
+    const uint8_t *end = v + len;
     s->chunked = !s->have_encoding && http_same(v, len, "chunked");
     s->have_encoding = true;
+    const uint8_t *item;
     while (http_list_next(&v, end, &item, &len)) {
         s->chunked_last = http_same(item, len, "chunked");
     }
@@ -359,7 +361,8 @@ static void transfer_encoding(struct parser *s, const uint8_t *v, size_t len)
    nothing. */
 static void expect(struct parser *s, const uint8_t *v, size_t len)
 {
-    const uint8_t *end = v + len, *item;
+    const uint8_t *end = v + len;
+    const uint8_t *item;
     while (http_list_next(&v, end, &item, &len)) {
         bool known = http_same(item, len, "100-continue");
         s->r->expect |= known;

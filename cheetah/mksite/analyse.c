@@ -33,12 +33,12 @@ struct work {
 
 int source_open(const struct doc *d)
 {
-    struct stat st;
     /*
      * The walk saw a regular file here. If it became a pipe or a terminal
      * meanwhile, opening it must neither wait nor take it over.
      */
     int fd = open(d->source, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
         die(d->source, "%s", strerror(errno));
     }
@@ -126,7 +126,6 @@ static void set_type(struct doc *d, const struct utf8 *u)
 
 static void analyse_one(struct work *w, struct doc *d, uint8_t *chunk)
 {
-    struct sha256 h;
     struct utf8 u = {0};
     struct rep *r = &d->rep[SITE_IDENTITY];
     /*
@@ -140,6 +139,7 @@ static void analyse_one(struct work *w, struct doc *d, uint8_t *chunk)
         fd = source_open(d);
         body = whole ? must_alloc(NULL, (size_t)d->len) : chunk;
     }
+    struct sha256 h;
     sha256_init(&h);
     for (uint64_t at = 0; at < d->len;) {
         size_t n = d->len - at < CHUNK ? (size_t)(d->len - at) : CHUNK;

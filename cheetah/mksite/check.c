@@ -77,15 +77,15 @@ static bool read_at(const struct checker *c, void *buf, size_t len, uint64_t at)
  */
 static bool open_image(struct checker *c, const char *path)
 {
-    struct stat st;
-    uint8_t block[SITE_BLOCK];
     c->name = path;
     c->fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
     if (c->fd < 0 || fstat(c->fd, &st) != 0) {
         say_error(path, "%s", strerror(errno));
         return false;
     }
     off_t size = lseek(c->fd, 0, SEEK_END); /* of a device, too */
+    uint8_t block[SITE_BLOCK];
     if (size < (off_t)SITE_BLOCK || !read_at(c, block, sizeof(block), 0)) {
         say_error(path, "too short for a site image");
         return false;
@@ -142,8 +142,8 @@ static bool parse_path(const char *s, size_t len, char *out, size_t *out_len)
 static bool parse_alias(const char *s, struct line *l)
 {
     const char *to = s + 6, *gap = strchr(to, ' ');
-    size_t n;
     l->alias = true;
+    size_t n;
     return gap != NULL && parse_path(to, (size_t)(gap - to), l->target, &n) &&
            parse_path(gap + 1, strlen(gap + 1), l->path, &l->path_len);
 }
@@ -157,9 +157,9 @@ static bool parse_line(const char *s, struct line *l)
     if (strncmp(s, "alias ", 6) == 0) {
         return parse_alias(s, l);
     }
-    char encoding[16];
     int at = 0;
     l->alias = false;
+    char encoding[16];
     if (strlen(s) < 130 || s[64] != ' ' || s[129] != ' ' ||
         !parse_hex(s, l->body_sha256) || !parse_hex(s + 65, l->meta_sha256) ||
         sscanf(s + 130, "%u %15s %" SCNu32 " %" SCNu32 " %" SCNu64 " %n",
@@ -194,12 +194,11 @@ static const struct site_entry *entry_of(struct checker *c, const char *path,
 static void check_body(struct checker *c, const struct line *l,
                        const struct site_record *r, const uint8_t *meta)
 {
-    struct sha256 h;
-    uint8_t have[32];
     uint64_t start = (uint64_t)l->block * SITE_BLOCK + r->body_off;
     const uint16_t *want = (const uint16_t *)(const void *)(meta + r->sums_off);
     struct sums sums = {.prefix = must_alloc(NULL, r->body_off), .count = 1};
     sums.prefix[0] = 0;
+    struct sha256 h;
     sha256_init(&h);
     for (uint64_t at = 0; at < r->body_len;) {
         size_t n =
@@ -213,6 +212,7 @@ static void check_body(struct checker *c, const struct line *l,
         sums_add(&sums, c->chunk, n);
         at += n;
     }
+    uint8_t have[32];
     sha256_finish(&h, have);
     if (memcmp(have, l->body_sha256, 32) != 0 ||
         memcmp(have, r->body_sha256, 32) != 0) {
@@ -284,9 +284,8 @@ static void claim_blocks(struct checker *c, const struct line *l)
  */
 static void check_extent(struct checker *c, const struct line *l)
 {
-    struct site_record r;
-    uint8_t have[32];
     c->extents++;
+    struct site_record r;
     if (!read_at(c, &r, sizeof(r), (uint64_t)l->block * SITE_BLOCK) ||
         !site_record_ok(&r, &c->super, l->block) || r.blocks != l->blocks ||
         r.body_len != l->len || r.encoding != l->encoding ||
@@ -296,6 +295,7 @@ static void check_extent(struct checker *c, const struct line *l)
     }
     claim_blocks(c, l);
     uint8_t *meta = must_alloc(NULL, r.body_off);
+    uint8_t have[32];
     if (!read_at(c, meta, r.body_off, (uint64_t)l->block * SITE_BLOCK)) {
         fault(c, l->path, "its head cannot be read");
     } else {
@@ -367,7 +367,6 @@ static void check_lines(struct checker *c, const struct options *o)
 static void check_index(struct checker *c)
 {
     size_t len = (size_t)c->super.index_blocks * SITE_BLOCK;
-    uint8_t have[32];
     uint32_t used = 0;
     c->index = must_alloc(NULL, len);
     if (!read_at(c, c->index, len,
@@ -376,6 +375,7 @@ static void check_index(struct checker *c)
         /* Then no path is found, and the faults say so. */
         memset(c->index, 0, len);
     }
+    uint8_t have[32];
     sha256_of(c->index, len, have);
     if (memcmp(have, c->super.index_sha256, 32) != 0) {
         fault(c, NULL, "the SHA-256 of the index does not match");
@@ -430,7 +430,6 @@ static void close_image(struct checker *c)
 int image_check(const char *path, const struct options *o)
 {
     struct checker c = {.fd = -1};
-    uint8_t have[32];
     if (!open_image(&c, path)) {
         close_image(&c);
         return 1;
@@ -439,6 +438,7 @@ int image_check(const char *path, const struct options *o)
     c.used = must_alloc(NULL, c.super.blocks / 8 + 1);
     memset(c.used, 0, c.super.blocks / 8 + 1);
     check_index(&c);
+    uint8_t have[32];
     sha256_of(c.manifest, (size_t)c.super.manifest_len, have);
     /*
      * The lines are believed only if their digest is right; without it

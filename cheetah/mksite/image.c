@@ -94,8 +94,8 @@ static void write_extent(const struct image *im, const struct site *s,
 {
     struct rep *r = &p->doc->rep[p->encoding];
     uint8_t first[SITE_BLOCK];
-    struct site_record rec;
     texts_write(p->doc, p->encoding, first);
+    struct site_record rec;
     memcpy(&rec, first, sizeof(rec));
     uint8_t *meta = must_alloc(NULL, rec.body_off);
     memset(meta, 0, rec.body_off);

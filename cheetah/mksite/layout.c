@@ -94,8 +94,8 @@ static void size_index(struct site *s, struct layout *l)
 static uint64_t extent_blocks(const struct place *p)
 {
     static uint8_t scratch[SITE_BLOCK];
-    struct site_record r;
     texts_write(p->doc, p->encoding, scratch);
+    struct site_record r;
     memcpy(&r, scratch, sizeof(r));
     return (r.body_off + r.body_len + SITE_BLOCK - 1) / SITE_BLOCK;
 }

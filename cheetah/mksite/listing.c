@@ -77,9 +77,9 @@ void listing_add(struct listing *l, const char *name, bool dir, uint64_t len,
     if (!dir) {
         fprintf(l->out, "%llu", (unsigned long long)len);
     }
-    struct tm tm;
     time_t t = (time_t)mtime;
     char when[32] = "";
+    struct tm tm;
     if (gmtime_r(&t, &tm) != NULL) {
         strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
     }

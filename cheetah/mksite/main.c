@@ -151,7 +151,8 @@ int main(int argc, char **argv)
                         .jobs = cpus < 1    ? 1
                                 : cpus > 64 ? 64
                                             : (unsigned)cpus};
-    int mode = 0, c;
+    int mode = 0;
+    int c;
     while ((c = getopt_long(argc, argv, "ac:sj:qh", LONG, NULL)) != -1) {
         switch (c) {
         case 'a':

@@ -168,8 +168,8 @@ static void tag(struct doc *d, struct html *h)
     if (want == NULL) {
         return;
     }
-    const char *name, *value;
     size_t name_len, value_len;
+    const char *name, *value;
     while (attribute(h, &name, &name_len, &value, &value_len)) {
         if (name_len == strlen(want) &&
             strncasecmp(name, want, name_len) == 0) {

@@ -111,10 +111,10 @@ void progress(const struct options *o, const char *what, uint64_t done,
               uint64_t all)
 {
     static struct timespec last;
-    struct timespec now;
     if (o->quiet || !isatty(STDERR_FILENO)) {
         return;
     }
+    struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     long ms = (now.tv_sec - last.tv_sec) * 1000 +
               (now.tv_nsec - last.tv_nsec) / 1000000;

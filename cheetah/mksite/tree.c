@@ -109,11 +109,11 @@ static bool tree_inside(const struct walk *w, const char *source)
 static bool hidden(const struct walk *w, const struct dir *d, const char *name,
                    const char *source, const struct stat *own)
 {
-    struct stat st;
-    enum hide_kind kind;
     if (w->o->all) {
         return false;
     }
+    enum hide_kind kind;
+    struct stat st;
     if (hide_is_dot(d->path, name)) {
         kind = HIDE_DOT;
     } else if (stat(source, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -228,14 +228,14 @@ static bool add_entry(struct walk *w, const struct dir *d, const char *name,
         die(d->path, "a path of more than %u bytes lies below this",
             SITE_PATH_MAX);
     }
-    struct stat own;
     bool ok = false;
     char *source = must_printf("%s/%s", d->source, name);
-    bool nowhere;
+    struct stat own;
     if (lstat(source, &own) == 0 && hidden(w, d, name, source, &own)) {
         free(source);
         return false;
     }
+    bool nowhere;
     if (cannot_read(source, &own, st, &nowhere)) {
         unreadable(w, source);
     } else if (nowhere) {
@@ -285,8 +285,8 @@ static void walk_dir(struct walk *w, const struct dir *d)
      */
     int64_t newest = d->mtime;
     for (int i = 0; i < n; i++) {
-        struct stat st;
         const char *name = list[i]->d_name;
+        struct stat st;
         if (add_entry(w, d, name, &st)) {
             bool dir = S_ISDIR(st.st_mode);
             int64_t t = file_time(w, &st);

@@ -233,10 +233,10 @@ static void put_free(struct cache *c, struct cache_block *b)
 static bool start_read(struct cache *c, uint32_t block, uint32_t count,
                        bool press)
 {
-    struct cache_block *b[CACHE_READ_MAX];
-    uint64_t paddr[CACHE_READ_MAX];
     uint32_t n = 0;
     count = count < CACHE_READ_MAX ? count : CACHE_READ_MAX;
+    uint64_t paddr[CACHE_READ_MAX];
+    struct cache_block *b[CACHE_READ_MAX];
     while (n < count && (n == 0 || find(c, block + n) == NULL)) {
         b[n] = room(c, press && n == 0);
         if (b[n] == NULL) {

@@ -165,8 +165,8 @@ static void log_answer(struct conn *c, const struct response *r,
 void conn_answered(struct conn *c, struct response *r, unsigned status)
 {
     struct server_stats *st = &c->server->stats;
-    struct span span;
     r->start = c->end;
+    struct span span;
     for (unsigned k = 0; response_span(r, k, &span); k++) {
         c->end += span.len;
     }

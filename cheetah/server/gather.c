@@ -133,8 +133,8 @@ static void took(struct gathering *w, uint32_t len, uint16_t sum)
 static uint32_t from_text(struct gathering *w, struct response *r,
                           const struct span *s, uint64_t at, uint32_t len)
 {
-    const uint8_t *va;
     uint64_t paddr;
+    const uint8_t *va;
     if (s->kind == SPAN_LEAD) {
         va = (const uint8_t *)r->lead + at;
         paddr = w->c->paddr + (uint64_t)(va - (const uint8_t *)w->c);
@@ -244,10 +244,10 @@ static uint16_t body_sum(struct gathering *w, const struct response *r,
                          uint64_t from, uint32_t len, const uint8_t *at)
 {
     struct server *s = w->c->server;
-    uint16_t lo, hi;
     if (!w->summed) {
         return 0;
     }
+    uint16_t lo, hi;
     if (!sum_upto(s, r, from, at, &lo) ||
         !sum_upto(s, r, from + len, at + len, &hi)) {
         w->summed = false;
@@ -305,7 +305,8 @@ static uint32_t from_body(struct gathering *w, struct response *r,
 static uint32_t from_span(struct gathering *w, struct response *r,
                           const struct span *s, uint64_t at, uint32_t len)
 {
-    uint32_t got = 0, n;
+    uint32_t got = 0;
+    uint32_t n;
     do {
         switch (s->kind) {
         case SPAN_TAIL:

@@ -69,7 +69,6 @@ static void kick(struct cache_disk *d)
 
 static bool open_disk(const struct start_info *start, struct site_super *site)
 {
-    struct mem_run page;
     if (start->disk == START_NO_RESOURCE) {
         console_printf("cheetah: no disk was given; attach a site image as a "
                        "virtio disk\n");
@@ -77,6 +76,7 @@ static bool open_disk(const struct start_info *start, struct site_super *site)
     }
     int err = disk_open(&queue, start->disk, SLOT_DISK, start->disk_range,
                         DISK_SLOTS);
+    struct mem_run page;
     if (err == 0) {
         err = mem_run_alloc(&page, SITE_BLOCK, 0);
     }
@@ -329,10 +329,11 @@ static bool open_server(const struct start_info *start,
 
 static void turn(void)
 {
-    uint64_t cookie, events = 1ull << queue.event;
-    int status;
+    uint64_t events = 1ull << queue.event;
     server.now_ns = time_ns();
     server.now_unix = (int64_t)time_unix();
+    int status;
+    uint64_t cookie;
     while (disk_reap(&queue, &cookie, &status)) {
         cache_done(&cache, cookie, status);
     }

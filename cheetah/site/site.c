@@ -51,13 +51,14 @@ enum site_error site_super_read(const void *block, uint64_t blocks,
     if (s.version != SITE_VERSION) {
         return SITE_E_VERSION;
     }
-    uint8_t want[32], have[32];
+    uint8_t want[32];
     __builtin_memcpy(want, s.sha256, sizeof(want));
     __builtin_memset(s.sha256, 0, sizeof(s.sha256));
     struct sha256 h;
     sha256_init(&h);
     sha256_add(&h, &s, sizeof(s));
     sha256_add(&h, (const uint8_t *)block + sizeof(s), SITE_BLOCK - sizeof(s));
+    uint8_t have[32];
     sha256_finish(&h, have);
     if (__builtin_memcmp(want, have, sizeof(want)) != 0) {
         return SITE_E_DIGEST;

@@ -232,9 +232,9 @@ static double bench_above(double ns, double empty)
 bool contest_run(struct bench *b, struct contest *c, const struct traffic *t)
 {
     static double samples[BENCH_ENGINES + 1][ROUNDS_MAX];
-    uint32_t repeat[BENCH_ENGINES + 1];
     struct engine empty = {.name = "empty", .loop = empty_loop};
     bool any = false;
+    uint32_t repeat[BENCH_ENGINES + 1];
     repeat[c->count] = calibrate(b, &empty, t);
     for (size_t i = 0; i < c->count; i++) {
         repeat[i] = calibrate(b, &c->engines[i], t);
@@ -295,8 +295,8 @@ void bench_row(struct bench *b, const char *workload, const char *engine,
 void bench_skip(struct bench *b, const char *engine, const char *why)
 {
     static char said[1024];
-    char line[128];
     (void)b;
+    char line[128];
     snprintf(line, sizeof(line), "%s: %s", engine, why);
     if (strstr(said, line) == NULL &&
         strlen(said) + strlen(line) + 2 < sizeof(said)) {
@@ -311,15 +311,15 @@ void bench_skip(struct bench *b, const char *engine, const char *why)
 static bool read_real(struct bench *b, const struct paths *captures)
 {
     const uint32_t room = 4096, slot = 256;
-    struct pcap_pkthdr *h;
-    const uint8_t *data;
     if (!traffic_make(&b->real, room, slot)) {
         return false;
     }
     b->real.count = 0;
+    const uint8_t *data;
+    struct pcap_pkthdr *h;
     for (size_t i = 0; i < captures->count; i++) {
-        struct capture c;
         unsigned taken = 0;
+        struct capture c;
         if (!capture_open(&c, captures->all[i], true)) {
             continue;
         }
@@ -349,7 +349,8 @@ static int bench_run(int argc, char **argv)
     struct bench b = {.first = true, .rounds = 11, .round_seconds = 0.002};
     struct paths captures = {0};
     uint64_t v = 0;
-    int c, status = CLI_USAGE;
+    int status = CLI_USAGE;
+    int c;
     while ((c = getopt_long(argc, argv, "r:", longs, NULL)) != -1) {
         switch (c) {
         case 'r':

@@ -47,7 +47,6 @@ static bool write_alu(FILE *f, const struct dpf_insn *i)
     bool wide = BPF_CLASS(i->opcode) == BPF_ALU64;
     int d = DPF_INSN_DST(i), s = DPF_INSN_SRC(i);
     const char *type = wide ? "uint64_t" : "uint32_t";
-    char src[48];
     if (BPF_OP(i->opcode) == BPF_END && !wide && BPF_SRC(i->opcode)) {
         fprintf(f, "    r%d = be%d((uint%d_t)r%d);\n", d, i->imm, i->imm, d);
         return true;
@@ -55,6 +54,7 @@ static bool write_alu(FILE *f, const struct dpf_insn *i)
     if (i->off != 0 || op[BPF_OP(i->opcode) >> 4] == NULL) {
         return false;
     }
+    char src[48];
     if (BPF_SRC(i->opcode)) {
         snprintf(src, sizeof(src), "(%s)r%d", type, s);
     } else {
@@ -185,7 +185,7 @@ static bool bench_clang_run(const char *source, const char *library)
 bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
                 size_t count, const char **why)
 {
-    char source[] = "/tmp/dpf-c-XXXXXX", library[64];
+    char source[] = "/tmp/dpf-c-XXXXXX";
     int fd = mkstemp(source);
     *c = (struct clang_code){0};
     FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
@@ -193,6 +193,7 @@ bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
         *why = "no temporary file";
         return false;
     }
+    char library[64];
     snprintf(library, sizeof(library), "%s.so", source);
     bool good = write_c(f, insns, count);
     good = fclose(f) == 0 && good;
@@ -203,7 +204,7 @@ bool clang_make(struct clang_code *c, const struct dpf_insn *insns,
     }
     if (good) {
         c->library = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-        void *symbol = c->library ? dlsym(c->library, "dpf_run") : NULL;
+        void *symbol = c->library != NULL ? dlsym(c->library, "dpf_run") : NULL;
         /* ISO C has no conversion from an object's pointer to a function's. */
         memcpy(&c->run, &symbol, sizeof(symbol));
         good = c->run != NULL;

@@ -128,8 +128,9 @@ static bool make_traffic(struct traffic *t, uint32_t n, uint32_t shapes)
         return false;
     }
     for (uint32_t k = 0; k < t->count; k++) {
-        uint32_t owner = bench_random(n), shape, i;
+        uint32_t owner = bench_random(n);
         bool nobody = bench_random(10) == 0;
+        uint32_t shape, i;
         which(owner, shapes, &shape, &i);
         /* without an owner: the same with a number that no filter has */
         packet(t->bytes + (size_t)k * SLOT, shape,
@@ -142,13 +143,13 @@ static bool make_traffic(struct traffic *t, uint32_t n, uint32_t shapes)
 
 struct dpf_program *bench_filter(uint32_t number, uint32_t shapes)
 {
-    char text[256];
-    uint32_t shape, i;
-    struct dpf_code code;
     struct dpf_error err = {0};
     struct dpf_program *p = NULL;
+    uint32_t shape, i;
     which(number, shapes, &shape, &i);
+    char text[256];
     bench_expression(shape, i, text, sizeof(text));
+    struct dpf_code code;
     if (dpf_from_expr(text, DLT_EN10MB, 0, &code, &err) != 0 ||
         dpf_program_create(cli_mem(), DPF_FILTER, code.insns, code.count, &p,
                            &err) != 0) {
@@ -191,7 +192,7 @@ struct dpf_set *bench_set(uint32_t n, uint32_t shapes)
     int result = dpf_set_create(cli_mem(), &s);
     for (uint32_t i = 0; i < n && result == 0; i++) {
         struct dpf_program *p = bench_filter(i, shapes);
-        result = p ? dpf_set_insert(s, i, 0, p, 0, &err) : -DPF_E_INVAL;
+        result = p != NULL ? dpf_set_insert(s, i, 0, p, 0, &err) : -DPF_E_INVAL;
         dpf_program_destroy(p);
         /* No lookup is under way: what older versions used can go at once. */
         dpf_set_reclaim(s, dpf_set_version(s));
@@ -270,18 +271,19 @@ static bool make_turn(struct bench *b, struct turn *t, uint32_t n,
     *t = (struct turn){.n = n};
     t->jit = calloc(n, sizeof(*t->jit));
     t->classic = calloc(n, sizeof(*t->classic));
-    for (uint32_t k = 0; t->jit && t->classic && k < n; k++) {
-        char text[256];
-        uint32_t shape, i;
+    for (uint32_t k = 0; t->jit != NULL && t->classic != NULL && k < n; k++) {
         const char *why = NULL;
         struct dpf_program *p = bench_filter(k, shapes);
         size_t count;
+        uint32_t shape, i;
         which(k, shapes, &shape, &i);
+        char text[256];
         bench_expression(shape, i, text, sizeof(text));
         pcap_compile(dead, &t->classic[k], text, 1, PCAP_NETMASK_UNKNOWN);
-        const struct dpf_insn *insns = p ? dpf_program_insns(p, &count) : NULL;
-        if (jit && (!p || !jit_make(&t->jit[k], insns, count, &why))) {
-            bench_skip(b, "linux-jit", why ? why : "no program");
+        const struct dpf_insn *insns =
+            p != NULL ? dpf_program_insns(p, &count) : NULL;
+        if (jit && (p == NULL || !jit_make(&t->jit[k], insns, count, &why))) {
+            bench_skip(b, "linux-jit", why != NULL ? why : "no program");
             jit = false;
         }
         dpf_program_destroy(p);
@@ -370,10 +372,10 @@ static int bench_demux_one(struct bench *b, uint32_t n, uint32_t shapes)
     struct contest c = {.workload = shapes == 1 ? "demux/connections"
                                                 : "demux/ten shapes",
                         .n = n};
-    struct traffic t;
     struct turn turn = {0};
     struct peers peers = {0};
     struct dpf_set *set = bench_set(n, shapes);
+    struct traffic t;
     if (set == NULL || !make_traffic(&t, n, shapes)) {
         dpf_set_destroy(set);
         return CLI_USAGE;

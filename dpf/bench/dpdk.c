@@ -14,7 +14,7 @@
  */
 static void *open_beside(const char *folder)
 {
-    char path[4096], self[2048];
+    char self[2048];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     char *slash = NULL;
     if (n > 0) {
@@ -25,6 +25,7 @@ static void *open_beside(const char *folder)
         return NULL;
     }
     *slash = '\0';
+    char path[4096];
     snprintf(path, sizeof(path), "%s/%s/%s", self, folder, MODULE);
     return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
@@ -40,11 +41,12 @@ const struct dpdk *dpdk_open(const char **why)
             library = open_beside("../lib/dpf");
         }
         const struct dpdk *(*entry)(void) = NULL;
-        void *symbol = library ? dlsym(library, "dpdk_module") : NULL;
+        void *symbol = library != NULL ? dlsym(library, "dpdk_module") : NULL;
         memcpy(&entry, &symbol, sizeof(symbol));
-        module = entry ? entry() : NULL;
+        module = entry != NULL ? entry() : NULL;
     }
-    *why = module ? NULL
-                  : "its module was not built (libdpdk-dev) or will not start";
+    *why = module != NULL
+               ? NULL
+               : "its module was not built (libdpdk-dev) or will not start";
     return module;
 }

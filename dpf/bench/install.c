@@ -84,7 +84,6 @@ static int bench_install_one(struct bench *b, uint32_t n)
     static struct samples insert, like, removal;
     struct dpf_error err = {0};
     struct dpf_set *empty = bench_set(1, 1), *s = bench_set(n, 1);
-    struct dpf_const c[16];
     if (s == NULL || empty == NULL) {
         dpf_set_destroy(s);
         dpf_set_destroy(empty);
@@ -96,15 +95,16 @@ static int bench_install_one(struct bench *b, uint32_t n)
      */
     double bytes = (set_bytes(s) - set_bytes(empty)) / (n > 1 ? n - 1 : 1);
     insert.count = like.count = removal.count = 0;
+    struct dpf_const c[16];
     for (uint32_t k = 0; k < SAMPLES; k++) {
-        struct dpf_code code;
         struct dpf_program *p = NULL;
-        char text[256];
         /*
          * A connection that is not in the set yet; another each time, so that
          * no table slot is warm from the last.
          */
+        char text[256];
         bench_expression(0, 20000 + k, text, sizeof(text));
+        struct dpf_code code;
         if (dpf_from_expr(text, DLT_EN10MB, 0, &code, &err) != 0) {
             break;
         }
@@ -177,8 +177,8 @@ static void libpcap_compile(struct bench *b, const char *text)
     pcap_t *dead = pcap_open_dead(DLT_EN10MB, 65535);
     s.count = 0;
     for (unsigned k = 0; k < 101; k++) {
-        struct bpf_program p;
         double start = bench_now();
+        struct bpf_program p;
         if (pcap_compile(dead, &p, text, 1, PCAP_NETMASK_UNKNOWN) == 0) {
             sample(&s, start);
             pcap_freecode(&p);
@@ -193,9 +193,9 @@ static void dpdk_load(struct bench *b, const char *text)
     static struct samples s;
     const char *why = NULL;
     const struct dpdk *d = dpdk_open(&why);
-    struct bpf_program p;
     pcap_t *dead = pcap_open_dead(DLT_EN10MB, 65535);
     s.count = 0;
+    struct bpf_program p;
     if (d == NULL) {
         bench_skip(b, "rte_bpf and rte_acl", why);
     } else if (pcap_compile(dead, &p, text, 1, PCAP_NETMASK_UNKNOWN) == 0) {
@@ -245,10 +245,10 @@ static void hosts(struct bench *b)
     p += sprintf(p, "}\n");
     s.count = 0;
     for (unsigned k = 0; k < 21; k++) {
-        struct dpf_code code;
         struct dpf_program *program = NULL;
-        struct dpf_error err;
         double start = bench_now();
+        struct dpf_error err;
+        struct dpf_code code;
         if (dpf_from_atoms(text, (size_t)(p - text), &code, &err) == 0 &&
             dpf_program_create(cli_mem(), DPF_FILTER | DPF_COMPILE, code.insns,
                                code.count, &program, &err) == 0) {
@@ -263,8 +263,8 @@ static void hosts(struct bench *b)
 
 int bench_install(struct bench *b)
 {
-    char text[256];
     int status = CLI_OK;
+    char text[256];
     bench_expression(0, 7, text, sizeof(text));
     struct dpf_program *p = bench_filter(0, 1);
     for (uint32_t n = 10; n <= 10000 && status == CLI_OK; n *= 10) {

@@ -21,7 +21,6 @@ bool bench_patch(uint8_t *code, size_t size)
     cs_insn *insn = cs_malloc(handle);
     while (good && left > 0 &&
            cs_disasm_iter(handle, &p, &left, &address, insn)) {
-        int32_t d;
         uint8_t *at = code + insn->address;
         /*
          * Jumps and calls with 32 bits of distance; shorter ones cannot leave.
@@ -29,6 +28,7 @@ bool bench_patch(uint8_t *code, size_t size)
         if (at[0] != 0xe9 && at[0] != 0xe8) {
             continue;
         }
+        int32_t d;
         memcpy(&d, at + 1, sizeof(d));
         int64_t to = (int64_t)insn->address + 5 + d;
         bool inside = to >= 0 && to < (int64_t)size;

@@ -124,7 +124,7 @@ static uint32_t tcp_at(uint8_t *p)
 
 static uint32_t ip_at(uint8_t *p)
 {
-    uint32_t proto = bench_random(4), data;
+    uint32_t proto = bench_random(4);
     p[0] = 0x45;
     /* One in ten is a fragment, which filters by port must look at. */
     p[6] = bench_random(10) ? 0x40 : 0x20;
@@ -133,7 +133,7 @@ static uint32_t ip_at(uint8_t *p)
     p[15] = (uint8_t)bench_random(3);
     p[16] = 10;
     p[19] = (uint8_t)bench_random(3);
-    data = tcp_at(p + 20);
+    uint32_t data = tcp_at(p + 20);
     bench_single_put16(p + 2, bench_random(2) ? 20 + data : 40);
     return 20 + data;
 }
@@ -226,7 +226,6 @@ static bool make_all(struct bench *b, struct all *a, const char *expr)
     struct dpf_code code;
     struct dpf_error err;
     const char *why = NULL;
-    size_t count;
     *a = (struct all){0};
     pcap_t *p = pcap_open_dead(DLT_EN10MB, 65535);
     bool good =
@@ -240,6 +239,7 @@ static bool make_all(struct bench *b, struct all *a, const char *expr)
         return false;
     }
     dpf_code_finish(&code);
+    size_t count;
     a->code = (dpf_filter_code *)dpf_program_code(a->pavise, &count);
     if (a->code == NULL) {
         bench_skip(b, "pavise", "there is no native code on this machine");
@@ -324,7 +324,8 @@ static void bench_single_one(struct bench *b, struct all *a, const char *name,
 static void print_means(const struct bench *b, const struct means *m)
 {
     double first = 0;
-    for (size_t k = 0; k < BENCH_ENGINES && m->name[k] && !b->json; k++) {
+    for (size_t k = 0; k < BENCH_ENGINES && m->name[k] != NULL && !b->json;
+         k++) {
         double mean = exp(m->log_sum[k] / m->count[k]);
         first = k == 0 ? mean : first;
         if (k == 0) {
@@ -337,14 +338,15 @@ static void print_means(const struct bench *b, const struct means *m)
 
 int bench_single(struct bench *b)
 {
-    struct traffic mixed, hot;
     struct means means = {0};
+    struct traffic mixed;
     if (!make_mixed(&mixed)) {
         return CLI_USAGE;
     }
     if (b->real.count == 0) {
         cli_say("no captures given with -r: real traffic is not measured");
     }
+    struct traffic hot;
     for (size_t i = 0; i < FILTERS; i++) {
         struct all a;
         if (!make_all(b, &a, filters[i].expr)) {

@@ -44,7 +44,6 @@ static const char *reason(const struct capture *c, const char *why)
 bool capture_open(struct capture *c, const char *path, bool quiet)
 {
     char why[PCAP_ERRBUF_SIZE] = "";
-    struct stat st;
     bool standard = strcmp(path, "-") == 0;
     *c = (struct capture){
         .path = path, .terminal = isatty(STDERR_FILENO), .quiet = quiet};
@@ -63,11 +62,12 @@ bool capture_open(struct capture *c, const char *path, bool quiet)
         cli_say("%s: %s", path, strerror(errno));
         return false;
     }
+    struct stat st;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
         c->size = (uint64_t)st.st_size;
     }
     c->reader = malloc(sizeof(*c->reader));
-    FILE *file = c->reader ? reader_open(c->reader, fd) : NULL;
+    FILE *file = c->reader != NULL ? reader_open(c->reader, fd) : NULL;
     if (file == NULL) {
         cli_say("%s: out of memory", path);
         close(fd);
@@ -158,8 +158,8 @@ static int is_capture(const struct dirent *e)
     const char *dot = strrchr(e->d_name, '.');
     return e->d_name[0] != '.' &&
            (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN ||
-            (dot && (!strcmp(dot, ".pcap") || !strcmp(dot, ".pcapng") ||
-                     !strcmp(dot, ".cap"))));
+            (dot != NULL && (!strcmp(dot, ".pcap") || !strcmp(dot, ".pcapng") ||
+                             !strcmp(dot, ".cap"))));
 }
 
 static bool is_folder(const char *path)
@@ -188,11 +188,11 @@ static int capture_add_file(struct paths *p, const char *path)
 static int add_folder(struct paths *p, const char *path)
 {
     struct dirent **entries;
-    struct stat st;
     int status = CLI_OK, n = scandir(path, &entries, is_capture, alphasort);
     if (n < 0) {
         return cli_usage("%s: %s", path, strerror(errno));
     }
+    struct stat st;
     for (int i = 0; i < n; i++) {
         char *name = NULL;
         if (status == CLI_OK &&

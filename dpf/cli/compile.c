@@ -28,7 +28,6 @@ static void print_hex(FILE *f, const struct dpf_insn *insns, size_t count)
 static void print_c(FILE *f, const struct filter *one, const char *name,
                     const struct dpf_insn *insns, size_t count)
 {
-    char text[128];
     /*
      * An expression could end the comment that it stands in, and its rest
      * would be compiled.
@@ -37,6 +36,7 @@ static void print_c(FILE *f, const struct filter *one, const char *name,
     fprintf(f, "/* Made by dpf compile%s%s. */\n", plain ? ": " : "",
             plain ? one->text : "");
     fprintf(f, "static const struct dpf_insn %s[%zu] = {\n", name, count);
+    char text[128];
     for (size_t i = 0; i < count;) {
         size_t n =
             dpf_insn_text(insns + i, count - i, NULL, text, sizeof(text));
@@ -89,7 +89,7 @@ static void compile_print(FILE *f, enum form form, const char *name,
                           const struct filter *one)
 {
     size_t count = one->code.count;
-    const struct dpf_insn *insns = one->program
+    const struct dpf_insn *insns = one->program != NULL
                                        ? dpf_program_insns(one->program, &count)
                                        : one->code.insns;
     if (form == FORM_ASM) {
@@ -106,8 +106,8 @@ static void compile_print(FILE *f, enum form form, const char *name,
 static int compile_write_out(const char *path, enum form form, const char *name,
                              const struct filter *one)
 {
-    struct output o;
     int status = CLI_OK;
+    struct output o;
     if (!output_open(&o, path)) {
         return CLI_USAGE;
     }

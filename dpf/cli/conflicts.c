@@ -10,10 +10,10 @@
 
 static void print_packet(const struct dpf_error *w)
 {
-    char text[512];
     for (uint32_t i = 0; i < w->witness_len; i++) {
         printf("%02x", w->witness[i]);
     }
+    char text[512];
     (void)dpf_packet_text(text, sizeof(text), w->witness, w->witness_len);
     printf(" (%s)", text);
 }
@@ -96,7 +96,7 @@ static int64_t pairs(const struct filters *f, const uint8_t *group)
 static int64_t conflicts(const struct filters *f)
 {
     uint8_t *group = malloc(f->count + 1);
-    int64_t found = group ? filters_group(f, group) : -DPF_E_MEM;
+    int64_t found = group != NULL ? filters_group(f, group) : -DPF_E_MEM;
     found = found ? found : pairs(f, group);
     free(group);
     return found;

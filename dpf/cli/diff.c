@@ -167,16 +167,16 @@ static int disagree(const struct diff *d, const struct subject *s,
 static int diff_compare(struct diff *d, const struct subject *s,
                         const uint8_t *packet, uint32_t len, uint64_t hit)
 {
-    uint64_t answer[4];
     struct dpf_run r = {.regions = {{(void *)(uintptr_t)packet, len}},
                         .region_count = 1};
+    uint64_t answer[4];
     answer[1] = dpf_program_interp(s->program, &r).r0;
     answer[2] = dpf_filter_run(s->program, packet, len);
     /*
      * bpf_filter is given the length of the cut packet as that of the whole,
      * for our programs know no other length.
      */
-    answer[0] = s->classic
+    answer[0] = s->classic != NULL
                     ? bpf_filter((const struct bpf_insn *)(void *)s->classic,
                                  packet, len, len)
                     : answer[1];
@@ -206,8 +206,8 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
         for (size_t i = 0; i < d->count && status == CLI_OK; i++) {
             const struct subject *s = &d->subjects[i];
             status = diff_compare(d, s, packet, cut,
-                                  hit && s->merged >= 0 ? hit[s->merged]
-                                                        : MERGED_NONE);
+                                  hit != NULL && s->merged >= 0 ? hit[s->merged]
+                                                                : MERGED_NONE);
         }
     }
     return status;
@@ -220,10 +220,8 @@ static int one_packet(struct diff *d, const uint8_t *data, uint32_t len)
 static int diff_one_capture(struct diff *d, const char *path, int argc,
                             char **argv)
 {
-    struct capture c;
-    struct pcap_pkthdr *header;
-    const uint8_t *data;
     int status = CLI_OK, more = 0;
+    struct capture c;
     if (!capture_open(&c, path, d->skip)) {
         return d->skip ? CLI_OK : CLI_USAGE;
     }
@@ -242,6 +240,8 @@ static int diff_one_capture(struct diff *d, const char *path, int argc,
                                    d->skip ? &d->skipped : NULL);
         status = status ? status : make_subjects(d);
     }
+    const uint8_t *data;
+    struct pcap_pkthdr *header;
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
         status = one_packet(d, data, header->caplen);
     }
@@ -263,7 +263,8 @@ static int diff_run(int argc, char **argv)
     struct diff d = {.options = FILTER_OPTIONS_INIT, .snap_max = PACKET_MAX};
     struct paths captures = {0};
     uint64_t v = 0;
-    int c, status = CLI_OK;
+    int status = CLI_OK;
+    int c;
     while ((c = getopt_long(argc, argv, "r:", longs, NULL)) != -1) {
         if (filter_option(&d.options, c, optarg)) {
             continue;

@@ -16,10 +16,11 @@ static void dump_source(const struct filter *one)
     char text[128];
     for (size_t i = 0; i < one->code.count;) {
         const struct dpf_line *at =
-            one->code.lines ? &one->code.lines[i] : NULL;
+            one->code.lines != NULL ? &one->code.lines[i] : NULL;
         if (at != NULL && at->line != 0 &&
             (last == NULL || at->line != last->line)) {
-            printf("; %s:%u\n", at->file ? at->file : one->text, at->line);
+            printf("; %s:%u\n", at->file != NULL ? at->file : one->text,
+                   at->line);
             last = at;
         }
         size_t n = dpf_insn_text(one->code.insns + i, one->code.count - i, NULL,

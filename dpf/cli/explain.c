@@ -35,16 +35,16 @@ static bool packet_from_hex(const char *text, uint8_t **out, size_t *len)
 static bool packet_from_capture(struct job *j, uint8_t **out, size_t *len,
                                 int *dlt)
 {
-    struct capture c;
-    struct pcap_pkthdr *h;
-    const uint8_t *data;
     int more = 0;
+    struct capture c;
     if (!capture_open(&c, j->capture, false)) {
         return false;
     }
     /* The packet's link type is how the filters must be compiled. */
     *dlt = c.dlt;
     j->options.swapped = c.swapped;
+    const uint8_t *data;
+    struct pcap_pkthdr *h;
     do {
         more = capture_next(&c, &h, &data);
     } while (more == 1 && c.packets < j->number);
@@ -100,7 +100,8 @@ static int explain_run(int argc, char **argv)
     struct job j = {.options = FILTER_OPTIONS_INIT, .number = 1};
     uint8_t *packet = NULL;
     size_t len = 0;
-    int c, dlt = DLT_EN10MB, status = CLI_OK;
+    int dlt = DLT_EN10MB, status = CLI_OK;
+    int c;
     while ((c = getopt_long(argc, argv, "r:n:", longs, NULL)) != -1) {
         if (filter_option(&j.options, c, optarg)) {
             continue;
@@ -132,8 +133,8 @@ static int explain_run(int argc, char **argv)
     if ((j.hex == NULL) == (j.capture == NULL)) {
         return cli_usage("name the packet: -r CAPTURE -n NUMBER, or --packet");
     }
-    bool good = j.hex ? packet_from_hex(j.hex, &packet, &len)
-                      : packet_from_capture(&j, &packet, &len, &dlt);
+    bool good = j.hex != NULL ? packet_from_hex(j.hex, &packet, &len)
+                              : packet_from_capture(&j, &packet, &len, &dlt);
     status = good ? explain_packet(&j, packet, len, dlt, argv + optind,
                                    argc - optind)
                   : CLI_USAGE;

@@ -168,7 +168,7 @@ static const char *source_kind_of(const struct filter_options *o,
     if (o->from != NULL) {
         return o->from;
     }
-    for (size_t i = 0; dot && i < sizeof(kinds) / sizeof(*kinds); i++) {
+    for (size_t i = 0; dot != NULL && i < sizeof(kinds) / sizeof(*kinds); i++) {
         if (strcmp(dot, kinds[i][0]) == 0) {
             return kinds[i][1];
         }
@@ -183,10 +183,10 @@ static const char *source_kind_of(const struct filter_options *o,
  */
 static bool open_source(const char *path, FILE **in)
 {
-    struct stat st;
     char *text = NULL;
     size_t len = 0;
     bool good = true;
+    struct stat st;
     if (strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
         len = (size_t)st.st_size;
     } else if (!cli_read(path, &text, &len)) {
@@ -218,7 +218,7 @@ static void become_clang(const char *path, FILE *in, const char *object)
     struct rlimit seconds = {CLANG_SECONDS_MAX, CLANG_SECONDS_MAX};
     setrlimit(RLIMIT_AS, &memory);
     setrlimit(RLIMIT_CPU, &seconds);
-    char *name = in ? "-" : NULL;
+    char *name = in != NULL ? "-" : NULL;
     /* A name that begins with '-' is no option. */
     if (in == NULL &&
         asprintf(&name, "%s%s", *path == '-' ? "./" : "", path) < 0) {
@@ -311,8 +311,8 @@ static int source_from_text(const struct filter_options *o, int dlt,
     size_t len = in->len;
     struct dpf_error err = {0};
     bool binary = false;
-    int result;
     /* libpcap would stop at the NUL and compile half of the file. */
+    int result;
     if (strcmp(kind, "expr") == 0 && strlen(text) != len) {
         result = -DPF_E_SYNTAX;
         err.position = (uint32_t)strlen(text);
@@ -373,7 +373,6 @@ static struct filter *source_add(struct filters *f, const char *name,
                                  size_t name_len, const char *text, bool expr)
 {
     struct filter *bigger = NULL;
-    char number[24];
     if (f->count == CLI_FILTERS_MAX) {
         cli_say("more than %u filters; this is no list of them",
                 CLI_FILTERS_MAX);
@@ -385,6 +384,7 @@ static struct filter *source_add(struct filters *f, const char *name,
         return NULL;
     }
     f->all = bigger;
+    char number[24];
     if (name == NULL) {
         name_len =
             (size_t)snprintf(number, sizeof(number), "%zu", f->count + 1);
@@ -402,7 +402,7 @@ static size_t name_length(const char *s)
 {
     size_t n = 0;
     while (isalnum((unsigned char)s[n]) ||
-           (n > 0 && strchr("_-.", s[n]) && s[n] != '\0')) {
+           (n > 0 && strchr("_-.", s[n]) != NULL && s[n] != '\0')) {
         n++;
     }
     return n > 0 && s[n] == ':' && isspace((unsigned char)s[n + 1]) ? n : 0;
@@ -421,18 +421,19 @@ static void drop_last(struct filters *f)
 static int read_list(struct filters *f, const struct filter_options *o, int dlt,
                      size_t *skipped)
 {
-    char *text = NULL, *rest, *line, where[4096];
+    char *text = NULL;
     size_t len = 0, number = 0;
     int status = CLI_OK;
     if (!cli_read(o->list, &text, &len)) {
         return CLI_USAGE;
     }
-    rest = text;
+    char *rest = text;
     if (strlen(text) != len) {
         struct dpf_error err = {.position = (uint32_t)strlen(text),
                                 .text = "a NUL byte; this is no text"};
         status = source_report(o->list, text, len, &err);
     }
+    char *line, where[4096];
     while (status == CLI_OK && (line = strsep(&rest, "\n")) != NULL) {
         struct dpf_error err = {0};
         char *start = line + strspn(line, " \t\r");
@@ -500,7 +501,7 @@ int filters_read_some(struct filters *f, const struct filter_options *o,
         bool file = *word == '@';
         struct filter *one =
             source_add(f, name ? argv[i] : NULL, name, word + file, !file);
-        status = one ? read_one(o, dlt, one) : CLI_USAGE;
+        status = one != NULL ? read_one(o, dlt, one) : CLI_USAGE;
     }
     if (status == CLI_OK && o->list != NULL) {
         status = read_list(f, o, dlt, skipped);
@@ -521,12 +522,13 @@ int filters_read_some(struct filters *f, const struct filter_options *o,
  */
 static int refused(const struct filter *f, const struct dpf_error *err)
 {
-    const struct dpf_line *at = f->code.lines && err->insn < f->code.count
-                                    ? &f->code.lines[err->insn]
-                                    : NULL;
+    const struct dpf_line *at =
+        f->code.lines != NULL && err->insn < f->code.count
+            ? &f->code.lines[err->insn]
+            : NULL;
     const char *file = f->expr ? "expression" : f->text;
     if (at != NULL && at->line != 0) {
-        cli_say("%s:%u:%u: %s", at->file ? at->file : file, at->line,
+        cli_say("%s:%u:%u: %s", at->file != NULL ? at->file : file, at->line,
                 at->column ? at->column : 1, err->text);
     } else {
         cli_say("%s: %s", file, err->text);

@@ -13,7 +13,8 @@ static int graph_run(int argc, char **argv)
     struct filter_options o = FILTER_OPTIONS_INIT;
     struct filters f = {0};
     struct dpf_atlas *a = NULL;
-    int c, result = 0;
+    int result = 0;
+    int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (filter_option(&o, c, optarg)) {
             continue;

@@ -101,7 +101,7 @@ int merged_make(struct merged *m, const struct filters *f)
     struct dpf_error err = {0};
     *m = (struct merged){.count = f->count};
     m->hit = calloc(f->count + 1, sizeof(*m->hit));
-    int result = m->hit ? 0 : -DPF_E_MEM;
+    int result = m->hit != NULL ? 0 : -DPF_E_MEM;
     for (size_t i = 0; i < f->count && result == 0; i++) {
         result = add_filter(m, (uint32_t)i, f->all[i].program, &err);
         if (result != 0) {

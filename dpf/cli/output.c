@@ -77,7 +77,8 @@ bool output_apart(const char *path, const char *input)
  */
 static char *output_follow(const char *path)
 {
-    char *at = strdup(path), to[PATH_MAX];
+    char *at = strdup(path);
+    char to[PATH_MAX];
     for (unsigned i = 0; at != NULL; i++) {
         ssize_t n = readlink(at, to, sizeof(to) - 1);
         if (n < 0) {
@@ -85,7 +86,8 @@ static char *output_follow(const char *path)
         }
         to[n] = '\0';
         char *slash = strrchr(at, '/'), *next = NULL;
-        size_t folder = slash && to[0] != '/' ? (size_t)(slash - at) + 1 : 0;
+        size_t folder =
+            slash != NULL && to[0] != '/' ? (size_t)(slash - at) + 1 : 0;
         if (i == LINKS_MAX) {
             errno = ELOOP;
         } else if ((next = malloc(folder + (size_t)n + 1)) != NULL) {
@@ -107,7 +109,7 @@ static bool open_partial(struct output *o, const struct stat *old)
      * mkstemp makes a file for its owner alone, and renaming keeps that: so
      * the rights of the old file, or those of a new one, are given to it.
      */
-    mode_t mode = old ? old->st_mode & 0777 : 0666 & ~mask;
+    mode_t mode = old != NULL ? old->st_mode & 0777 : 0666 & ~mask;
     o->target = output_follow(o->path);
     if (o->target == NULL ||
         asprintf(&o->partial, "%s.partial-XXXXXX", o->target) < 0) {

@@ -92,13 +92,14 @@ static int compile_and_execute(const struct job *j, const struct bytes *image,
 static int run_job(const struct job *j)
 {
     char *text = NULL;
-    size_t size = j->program ? strlen(j->program) : 0;
-    const char *memory_text = j->memory ? j->memory : "";
+    size_t size = j->program != NULL ? strlen(j->program) : 0;
+    const char *memory_text = j->memory != NULL ? j->memory : "";
     struct bytes memory = {0}, image = {0};
     int status = CLI_USAGE;
     if (decode("memory", memory_text, strlen(memory_text), &memory) &&
         (j->program != NULL || cli_read("-", &text, &size)) &&
-        decode("program", j->program ? j->program : text, size, &image)) {
+        decode("program", j->program != NULL ? j->program : text, size,
+               &image)) {
         status = compile_and_execute(j, &image, &memory);
     }
     free(text);
@@ -120,7 +121,7 @@ static bool is_engine(struct job *j, const char *name)
 /* Take words[0]; words[1] is there, NULL at the end. 0: not understood. */
 static size_t plugin_take(struct job *j, char **words)
 {
-    const char *word = words[0], *value = words[1] ? words[1] : "";
+    const char *word = words[0], *value = words[1] != NULL ? words[1] : "";
     if (strcmp(word, "--engine") == 0) {
         return is_engine(j, value) ? 1 + (words[1] != NULL) : 0;
     }
@@ -151,11 +152,12 @@ static char **words_of(int argc, char **argv)
     }
     char **words = calloc(room, sizeof(*words));
     for (int i = 1; i < argc && words != NULL; i++) {
-        char *rest = argv[i], *word;
+        char *rest = argv[i];
         if (*rest != '-') {
             words[n++] = rest;
             continue;
         }
+        char *word;
         while ((word = strsep(&rest, " ")) != NULL) {
             if (*word != '\0') {
                 words[n++] = word;

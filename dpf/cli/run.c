@@ -72,8 +72,8 @@ static void run_take(struct job *j, const struct capture *c,
         printf("%llu:", (unsigned long long)j->packets);
     }
     for (size_t i = 0; i < j->filters.count; i++) {
-        if (hit ? hit[i]
-                : run_accepts(j, &j->filters.all[i], data, h->caplen)) {
+        if (hit != NULL ? hit[i]
+                        : run_accepts(j, &j->filters.all[i], data, h->caplen)) {
             j->accepted[i]++;
             hits++;
             if (j->each) {
@@ -135,13 +135,13 @@ static int open_dump(struct job *j, const struct capture *c)
             c->dlt, snap > SNAPLEN ? snap : SNAPLEN,
             PCAP_TSTAMP_PRECISION_NANO);
     }
-    j->dumper = p ? pcap_dump_fopen(p, j->output.file) : NULL;
+    j->dumper = p != NULL ? pcap_dump_fopen(p, j->output.file) : NULL;
     if (j->dumper == NULL) {
         if (j->output.file != stdout) {
             fclose(j->output.file);
         }
-        status =
-            cli_usage("%s: %s", j->write, p ? pcap_geterr(p) : "out of memory");
+        status = cli_usage("%s: %s", j->write,
+                           p != NULL ? pcap_geterr(p) : "out of memory");
     }
     if (p != NULL && p != c->pcap) {
         pcap_close(p);
@@ -176,7 +176,7 @@ static int run_prepare(struct job *j, struct capture *c, int argc, char **argv)
 static const char *dlt_name(int dlt)
 {
     const char *name = pcap_datalink_val_to_name(dlt);
-    return name ? name : "of no name";
+    return name != NULL ? name : "of no name";
 }
 
 /* Link types whose headers are in the byte order of the capturing machine. */
@@ -189,10 +189,8 @@ static bool keeps_order(const struct job *j)
 static int run_one_capture(struct job *j, const char *path, int argc,
                            char **argv)
 {
-    struct capture c;
-    struct pcap_pkthdr *header;
-    const uint8_t *data;
     int status = CLI_OK, more = 0;
+    struct capture c;
     if (!capture_open(&c, path, false)) {
         return CLI_USAGE;
     }
@@ -209,6 +207,8 @@ static int run_one_capture(struct job *j, const char *path, int argc,
                            "captures before it; run them apart",
                            path, dlt_name(c.dlt));
     }
+    const uint8_t *data;
+    struct pcap_pkthdr *header;
     while (status == CLI_OK && (more = capture_next(&c, &header, &data)) == 1) {
         run_take(j, &c, header, data);
         if (ferror(stdout) ||
@@ -283,7 +283,8 @@ static int run_command(int argc, char **argv)
         {NULL, 0, NULL, 0}};
     struct job j = {.options = FILTER_OPTIONS_INIT};
     struct paths captures = {0};
-    int c, status = CLI_OK;
+    int status = CLI_OK;
+    int c;
     while ((c = getopt_long(argc, argv, "r:w:", longs, NULL)) != -1) {
         if (filter_option(&j.options, c, optarg)) {
             continue;
@@ -326,7 +327,8 @@ static int run_command(int argc, char **argv)
     if (status == CLI_OK && !filters_judge(&j.options)) {
         status = CLI_USAGE;
     }
-    if (status == CLI_OK && j.each && j.write && !strcmp(j.write, "-")) {
+    if (status == CLI_OK && j.each && j.write != NULL &&
+        !strcmp(j.write, "-")) {
         status = cli_usage("--each prints where -w - writes; write to a file");
     }
     if (status == CLI_OK && captures.count == 0) {

@@ -10,10 +10,8 @@ static void fill_classes(struct demux *dx, const struct shape *s, uint64_t bit)
 {
     for (uint32_t b = 0; b < dx->byte_count; b++) {
         uint8_t mask = 0, value = 0;
-
         for (uint32_t k = 0; k < s->cube.count; k++) {
             const struct cube_byte *c = &s->cube.bytes[k];
-
             if (c->var == dd_var_byte(0, dx->bytes[b]) && !c->varies) {
                 mask = c->mask;
                 value = c->value;
@@ -40,7 +38,6 @@ static void fill_shape(struct demux *dx, const struct demux_shape *p)
 {
     uint64_t *desc = &dx->data[dx->slots_at + p->slot * DESC_WORDS];
     uint32_t base_at = p->narrow ? DESC_CHECKS : p->check_count;
-
     for (uint32_t k = 0; k < p->check_count; k++) {
         fill_check(dx, p, k, k);
     }
@@ -48,7 +45,6 @@ static void fill_shape(struct demux *dx, const struct demux_shape *p)
     dx->data[p->table_at] = (uint64_t)(uintptr_t)p->shape->table;
     for (uint32_t k = 0; k < p->shape->word_count; k++) {
         const struct shape_word *w = &p->shape->words[k];
-
         dx->data[p->mask_at + k] = w->mask;
         if (p->narrow && w->off != SHAPE_NOWHERE) {
             desc[DESC_WORD_OFF + k] = w->off + (w->base ? p->usual : 0);
@@ -62,7 +58,6 @@ static void fill_shape(struct demux *dx, const struct demux_shape *p)
 void demux_fill(struct demux *dx)
 {
     const struct image *im = dx->im;
-
     __builtin_memset(dx->data, 0, dx->data_words * sizeof(*dx->data));
     for (uint32_t i = 0; i < im->shape_count; i++) {
         fill_shape(dx, &dx->shapes[i]);

@@ -50,7 +50,6 @@ static void emit_classes(struct demux *dx, x64_label shorter)
 {
     struct x64 *x = &dx->x;
     uint32_t last = 0;
-
     for (uint32_t b = 0; b < dx->byte_count; b++) {
         last = dx->bytes[b] > last ? dx->bytes[b] : last;
     }
@@ -60,7 +59,6 @@ static void emit_classes(struct demux *dx, x64_label shorter)
     for (uint32_t b = 0; b < dx->byte_count; b++) {
         enum x64_reg r = b % 2 ? RDX : RAX;
         struct x64_mem m = x64_index(RCX, r, 8, (int32_t)(2048 * b));
-
         x64_load(x, 1, r, x64_at(RDI, (int32_t)dx->bytes[b]));
         if (b == 0) {
             x64_load(x, 8, R8, m);
@@ -79,7 +77,6 @@ static void emit_load(struct demux *dx, const struct demux_shape *p,
                       uint32_t desc)
 {
     struct x64_mem m = x64_at(RDI, (int32_t)off);
-
     if (p->narrow) {
         x64_load(&dx->x, 8, r, data_at(desc));
         m = x64_index(RDI, r, 1, 0);
@@ -92,7 +89,6 @@ static void emit_check(struct demux *dx, const struct demux_shape *p,
                        enum x64_reg r, uint32_t i)
 {
     uint32_t at = (p->narrow ? DESC_CHECK : p->check_at) + 2 * i;
-
     emit_load(dx, p, p->narrow ? 8 : p->checks[i].width, r, p->checks[i].off,
               DESC_CHECK_OFF + i);
     x64_alu_rm(&dx->x, X_AND, 8, r, data_at(at));
@@ -104,7 +100,6 @@ static void emit_checks(struct demux *dx, const struct demux_shape *p,
 {
     uint32_t n = p->narrow ? dx->narrow_checks : p->check_count;
     struct x64 *x = &dx->x;
-
     for (uint32_t i = 0; i < n; i++) {
         emit_check(dx, p, i ? RDX : RAX, i);
         if (i) {
@@ -134,11 +129,9 @@ static uint64_t whole_mask(uint32_t width)
 static void emit_key(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
-
     for (uint32_t i = 0; i < p->shape->word_count; i++) {
         const struct shape_word *w = &p->shape->words[i];
         enum x64_reg r = (enum x64_reg)key_reg[i];
-
         if (!p->narrow && w->off == SHAPE_NOWHERE) {
             x64_mov_ri(x, r, 0);
             continue;
@@ -159,7 +152,6 @@ static void emit_bucket(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
     uint32_t n = p->shape->word_count, entry = p->shape->table->entry;
-
     x64_load(x, 8, R9, data_at(p->narrow ? DESC_TABLE : p->table_at));
     x64_load(x, 8, RAX, TABLE_AT(seed[0]));
     for (uint32_t i = 0; i < n; i += 2) {
@@ -186,18 +178,15 @@ static void emit_compare(struct demux *dx, const struct shape *s)
 {
     struct x64 *x = &dx->x;
     int32_t entry = (int32_t)s->table->entry, id = entry - 4;
-
     x64_mov_ri(x, RAX, DPF_NO_OWNER);
     x64_alu_mi(x, X_CMP, 4, x64_at(RDX, 3 * entry + id), (int32_t)TABLE_NEXT);
     x64_cmov_rm(x, CC_E, 4, RAX, x64_at(RDX, 3 * entry + id));
     /* The last entry first: of one that leads on, the key is an old one. */
     for (int32_t w = (int32_t)TABLE_WAYS - 1; w >= 0; w--) {
         int32_t at = w * entry;
-
         for (uint32_t i = 0; i < s->word_count; i++) {
             uint32_t width = s->words[i].width;
             enum x64_reg r = i ? R9 : RCX;
-
             x64_load(x, width, r, x64_at(RDX, at));
             x64_alu_rr(x, X_XOR, 8, r, (enum x64_reg)key_reg[i]);
             if (i) {
@@ -217,7 +206,6 @@ static void emit_compare(struct demux *dx, const struct shape *s)
 static void emit_leave(struct demux *dx, const struct demux_shape *p)
 {
     struct x64 *x = &dx->x;
-
     if (p->kind == DEMUX_OWNER && !dx->has_classes) {
         x64_ret(x);
         return;
@@ -243,7 +231,6 @@ static void emit_probe(struct demux *dx, const struct demux_shape *p,
 {
     struct x64 *x = &dx->x;
     x64_label again = x64_label_new(x), next = x64_label_new(x);
-
     emit_bucket(dx, p);
     x64_place(x, again);
     emit_compare(dx, p->shape);
@@ -266,7 +253,6 @@ static void emit_lookup(struct demux *dx, const struct demux_shape *p)
     uint32_t words = p->shape->word_count, saved = words > 2 ? words - 2 : 0;
     bool based = p->base || p->narrow;
     x64_label miss = based ? x64_label_new(x) : dx->again;
-
     if (p->narrow) {
         x64_alu_rm(x, X_CMP, 8, RSI, data_at(DESC_LEAST));
     } else {
@@ -290,7 +276,6 @@ static void emit_lookup(struct demux *dx, const struct demux_shape *p)
 static void emit_shape(struct demux *dx, const struct demux_shape *p)
 {
     x64_label own = x64_label_new(&dx->x);
-
     if (!p->plain && !(p->narrow && dx->narrow[p->kind])) {
         dx->narrow[p->kind] = p->narrow ? own : dx->narrow[p->kind];
         x64_place(&dx->x, own);
@@ -309,7 +294,6 @@ static void emit_shape(struct demux *dx, const struct demux_shape *p)
 static void emit_dispatch(struct demux *dx)
 {
     struct x64 *x = &dx->x;
-
     x64_tzcnt_rr(x, 8, RAX, R8);
     x64_shift_i(x, X_SHL, 4, RAX, DESC_SHIFT);
     x64_lea(x, 8, RCX, x64_index(RCX, RAX, 1, (int32_t)(8 * dx->slots_at)));
@@ -320,7 +304,6 @@ static void emit_dispatch(struct demux *dx)
 static void emit_again(struct demux *dx)
 {
     struct x64 *x = &dx->x;
-
     x64_place(x, dx->again);
     if (dx->has_classes) {
         x64_lea(x, 8, RAX, x64_at(R8, -1));
@@ -338,7 +321,6 @@ static void emit_again(struct demux *dx)
 static void emit_exits(struct demux *dx)
 {
     struct x64 *x = &dx->x;
-
     x64_place(x, dx->ask);
     x64_mov_ri(x, RAX, DPF_NO_OWNER); /* nobody's tag */
     x64_place(x, dx->residual);
@@ -351,7 +333,6 @@ static void emit_exits(struct demux *dx)
 static void emit_owner(struct demux *dx)
 {
     struct x64 *x = &dx->x;
-
     dx->ask = x64_label_new(x);
     dx->again = x64_label_new(x);
     dx->found = x64_label_new(x);
@@ -381,7 +362,6 @@ static void link(struct demux *dx)
 {
     struct image *im = dx->im;
     uintptr_t code = (uintptr_t)im->code;
-
     im->owner = (demux_owner *)code;
     for (uint32_t i = 0; i < dx->slot_count; i++) {
         dx->data[dx->slots_at + i * DESC_WORDS + DESC_CODE] =
@@ -402,7 +382,6 @@ static void unlink_tables(struct image *im)
 static int generate(struct demux *dx)
 {
     bool ok = true;
-
     x64_open(&dx->x, &dx->s->mem);
     for (int pass = 0; pass < 3 && ok; pass++) {
         emit(dx);
@@ -412,19 +391,18 @@ static int generate(struct demux *dx)
         dx->im->code = codeheap_put(&dx->s->mem, dx->x.buf, dx->x.len);
         dx->im->code_bytes = dx->x.len;
     }
-    if (dx->im->code) {
+    if (dx->im->code != NULL) {
         unlink_tables(dx->im);
         link(dx);
     }
     x64_close(&dx->x);
-    return dx->im->code ? 0 : -DPF_E_MEM;
+    return dx->im->code != NULL ? 0 : -DPF_E_MEM;
 }
 
 static int compile(struct demux *dx)
 {
     struct image *im = dx->im;
     int r = demux_plan(dx);
-
     if (r) {
         return r;
     }
@@ -438,7 +416,7 @@ static int compile(struct demux *dx)
     im->data_bytes = dx->data_words * sizeof(*dx->data);
     demux_fill(dx);
     r = generate(dx);
-    dx->s->code_bytes += im->code ? im->code_bytes : 0;
+    dx->s->code_bytes += im->code != NULL ? im->code_bytes : 0;
     dx->s->compiles++;
     return r;
 }
@@ -447,15 +425,12 @@ int demux_compile(struct dpf_set *s, struct image *im)
 {
     uint32_t shapes = im->shape_count;
     size_t bytes = sizeof(struct demux) + shapes * sizeof(struct demux_shape);
-    struct demux *dx;
-    int r;
-
     if (!codeheap_usable(&s->mem) || !shapes) {
         unlink_tables(im);
         return 0;
     }
-    dx = heap_alloc(&s->heap, bytes);
-    if (!dx) {
+    struct demux *dx = heap_alloc(&s->heap, bytes);
+    if (dx == NULL) {
         return -DPF_E_MEM;
     }
     __builtin_memset(dx, 0, bytes);
@@ -463,14 +438,14 @@ int demux_compile(struct dpf_set *s, struct image *im)
     dx->im = im;
     dx->shape_count = shapes;
     dx->shapes = (struct demux_shape *)(void *)(dx + 1);
-    r = compile(dx);
+    int r = compile(dx);
     heap_free(&s->heap, dx, bytes);
     return r;
 }
 
 void demux_discard(struct dpf_set *s, struct image *im)
 {
-    if (im->code) {
+    if (im->code != NULL) {
         s->code_bytes -= im->code_bytes;
         codeheap_free(&s->mem, im->code, im->code_bytes);
     }

@@ -29,11 +29,9 @@ static bool plan_base(struct demux_shape *p)
 {
     const struct cube *c = &p->shape->cube;
     uint32_t least = cube_len(c, 0);
-
     for (uint32_t i = 0; i < c->len_count; i++) {
         uint32_t base = c->lens[i].base;
         const struct dd_bits *t = &p->shape->bases[base].terms[0];
-
         if (!base) {
             continue;
         }
@@ -57,7 +55,6 @@ static struct demux_check check_of(const struct demux_shape *p, uint32_t off,
     uint32_t width = p->least < 8 ? 4 : 8;
     uint32_t at = off < p->least - width ? off : p->least - width;
     uint32_t shift = 8 * (off - at);
-
     return (struct demux_check){at, width, (uint64_t)mask << shift,
                                 (uint64_t)value << shift};
 }
@@ -66,15 +63,14 @@ static struct demux_check check_of(const struct demux_shape *p, uint32_t off,
 static bool add_check(struct demux_shape *p, uint32_t off, uint8_t mask,
                       uint8_t value)
 {
-    struct demux_check *k = p->checks, *end = k + p->check_count, more;
-
+    struct demux_check *k = p->checks, *end = k + p->check_count;
     while (k < end && (off < k->off || off >= k->off + k->width)) {
         k++;
     }
     if (k == DEMUX_CHECKS_MAX + p->checks || p->least < 4) {
         return false;
     }
-    more = check_of(p, off, mask, value);
+    struct demux_check more = check_of(p, off, mask, value);
     if (k == end) {
         p->check_count++;
         *k = (struct demux_check){more.off, more.width, 0, 0};
@@ -99,11 +95,9 @@ static bool plan_checks(const struct demux *dx, struct demux_shape *p)
     const struct dd_bits *t = &p->shape->bases[p->base].terms[0];
     uint8_t mask = (uint8_t)(((1u << t->len) - 1u) << t->src);
     uint8_t value = (uint8_t)(p->usual >> t->dst << t->src);
-
     for (uint32_t i = 0; i < c->count; i++) {
         const struct cube_byte *b = &c->bytes[i];
         uint32_t off = dd_var_off(b->var);
-
         off += dd_var_base(b->var) ? p->usual : 0;
         if (b->place == SHAPE_NO_PLACE && !classed(dx, b->var) &&
             !add_check(p, off, b->mask, b->value)) {
@@ -124,7 +118,6 @@ static bool plan_checks(const struct demux *dx, struct demux_shape *p)
 static uint32_t bits_in(uint64_t x)
 {
     uint32_t n = 0;
-
     for (; x; x &= x - 1) {
         n++;
     }
@@ -142,13 +135,10 @@ static void collect(const struct demux *dx, struct constants *at)
 {
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         const struct shape *s = dx->shapes[i].shape;
-
         for (uint32_t k = 0; k < s->cube.count; k++) {
             const struct cube_byte *b = &s->cube.bytes[k];
-
             if (!b->varies && b->var < dd_var_byte(0, CLASS_OFF_MAX)) {
                 struct constants *c = &at[dd_var_off(b->var)];
-
                 c->any |= UINT64_C(1) << i;
                 c->checks |= (uint64_t)(b->place == SHAPE_NO_PLACE) << i;
                 c->mask[i] = b->mask;
@@ -163,10 +153,8 @@ static uint64_t told_apart(const struct constants *c, uint32_t i,
                            uint64_t among)
 {
     uint64_t set = 0;
-
     for (uint64_t left = among & c->any; left; left &= left - 1) {
         uint32_t k = (uint32_t)__builtin_ctzll(left);
-
         if ((c->value[i] ^ c->value[k]) & c->mask[i] & c->mask[k]) {
             set |= UINT64_C(1) << k;
         }
@@ -178,11 +166,9 @@ static uint64_t told_apart(const struct constants *c, uint32_t i,
 static uint32_t gain(const struct constants *c, uint64_t *same, bool take)
 {
     uint32_t n = 0;
-
     for (uint64_t left = c->any; left; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         uint64_t set = told_apart(c, i, same[i]);
-
         n += bits_in(set);
         same[i] &= take ? ~set : UINT64_MAX;
     }
@@ -201,8 +187,7 @@ static int choose_bytes(struct demux *dx)
     struct constants *at = heap_alloc(&dx->s->heap, size);
     uint64_t same[IMAGE_SHAPES_MAX]; /* [i]: those not yet told from shape i */
     uint32_t best;
-
-    if (!at) {
+    if (at == NULL) {
         return -DPF_E_MEM;
     }
     __builtin_memset(at, 0, size);
@@ -210,11 +195,9 @@ static int choose_bytes(struct demux *dx)
     collect(dx, at);
     do {
         uint32_t most = 1;
-
         best = CLASS_OFF_MAX;
         for (uint32_t off = 0; off < CLASS_OFF_MAX; off++) {
             uint32_t n = IMAGE_SHAPES_MAX * gain(&at[off], same, false);
-
             n += dx->byte_count < DEMUX_BYTES_CHECK ? bits_in(at[off].checks)
                                                     : 0;
             n += !dx->byte_count && at[off].any ? 2 : 0;
@@ -236,9 +219,9 @@ static int choose_bytes(struct demux *dx)
 /* Can a packet be in both shapes, as far as their constants say? */
 static bool meet(const struct shape *a, const struct shape *b)
 {
-    struct outline x, y;
-
+    struct outline x;
     outline_cube(&x, &a->cube, a->bases);
+    struct outline y;
     outline_cube(&y, &b->cube, b->bases);
     return outline_meets(&x, &y);
 }
@@ -251,7 +234,6 @@ static enum demux_kind kind_of(const struct image *im, const struct shape *s)
 {
     for (uint32_t k = 0; s->residual && k < im->shape_count; k++) {
         const struct shape *o = im->shapes[k];
-
         if (o != s && o->rank <= s->rank_high &&
             o->rank_high + o->residual > s->rank && meet(s, o)) {
             return DEMUX_UNSURE;
@@ -273,7 +255,6 @@ static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
                           uint32_t words)
 {
     uint32_t desc = dx->slots_at + p->slot * DESC_WORDS;
-
     p->narrow = dx->has_classes && !p->plain && shape_is_narrow(p->shape) &&
                 p->least >= 8 && p->check_count <= DESC_CHECKS;
     if (p->narrow) {
@@ -295,8 +276,6 @@ static uint32_t plan_data(struct demux *dx, struct demux_shape *p,
 int demux_plan(struct demux *dx)
 {
     const struct image *im = dx->im;
-    uint32_t words;
-
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         dx->shapes[i].shape = im->shapes[i];
         dx->shapes[i].kind = kind_of(im, im->shapes[i]);
@@ -304,22 +283,20 @@ int demux_plan(struct demux *dx)
     dx->has_classes = im->shape_count != 1;
     if (dx->has_classes) {
         int r = choose_bytes(dx);
-
         if (r) {
             return r;
         }
         number_slots(dx);
     }
-    words = dx->byte_count * 256;
+    uint32_t words = dx->byte_count * 256;
     dx->slots_at = words;
     words += dx->slot_count * DESC_WORDS;
     for (uint32_t i = 0; i < dx->shape_count; i++) {
         struct demux_shape *p = &dx->shapes[i];
-
         p->plain = !plan_base(p) || !plan_checks(dx, p);
         words = plan_data(dx, p, words);
     }
     dx->data_words = words + 1;
     dx->data = heap_alloc(&dx->s->heap, dx->data_words * sizeof(*dx->data));
-    return dx->data ? 0 : -DPF_E_MEM;
+    return dx->data != NULL ? 0 : -DPF_E_MEM;
 }

@@ -14,7 +14,6 @@
 uint32_t base_map_var(const struct base_map *map, uint32_t var)
 {
     uint32_t from = dd_var_base(var);
-
     return var + ((uint32_t)map->to[from] << 17) - (from << 17);
 }
 
@@ -41,9 +40,8 @@ bool bases_load(struct dd *d, const struct dd_base *list, uint32_t count,
     map->same = true;
     map->to[0] = 0;
     for (uint32_t b = 1; b < count; b++) {
-        struct dd_base moved;
         uint32_t n = b;
-
+        struct dd_base moved;
         if (!map->same || !is_same(&list[b], &d->bases[b])) {
             move_terms(&list[b], map, &moved);
             n = dd_base_of(d, moved.terms, moved.count);
@@ -83,9 +81,8 @@ void bases_match(const struct dd_base *from, uint32_t last,
     map->same = true;
     map->to[0] = 0;
     for (uint32_t b = 1; b <= last; b++) {
-        struct dd_base moved;
         uint32_t n = b;
-
+        struct dd_base moved;
         if (!map->same || b >= count || !is_same(&from[b], &to[b])) {
             move_terms(&from[b], map, &moved);
             n = moved.count != 0 ? find(&moved, to, count, FOREIGN(b))
@@ -100,17 +97,14 @@ uint32_t cube_last_base(const struct cube *c)
 {
     uint32_t len = c->len_count ? c->lens[c->len_count - 1].base : 0;
     uint32_t byte = c->count ? dd_var_base(c->bytes[c->count - 1].var) : 0;
-
     return len > byte ? len : byte;
 }
 
 void cube_renumber(struct cube *c, const struct base_map *map)
 {
     uint32_t i, k;
-
     for (i = 0; i < c->len_count; i++) {
         struct cube_len l = c->lens[i];
-
         l.base = map->to[l.base];
         for (k = i; k > 0 && c->lens[k - 1].base > l.base; k--) {
             c->lens[k] = c->lens[k - 1];
@@ -119,7 +113,6 @@ void cube_renumber(struct cube *c, const struct base_map *map)
     }
     for (i = 0; i < c->count; i++) {
         struct cube_byte b = c->bytes[i];
-
         b.var = base_map_var(map, b.var);
         for (k = i; k > 0 && c->bytes[k - 1].var > b.var; k--) {
             c->bytes[k] = c->bytes[k - 1];
@@ -133,7 +126,6 @@ const struct cube *cube_seen(const struct cube *c, const struct dd_base *from,
                              struct cube *room)
 {
     struct base_map map;
-
     bases_match(from, cube_last_base(c), to, count, &map);
     if (map.same) {
         return c;
@@ -159,7 +151,6 @@ uint32_t cube_bases(const struct dd *d, const struct cube *c,
 {
     uint64_t mask = 1;
     uint32_t n = 1;
-
     for (uint32_t i = 0; i < c->len_count; i++) {
         mask |= UINT64_C(1) << c->lens[i].base;
     }

@@ -29,12 +29,10 @@ static bool differs(void *ctx, const uint8_t *packet, size_t len)
 {
     const struct reading *r = ctx;
     uint32_t says = dd_eval(r->d, r->f, packet, len);
-    bool takes;
-
     if (says == DD_MAYBE) {
         return false;
     }
-    takes = dpf_filter_run(r->filter, packet, len) != 0;
+    bool takes = dpf_filter_run(r->filter, packet, len) != 0;
     return takes != (says == DD_YES);
 }
 
@@ -42,7 +40,6 @@ static bool differs(void *ctx, const uint8_t *packet, size_t len)
 static uint32_t run_work(const struct dpf_program *filter)
 {
     size_t count;
-
     (void)dpf_program_insns(filter, &count);
     return dpf_program_loops(filter) ? LOOP_WORK : (uint32_t)count / 8 + 1;
 }
@@ -53,7 +50,6 @@ static bool cube_has(const struct reading *r, const uint8_t *packet, size_t len)
 {
     size_t at = 0;
     uint32_t base = 0;
-
     for (uint32_t i = 0; i < r->cube->len_count; i++) {
         at = dd_base_at(r->d->bases, r->cube->lens[i].base, packet, len);
         if (at > len || len - at < r->cube->lens[i].min) {
@@ -63,7 +59,6 @@ static bool cube_has(const struct reading *r, const uint8_t *packet, size_t len)
     at = 0;
     for (uint32_t i = 0; i < r->cube->count; i++) {
         const struct cube_byte *b = &r->cube->bytes[i];
-
         if (dd_var_base(b->var) != base) {
             base = dd_var_base(b->var);
             at = dd_base_at(r->d->bases, base, packet, len);
@@ -80,7 +75,6 @@ static bool cube_differs(const struct reading *r, const uint8_t *packet,
                          size_t len, bool has)
 {
     bool takes = dpf_filter_run(r->filter, packet, len) != 0;
-
     return takes != has && takes != cube_has(r, packet, len);
 }
 
@@ -89,7 +83,6 @@ static uint8_t *cube_place(const struct reading *r, uint32_t i, uint8_t *packet)
 {
     uint32_t var = r->cube->bytes[i].var, base = dd_var_base(var);
     size_t at = base ? dd_base_at(r->d->bases, base, packet, r->room) : 0;
-
     return &packet[at + dd_var_off(var)];
 }
 
@@ -98,11 +91,9 @@ static size_t cube_packet(const struct reading *r, uint8_t *packet)
 {
     const struct cube *c = r->cube;
     size_t len = 0;
-
     for (uint32_t i = 0, k = 0; i <= c->count; i++) {
         uint32_t base =
             i < c->count ? dd_var_base(c->bytes[i].var) : UINT32_MAX;
-        uint8_t *byte;
 
         /* Lengths of bases up to this one; what decides them is there. */
         for (; k < c->len_count && c->lens[k].base <= base; k++) {
@@ -115,7 +106,7 @@ static size_t cube_packet(const struct reading *r, uint8_t *packet)
             len = at + c->lens[k].min > len ? at + c->lens[k].min : len;
         }
         if (i < c->count) {
-            byte = cube_place(r, i, packet);
+            uint8_t *byte = cube_place(r, i, packet);
             *byte = (uint8_t)((*byte & ~c->bytes[i].mask) | c->bytes[i].value);
         }
     }
@@ -127,14 +118,12 @@ static bool cube_turned(const struct reading *r, uint8_t *packet, size_t len,
                         uint32_t i, uint32_t bit)
 {
     uint8_t *byte = cube_place(r, i, packet), mask = r->cube->bytes[i].mask;
-    bool fails;
-
     for (bit %= (uint32_t)__builtin_popcount(mask); bit > 0; bit--) {
         mask &= (uint8_t)(mask - 1);
     }
     mask &= (uint8_t)-mask;
     *byte ^= mask;
-    fails = cube_differs(r, packet, len, false);
+    bool fails = cube_differs(r, packet, len, false);
     *byte ^= mask;
     return fails;
 }
@@ -148,12 +137,11 @@ static bool cube_turned(const struct reading *r, uint8_t *packet, size_t len,
 static bool cube_fails(const struct reading *r, uint8_t *packet)
 {
     const struct cube *c = r->cube;
-    size_t len, code;
+    size_t code;
     bool native = dpf_program_code(r->filter, &code) != NULL;
     uint32_t left = native ? c->count : 1;
-
     __builtin_memset(packet, 0xff, r->room);
-    len = cube_packet(r, packet);
+    size_t len = cube_packet(r, packet);
     if (len == 0) {
         return false;
     }
@@ -180,11 +168,9 @@ static bool cube_fails(const struct reading *r, uint8_t *packet)
 static size_t cube_room(const struct reading *r)
 {
     size_t room = 0;
-
     for (uint32_t i = 0; i < r->cube->len_count; i++) {
         const struct cube_len *l = &r->cube->lens[i];
         size_t end = (size_t)r->d->bases[l->base].max + l->min;
-
         room = end > room ? end : room;
     }
     return room < PROBE_BYTES ? room : PROBE_BYTES;
@@ -221,17 +207,14 @@ static void find_hints(struct heap *h, const struct dpf_program *filter,
 {
     size_t count;
     const struct dpf_insn *in = dpf_program_insns(filter, &count);
-
     for (size_t i = 0; i < count; i++) {
         uint32_t imm = (uint32_t)in[i].imm;
-
         heap_pass(h, 1 + plan->hint_count / 2);
         if (!insn_is_jump(&in[i]) || BPF_SRC(in[i].opcode) != BPF_K) {
             continue;
         }
         for (uint32_t k = 0; k < 6; k++) {
             uint32_t x = k < 4 ? imm >> 8 * k & 0xff : imm + k - 4, j = 0;
-
             while (j < plan->hint_count && plan->hints[j] != x) {
                 j++;
             }
@@ -250,8 +233,6 @@ static int confirm_diagram(struct reading *r, bool *fails)
         .visit = differs,
         .ctx = r,
     };
-    int found;
-
     *fails = !dd_is_guarded(r->d, r->f);
     if (*fails) {
         return r->d->err;
@@ -260,7 +241,7 @@ static int confirm_diagram(struct reading *r, bool *fails)
         plan.max = LOOP_RUNS;
     }
     find_hints(r->d->heap, r->filter, &plan);
-    found = probe_paths(r->d, r->f, &plan);
+    int found = probe_paths(r->d, r->f, &plan);
     *fails = found == 1;
     return found == -DPF_E_MEM ? found : 0;
 }
@@ -270,13 +251,12 @@ int dd_confirm(struct dd *d, const struct dpf_program *filter, int lifted,
 {
     struct reading r = {d, filter, *f, cube, 0};
     bool fails = false;
-    int result;
-
     *misread = false;
     if (lifted < 0) {
         return lifted;
     }
-    result = lifted ? confirm_cube(&r, &fails) : confirm_diagram(&r, &fails);
+    int result =
+        lifted ? confirm_cube(&r, &fails) : confirm_diagram(&r, &fails);
     if (result == -DPF_E_MEM) {
         return result;
     }
@@ -294,7 +274,6 @@ int dd_read(struct dd *d, const struct dpf_program *filter, struct cube *cube,
 {
     size_t count;
     const struct dpf_insn *insns = dpf_program_insns(filter, &count);
-
     return dd_confirm(d, filter, dd_lift(d, insns, count, cube, f), cube, f,
                       misread);
 }

@@ -13,7 +13,6 @@ static bool masked(const struct dd *d, const struct dd_node *n, uint32_t k,
 {
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t ones = 0xff, any = 0, count = 0;
-
     for (uint32_t i = 0, lo = 0; i < n->count; lo = e[i++].hi + 1) {
         if (i != k && !(all && e[i].child == e[k].child)) {
             continue;
@@ -32,7 +31,6 @@ static bool masked(const struct dd *d, const struct dd_node *n, uint32_t k,
 bool cube_add_len(struct cube *c, uint32_t base, uint32_t min)
 {
     struct cube_len *l = &c->lens[c->len_count];
-
     for (; l != c->lens && l[-1].base >= base; l--) {
         if (l[-1].base == base) {
             l[-1].min = min > l[-1].min ? min : l[-1].min;
@@ -52,7 +50,6 @@ bool cube_add_len(struct cube *c, uint32_t base, uint32_t min)
 bool cube_add(struct cube *c, struct cube_byte b)
 {
     struct cube_byte *at = &c->bytes[c->count];
-
     for (; at != c->bytes && at[-1].var >= b.var; at--) {
         if (at[-1].var == b.var) {
             if ((at[-1].value ^ b.value) & at[-1].mask & b.mask) {
@@ -90,8 +87,6 @@ static int take(struct dd *d, const struct step *s, struct cube *c, bool whole)
     const struct dd_node *n = &d->nodes[s->node];
     const struct dd_edge *e = &d->edges[n->edges];
     uint32_t child = e[s->edge].child;
-    struct cube_byte b;
-
     (void)dd_work(d, 4 + n->count / 5);
     if (dd_var_is_len(n->var)) {
         /* At the root cube_split has seen to what is longer. */
@@ -103,6 +98,7 @@ static int take(struct dd *d, const struct step *s, struct cube *c, bool whole)
                    ? 1
                    : -1;
     }
+    struct cube_byte b;
     if (masked(d, n, s->edge, true, &b)) {
         for (uint32_t i = 0; i < s->edge; i++) {
             if (e[i].child == child) {
@@ -121,7 +117,6 @@ uint32_t cube_step(struct dd *d, uint32_t f, struct cube *c)
     const struct dd_edge *e = &d->edges[n->edges];
     struct step s = {.node = f, .edge = e->child == DD_NO};
     uint32_t only = e[s.edge].child; /* neighbours differ */
-
     for (uint32_t i = 0; i < n->count; i++) {
         if (e[i].child != only && e[i].child != DD_NO) {
             return DD_NO;
@@ -140,7 +135,6 @@ uint32_t cube_step(struct dd *d, uint32_t f, struct cube *c)
 static bool longer(struct dd *d, uint32_t shorter, uint32_t *child)
 {
     bool all = dd_ite(d, *child, DD_NO, shorter) == DD_NO;
-
     *child = dd_ite(d, shorter, DD_NO, *child);
     all = all && !d->err;
     d->err = 0;
@@ -149,7 +143,6 @@ static bool longer(struct dd *d, uint32_t shorter, uint32_t *child)
 
 uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
 {
-    struct step path[CUBE_BYTES_MAX + CUBE_LENS_MAX];
     struct cube *c = out;
     uint32_t depth = 0, n = 0;
 
@@ -158,22 +151,20 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
         return 0;
     }
     c->len_count = c->count = 0;
+    struct step path[CUBE_BYTES_MAX + CUBE_LENS_MAX];
     path[depth++] = (struct step){f, 0, 0, 0};
     while (depth) {
         if (d->err) {
             return 0;
         }
         struct step *s = &path[depth - 1];
-        const struct dd_edge *at;
-        uint32_t child;
-        int took;
 
         if (s->edge == d->nodes[s->node].count) {
             depth--;
             continue;
         }
-        at = &d->edges[d->nodes[s->node].edges + s->edge];
-        child = at->child;
+        const struct dd_edge *at = &d->edges[d->nodes[s->node].edges + s->edge];
+        uint32_t child = at->child;
         if (depth == 1 && s->edge && dd_var_is_len(d->nodes[f].var) &&
             !longer(d, at[-1].child, &child)) {
             return 0;
@@ -184,7 +175,7 @@ uint32_t cube_split(struct dd *d, uint32_t f, struct cube *out, uint32_t max)
         }
         c->len_count = s->len_count;
         c->count = s->count;
-        took = take(d, s, c, false);
+        int took = take(d, s, c, false);
         s->edge++;
         if (took < 0 || (took && dd_is_term(child) && child != DD_YES)) {
             return 0;
@@ -216,15 +207,12 @@ uint32_t cube_diagram(struct dd *d, const struct cube *c)
     /* From the last variable up, so that each node is made once. */
     for (uint32_t i = c->count + 1; i-- > 0;) {
         uint32_t base = i ? dd_var_base(c->bytes[i - 1].var) : 0;
-
         while (len && (!i || c->lens[len - 1].base > base)) {
             const struct cube_len *l = &c->lens[--len];
-
             f = dd_range(d, dd_var_len(l->base), l->min, DD_LEN_MAX, f, DD_NO);
         }
         if (i) {
             const struct cube_byte *b = &c->bytes[i - 1];
-
             f = dd_byte_eq(d, b->var, b->mask, b->value, f);
         }
     }
@@ -246,12 +234,11 @@ static void add_values(const struct dd *d, uint32_t i, uint32_t var,
                        uint8_t *seen, struct values *v)
 {
     const struct dd_node *n = &d->nodes[i];
-    uint32_t lo = 0, hi;
-
+    uint32_t lo = 0;
     seen[i] = 1;
+    uint32_t hi;
     for (uint32_t k = 0; k < n->count; k++, lo = hi + 1) {
         const struct dd_edge *e = &d->edges[n->edges + k];
-
         hi = e->hi;
         if (e->child == DD_NO) {
             continue;
@@ -273,32 +260,29 @@ static void add_values(const struct dd *d, uint32_t i, uint32_t var,
 
 int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 {
-    uint32_t var = 0, next, edges;
-    uint8_t *seen;
-
+    uint32_t var = 0;
     out->len_count = out->count = 0;
     if (dd_is_term(f)) {
         return 0;
     }
-    seen = dd_below(d, f, &edges);
-    if (!seen) {
+    uint32_t edges;
+    uint8_t *seen = dd_below(d, f, &edges);
+    if (seen == NULL) {
         return d->err;
     }
+    uint32_t next;
     for (; var != DD_VAR_TERM && dd_work(d, dd_pass(f, edges)); var = next) {
         struct values v = {DD_LEN_MAX, 0xff, 0};
-        uint32_t same;
-
         next = DD_VAR_TERM;
         for (uint32_t i = 0; i <= f; i++) {
             uint32_t at = d->nodes[i].var;
-
             heap_pass(d->heap, 1 + (seen[i] != 0) * d->nodes[i].count / 4);
             if (seen[i]) {
                 next = at > var && at < next ? at : next;
                 add_values(d, i, var, seen, &v);
             }
         }
-        same = (uint8_t) ~(v.all ^ v.any);
+        uint32_t same = (uint8_t) ~(v.all ^ v.any);
         if (seen[f] & AVOIDS) {
         } else if (dd_var_is_len(var)) {
             if (v.min) {
@@ -319,7 +303,6 @@ int cube_hull(struct dd *d, uint32_t f, struct cube *out)
 uint32_t cube_rank(const struct cube *c)
 {
     uint32_t bits = 0, lens = 0;
-
     for (uint32_t i = 0; i < c->count; i++) {
         bits += (uint32_t)__builtin_popcount(c->bytes[i].mask);
     }

@@ -43,7 +43,6 @@ static bool grow(struct dd *d, void **array, uint32_t *cap, size_t elem,
 static uint32_t hash_node(uint32_t var, const struct dd_edge *e, uint32_t n)
 {
     uint64_t h = var * 0x9e3779b97f4a7c15u + n;
-
     for (uint32_t i = 0; i < n; i++) {
         h ^= ((uint64_t)e[i].hi << 32) | e[i].child;
         h *= 0xff51afd7ed558ccdu;
@@ -64,7 +63,6 @@ static void chain_all(struct dd *d)
     __builtin_memset(d->heads, 0xff, d->table_cap * sizeof(*d->heads));
     for (uint32_t i = 0; i < d->node_count; i++) {
         uint32_t *head = &d->heads[d->nodes[i].hash & (d->table_cap - 1)];
-
         d->nodes[i].chain = *head;
         *head = i;
     }
@@ -76,7 +74,7 @@ static int set_tables(struct dd *d, uint32_t cap)
     struct dd_cached *cache =
         heap_alloc(d->heap, cap * (sizeof(*d->cache) + sizeof(*d->heads)));
 
-    if (!cache) {
+    if (cache == NULL) {
         return -DPF_E_MEM;
     }
     free_tables(d);
@@ -110,7 +108,7 @@ int dd_init(struct dd *d, struct heap *heap)
 
 void dd_finish(struct dd *d)
 {
-    if (d->heap) {
+    if (d->heap != NULL) {
         free_arrays(d);
         free_tables(d);
     }
@@ -160,7 +158,6 @@ static void inherit(const struct dd *d, struct dd_node *node)
     const struct dd_edge *e = &d->edges[node->edges];
     uint64_t bases = UINT64_C(1) << dd_var_base(node->var);
     uint32_t unsure = 0;
-
     for (uint32_t i = 0; i < node->count; i++) {
         if (!dd_is_term(e[i].child)) {
             unsure |= d->nodes[e[i].child].unsure;
@@ -181,7 +178,6 @@ static bool node_ok(const struct dd *d, uint32_t var, const struct dd_edge *e,
     bool ok = base < DD_BASES_MAX && (!base || d->bases[base].count) &&
               (dd_var_is_len(var) || dd_var_off(var) <= DD_OFF_FAR) && n &&
               e[n - 1].hi == dd_var_max(var);
-
     for (uint32_t i = 0; ok && i < n; i++) {
         ok = (!i || (e[i - 1].hi < e[i].hi && e[i - 1].child != e[i].child)) &&
              (dd_is_term(e[i].child) ||
@@ -193,7 +189,6 @@ static bool node_ok(const struct dd *d, uint32_t var, const struct dd_edge *e,
 bool dd_node_ok(const struct dd *d, uint32_t i)
 {
     const struct dd_node *n = &d->nodes[i];
-
     return n->edges <= d->edge_count && n->count <= d->edge_count - n->edges &&
            node_ok(d, n->var, &d->edges[n->edges], n->count, i);
 }
@@ -202,10 +197,9 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
                             uint32_t n)
 {
     uint32_t hash = hash_node(var, e, n);
-    struct dd_node *node;
-
     dpf_assert(node_ok(d, var, e, n, d->node_count));
 
+    struct dd_node *node;
     for (uint32_t i = d->heads[hash & (d->table_cap - 1)];
          i != NONE && dd_work(d, 1); i = d->nodes[i].chain) {
         node = &d->nodes[i];
@@ -250,7 +244,6 @@ static uint32_t find_or_add(struct dd *d, uint32_t var, const struct dd_edge *e,
 static void emit(struct dd *d, uint32_t from, uint32_t hi, uint32_t child)
 {
     uint32_t n = d->scratch_count;
-
     (void)dd_work(d, 1);
     if (n > from && d->scratch[n - 1].child == child) {
         d->scratch[n - 1].hi = hi;
@@ -264,7 +257,6 @@ static uint32_t finish(struct dd *d, uint32_t var, uint32_t from)
 {
     uint32_t n = d->scratch_count - from;
     const struct dd_edge *e = &d->scratch[from];
-
     d->scratch_count = from;
     return d->err ? DD_NO : n == 1 ? e->child : find_or_add(d, var, e, n);
 }
@@ -273,7 +265,6 @@ uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
                  uint32_t count)
 {
     uint32_t from = d->scratch_count;
-
     for (uint32_t i = 0; i < count; i++) {
         emit(d, from, edges[i].hi, edges[i].child);
     }
@@ -286,7 +277,6 @@ uint32_t dd_range(struct dd *d, uint32_t var, uint32_t lo, uint32_t hi,
     uint32_t max = dd_var_max(var);
     const struct dd_edge e[3] = {
         {lo - 1, out}, {hi < max ? hi : max, in}, {max, out}};
-
     if (lo > hi || lo > max) {
         return out;
     }
@@ -297,7 +287,6 @@ uint32_t dd_compare(struct dd *d, const struct dd_bits *b, uint32_t k,
                     const uint32_t out[3])
 {
     uint32_t from = d->scratch_count, mask = (1u << b->len) - 1;
-
     if (b->src + b->len == 8 && !b->inverted) { /* the byte's order is theirs */
         uint32_t lo = k << b->src, hi = lo | ((1u << b->src) - 1);
 
@@ -312,7 +301,6 @@ uint32_t dd_compare(struct dd *d, const struct dd_bits *b, uint32_t k,
     }
     for (uint32_t x = 0; x < 256; x++) {
         uint32_t v = (x >> b->src & mask) ^ (b->inverted ? mask : 0);
-
         emit(d, from, x, out[(v >= k) + (v > k)]);
     }
     return finish(d, b->var, from);
@@ -322,12 +310,12 @@ uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
                     uint32_t rest)
 {
     uint32_t from = d->scratch_count, run = mask & -mask;
-    uint32_t free = ~mask & (256 - run), other = 0, end;
+    uint32_t free = ~mask & (256 - run), other = 0;
 
     /* A run of values for each setting of the free bits above its own. */
+    uint32_t end;
     do {
         uint32_t x = want | other;
-
         end = x + run - 1;
         if (x) {
             emit(d, from, x - 1, DD_NO);
@@ -344,10 +332,8 @@ uint32_t dd_byte_eq(struct dd *d, uint32_t var, uint32_t mask, uint32_t want,
 uint32_t dd_edge_for(const struct dd_edge *e, uint32_t count, uint32_t x)
 {
     uint32_t lo = 0, hi = count - 1;
-
     while (lo < hi) {
         uint32_t mid = (lo + hi) / 2;
-
         if (e[mid].hi < x) {
             lo = mid + 1;
         } else {
@@ -369,7 +355,6 @@ static bool settle(struct dd *d, enum dd_op op, const uint32_t f[3],
                    uint32_t *result)
 {
     uint32_t a = f[0], b = f[1], c = f[2];
-
     switch (op) {
     case DD_ITE:
         if (dd_is_term(a)) {
@@ -416,7 +401,6 @@ static struct dd_cached *cache_slot(struct dd *d, enum dd_op op,
                                     const uint32_t f[3])
 {
     uint64_t h = ((uint64_t)f[0] << 32 | f[1]) * 0x9e3779b97f4a7c15u;
-
     h = (h ^ (h >> 29) ^ f[2] ^ ((uint64_t)op << 40)) * 0xff51afd7ed558ccdu;
     return &d->cache[(h >> 32) & (d->table_cap - 1)];
 }
@@ -425,7 +409,6 @@ static bool cached(struct dd *d, enum dd_op op, const uint32_t f[3],
                    uint32_t *result)
 {
     const struct dd_cached *c = cache_slot(d, op, f);
-
     if (c->key != (d->cache_age << 8 | op) || c->f[0] != f[0] ||
         c->f[1] != f[1] || c->f[2] != f[2]) {
         return false;
@@ -445,7 +428,6 @@ static void remember(struct dd *d, enum dd_op op, const uint32_t f[3],
 static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
 {
     struct dd_frame *fr;
-
     if (!dd_work(d, 1) || !grow(d, (void **)&d->stack, &d->stack_cap,
                                 sizeof(*fr), depth, depth + 1)) {
         return false;
@@ -454,7 +436,6 @@ static bool push(struct dd *d, uint32_t depth, const uint32_t f[3])
     fr->var = DD_VAR_TERM;
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t v = dd_var(d, f[i]);
-
         fr->f[i] = f[i];
         if (v != DD_VAR_TERM && v <= fr->var) {
             fr->has = v < fr->var ? 1u << i : fr->has | 1u << i;
@@ -474,7 +455,6 @@ static void descend(struct dd *d, struct dd_frame *fr, uint32_t child[3])
         child[i] = fr->f[i];
         if (fr->has >> i & 1) {
             const struct dd_edge *e = &d->edges[fr->at[i]];
-
             child[i] = e->child;
             fr->hi = e->hi < fr->hi ? e->hi : fr->hi;
         }
@@ -501,7 +481,6 @@ static uint32_t unwind(struct dd *d, enum dd_op op, uint32_t *depth,
 {
     while (*depth && advance(d, &d->stack[*depth - 1], result)) {
         struct dd_frame *fr = &d->stack[--*depth];
-
         result = finish(d, fr->var, fr->scratch);
         if (d->err) {
             break;
@@ -556,14 +535,12 @@ static int term_order(const struct dd_bits *a, const struct dd_bits *b)
 uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
 {
     uint32_t least = 1, max = 0, depth = 1, slot = 0;
-
     if (count == 0 || count > DD_TERMS_MAX || !dd_work(d, 8)) {
         return 0;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct dd_bits t = terms[i];
         uint32_t j = i;
-
         for (; j && term_order(&t, &terms[j - 1]) < 0; j--) {
             terms[j] = terms[j - 1];
         }
@@ -571,7 +548,6 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t after = dd_var_base(terms[i].var) + 1;
-
         if (terms[i].inverted || terms[i].dst + terms[i].len > 16) {
             return 0;
         }
@@ -596,7 +572,6 @@ uint32_t dd_base_of(struct dd *d, struct dd_bits *terms, uint32_t count)
     }
     if (slot) {
         struct dd_base *b = &d->bases[slot];
-
         d->base_end = slot < d->base_end ? d->base_end : slot + 1;
         b->count = count;
         b->max = (uint16_t)max;
@@ -610,7 +585,6 @@ bool dd_base_within(const struct dd *d, uint32_t c, uint32_t b)
 {
     const struct dd_base *x = &d->bases[c], *y = &d->bases[b];
     uint32_t i = 0;
-
     for (uint32_t j = 0; i < x->count && j < y->count; j++) {
         i += term_order(&x->terms[i], &y->terms[j]) == 0;
     }
@@ -619,14 +593,13 @@ bool dd_base_within(const struct dd *d, uint32_t c, uint32_t b)
 
 bool dd_pos_add(struct dd *d, struct dd_pos *a, struct dd_pos b)
 {
-    struct dd_bits terms[2 * DD_TERMS_MAX];
     uint32_t n = 0;
-
     a->k += b.k;
     if (!a->base || !b.base) {
         a->base += b.base;
         return true;
     }
+    struct dd_bits terms[2 * DD_TERMS_MAX];
     for (uint32_t i = 0; i < d->bases[a->base].count; i++) {
         terms[n++] = d->bases[a->base].terms[i];
     }
@@ -651,7 +624,6 @@ static uint64_t base_closure(const struct dd *d, uint64_t mask)
 uint64_t dd_bases_used(const struct dd *d)
 {
     uint64_t mask = 1;
-
     for (uint32_t b = 1; b < d->base_end; b++) {
         mask |= (uint64_t)(d->bases[b].count != 0) << b;
     }
@@ -661,7 +633,6 @@ uint64_t dd_bases_used(const struct dd *d)
 void dd_bases_keep(struct dd *d, uint64_t mask)
 {
     uint32_t end = 1;
-
     d->alike = NULL;
     mask = base_closure(d, mask);
     for (uint32_t b = 1; b < d->base_end; b++) {
@@ -686,7 +657,6 @@ void dd_close(const struct dd_node *nodes, const struct dd_edge *edges,
 {
     while (count-- > 0) {
         const struct dd_node *node = &nodes[count];
-
         for (uint32_t e = 0; seen[count] && e < node->count; e++) {
             dd_mark_node(seen, edges[node->edges + e].child);
         }
@@ -697,10 +667,9 @@ uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges)
 {
     uint8_t *seen = NULL;
     uint32_t n = 0;
-
     if (dd_work(d, f / 8 + 1)) {
         seen = heap_alloc(d->heap, f + 1);
-        d->err = seen ? d->err : -DPF_E_MEM;
+        d->err = seen != NULL ? d->err : -DPF_E_MEM;
     }
     if (seen == NULL) {
         return NULL;
@@ -709,7 +678,6 @@ uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges)
     seen[f] = 1;
     for (uint32_t i = f + 1; i-- > 0;) {
         const struct dd_node *node = &d->nodes[i];
-
         heap_pass(d->heap, seen[i] ? 1 + node->count / 8 : 1);
         for (uint32_t e = 0; seen[i] && e < node->count; e++) {
             dd_mark_node(seen, d->edges[node->edges + e].child);
@@ -720,7 +688,7 @@ uint8_t *dd_below(struct dd *d, uint32_t f, uint32_t *edges)
         heap_free(d->heap, seen, f + 1);
         return NULL;
     }
-    if (edges) {
+    if (edges != NULL) {
         *edges = n;
     }
     return seen;
@@ -741,13 +709,11 @@ size_t dd_base_at(const struct dd_base *bases, uint32_t base,
     at[0] = 0;
     for (uint32_t b = 1; b <= base; b++) {
         const struct dd_base *def = &bases[b];
-
         at[b] = 0;
         for (uint32_t i = 0; i < def->count; i++) {
             const struct dd_bits *t = &def->terms[i];
             size_t from = at[dd_var_base(t->var)];
             size_t off = dd_var_off(t->var);
-
             if (from == SIZE_MAX || from + off >= len) {
                 at[b] = SIZE_MAX;
                 break;
@@ -762,13 +728,11 @@ size_t dd_base_at(const struct dd_base *bases, uint32_t base,
 
 bool dd_look(struct dd_look *l, uint32_t var, uint32_t *x)
 {
-    size_t left;
-
     if (dd_var_base(var) != l->base) {
         l->base = dd_var_base(var);
         l->at = dd_base_at(l->bases, l->base, l->packet, l->len);
     }
-    left = l->at <= l->len ? l->len - l->at : 0;
+    size_t left = l->at <= l->len ? l->len - l->at : 0;
     if (dd_var_is_len(var)) {
         *x = left < DD_LEN_MAX ? (uint32_t)left : DD_LEN_MAX;
     } else if (dd_var_off(var) < left) {
@@ -784,10 +748,8 @@ uint32_t dd_eval(const struct dd *d, uint32_t f, const uint8_t *packet,
 {
     struct dd_look l = {d->bases, packet, len, 0, 0};
     uint32_t x;
-
     while (!dd_is_term(f)) {
         const struct dd_node *n = &d->nodes[f];
-
         if (!dd_look(&l, n->var, &x)) {
             return DD_NO;
         }

@@ -10,10 +10,8 @@
 static uint32_t base_needs(const struct dd_base *bases, uint32_t c, uint32_t b)
 {
     uint32_t need = 0;
-
     for (uint32_t i = 0; i < bases[c].count; i++) {
         uint32_t var = bases[c].terms[i].var;
-
         if (dd_var_base(var) == b && dd_var_off(var) >= need) {
             need = dd_var_off(var) + 1;
         }
@@ -28,11 +26,9 @@ static uint32_t node_needs(const struct dd *d, uint32_t i, uint32_t b,
     const struct dd_node *n = &d->nodes[i];
     uint32_t base = dd_var_base(n->var), need = 0, lo = 0;
     bool met = dd_var_is_len(n->var) && base == b;
-
     for (uint32_t k = 0; k < n->count; k++) {
         const struct dd_edge *e = &d->edges[n->edges + k];
         uint32_t below = dd_is_term(e->child) ? 0 : needs[e->child];
-
         if (met && below > lo) {
             return UINT32_MAX;
         }
@@ -44,7 +40,6 @@ static uint32_t node_needs(const struct dd *d, uint32_t i, uint32_t b,
     }
     if (base && base != b) {
         uint32_t of_base = base_needs(d->bases, base, b);
-
         need = of_base > need ? of_base : need;
     }
     return need;
@@ -52,15 +47,14 @@ static uint32_t node_needs(const struct dd *d, uint32_t i, uint32_t b,
 
 bool dd_is_guarded(struct dd *d, uint32_t f)
 {
-    uint32_t edges, *needs;
     uint64_t used = dd_bases(d, f);
-    uint8_t *below;
     bool ok = true;
-
     if (dd_is_term(f)) {
         return !d->err;
     }
-    below = dd_below(d, f, &edges);
+    uint32_t edges;
+    uint8_t *below = dd_below(d, f, &edges);
+    uint32_t *needs;
     needs = heap_alloc(d->heap, (f + 1) * sizeof(*needs));
     if (needs == NULL) {
         d->err = d->err ? d->err : -DPF_E_MEM;
@@ -93,7 +87,6 @@ static bool has_base(const struct dd_base *bases, const struct cube *c,
 {
     for (uint32_t i = 0; i < bases[b].count; i++) {
         uint32_t var = bases[b].terms[i].var;
-
         if (dd_var_off(var) >= cube_len(c, dd_var_base(var))) {
             return false;
         }
@@ -111,7 +104,6 @@ bool cube_is_guarded(const struct dd_base *bases, const struct cube *c)
     /* A byte's base has a length, so that it was among those. */
     for (uint32_t i = 0; i < c->count; i++) {
         uint32_t var = c->bytes[i].var;
-
         if (dd_var_is_len(var) ||
             dd_var_off(var) >= cube_len(c, dd_var_base(var))) {
             return false;

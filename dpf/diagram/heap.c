@@ -6,7 +6,7 @@
 
 void heap_breathe(const struct heap *h)
 {
-    if (h->mem && h->mem->breathe) {
+    if (h->mem != NULL && h->mem->breathe != NULL) {
         h->mem->breathe(h->mem->ctx);
     }
 }
@@ -14,8 +14,7 @@ void heap_breathe(const struct heap *h)
 void *heap_alloc(struct heap *h, size_t size)
 {
     void *p = h->mem->alloc(h->mem->ctx, size);
-
-    if (p) {
+    if (p != NULL) {
         h->bytes += size;
     }
     return p;
@@ -23,7 +22,7 @@ void *heap_alloc(struct heap *h, size_t size)
 
 void heap_free(struct heap *h, void *p, size_t size)
 {
-    if (p) {
+    if (p != NULL) {
         h->bytes -= size;
         h->mem->free(h->mem->ctx, p, size);
     }
@@ -33,8 +32,6 @@ int heap_grow(struct heap *h, void **array, uint32_t *cap, size_t elem,
               uint32_t used, uint32_t need)
 {
     uint32_t n = *cap ? *cap : 16;
-    void *p;
-
     if (need <= *cap) {
         return 0;
     }
@@ -44,8 +41,8 @@ int heap_grow(struct heap *h, void **array, uint32_t *cap, size_t elem,
         }
         n *= 2;
     }
-    p = heap_alloc(h, n * elem);
-    if (!p) {
+    void *p = heap_alloc(h, n * elem);
+    if (p == NULL) {
         return -DPF_E_MEM;
     }
     if (used) {

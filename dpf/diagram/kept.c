@@ -16,7 +16,6 @@ static struct kept *kept_alloc(struct heap *h, uint32_t nodes, uint32_t edges,
                    (nodes + 1) * sizeof(struct kept_node) +
                    edges * sizeof(struct dd_edge);
     struct kept *k = heap_alloc(h, bytes);
-
     if (k != NULL) {
         *k = (struct kept){(uint32_t)bytes, DD_NO, nodes, edges, bases};
     }
@@ -28,7 +27,6 @@ static void copy_bases(const struct dd *d, uint64_t mask, struct dd_base *to,
                        struct base_map *map)
 {
     uint32_t n = 0;
-
     for (uint32_t b = 0; b < DD_BASES_MAX; b++) {
         if (!(mask >> b & 1)) {
             continue;
@@ -49,10 +47,8 @@ static void copy_nodes(const struct dd *d, const uint8_t *seen, uint32_t f,
     struct kept_node *nodes = (struct kept_node *)(uintptr_t)kept_nodes(k);
     struct dd_edge *edges = (struct dd_edge *)(uintptr_t)kept_edges(k);
     uint32_t n = 0, at = 0;
-
     for (uint32_t i = 0; i <= f; i++) {
         const struct dd_node *from = &d->nodes[i];
-
         heap_pass(d->heap, 1 + seen[i] * from->count / 4);
         if (!seen[i]) {
             continue;
@@ -77,7 +73,6 @@ static struct kept *keep_node(struct dd *d, uint32_t f, struct base_map *map)
     uint8_t *seen = dd_below(d, f, &edges);
     uint32_t *now = heap_alloc(d->heap, (f + 1) * sizeof(*now));
     struct kept *k = NULL;
-
     if (seen != NULL && now != NULL) {
         for (uint32_t i = 0; i <= f; i++) {
             nodes += seen[i];
@@ -96,12 +91,10 @@ static struct kept *keep_node(struct dd *d, uint32_t f, struct base_map *map)
 
 struct kept *kept_make(struct dd *d, uint32_t f, struct base_map *map)
 {
-    struct kept *k;
-
     if (!dd_is_term(f)) {
         return keep_node(d, f, map);
     }
-    k = kept_alloc(d->heap, 0, 0, 1);
+    struct kept *k = kept_alloc(d->heap, 0, 0, 1);
     if (k != NULL) {
         k->root = f;
         *(struct dd_base *)(uintptr_t)kept_bases(k) = (struct dd_base){0};
@@ -127,7 +120,6 @@ static uint32_t load_node(struct dd *d, uint32_t var, struct dd_edge *edges,
 {
     uint32_t lo = 0, f = DD_NO;
     bool ordered = true;
-
     for (uint32_t i = 0; i < count; i++) {
         ordered = ordered && dd_var(d, edges[i].child) > var;
     }
@@ -136,7 +128,6 @@ static uint32_t load_node(struct dd *d, uint32_t var, struct dd_edge *edges,
     }
     for (uint32_t i = 0; i < count && d->err == 0; i++) {
         uint32_t in = dd_range(d, var, lo, edges[i].hi, DD_YES, DD_NO);
-
         f = dd_ite(d, in, edges[i].child, f);
         lo = edges[i].hi + 1;
     }
@@ -148,28 +139,25 @@ uint32_t kept_load(struct dd *d, const struct kept *k)
     const struct kept_node *nodes = kept_nodes(k);
     size_t bytes = k->node_count * sizeof(uint32_t) +
                    k->edge_count * sizeof(struct dd_edge);
-    uint32_t f = k->root, *now;
-    struct dd_edge *edges;
-    struct base_map map;
-
+    uint32_t f = k->root;
     if (dd_is_term(f)) {
         return f;
     }
+    struct base_map map;
     if (!bases_load(d, kept_bases(k), k->base_count, &map)) {
         d->err = d->err ? d->err : -DPF_E_TOO_BIG;
         return DD_NO;
     }
-    edges = heap_alloc(d->heap, bytes);
+    struct dd_edge *edges = heap_alloc(d->heap, bytes);
     if (edges == NULL) {
         d->err = -DPF_E_MEM;
         return DD_NO;
     }
-    now = (uint32_t *)(void *)(edges + k->edge_count);
+    uint32_t *now = (uint32_t *)(void *)(edges + k->edge_count);
     __builtin_memcpy(edges, kept_edges(k), k->edge_count * sizeof(*edges));
     for (uint32_t i = 0; i < k->node_count && d->err == 0; i++) {
         struct dd_edge *e = &edges[nodes[i].edges];
         uint32_t count = nodes[i + 1].edges - nodes[i].edges;
-
         heap_pass(d->heap, 1 + count / 4);
         for (uint32_t n = 0; n < count; n++) {
             e[n].child = dd_is_term(e[n].child) ? e[n].child : now[e[n].child];
@@ -187,11 +175,10 @@ uint32_t kept_walk(const struct kept *k, const uint8_t *packet, size_t len)
 {
     struct dd_look l = {kept_bases(k), packet, len, 0, 0};
     const struct kept_node *nodes = kept_nodes(k);
-    uint32_t f = k->root, x;
-
+    uint32_t f = k->root;
+    uint32_t x;
     while (!dd_is_term(f)) {
         const struct kept_node *n = &nodes[f];
-
         if (!dd_look(&l, n->var, &x)) {
             return DD_NO;
         }
@@ -222,7 +209,6 @@ static void follow(const struct kept *k, uint32_t i, const struct cube *c,
     const struct dd_edge *end = kept_edges(k) + n[1].edges;
     const struct cube_byte *b = cube_byte_of(c, n->var);
     uint32_t lo = 0, min = 0;
-
     if (dd_var_is_len(n->var)) {
         min = cube_len(c, dd_var_base(n->var));
     }
@@ -244,8 +230,6 @@ int kept_reach(const struct kept *k, struct dd *d, const struct cube *c,
                struct cube_walk *out)
 {
     uint8_t small[256], *seen = small;
-    struct cube room;
-
     *out = (struct cube_walk){k->root == DD_NO,
                               dd_is_term(k->root) && k->root != DD_NO};
     if (dd_is_term(k->root)) {
@@ -260,6 +244,7 @@ int kept_reach(const struct kept *k, struct dd *d, const struct cube *c,
             return -DPF_E_MEM;
         }
     }
+    struct cube room;
     c = cube_seen(c, d->bases, kept_bases(k), k->base_count, &room);
     __builtin_memset(seen, 0, k->node_count);
     seen[k->root] = 1;
@@ -279,7 +264,6 @@ int kept_reach(const struct kept *k, struct dd *d, const struct cube *c,
 static void interval_bits(uint32_t lo, uint32_t hi, uint8_t *all, uint8_t *any)
 {
     uint32_t below = 0;
-
     while ((lo | below) != (hi | below)) {
         below = below << 1 | 1;
     }
@@ -298,17 +282,14 @@ static bool row_of(const struct kept *k, uint32_t var, uint8_t *open,
     const struct kept_node *nodes = kept_nodes(k);
     const struct dd_edge *edges = kept_edges(k);
     uint8_t ones = 0xff, anys = 0;
-
     r->lo = 255;
     r->hi = 0;
     for (uint32_t i = 0; i <= k->root; i++) {
         uint32_t lo = 0;
-
         open[i] = 0;
         for (uint32_t e = nodes[i].edges; e < nodes[i + 1].edges; e++) {
             uint32_t hi = edges[e].hi, child = edges[e].child;
             uint8_t all, any;
-
             if (child == DD_NO) {
             } else if (nodes[i].var != var) {
                 open[i] |= dd_is_term(child) || open[child];
@@ -337,7 +318,6 @@ static uint32_t placed_vars(const struct kept *k, uint32_t *vars)
     /* From the root down: what is tested first tells the most. */
     for (uint32_t i = k->node_count; i-- > 0 && n < VARS_MAX;) {
         uint32_t base = dd_var_base(nodes[i].var), at = 0;
-
         while (at < n && vars[at] != nodes[i].var) {
             at++;
         }
@@ -351,17 +331,16 @@ static uint32_t placed_vars(const struct kept *k, uint32_t *vars)
 
 int kept_outline(struct heap *h, const struct kept *k, struct outline *out)
 {
-    uint32_t vars[VARS_MAX], count = 0;
-    uint8_t *open;
-
+    uint32_t count = 0;
     out->count = 0;
     if (dd_is_term(k->root)) {
         return 0;
     }
-    open = heap_alloc(h, k->node_count);
+    uint8_t *open = heap_alloc(h, k->node_count);
     if (open == NULL) {
         return -DPF_E_MEM;
     }
+    uint32_t vars[VARS_MAX];
     count = placed_vars(k, vars);
     for (uint32_t i = 0;
          i < count && heap_work(h, (k->node_count + k->edge_count) / 8 + 1);
@@ -370,7 +349,6 @@ int kept_outline(struct heap *h, const struct kept *k, struct outline *out)
         uint32_t place = outline_place_of(kept_bases(k), base);
         struct outline_row r = {dd_var_byte(place, dd_var_off(vars[i])), 0, 0,
                                 0, 0};
-
         if (row_of(k, vars[i], open, &r)) {
             outline_add(out, r);
         }

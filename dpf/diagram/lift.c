@@ -101,12 +101,10 @@ struct walk {
 static uint64_t cell_mask(int off, uint32_t size, bool whole)
 {
     uint64_t m = 0;
-
     for (uint32_t c = 0; c < CELLS; c++) {
         int lo = (int)(4 * c) - (int)(4 * CELLS);
         bool in = whole ? lo >= off && lo + 4 <= off + (int)size
                         : lo < off + (int)size && lo + 4 > off;
-
         m |= in ? UINT64_C(1) << (CELL_BIT + c) : 0;
     }
     return m;
@@ -118,16 +116,16 @@ static uint64_t cell_mask(int off, uint32_t size, bool whole)
  */
 static void uses(const struct dpf_insn *in, uint64_t *gen, uint64_t *kill)
 {
-    uint32_t cls = BPF_CLASS(in->opcode), writes;
-    uint64_t cells;
+    uint32_t cls = BPF_CLASS(in->opcode);
     bool load = cls == BPF_LDX && DPF_INSN_SRC(in) == BPF_REG_FP;
     bool store =
         (cls == BPF_ST || cls == BPF_STX) && DPF_INSN_DST(in) == BPF_REG_FP;
 
+    uint32_t writes;
     *gen = insn_regs(in, &writes) & REGS;
     *kill = writes;
     if (load || store) {
-        cells = cell_mask(in->off, insn_width(in), store);
+        uint64_t cells = cell_mask(in->off, insn_width(in), store);
         *gen |= load ? cells : 0;
         *kill |= store ? cells : 0;
     }
@@ -147,7 +145,6 @@ static bool stack_escapes(const struct walk *w)
         bool reads_src = (cls == BPF_ALU || cls == BPF_ALU64)
                              ? BPF_SRC(in->opcode) == BPF_X
                              : cls == BPF_STX;
-
         if (reads_src && DPF_INSN_SRC(in) == BPF_REG_FP &&
             BPF_OP(in->opcode) != BPF_END) {
             return true;
@@ -161,20 +158,19 @@ static void find_live(struct walk *w)
 {
     uint64_t always = stack_escapes(w) ? UINT64_MAX << CELL_BIT : 0;
     bool again = true, back = false;
-
     __builtin_memset(w->live, 0, w->count * sizeof(*w->live));
     /* A second pass is for what a jump back could not see. */
     for (int pass = 0; again && pass < 16 && dd_work(w->d, w->count); pass++) {
         again = back = false;
         for (uint32_t i = w->count; i-- > 0;) {
             const struct dpf_insn *in = &w->insns[i];
-            uint64_t gen, kill, out = 0, live;
+            uint64_t out = 0;
             uint32_t next = i + insn_len(in);
-
             heap_pass(w->d->heap, 2);
             if (in->opcode == 0) {
                 continue; /* the second half of a wide constant */
             }
+            uint64_t gen, kill;
             uses(in, &gen, &kill);
             if (insn_is_jump(in) && target(w->insns, i) < w->count) {
                 out |= w->live[target(w->insns, i)];
@@ -185,7 +181,7 @@ static void find_live(struct walk *w)
                 next < w->count) {
                 out |= w->live[next];
             }
-            live = gen | (out & ~kill) | always;
+            uint64_t live = gen | (out & ~kill) | always;
             again = again || (back && live != w->live[i]);
             w->live[i] = live;
         }
@@ -196,8 +192,8 @@ static void find_live(struct walk *w)
 
 static uint32_t hash_words(const void *p, uint32_t bytes)
 {
-    uint64_t h = bytes, x;
-
+    uint64_t h = bytes;
+    uint64_t x;
     for (uint32_t i = 0; i + 8 <= bytes; i += 8) {
         __builtin_memcpy(&x, (const uint8_t *)p + i, 8);
         h = (h ^ x) * 0xff51afd7ed558ccdu;
@@ -217,11 +213,11 @@ static void heads_free(const struct walk *w, const struct heads *h)
 static bool heads_grow(struct walk *w, struct heads *h, uint32_t used,
                        void *entries, size_t size, size_t hash_at)
 {
-    uint32_t cap = h->cap * 2, *first;
-
+    uint32_t cap = h->cap * 2;
     if (used < h->cap) {
         return true;
     }
+    uint32_t *first;
     first = heap_alloc(w->d->heap, cap * sizeof(*first));
     if (first == NULL) {
         w->err = -DPF_E_MEM;
@@ -243,8 +239,6 @@ static bool heads_grow(struct walk *w, struct heads *h, uint32_t used,
 
 static uint16_t intern(struct walk *w, const struct val *v)
 {
-    uint32_t hash, *head;
-
     if (v->kind == VAL_UNKNOWN) {
         return ID_UNKNOWN;
     }
@@ -253,9 +247,9 @@ static uint16_t intern(struct walk *w, const struct val *v)
         return ID_UNKNOWN;
     }
     /* The bits that it does not have are 0. */
-    hash = hash_words(v, (uint32_t)offsetof(struct val, bits) +
-                             v->count * sizeof(v->bits[0]));
-    head = &w->val_heads.first[hash & (w->val_heads.cap - 1)];
+    uint32_t hash = hash_words(v, (uint32_t)offsetof(struct val, bits) +
+                                      v->count * sizeof(v->bits[0]));
+    uint32_t *head = &w->val_heads.first[hash & (w->val_heads.cap - 1)];
     for (uint32_t i = *head; i != NO_STATE && dd_work(w->d, 1);
          i = w->vals[i].chain) {
         if (w->vals[i].hash == hash &&
@@ -286,31 +280,27 @@ static bool is_tired(const struct walk *w)
 /* The number of state `now` at `pc`, with what is dead there forgotten. */
 static uint32_t state_at(struct walk *w, uint32_t pc)
 {
-    struct state s;
-    uint64_t live;
-    uint32_t hash, *head;
-
     if (pc >= w->count || !dd_work(w->d, 2) ||
         !heads_grow(w, &w->heads, w->state_count, w->states, sizeof(*w->states),
                     offsetof(struct seen, hash))) {
         return NO_STATE;
     }
-    live = w->live[pc];
+    uint64_t live = w->live[pc];
+    struct state s;
     __builtin_memset(&s, 0, sizeof(s)); /* all are ID_UNKNOWN */
     s.pc = pc;
     for (uint64_t left = live & REGS; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-
         s.reg[i] = w->now.reg[i];
     }
     for (uint64_t left = live >> CELL_BIT; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-
         s.cell[i] = w->now.cell[i];
     }
-    hash = hash_words(&s, live >> CELL_BIT != 0 ? (uint32_t)sizeof(s)
-                                                : offsetof(struct state, cell));
-    head = &w->heads.first[hash & (w->heads.cap - 1)];
+    uint32_t hash =
+        hash_words(&s, live >> CELL_BIT != 0 ? (uint32_t)sizeof(s)
+                                             : offsetof(struct state, cell));
+    uint32_t *head = &w->heads.first[hash & (w->heads.cap - 1)];
     for (uint32_t i = *head; i != NO_STATE && dd_work(w->d, 1);
          i = w->states[i].chain) {
         if (w->states[i].hash == hash &&
@@ -353,7 +343,6 @@ static void forget_cells(struct walk *w)
 static uint32_t cell_of(int64_t k)
 {
     int64_t at = k + 4 * CELLS;
-
     return at >= 0 && at < 4 * CELLS && at % 4 == 0 ? (uint32_t)at / 4 : CELLS;
 }
 
@@ -361,7 +350,6 @@ static uint16_t cell_load(const struct walk *w, int64_t k, uint32_t size)
 {
     uint32_t c = cell_of(k);
     bool paired = c + 1 < CELLS && w->now.cell[c + 1] == ID_CONT;
-
     if (c == CELLS || size < 4 || (size == 8) != paired ||
         w->now.cell[c] == ID_CONT) {
         return ID_UNKNOWN;
@@ -374,10 +362,8 @@ static void cell_store(struct walk *w, int64_t k, uint32_t size,
 {
     uint32_t c = cell_of(k);
     struct val low = *v;
-
     if (c == CELLS || size < 4 || (size == 8 && c + 1 == CELLS)) {
         int64_t at = k + 4 * CELLS;
-
         if (at + (int64_t)size > 0) {
             forget_cells(w);
         }
@@ -404,12 +390,9 @@ static void cell_store(struct walk *w, int64_t k, uint32_t size,
 static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_SRC(in));
-    uint32_t size = insn_width(in), end;
+    uint32_t size = insn_width(in);
     uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
     struct dd_pos pos = val_pos(p);
-    struct dd_at at;
-    struct val v;
-
     pos.k += (uint64_t)(int64_t)in->off;
     if (p->kind == VAL_STACK && BPF_MODE(in->opcode) == BPF_MEM) {
         *dst = cell_load(w, (int64_t)pos.k, size);
@@ -418,12 +401,13 @@ static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
     if (p->kind == VAL_PACKET && pos.base == 0 && (int64_t)pos.k < 0) {
         return false;
     }
+    struct dd_at at;
     if (p->kind != VAL_PACKET || !dd_at_make(pos, size, &at)) {
         fr->may_stop = true;
         *dst = ID_UNKNOWN;
         return true;
     }
-    end = at.off + size;
+    uint32_t end = at.off + size;
     fr->need = end > fr->need ? end : fr->need;
     if (at.base != 0 && w->cube != NULL) {
         fr->guard =
@@ -431,6 +415,7 @@ static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
     } else if (at.base != 0) {
         fr->guard = dd_and(w->d, fr->guard, val_base_ge(w->d, at.base, end));
     }
+    struct val v;
     val_load(&v, at, size);
     if (BPF_MODE(in->opcode) != BPF_MEM) {
         __builtin_memset(&v, 0, sizeof(v)); /* sign-extending */
@@ -442,13 +427,12 @@ static bool load(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 static void store(struct walk *w, struct frame *fr, const struct dpf_insn *in)
 {
     const struct val *p = reg_val(w, DPF_INSN_DST(in));
-    struct val v;
-
     if (p->kind != VAL_STACK) {
         fr->may_stop = true;
         forget_cells(w);
         return;
     }
+    struct val v;
     if (BPF_CLASS(in->opcode) == BPF_STX) {
         v = *reg_val(w, DPF_INSN_SRC(in));
     } else {
@@ -470,13 +454,12 @@ static void operand(const struct walk *w, const struct dpf_insn *in,
 static void alu(struct walk *w, const struct dpf_insn *in)
 {
     uint16_t *dst = &w->now.reg[DPF_INSN_DST(in)];
-    struct val a, b;
-
     if (in->opcode == (BPF_ALU64 | BPF_MOV | BPF_X) && in->off == 0) {
         *dst = reg_id(w, DPF_INSN_SRC(in));
         return;
     }
-    a = *reg_val(w, DPF_INSN_DST(in));
+    struct val a = *reg_val(w, DPF_INSN_DST(in));
+    struct val b;
     if (BPF_OP(in->opcode) == BPF_END) {
         val_end(in, &a);
     } else {
@@ -491,10 +474,8 @@ static uint32_t verdict(struct walk *w)
 {
     static const struct dpf_insn nonzero = {BPF_JMP | BPF_JGT | BPF_K, 0, 0, 0};
     struct val zero;
-    uint32_t r;
-
     val_const(&zero, 0);
-    r = val_test(w->d, &nonzero, reg_val(w, 0), &zero);
+    uint32_t r = val_test(w->d, &nonzero, reg_val(w, 0), &zero);
     return r == VAL_OPAQUE ? DD_MAYBE : r;
 }
 
@@ -506,11 +487,12 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
 {
     struct dpf_insn in = w->insns[pc];
     uint32_t to[2] = {target(w->insns, pc), pc + 1};
-    struct val a = *reg_val(w, DPF_INSN_DST(&in)), b;
+    struct val a = *reg_val(w, DPF_INSN_DST(&in));
     uint8_t op = BPF_OP(in.opcode);
     /* Of a value, all others are as many nodes again: ask for the value. */
     bool no = op == BPF_JNE || op == BPF_JSET;
 
+    struct val b;
     operand(w, &in, &b);
     if (op == BPF_JSET) { /* a & b != 0; the class of the same width */
         in.off = 0;
@@ -547,13 +529,11 @@ static uint32_t branch(struct walk *w, struct frame *fr, uint32_t pc)
 static uint32_t run_block(struct walk *w, struct frame *fr)
 {
     uint32_t pc = w->states[fr->state].state.pc;
-
     w->now = w->states[fr->state].state;
     while (pc < w->count && w->steps++ < STEPS_MAX && !w->err &&
            dd_work(w->d, 2) && !is_tired(w)) {
         const struct dpf_insn *in = &w->insns[pc];
         struct val v;
-
         switch (BPF_CLASS(in->opcode)) {
         case BPF_ALU:
         case BPF_ALU64:
@@ -621,11 +601,10 @@ static uint32_t settled(struct dd *d, const struct result *r)
 /* The frame's result if all it depends on is known, else UNSEEN. */
 static struct result combine(struct walk *w, struct frame *fr)
 {
-    struct result *a = &fr->result[0], *b = &fr->result[1], r;
-
+    struct result *a = &fr->result[0], *b = &fr->result[1];
+    struct result r;
     while (fr->done < 2) {
         uint32_t s = fr->next[fr->done];
-
         r = s == NO_STATE ? (struct result){DD_MAYBE, 0} : w->states[s].result;
         if (r.f == UNSEEN) {
             return r;
@@ -652,14 +631,12 @@ static struct result combine(struct walk *w, struct frame *fr)
 static uint32_t explore(struct walk *w, uint32_t root)
 {
     uint32_t depth = 0;
-
     if (root == NO_STATE || !enter(w, depth++, root)) {
         return DD_MAYBE;
     }
     while (depth && !w->err && !w->d->err) {
         struct frame *fr = &w->frames[depth - 1];
         struct result r = {UNSEEN, 0};
-
         if (!fr->done && fr->next[0] == NO_STATE && fr->next[1] == NO_STATE) {
             r.f = run_block(w, fr);
         }
@@ -688,14 +665,13 @@ static uint32_t explore(struct walk *w, uint32_t root)
  */
 static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
 {
-    uint32_t reject = NO_STATE, first, r;
-    struct frame fr;
-
+    uint32_t reject = NO_STATE;
     c->count = c->len_count = 0;
+    struct frame fr;
     for (uint32_t n = 0; n < TESTS_MAX && state != NO_STATE; n++) {
         frame_init(&fr, state);
         w->cube = c;
-        r = run_block(w, &fr);
+        uint32_t r = run_block(w, &fr);
         w->cube = NULL;
         if (fr.may_stop || fr.guard != DD_YES ||
             (fr.need && !cube_add_len(c, 0, fr.need))) {
@@ -706,9 +682,10 @@ static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
              * Where the first base lies may not be asked for: else it settles.
              * Base 0 comes before it, since what decides it was read there.
              */
-            first = c->len_count > 1 ? c->lens[1].base : 0;
+            uint32_t first = c->len_count > 1 ? c->lens[1].base : 0;
             return r == DD_YES &&
-                   !(first && cube_byte_of(c, w->d->bases[first].terms[0].var));
+                   !(first &&
+                     cube_byte_of(c, w->d->bases[first].terms[0].var) != NULL);
         }
         if (fr.cond != IS || !val_is(&w->is, w->is_k, c)) {
             return false;
@@ -727,14 +704,12 @@ static bool conjunction(struct walk *w, uint32_t state, struct cube *c)
 
 static int begin(struct walk *w)
 {
-    struct val v;
-
     __builtin_memset(w->first_heads, 0xff, sizeof(w->first_heads));
     w->heads = (struct heads){w->first_heads[0], HEADS_FIRST};
     w->val_heads = (struct heads){w->first_heads[1], HEADS_FIRST};
     w->live = heap_alloc(w->d->heap, w->count * sizeof(*w->live));
-    if (!w->live || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
-                              sizeof(*w->vals), 0, 64)) {
+    if (w->live == NULL || heap_grow(w->d->heap, (void **)&w->vals, &w->val_cap,
+                                     sizeof(*w->vals), 0, 64)) {
         return -DPF_E_MEM;
     }
     find_live(w);
@@ -742,6 +717,7 @@ static int begin(struct walk *w)
     w->vals[ID_CONT].val.kind = VAL_CONT;
     w->vals[ID_FP].val.kind = VAL_STACK;
     w->val_count = ID_FIRST;
+    struct val v;
     __builtin_memset(&v, 0, sizeof(v));
     v.kind = VAL_PACKET;
     w->now.reg[1] = intern(w, &v);
@@ -754,7 +730,6 @@ static int begin(struct walk *w)
 static void end(struct walk *w)
 {
     struct heap *h = w->d->heap;
-
     heap_free(h, w->live, w->count * sizeof(*w->live));
     heap_free(h, w->vals, w->val_cap * sizeof(*w->vals));
     heap_free(h, w->states, w->state_cap * sizeof(*w->states));
@@ -768,10 +743,7 @@ static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
                         uint32_t *out)
 {
     struct walk *w = heap_alloc(d->heap, sizeof(*w));
-    uint32_t root;
-    int r;
-
-    if (!w) {
+    if (w == NULL) {
         return -DPF_E_MEM;
     }
     __builtin_memset(w, 0, sizeof(*w));
@@ -782,11 +754,11 @@ static int lift_bounded(struct dd *d, const struct dpf_insn *insns,
     if (d->heap->limit > d->heap->work) {
         w->soft = d->heap->work + (d->heap->limit - d->heap->work) / 2;
     }
-    r = begin(w);
+    int r = begin(w);
     if (!r) {
-        root = state_at(w, 0);
+        uint32_t root = state_at(w, 0);
         w->as_cube = cube != NULL;
-        r = cube && conjunction(w, root, cube);
+        r = cube != NULL && conjunction(w, root, cube);
         w->as_cube = false;
         if (!r) {
             *out = explore(w, root);

@@ -25,7 +25,7 @@ struct lower {
 static void emit(struct lower *l, uint32_t op, uint32_t dst, uint32_t src,
                  int32_t off, uint32_t imm)
 {
-    if (l->out) {
+    if (l->out != NULL) {
         l->out[l->count] = (struct dpf_insn){
             (uint8_t)op, (uint8_t)(dst | src << 4), (int16_t)off, (int32_t)imm};
     }
@@ -52,7 +52,6 @@ static void emit_goto(struct lower *l, uint32_t op, uint32_t x, uint32_t f)
                                                                 : 0)
                                 : l->at[f];
     bool always = op == BPF_JA;
-
     emit(l, (always ? BPF_JMP : BPF_JMP32) | BPF_K | op, always ? 0 : R_VALUE,
          0, (int32_t)(to - l->count - 1), always ? 0 : x);
 }
@@ -74,7 +73,6 @@ static void emit_byte(struct lower *l, uint32_t from, uint32_t off)
 static uint32_t emit_base(struct lower *l, uint32_t b, uint32_t reg)
 {
     const struct dd_base *base = &l->d->bases[b];
-
     if (b == 0) {
         return R_PACKET;
     }
@@ -82,7 +80,6 @@ static uint32_t emit_base(struct lower *l, uint32_t b, uint32_t reg)
     emit_alu_reg(l, BPF_MOV, reg, R_PACKET);
     for (uint32_t i = 0; i < base->count; i++) {
         const struct dd_bits *t = &base->terms[i];
-
         emit_byte(l, emit_base(l, dd_var_base(t->var), reg + 1),
                   dd_var_off(t->var));
         emit_alu(l, BPF_RSH, R_VALUE, t->src);
@@ -97,7 +94,6 @@ static uint32_t emit_base(struct lower *l, uint32_t b, uint32_t reg)
 static void emit_value(struct lower *l, uint32_t var)
 {
     uint32_t base = emit_base(l, dd_var_base(var), R_BASE);
-
     if (!dd_var_is_len(var)) {
         emit_byte(l, base, dd_var_off(var));
         return;
@@ -120,7 +116,6 @@ static void emit_choice(struct lower *l, const struct dd_edge *e, uint32_t n)
 {
     uint32_t other = e[n - 1].child;
     uint32_t lo = 0, open = 0; /* values below are known not to be in r3 */
-
     for (uint32_t i = 0; i < n; lo = e[i++].hi + 1) {
         if (e[i].child == other) {
             continue;
@@ -155,7 +150,6 @@ static void emit_all(struct lower *l, uint32_t f, const uint8_t *below)
     }
     for (uint32_t i = f + 1; !dd_is_term(f) && i-- > 0;) {
         const struct dd_node *n = &l->d->nodes[i];
-
         if (below[i]) {
             l->at[i] = l->count;
             emit_value(l, n->var);
@@ -174,12 +168,11 @@ static uint32_t assume_one(struct dd *d, uint32_t i, const struct cube *c,
     uint32_t var = d->nodes[i].var, n = 0, lo = 0;
     const struct cube_byte *b = cube_byte_of(c, var);
     uint32_t min = dd_var_is_len(var) ? cube_len(c, dd_var_base(var)) : 0;
-
     for (uint32_t k = 0; k < d->nodes[i].count; k++) {
         struct dd_edge e = d->edges[d->nodes[i].edges + k];
-
         e.child = dd_renumber(e.child, now);
-        if (b && b->mask == 0xff && b->value >= lo && b->value <= e.hi) {
+        if (b != NULL && b->mask == 0xff && b->value >= lo &&
+            b->value <= e.hi) {
             return e.child;
         }
         if (e.hi >= min) {
@@ -193,16 +186,15 @@ static uint32_t assume_one(struct dd *d, uint32_t i, const struct cube *c,
 /* `f` without the tests whose outcome is known of packets of cube c. */
 static uint32_t assume(struct dd *d, uint32_t f, const struct cube *c)
 {
-    uint32_t size = f + 1, most = 0, r = DD_NO, *now;
+    uint32_t size = f + 1, most = 0, r = DD_NO;
     struct dd_edge *edges = NULL;
-    uint8_t *below;
-
     if (dd_is_term(f)) {
         return f;
     }
-    below = dd_below(d, f, &most);
+    uint8_t *below = dd_below(d, f, &most);
+    uint32_t *now;
     now = heap_alloc(d->heap, size * sizeof(*now));
-    if (below && now) {
+    if (below != NULL && now != NULL) {
         edges = heap_alloc(d->heap, most * sizeof(*edges));
     }
     if (edges == NULL) {
@@ -229,17 +221,15 @@ static int lower(struct lower *l, uint32_t f, const uint8_t *below,
 {
     struct heap *h = l->d->heap;
     const struct dpf_insn *insns = NULL;
-    size_t more = 0, bytes;
-    int r;
-
+    size_t more = 0;
     emit_all(l, f, below);
     if (l->count > LOWER_INSNS_MAX) {
         return -DPF_E_TOO_BIG;
     }
-    if (rest) {
+    if (rest != NULL) {
         insns = dpf_program_insns(rest, &more);
     }
-    bytes = (l->count + more) * sizeof(*insns);
+    size_t bytes = (l->count + more) * sizeof(*insns);
     l->out = heap_alloc(h, bytes);
     if (l->out == NULL) {
         return -DPF_E_MEM;
@@ -248,8 +238,8 @@ static int lower(struct lower *l, uint32_t f, const uint8_t *below,
     if (more) {
         __builtin_memcpy(l->out + l->count, insns, more * sizeof(*insns));
     }
-    r = dpf_program_create(mem, DPF_FILTER | DPF_COMPILE, l->out,
-                           l->count + more, out, NULL);
+    int r = dpf_program_create(mem, DPF_FILTER | DPF_COMPILE, l->out,
+                               l->count + more, out, NULL);
     heap_free(h, l->out, bytes);
     return r == -DPF_E_MEM || r == 0 ? r : -DPF_E_TOO_BIG;
 }
@@ -260,14 +250,11 @@ int dd_lower(struct dd *d, uint32_t f, const struct cube *within,
 {
     struct lower l = {.d = d};
     uint8_t *below = NULL;
-    uint32_t size;
-    int r;
-
-    f = within ? assume(d, f, within) : f;
-    size = dd_is_term(f) ? 0 : f + 1;
+    f = within != NULL ? assume(d, f, within) : f;
+    uint32_t size = dd_is_term(f) ? 0 : f + 1;
     below = size ? dd_below(d, f, NULL) : NULL;
     l.at = heap_alloc(d->heap, (size + 1) * sizeof(*l.at));
-    r = d->err ? d->err : l.at ? 0 : -DPF_E_MEM;
+    int r = d->err ? d->err : l.at != NULL ? 0 : -DPF_E_MEM;
     if (r == 0) {
         __builtin_memset(l.at, 0, (size + 1) * sizeof(*l.at));
         r = lower(&l, f, below, mem, rest, out);

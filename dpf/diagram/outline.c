@@ -12,7 +12,6 @@ uint32_t outline_place(const struct dd_base *b)
     uint32_t tags = (t->var - dd_var_byte(0, OUTLINE_IP)) / OUTLINE_TAG;
     bool is_header_length = b->count == 1 && t->dst == 2 && t->src == 0 &&
                             t->len == 4 && !t->inverted;
-
     if (is_header_length && tags < OUTLINE_PLACES - 1 &&
         t->var == dd_var_byte(0, outline_decides(tags + 1))) {
         return tags + 1;
@@ -44,7 +43,6 @@ uint32_t outline_size(const struct outline_row *r)
 {
     uint32_t range = r->hi - r->lo + 1u;
     uint32_t masked = 256u >> __builtin_popcount(r->mask);
-
     return range < masked ? range : masked;
 }
 
@@ -62,7 +60,6 @@ bool outline_meets(const struct outline *a, const struct outline *b)
 {
     for (uint32_t i = 0, k = 0; i < a->count && k < b->count;) {
         const struct outline_row *x = &a->rows[i], *y = &b->rows[k];
-
         if (x->key == y->key &&
             (x->lo > y->hi || y->lo > x->hi ||
              ((x->value ^ y->value) & x->mask & y->mask) != 0)) {
@@ -83,11 +80,9 @@ static bool is_any(const struct outline_row *r)
 void outline_widen(struct outline *o, const struct outline *other)
 {
     uint32_t n = 0;
-
     for (uint32_t i = 0; i < o->count; i++) {
         struct outline_row r = o->rows[i];
         const struct outline_row *x = outline_row(other, r.key);
-
         if (x == NULL) {
             continue;
         }
@@ -106,7 +101,6 @@ void outline_widen(struct outline *o, const struct outline *other)
 static uint32_t widest(const struct outline *o)
 {
     uint32_t most = 0;
-
     for (uint32_t i = 1; i < o->count; i++) {
         if (outline_size(&o->rows[i]) > outline_size(&o->rows[most])) {
             most = i;
@@ -117,11 +111,10 @@ static uint32_t widest(const struct outline *o)
 
 void outline_add(struct outline *o, struct outline_row r)
 {
-    uint32_t at;
-
     if (is_any(&r)) {
         return;
     }
+    uint32_t at;
     if (o->count == OUTLINE_ROWS_MAX) {
         at = widest(o);
         if (outline_size(&r) >= outline_size(&o->rows[at])) {
@@ -145,7 +138,6 @@ void outline_cube(struct outline *o, const struct cube *c,
         const struct cube_byte *b = &c->bytes[i];
         uint32_t base = dd_var_base(b->var);
         uint32_t place = base != 0 ? outline_place(&bases[base]) : 0;
-
         if (b->varies == 0 && place < OUTLINE_PLACES) {
             outline_add(o, (struct outline_row){
                                dd_var_byte(place, dd_var_off(b->var)), b->value,

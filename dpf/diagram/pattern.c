@@ -12,7 +12,6 @@ static bool add_lengths(const struct dd *d, const struct cube *c,
 {
     for (uint32_t i = 0; i < c->len_count; i++) {
         uint32_t place = outline_place_of(d->bases, c->lens[i].base);
-
         if (place == OUTLINE_PLACES) {
             return false;
         }
@@ -25,7 +24,6 @@ static bool add_lengths(const struct dd *d, const struct cube *c,
 static uint32_t word_for(struct pattern *p, uint32_t place, uint32_t off)
 {
     uint32_t n = 0, last = p->least[place] - WORD;
-
     while (n < p->words &&
            (p->word[n].place != place || off - p->word[n].off >= WORD)) {
         n++;
@@ -42,18 +40,17 @@ static uint32_t word_for(struct pattern *p, uint32_t place, uint32_t off)
 static bool add_byte(const struct dd *d, const struct cube_byte *b,
                      struct pattern *p)
 {
-    uint32_t place = outline_place_of(d->bases, dd_var_base(b->var)), n, shift;
+    uint32_t place = outline_place_of(d->bases, dd_var_base(b->var));
     uint32_t off = dd_var_off(b->var);
-
     if (place == OUTLINE_PLACES || p->least[place] < WORD ||
         off >= p->least[place]) {
         return false;
     }
-    n = word_for(p, place, off);
+    uint32_t n = word_for(p, place, off);
     if (n == PATTERN_WORDS_MAX) {
         return false;
     }
-    shift = 8 * (off - p->word[n].off);
+    uint32_t shift = 8 * (off - p->word[n].off);
     p->word[n].mask |= (uint64_t)b->mask << shift;
     p->word[n].value |= (uint64_t)b->value << shift;
     return true;
@@ -64,7 +61,6 @@ static bool add_range(const struct dd *d, const struct span *s,
 {
     uint32_t place = outline_place_of(d->bases, dd_var_base(s->var));
     uint32_t off = dd_var_off(s->var);
-
     if (place == OUTLINE_PLACES || off + s->bytes > p->least[place]) {
         return false;
     }
@@ -79,10 +75,9 @@ static bool add_range(const struct dd *d, const struct span *s,
 bool pattern_read(struct dd *d, uint32_t f, struct cube *scratch,
                   struct pattern *out)
 {
-    struct span spans[PATTERN_RANGES_MAX];
-    uint32_t n;
-
     __builtin_memset(out, 0, sizeof(*out));
+    uint32_t n;
+    struct span spans[PATTERN_RANGES_MAX];
     if (!spans_read(d, f, scratch, spans, PATTERN_RANGES_MAX, &n) ||
         !add_lengths(d, scratch, out)) {
         return false;
@@ -103,7 +98,6 @@ bool pattern_read(struct dd *d, uint32_t f, struct cube *scratch,
 bool pattern_holds(const struct pattern *p, const struct outline_view *v)
 {
     uint64_t wrong = 0;
-
     for (uint32_t i = 0; i < OUTLINE_PLACES; i++) {
         if (p->least[i] != 0 &&
             (v->at[i] > v->len || v->len - v->at[i] < p->least[i])) {
@@ -112,7 +106,6 @@ bool pattern_holds(const struct pattern *p, const struct outline_view *v)
     }
     for (uint32_t i = 0; i < p->words; i++) {
         uint64_t x;
-
         __builtin_memcpy(
             &x, v->packet + v->at[p->word[i].place] + p->word[i].off, WORD);
         wrong |= (x & p->word[i].mask) ^ p->word[i].value;

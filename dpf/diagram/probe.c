@@ -68,7 +68,6 @@ static void assign(struct probe *p, uint32_t node, uint32_t lo, uint32_t hi)
 static void make(struct probe *p, uint32_t node, uint32_t k, uint32_t x)
 {
     uint32_t n = 0, f = edge_of(p, node, k)->child;
-
     p->least = 0;
     p->most = PROBE_BYTES;
     for (uint32_t i = node; i != p->root; i = p->nodes[i].up) {
@@ -77,7 +76,6 @@ static void make(struct probe *p, uint32_t node, uint32_t k, uint32_t x)
     (void)dd_work(p->d, n);
     for (uint32_t i = p->root; n > 0; i = p->nodes[--n].path) {
         uint32_t e = p->nodes[p->nodes[n - 1].path].edge;
-
         assign(p, i, edge_lo(p, i, e), edge_of(p, i, e)->hi);
     }
     assign(p, node, x, x);
@@ -87,7 +85,6 @@ static void make(struct probe *p, uint32_t node, uint32_t k, uint32_t x)
     }
     while (!dd_is_term(f) && dd_work(p->d, 1)) {
         uint32_t e = p->nodes[f].next;
-
         assign(p, f, edge_lo(p, f, e), edge_of(p, f, e)->hi);
         f = edge_of(p, f, e)->child;
     }
@@ -99,13 +96,11 @@ static void find_ways(struct probe *p)
     for (uint32_t i = 0; i <= p->root; i++) {
         const struct dd_node *n = &p->d->nodes[i];
         struct probe_node *to = &p->nodes[i];
-
         heap_pass(p->d->heap, 1 + n->count / 2);
         *to = (struct probe_node){.up = p->root};
         for (uint32_t k = 0; p->below[i] && k < n->count; k++) {
             uint32_t child = edge_of(p, i, k)->child;
             bool yes = child == DD_YES;
-
             if (!dd_is_term(child)) {
                 yes = p->nodes[child].yes;
                 p->nodes[child].up = i;
@@ -143,7 +138,6 @@ static bool value(struct probe *p, uint32_t node, uint32_t k, uint32_t turn,
 {
     const struct dd_edge *e = edge_of(p, node, k);
     uint32_t lo = edge_lo(p, node, k), most = e->hi - lo;
-
     if (turn >= TURNS) {
         *x = p->plan->hints[turn - TURNS];
         return *x > lo && *x < e->hi;
@@ -174,19 +168,18 @@ static int probe_one(struct probe *p, uint32_t node, uint32_t k, uint32_t turn,
  */
 static int probe_all(struct probe *p, uint64_t all, uint64_t *n)
 {
-    uint32_t turns = TURNS + p->plan->hint_count, x;
+    uint32_t turns = TURNS + p->plan->hint_count;
     uint64_t due = all - 1;
     int r = 0;
-
+    uint32_t x;
     for (uint32_t i = p->root + 1; i-- > 0 && !r;) {
         uint32_t count = p->below[i] ? turns * p->d->nodes[i].count : 0;
-
         for (uint32_t j = 0; j < count && !r; j++) {
             heap_pass(p->d->heap, 1);
             if (!value(p, i, j / turns, j % turns, &x)) {
                 continue;
             }
-            if (n) {
+            if (n != NULL) {
                 ++*n;
                 continue;
             }
@@ -205,19 +198,16 @@ int probe_paths(struct dd *d, uint32_t f, const struct probe_plan *plan)
     struct probe p = {.d = d, .root = f, .seed = 1, .plan = plan};
     size_t bytes = (f + (size_t)1) * sizeof(*p.nodes) + PROBE_BYTES;
     uint64_t all = 0;
-    uint32_t edges;
-    uint8_t *below;
-    int r;
-
     if (dd_is_term(f)) {
         return 0;
     }
-    below = dd_below(d, f, &edges);
-    p.nodes = below ? heap_alloc(d->heap, bytes) : NULL;
+    uint32_t edges;
+    uint8_t *below = dd_below(d, f, &edges);
+    p.nodes = below != NULL ? heap_alloc(d->heap, bytes) : NULL;
     if (p.nodes == NULL) {
         d->err = d->err ? d->err : -DPF_E_MEM;
     }
-    r = d->err;
+    int r = d->err;
     if (r == 0 && !dd_work(d, dd_pass(f, edges) + edges)) {
         r = d->err;
     }

@@ -27,7 +27,6 @@ static bool same_bits(const struct dd_bits *a, const struct dd_bits *b)
 static uint32_t shift_var(const struct shift *s, uint32_t var)
 {
     uint32_t b = dd_var_base(var);
-
     return dd_var_is_len(var)
                ? dd_var_len(s->base[b])
                : dd_var_byte(s->base[b], dd_var_off(var) + s->by[b]);
@@ -39,15 +38,13 @@ static bool shift_bases(struct dd *d, struct dd_bits t, uint32_t v,
 {
     __builtin_memset(s, 0, sizeof(*s));
     for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
-        struct dd_bits terms[DD_TERMS_MAX];
         uint32_t n = 0;
-
         if (!(used >> b & 1)) {
             continue;
         }
+        struct dd_bits terms[DD_TERMS_MAX];
         for (uint32_t i = 0; i < d->bases[b].count; i++) {
             const struct dd_bits *term = &d->bases[b].terms[i];
-
             if (same_bits(term, &t)) {
                 s->by[b] += v << term->dst;
                 continue;
@@ -74,11 +71,9 @@ static void lose_bases(const struct dd *d, uint32_t var, uint64_t used,
     __builtin_memset(s, 0, sizeof(*s));
     for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
         const struct dd_base *base = &d->bases[b];
-
         s->base[b] = b;
         for (uint32_t i = 0; used >> b & 1 && i < base->count; i++) {
             uint32_t v = base->terms[i].var;
-
             if (v == var || (s->gone >> dd_var_base(v) & 1)) {
                 s->gone |= UINT64_C(1) << b;
             }
@@ -90,7 +85,6 @@ static void lose_bases(const struct dd *d, uint32_t var, uint64_t used,
 static uint32_t without(const struct dd *d, uint32_t i, const uint32_t *now)
 {
     const struct dd_node *node = &d->nodes[i];
-
     return dd_var_is_len(node->var)
                ? dd_renumber(d->edges[node->edges].child, now)
                : DD_NO;
@@ -109,10 +103,8 @@ static uint32_t rebuild(struct dd *d, uint32_t i, const struct shift *s,
     uint32_t by = dd_var_is_len(var) ? s->by[dd_var_base(node->var)] : 0;
     uint32_t n = 0, lo = 0, r = DD_NO;
     bool ordered = true; /* the children still come later */
-
     do {
         struct dd_edge e = d->edges[node->edges + n];
-
         e.child = dd_is_term(e.child) ? e.child : now[e.child];
         e.hi = e.hi < max - by ? e.hi + by : max;
         ordered = ordered && dd_var(d, e.child) > var;
@@ -136,21 +128,19 @@ static uint32_t shifted(struct dd *d, uint32_t f, const struct shift *s)
     uint8_t *seen = dd_below(d, f, NULL);
     uint32_t *now = heap_alloc(d->heap, size * sizeof(*now));
     struct dd_edge *edges = NULL;
-
-    if (seen && now) {
+    if (seen != NULL && now != NULL) {
         for (uint32_t i = 0; i < size; i++) {
             most =
                 seen[i] && d->nodes[i].count > most ? d->nodes[i].count : most;
         }
         edges = heap_alloc(d->heap, most * sizeof(*edges));
     }
-    if (!edges) {
+    if (edges == NULL) {
         d->err = d->err ? d->err : -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < size && !d->err; i++) {
         if (seen[i]) {
             bool gone = s->gone >> dd_var_base(d->nodes[i].var) & 1;
-
             r = now[i] =
                 gone ? without(d, i, now) : rebuild(d, i, s, now, edges);
         }
@@ -170,8 +160,7 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
 {
     uint32_t mask = ((1u << t.len) - 1u) << t.src;
     struct shift *s = heap_alloc(d->heap, sizeof(*s));
-
-    if (!s) {
+    if (s == NULL) {
         d->err = -DPF_E_MEM;
     } else if (!shift_bases(d, t, v, dd_bases(d, f), s)) {
         d->err = -DPF_E_TOO_BIG;
@@ -195,7 +184,6 @@ static uint32_t substitute(struct dd *d, uint32_t f, struct dd_bits t,
 static uint32_t absent(struct dd *d, uint32_t f, uint32_t var)
 {
     struct shift *s = heap_alloc(d->heap, sizeof(*s));
-
     if (s == NULL) {
         d->err = -DPF_E_MEM;
         return DD_NO;
@@ -212,18 +200,15 @@ static uint32_t absent(struct dd *d, uint32_t f, uint32_t var)
 static void path_packet(const struct dd *d, uint32_t f, struct witness *out)
 {
     uint32_t len = 60; /* a frame's least, if the path allows it */
-
     __builtin_memset(out, 0, sizeof(*out));
     while (!dd_is_term(f)) {
         const struct dd_node *n = &d->nodes[f];
         uint32_t lo = 0, k = 0;
-
         while (d->edges[n->edges + k].child == DD_NO) {
             lo = d->edges[n->edges + k++].hi + 1;
         }
         if (dd_var_is_len(n->var)) {
             uint32_t hi = d->edges[n->edges + k].hi;
-
             len = lo > len ? lo : hi < len ? hi : len;
         } else if (dd_var_off(n->var) < DPF_WITNESS_MAX) {
             out->packet[dd_var_off(n->var)] = (uint8_t)lo;
@@ -251,7 +236,6 @@ static bool tests_var(struct dd *d, uint32_t f, uint32_t var)
 static bool deciding_bits(const struct dd *d, uint32_t f, struct dd_bits *t)
 {
     uint64_t used = dd_bases(d, f) & ~UINT64_C(1);
-
     if (!used) {
         return false;
     }
@@ -304,8 +288,7 @@ static void back(struct search *q, const struct level *l)
 static uint32_t try_next(struct search *q)
 {
     struct level *l = &q->level[q->depth - 1];
-    uint32_t values = 1u << l->bits.len, f;
-
+    uint32_t values = 1u << l->bits.len;
     back(q, l);
     if (l->next > values) {
         q->depth--;
@@ -313,9 +296,10 @@ static uint32_t try_next(struct search *q)
     }
     q->d->edge_limit = l->mark.edges + q->edges;
     q->tries++;
-    f = l->next < values ? substitute(q->d, l->f, l->bits,
-                                      (l->next + TRY_FIRST) & (values - 1))
-                         : absent(q->d, l->f, l->bits.var);
+    uint32_t f = l->next < values
+                     ? substitute(q->d, l->f, l->bits,
+                                  (l->next + TRY_FIRST) & (values - 1))
+                     : absent(q->d, l->f, l->bits.var);
     l->next++;
     if (q->d->err == -DPF_E_TOO_BIG) {
         q->d->err = 0; /* this length is not known; another may do */
@@ -327,7 +311,6 @@ static uint32_t try_next(struct search *q)
 static int search(struct search *q, uint32_t f, struct witness *out)
 {
     struct dd_bits bits;
-
     while (f != DD_NO || q->depth) {
         if (q->d->err || q->tries == TRIES_MAX) {
             return q->d->err ? q->d->err : -DPF_E_TOO_BIG;
@@ -351,16 +334,14 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
     struct dd_mark m = dd_mark(d);
     uint64_t bases = dd_bases_used(d);
     uint32_t limit = d->edge_limit;
-    int result;
-
-    if (!q) {
+    if (q == NULL) {
         return -DPF_E_MEM;
     }
     q->d = d;
     q->depth = q->tries = 0;
     q->edges = SEARCH_EDGES;
     q->unknown = false;
-    result = search(q, f, out);
+    int result = search(q, f, out);
     heap_free(d->heap, q, sizeof(*q));
     dd_release(d, m);
     dd_bases_keep(d, bases);
@@ -371,18 +352,16 @@ int space_find(struct dd *d, uint32_t f, struct witness *out)
 uint32_t space_settle(struct dd *d, uint32_t f)
 {
     struct cube *hull = heap_alloc(d->heap, sizeof(*hull));
-    struct dd_bits t;
-    uint32_t may, i;
-
-    if (!hull) {
+    if (hull == NULL) {
         d->err = -DPF_E_MEM;
         return f;
     }
+    uint32_t i;
+    struct dd_bits t;
     while (!dd_is_term(f) && deciding_bits(d, f, &t) &&
            tests_var(d, f, t.var)) {
         uint32_t mask = ((1u << t.len) - 1u) << t.src, was = f;
-
-        may = dd_apply(d, DD_MAY, f, 0, 0);
+        uint32_t may = dd_apply(d, DD_MAY, f, 0, 0);
         if (d->err || cube_hull(d, may, hull)) {
             break;
         }

@@ -12,11 +12,9 @@ static uint32_t extreme(const struct dd *d, uint32_t f, bool greatest,
 {
     const struct dd_node *n = &d->nodes[f];
     uint32_t lo = 0, at = 0;
-
     *child = DD_NO;
     for (uint32_t i = 0; i < n->count; i++) {
         const struct dd_edge *e = &d->edges[n->edges + i];
-
         if (e->child != DD_NO && (greatest || *child == DD_NO)) {
             at = greatest ? e->hi : lo;
             *child = e->child;
@@ -31,12 +29,10 @@ static uint32_t half(struct dd *d, const struct span *s, bool least,
                      uint32_t rest)
 {
     uint32_t f = rest;
-
     for (uint32_t k = s->bytes; k-- > 0;) {
         uint32_t x = (least ? s->lo : s->hi) >> 8 * (s->bytes - 1 - k) & 0xff;
-        struct dd_edge e[3];
         uint32_t n = 0;
-
+        struct dd_edge e[3];
         if (x) {
             e[n++] = (struct dd_edge){x - 1, least ? DD_NO : rest};
         }
@@ -58,12 +54,10 @@ static uint32_t span_diagram(struct dd *d, const struct span *s, uint32_t rest)
 static bool span_at(struct dd *d, uint32_t f, struct span *s, uint32_t *rest)
 {
     uint32_t low = f, high = f;
-
     *s = (struct span){.var = d->nodes[f].var};
     while (s->bytes < SPAN_BYTES_MAX &&
            dd_var_off(s->var) + s->bytes <= DD_OFF_FAR) {
         uint32_t var = s->var + s->bytes, lo = 0, hi = 255;
-
         if (dd_var(d, low) == var) {
             lo = extreme(d, low, false, &low);
         }
@@ -95,7 +89,6 @@ bool spans_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out,
     cube->count = cube->len_count = 0;
     while (!dd_is_term(f)) {
         uint32_t next = cube_step(d, f, cube);
-
         if (next == DD_NO) {
             if (*count == max || dd_var_is_len(d->nodes[f].var) ||
                 !span_at(d, f, &out[*count], &next)) {
@@ -116,7 +109,6 @@ bool spans_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out,
 bool span_read(struct dd *d, uint32_t f, struct cube *cube, struct span *out)
 {
     uint32_t count;
-
     if (!spans_read(d, f, cube, out, 1, &count) || !count) {
         out->bytes = 0;
         return false;
@@ -128,7 +120,6 @@ bool span_holds(const struct span *s, const uint8_t *from)
 {
     const uint8_t *at = from + dd_var_off(s->var);
     uint32_t x = 0;
-
     for (uint32_t i = 0; i < s->bytes; i++) {
         x = x << 8 | at[i];
     }

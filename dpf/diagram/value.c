@@ -23,7 +23,6 @@ static void unknown(struct val *v)
 static void swap(struct val *a, struct val *b)
 {
     struct val t = *a;
-
     *a = *b;
     *b = t;
 }
@@ -39,8 +38,7 @@ void val_const(struct val *v, uint64_t k)
 static bool append(struct val *v, struct dd_bits b)
 {
     struct dd_bits *last = v->count ? &v->bits[v->count - 1] : NULL;
-
-    if (last && last->var == b.var && last->dst + last->len == b.dst &&
+    if (last != NULL && last->var == b.var && last->dst + last->len == b.dst &&
         last->src + last->len == b.src && last->inverted == b.inverted) {
         last->len = (uint8_t)(last->len + b.len);
         return true;
@@ -66,7 +64,6 @@ void val_load(struct val *v, struct dd_at at, uint32_t size)
 static uint64_t bits_max(const struct val *v)
 {
     uint64_t m = v->ones;
-
     for (uint32_t i = 0; i < v->count; i++) {
         m |= ones_below(v->bits[i].len) << v->bits[i].dst;
     }
@@ -81,7 +78,6 @@ static bool append_masked(struct val *v, struct dd_bits b, uint64_t mask,
                           uint64_t flip, uint32_t by)
 {
     uint64_t all = ones_below(b.len), left = mask >> b.dst & all;
-
     if (left == all && flip == 0) { /* mostly */
         b.dst = (uint8_t)(b.dst + by);
         left = append(v, b) ? 0 : left;
@@ -111,7 +107,6 @@ static bool append_masked(struct val *v, struct dd_bits b, uint64_t mask,
 static void select_bits(struct val *v, uint64_t mask, uint64_t flip)
 {
     struct val in = *v;
-
     if (v->count && !flip && !(bits_max(v) & ~mask)) {
         return;
     }
@@ -160,16 +155,13 @@ void val_truncate(struct val *v)
 static bool no_wrap(const struct val *v)
 {
     uint64_t max = v->kind == VAL_LEN ? LOW32 : bits_max(v);
-
     return v->k <= ones_below(v->width) - (max & ones_below(v->width));
 }
 
 /* v as base + constant. */
 static bool to_sum(struct dd *d, struct val *v)
 {
-    uint32_t base;
     uint64_t k = v->k;
-
     if (v->kind == VAL_SUM) {
         return true;
     }
@@ -184,7 +176,7 @@ static bool to_sum(struct dd *d, struct val *v)
         return false;
     }
     k += v->ones;
-    base = dd_base_of(d, v->bits, v->count);
+    uint32_t base = dd_base_of(d, v->bits, v->count);
     if (!base) {
         return false;
     }
@@ -199,8 +191,6 @@ static void add_sums(struct dd *d, struct val *a, const struct val *b)
 {
     struct val x = *b;
     uint8_t kind = a->kind;
-    struct dd_pos sum;
-
     if (kind == VAL_PACKET) {
         a->kind = VAL_SUM;
     }
@@ -208,7 +198,7 @@ static void add_sums(struct dd *d, struct val *a, const struct val *b)
         unknown(a);
         return;
     }
-    sum = val_pos(a);
+    struct dd_pos sum = val_pos(a);
     if (!dd_pos_add(d, &sum, val_pos(&x))) {
         unknown(a);
         return;
@@ -265,7 +255,6 @@ static void add_const32(struct val *a, uint64_t k)
 static void shift_left(struct val *v, uint32_t n, uint32_t width)
 {
     uint64_t k = v->k << n;
-
     if (v->k && v->width < width) {
         if (!no_wrap(v)) {
             unknown(v);
@@ -305,14 +294,13 @@ static void shift_right(struct val *v, uint32_t n)
 
 static void or_bits(struct val *a, const struct val *b)
 {
-    struct val out;
     uint32_t i = 0, j = 0;
-
     if (a->kind != VAL_BITS || b->kind != VAL_BITS || a->k || b->k ||
         (bits_max(a) & bits_max(b))) {
         unknown(a);
         return;
     }
+    struct val out;
     unknown(&out);
     out.kind = VAL_BITS;
     out.width = 64;
@@ -351,8 +339,6 @@ static bool power_of_two(uint64_t k, uint32_t *log)
 static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
 {
     uint32_t log = 0;
-    bool power;
-
     switch (op) {
     case BPF_AND:
         mask_bits(a, k, 0);
@@ -377,7 +363,7 @@ static void bits_op(uint8_t op, uint32_t width, struct val *a, uint64_t k)
     default:
         break;
     }
-    power = power_of_two(k, &log);
+    bool power = power_of_two(k, &log);
     if (power && op == BPF_MUL) {
         shift_left(a, log, width);
     } else if (power && op == BPF_DIV) {
@@ -406,7 +392,6 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
     uint8_t op = BPF_OP(in->opcode);
     uint32_t width = BPF_CLASS(in->opcode) == BPF_ALU64 ? 64 : 32;
     struct val x = *b;
-
     if (in->off && (a->kind != VAL_CONST || x.kind != VAL_CONST)) {
         unknown(a); /* signed division, sign-extending moves */
         return;
@@ -431,7 +416,6 @@ void val_alu(struct dd *d, const struct dpf_insn *in, struct val *a,
         a->k = insn_alu(in, a->k, x.k);
     } else if (x.kind == VAL_CONST && (op == BPF_ADD || op == BPF_SUB)) {
         uint64_t k = op == BPF_ADD ? x.k : -x.k;
-
         if (width == 32) {
             add_const32(a, k);
         } else {
@@ -459,7 +443,6 @@ void val_end(const struct dpf_insn *in, struct val *a)
     uint32_t bytes = (uint32_t)in->imm / 8;
     bool swap =
         BPF_CLASS(in->opcode) == BPF_ALU64 || BPF_SRC(in->opcode) == BPF_X;
-    struct val from;
 
     if (a->kind == VAL_CONST) {
         a->k &= ones_below(bytes * 8);
@@ -479,14 +462,13 @@ void val_end(const struct dpf_insn *in, struct val *a)
         }
         return;
     }
-    from = *a;
+    struct val from = *a;
     a->count = 0;
     __builtin_memset(a->bits, 0, sizeof(a->bits));
     a->ones = __builtin_bswap64(from.ones) >> (64 - bytes * 8);
     for (uint32_t i = bytes; i-- > 0;) {
         for (uint32_t j = 0; j < from.count; j++) {
             uint32_t end = from.bits[j].dst + from.bits[j].len;
-
             if (end <= 8 * i || from.bits[j].dst >= 8 * i + 8) {
                 continue; /* none of this byte: mostly */
             }
@@ -509,14 +491,12 @@ static uint32_t base_below(const struct dd *d, uint32_t base)
 {
     const struct dd_base *b = &d->bases[base];
     uint32_t below = dd_var_base(b->terms[b->count - 1].var);
-
     return dd_base_within(d, below, base) ? below : 0;
 }
 
 uint32_t val_base_ge(struct dd *d, uint32_t base, uint32_t n)
 {
     uint32_t r = DD_YES;
-
     for (; base != 0; base = base_below(d, base)) {
         r = dd_and(
             d, dd_range(d, dd_var_len(base), n, DD_LEN_MAX, DD_YES, DD_NO), r);
@@ -546,7 +526,6 @@ static uint32_t above(struct dd *d, const struct dd_bits *b, uint32_t k,
 {
     static const uint32_t equal[3] = {DD_NO, DD_YES, DD_NO};
     uint32_t out[3] = {DD_NO, r, DD_YES};
-
     if (dd_var(d, r) <= b->var) { /* r does not come behind */
         out[1] = DD_NO;
         r = dd_and(d, dd_compare(d, b, k, equal), r);
@@ -559,18 +538,15 @@ static uint32_t above(struct dd *d, const struct dd_bits *b, uint32_t k,
 static uint32_t bits_ge(struct dd *d, const struct val *v, uint64_t k)
 {
     uint32_t r = DD_YES, at = 0;
-
     for (uint32_t i = 0; i <= v->count; i++) {
         uint32_t end = i < v->count ? v->bits[i].dst : 64;
         uint64_t gap = ones_below(end) & ~ones_below(at);
         uint64_t have = v->ones & gap, want = k & gap;
-
         if (have != want) {
             r = have > want ? DD_YES : DD_NO;
         }
         if (i < v->count) {
             const struct dd_bits *b = &v->bits[i];
-
             r = above(d, b, (uint32_t)(k >> b->dst & ones_below(b->len)), r);
             at = b->dst + b->len;
         }
@@ -587,7 +563,6 @@ bool val_is(const struct val *v, uint64_t k, struct cube *c)
         const struct dd_bits *b = &v->bits[i];
         uint32_t mask = (uint32_t)ones_below(b->len);
         uint32_t want = (uint32_t)(k >> b->dst) & mask;
-
         want ^= b->inverted ? mask : 0;
         if (!cube_add(c, (struct cube_byte){b->var, (uint8_t)(mask << b->src),
                                             (uint8_t)(want << b->src), 0, 0})) {
@@ -601,8 +576,6 @@ bool val_is(const struct val *v, uint64_t k, struct cube *c)
 static uint32_t plain_range(struct dd *d, const struct val *v, uint64_t lo,
                             uint64_t hi)
 {
-    uint32_t r;
-
     if (v->kind == VAL_LEN) {
         if (lo > DD_LEN_MAX) {
             return DD_NO;
@@ -613,11 +586,10 @@ static uint32_t plain_range(struct dd *d, const struct val *v, uint64_t lo,
     }
     if (lo == hi) {
         struct cube c;
-
         c.count = c.len_count = 0;
         return val_is(v, lo, &c) ? cube_diagram(d, &c) : DD_NO;
     }
-    r = lo ? bits_ge(d, v, lo) : DD_YES;
+    uint32_t r = lo ? bits_ge(d, v, lo) : DD_YES;
     if (hi < bits_max(v)) {
         r = dd_ite(d, bits_ge(d, v, hi + 1), DD_NO, r);
     }
@@ -628,7 +600,6 @@ static uint32_t in_range(struct dd *d, const struct val *v, uint64_t lo,
                          uint64_t hi)
 {
     uint64_t max = ones_below(v->k ? v->width : 64);
-
     hi = hi < max ? hi : max;
     if (lo > hi) {
         return DD_NO;
@@ -668,7 +639,6 @@ static uint32_t test_const(struct dd *d, uint8_t op, uint32_t width,
     uint64_t max = ones_below(width), sign = max / 2 + 1;
     uint64_t lo = k, hi = k;
     uint8_t plain = jumps[op >> 4].unsign;
-
     if (plain != op) { /* signed: only of what is never negative */
         if (v->kind != VAL_BITS || !no_wrap(v) || bits_max(v) + v->k >= sign) {
             return VAL_OPAQUE;
@@ -709,14 +679,13 @@ static uint32_t test_len(struct dd *d, uint8_t op, const struct val *a,
                          const struct val *b)
 {
     struct val x = *b;
-    uint64_t n;
 
     /* Of sums modulo 2^32, only those that no length wraps: none with k. */
     if (a->k >= 1u << 16 || !no_wrap(a) || !to_sum(d, &x) || !x.base ||
         x.k >= 1u << 16) {
         return VAL_OPAQUE;
     }
-    n = x.k - a->k + (op == BPF_JGT || op == BPF_JLE ? 1 : 0);
+    uint64_t n = x.k - a->k + (op == BPF_JGT || op == BPF_JLE ? 1 : 0);
     if (n == 0 || n > DD_OFF_MAX) {
         return VAL_OPAQUE;
     }
@@ -738,7 +707,6 @@ uint32_t val_test(struct dd *d, const struct dpf_insn *in, const struct val *a,
     uint8_t op = BPF_OP(in->opcode);
     uint32_t width = BPF_CLASS(in->opcode) == BPF_JMP ? 64 : 32;
     struct val x = *a, y = *b;
-
     if (x.kind != VAL_UNKNOWN && !__builtin_memcmp(&x, &y, sizeof(x))) {
         /* A value against itself: equal, whatever it is. */
         return insn_test(in, x.k, x.k) ? DD_YES : DD_NO;

@@ -330,13 +330,12 @@ static void arithmetic(struct scan *s, int dst, bool wide)
 static void quad(struct scan *s)
 {
     uint64_t v = 0;
-    struct dpf_insn i;
     if (!asm_unsigned_number(s, &v)) {
         asm_fail(s, s->p, "expected a 64-bit number here");
     }
-    i = (struct dpf_insn){(uint8_t)v, (uint8_t)(v >> 8),
-                          (int16_t)(uint16_t)(v >> 16),
-                          (int32_t)(uint32_t)(v >> 32)};
+    struct dpf_insn i = (struct dpf_insn){(uint8_t)v, (uint8_t)(v >> 8),
+                                          (int16_t)(uint16_t)(v >> 16),
+                                          (int32_t)(uint32_t)(v >> 32)};
     code_emit(&s->code, i);
 }
 

@@ -107,7 +107,6 @@ bool asm_unsigned_number(struct scan *s, uint64_t *out)
 
 int64_t asm_number(struct scan *s, int64_t lo, int64_t hi, const char *what)
 {
-    char why[160];
     uint64_t v = 0;
     asm_blanks(s);
     const char *start = s->p;
@@ -115,6 +114,7 @@ int64_t asm_number(struct scan *s, int64_t lo, int64_t hi, const char *what)
     if (!minus) {
         asm_eat(s, "+");
     }
+    char why[160];
     if (!asm_unsigned_number(s, &v)) {
         snprintf(why, sizeof(why), "expected %s here", what);
         asm_fail(s, start, why);
@@ -123,10 +123,11 @@ int64_t asm_number(struct scan *s, int64_t lo, int64_t hi, const char *what)
     if (v > INT64_MAX || (minus ? -(int64_t)v < lo : (int64_t)v > hi)) {
         snprintf(why, sizeof(why), "%s must lie in %lld .. %lld%s", what,
                  (long long)lo, (long long)hi,
-                 strstr(what, "constant")
+                 strstr(what, "constant") != NULL
                      ? "; a wider constant is loaded by 'rN = VALUE ll'"
-                 : strstr(what, "distance") ? "; a label may be farther away"
-                                            : "");
+                 : strstr(what, "distance") != NULL
+                     ? "; a label may be farther away"
+                     : "");
         asm_fail(s, start, why);
         return 0;
     }

@@ -149,7 +149,8 @@ static bool digits(const char **p, const char *end, int base, uint64_t max,
 static bool parts(const char *p, const char *end, char separator, int base,
                   int count, uint64_t *out)
 {
-    uint64_t v = 0, part;
+    uint64_t v = 0;
+    uint64_t part;
     for (int i = 0; i < count; i++) {
         if ((i > 0 && (p == end || *p++ != separator)) ||
             !digits(&p, end, base, 255, &part)) {
@@ -172,12 +173,12 @@ static bool atoms_value(struct atoms *a, uint64_t *out, int *bits)
     while (end < a->end && is_word(*end)) {
         end++;
     }
-    bool good;
     *bits = 0;
     /*
      * The form tells the kind. Only an address has a width of its own; a
      * number takes the field's.
      */
+    bool good;
     if (end - p > 2 && p[0] == '0' && p[1] == 'x') {
         p += 2;
         good = digits(&p, end, 16, UINT64_MAX, out) && p == end;
@@ -205,11 +206,11 @@ static bool atoms_value(struct atoms *a, uint64_t *out, int *bits)
 
 static uint64_t atoms_number(struct atoms *a, uint64_t max, const char *what)
 {
-    char why[96];
     uint64_t v = 0;
-    int bits;
     blanks(a);
     const char *start = a->p;
+    int bits;
+    char why[96];
     if (!a->result && atoms_value(a, &v, &bits) && (bits != 0 || v > max)) {
         snprintf(why, sizeof(why), "%s is a number up to %llu", what,
                  (unsigned long long)max);

@@ -123,11 +123,11 @@ static void jump_targets(const struct dpf_cbpf *i, size_t at, int64_t to[2])
 static const char *cbpf_check_jump(const struct dpf_cbpf *i, size_t at,
                                    size_t count)
 {
-    int64_t to[2];
     /* Later versions of BPF have more jumps in this class. */
     if (BPF_OP(i->code) > BPF_JSET || i->code == (BPF_JMP | BPF_JA | BPF_X)) {
         return "not an instruction of classic BPF";
     }
+    int64_t to[2];
     jump_targets(i, at, to);
     for (int k = 0; k < 2; k++) {
         if (to[k] < 0 || to[k] >= (int64_t)count) {
@@ -410,8 +410,9 @@ static void cbpf_compare(struct code *c, const struct dpf_cbpf *i, int op,
 static void cbpf_jump(struct code *c, const struct dpf_cbpf *i, size_t at,
                       uint32_t first)
 {
-    int64_t to[2], next = (int64_t)at + 1;
+    int64_t next = (int64_t)at + 1;
     int op = BPF_OP(i->code);
+    int64_t to[2];
     jump_targets(i, at, to);
     if (to[0] == to[1]) {
         if (to[0] != next) {
@@ -524,7 +525,7 @@ int dpf_from_ddd(const char *text, size_t len, struct dpf_code *out,
                  struct dpf_error *err)
 {
     struct numbers n = {text, len, 0};
-    uint64_t count, code, jt, jf, k;
+    uint64_t count;
     if (!next_number(&n, DPF_CBPF_MAX, &count)) {
         return front_fail(err, -DPF_E_SYNTAX, n.at,
                           "expected the number of instructions (1 to %u); the "
@@ -536,6 +537,7 @@ int dpf_from_ddd(const char *text, size_t len, struct dpf_code *out,
         return front_fail(err, -DPF_E_MEM, 0, "out of memory");
     }
     int result = 0;
+    uint64_t code, jt, jf, k;
     for (size_t i = 0; i < count && !result; i++) {
         if (!next_number(&n, UINT16_MAX, &code) ||
             !next_number(&n, UINT8_MAX, &jt) ||

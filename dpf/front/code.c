@@ -15,10 +15,10 @@ int front_fail(struct dpf_error *err, int code, size_t position,
                const char *format, ...)
 {
     if (err != NULL) {
-        va_list ap;
         memset(err, 0, sizeof(*err));
         err->code = code;
         err->position = position > UINT32_MAX ? UINT32_MAX : (uint32_t)position;
+        va_list ap;
         va_start(ap, format);
         vsnprintf(err->text, sizeof(err->text), format, ap);
         va_end(ap);
@@ -278,7 +278,8 @@ static void code_write_out(const struct code *c, const bool *far,
         if (c->label_of[i] != CODE_NO_LABEL) {
             set_distance(to, (int32_t)distance(c, place, i), far[i]);
         }
-        for (uint32_t k = place[i]; out->lines && k < place[i + 1]; k++) {
+        for (uint32_t k = place[i]; out->lines != NULL && k < place[i + 1];
+             k++) {
             out->lines[k] = c->at[i];
         }
     }

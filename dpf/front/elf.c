@@ -170,10 +170,11 @@ static int find_program(const struct elf *e, const char *wanted, uint32_t *out)
                           "several sections have code; choose one:%s", seen);
     }
     if (found == 0) {
-        return front_fail(e->err, -DPF_E_SYNTAX, 0,
-                          wanted ? "no section '%.60s' with code; there are:%s"
-                                 : "no section with code%s%s",
-                          wanted ? wanted : "", wanted ? seen : "");
+        return front_fail(
+            e->err, -DPF_E_SYNTAX, 0,
+            wanted != NULL ? "no section '%.60s' with code; there are:%s"
+                           : "no section with code%s%s",
+            wanted != NULL ? wanted : "", wanted != NULL ? seen : "");
     }
     *out = found;
     return 0;

@@ -107,11 +107,11 @@ static bool viable(pcap_t *p, const char *prefix, size_t len)
     }
     for (size_t e = 0; e < sizeof(endings) / sizeof(*endings) && !found; e++) {
         for (int close = 0; close < 2 && !found; close++) {
-            struct bpf_program prog;
             int n = open > 8 ? 8 : open;
             memcpy(text, prefix, len);
             snprintf(text + len, 64, "%s%.*s%s", endings[e], close ? n : 0,
                      "))))))))", "");
+            struct bpf_program prog;
             if (pcap_compile(p, &prog, text, 0, PCAP_NETMASK_UNKNOWN) == 0) {
                 pcap_freecode(&prog);
                 found = true;
@@ -214,11 +214,10 @@ static int pcap_explain(pcap_t *p, const char *expr, const struct words *w,
     } else if (quote != NULL && strchr(quote + 1, '\'') != NULL) {
         /* libpcap quotes the word it stumbled over */
         char word[128];
-        const char *found;
         snprintf(word, sizeof(word), "%.*s",
                  (int)(strchr(quote + 1, '\'') - quote - 1), quote + 1);
-        found = word[0] ? strstr(expr, word) : NULL;
-        at = found ? (size_t)(found - expr) : 0;
+        const char *found = word[0] ? strstr(expr, word) : NULL;
+        at = found != NULL ? (size_t)(found - expr) : 0;
     }
     size_t word = strcspn(expr + at, " \t\r\n");
     if (syntax && word > 0) {
@@ -262,7 +261,6 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
                         struct dpf_error *err)
 {
     char why[PCAP_ERRBUF_SIZE] = "";
-    struct bpf_program better;
     if (!pcap_compile_text(p, expr, 0, prog, why, sizeof(why))) {
         return pcap_explain(p, expr, w, why, err);
     }
@@ -271,6 +269,7 @@ static int compile_best(pcap_t *p, const char *expr, unsigned flags,
     }
     /* Only the optimiser finds that a filter rejects everything. Whatever else
        it stumbles over, the plain code is right. */
+    struct bpf_program better;
     if (pcap_compile_text(p, expr, 1, &better, why, sizeof(why))) {
         pcap_freecode(prog);
         *prog = better;
@@ -318,12 +317,12 @@ static void fall_through(struct bpf_program *p, unsigned from)
 static bool translate_parts(pcap_t *p, const struct split *list, unsigned flags,
                             struct bpf_program *prog)
 {
-    char why[PCAP_ERRBUF_SIZE];
     bool good = list->count > 0;
+    char why[PCAP_ERRBUF_SIZE];
     for (size_t i = 0; i < list->count && good; i++) {
-        struct bpf_program made;
         unsigned from = prog->bf_len;
         /* A part is short, so it can always be optimised. */
+        struct bpf_program made;
         good = pcap_compile_text(p, list->parts[i], !(flags & DPF_EXPR_PLAIN),
                                  &made, why, sizeof(why)) &&
                pcap_append(prog, &made, NULL) == 0;
@@ -367,7 +366,7 @@ static bool file_header(pcap_t *p, uint8_t out[FILE_HEADER])
     char *text = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
-    pcap_dumper_t *d = f ? pcap_dump_fopen(p, f) : NULL;
+    pcap_dumper_t *d = f != NULL ? pcap_dump_fopen(p, f) : NULL;
     if (d != NULL) {
         pcap_dump_close(d); /* and f with it */
     } else if (f != NULL) {
@@ -400,9 +399,8 @@ static void swap_header(uint8_t h[FILE_HEADER])
  */
 static pcap_t *open_link(int dlt, unsigned flags)
 {
-    char why[PCAP_ERRBUF_SIZE];
-    uint8_t header[FILE_HEADER];
     pcap_t *dead = pcap_open_dead(dlt, SNAPLEN), *p = NULL;
+    uint8_t header[FILE_HEADER];
     if (dead == NULL || !file_header(dead, header)) {
         return dead; /* libpcap will reject the type in its own words */
     }
@@ -410,7 +408,8 @@ static pcap_t *open_link(int dlt, unsigned flags)
         swap_header(header);
     }
     FILE *f = fmemopen(header, sizeof(header), "rb");
-    p = f ? pcap_fopen_offline(f, why) : NULL;
+    char why[PCAP_ERRBUF_SIZE];
+    p = f != NULL ? pcap_fopen_offline(f, why) : NULL;
     if (p == NULL) {
         if (f != NULL) {
             fclose(f);

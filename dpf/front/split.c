@@ -108,8 +108,8 @@ static bool next_term(struct reader *r, char *out, size_t size,
 static size_t read_terms(const char *expr, char *terms, size_t room)
 {
     struct reader r = {.at = expr};
-    char term[WORD_MAX + QUALIFIERS_MAX], word[WORD_MAX];
     size_t count = 0, used = 0;
+    char term[WORD_MAX + QUALIFIERS_MAX], word[WORD_MAX];
     do {
         if (!next_term(&r, term, sizeof(term), word) ||
             used + strlen(term) + 1 > room) {
@@ -143,8 +143,8 @@ int split_alternatives(const char *expr, struct split *out)
     /* Each term takes at least two bytes, and a qualified one may be long. */
     size_t room = (strlen(expr) / 2 + 1) * 24;
     char *terms = malloc(room);
-    int result = terms ? 0 : -DPF_E_MEM;
-    size_t left = terms ? read_terms(expr, terms, room) : 0;
+    int result = terms != NULL ? 0 : -DPF_E_MEM;
+    size_t left = terms != NULL ? read_terms(expr, terms, room) : 0;
     const char *at = terms;
     *out = (struct split){0};
     /*
@@ -153,7 +153,7 @@ int split_alternatives(const char *expr, struct split *out)
      */
     if (left >= LIST_TERMS) {
         out->parts = calloc(left / PART_TERMS + 1, sizeof(*out->parts));
-        result = out->parts ? 0 : -DPF_E_MEM;
+        result = out->parts != NULL ? 0 : -DPF_E_MEM;
     }
     while (out->parts != NULL && left > 0 && result == 0) {
         size_t n = left < PART_TERMS ? left : PART_TERMS;
@@ -161,7 +161,7 @@ int split_alternatives(const char *expr, struct split *out)
         if (part != NULL) {
             out->parts[out->count++] = part;
         }
-        result = part ? 0 : -DPF_E_MEM;
+        result = part != NULL ? 0 : -DPF_E_MEM;
         left -= n;
     }
     free(terms);

@@ -182,8 +182,8 @@ static bool follow_packet(struct walker *w, struct node *node, uint32_t pc,
 {
     struct decision *d = w->d;
     const struct dpf_insn *i = &w->p->insns[pc];
-    expr_id base;
     uint32_t off;
+    expr_id base;
     if (!expr_address(&d->g, s->v[DPF_INSN_SRC(i)], i->off, &base, &off)) {
         return false;
     }

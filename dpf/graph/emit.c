@@ -107,9 +107,9 @@ static void emit_leaf(struct emitter *e, const struct node *n)
 static void emit_decision(struct emitter *e, const struct node *n, node_id next,
                           uint32_t known, uint8_t vars)
 {
-    uint64_t yes, no;
     struct x64 *x = e->x;
     enum x64_cc cc = emit_flags(e, n->cond);
+    uint64_t yes, no;
     if (const_leaf(e, n->yes, &yes) && const_leaf(e, n->no, &no)) {
         x64_mov_ri(x, RAX, no);
         x64_mov_ri(x, RCX, yes);

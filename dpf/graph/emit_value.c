@@ -210,10 +210,10 @@ static uint32_t compute_unary(struct emitter *e, const struct expr *v)
 static uint32_t compute(struct emitter *e, expr_id id)
 {
     const struct expr *v = &e->g->e[id];
-    uint32_t r;
     if (e->c->failed) {
         return 0;
     }
+    uint32_t r;
     switch (v->op) {
     case E_CONST:
         r = emit_take(e);

@@ -26,10 +26,11 @@ uint64_t expr_swap_const(uint64_t k, uint32_t width)
 /* Sum, product or shift of maxima, cut at what `width` can hold. */
 static uint64_t max_of(const struct expr_graph *g, const struct expr *e)
 {
-    uint64_t limit = width_max(e->width == 4 ? 4 : 8), out;
+    uint64_t limit = width_max(e->width == 4 ? 4 : 8);
     uint64_t a = e->a != EXPR_NONE ? g->e[e->a].max : 0;
     uint64_t b = e->b != EXPR_NONE ? g->e[e->b].max : e->k;
     bool over = false;
+    uint64_t out;
     switch (e->op) {
     case E_CONST:
         return e->k;
@@ -355,8 +356,8 @@ bool expr_address(struct expr_graph *g, expr_id address, int64_t disp,
                   expr_id *base, uint32_t *off)
 {
     const struct expr *e = &g->e[address];
-    int64_t sum;
     *base = address;
+    int64_t sum;
     if (e->op == E_CONST) {
         *base = EXPR_NONE;
         disp = (int64_t)((uint64_t)disp + e->k);

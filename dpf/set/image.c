@@ -19,9 +19,8 @@ static void destroy(struct heap *h, struct retired *r)
 
 void image_destroy(struct image *im)
 {
-    if (im) {
+    if (im != NULL) {
         struct heap *h = &im->set->heap;
-
         h->mem->engine->discard_lookup(im->set, im);
         heap_free(h, im, im->bytes);
     }
@@ -37,14 +36,14 @@ static bool later(const struct shape *a, const struct shape *b)
 /* Is the shape in slot i to be in the image? */
 static bool wanted(const struct dpf_set *s, uint32_t i, bool all)
 {
-    return !s->spread && s->shapes[i] && (all || s->shapes[i]->table->used);
+    return !s->spread && s->shapes[i] != NULL &&
+           (all || s->shapes[i]->table->used);
 }
 
 static void fill_shapes(const struct dpf_set *s, bool all, struct image *to)
 {
     for (uint32_t i = 0; i < s->shape_count; i++) {
         uint32_t at = to->shape_count;
-
         if (!wanted(s, i, all)) {
             continue;
         }
@@ -59,13 +58,11 @@ static void fill_shapes(const struct dpf_set *s, bool all, struct image *to)
 struct image *image_build(struct dpf_set *s, bool all)
 {
     size_t bytes = sizeof(struct image);
-    struct image *im;
-
     for (uint32_t i = 0; i < s->shape_count; i++) {
         bytes += wanted(s, i, all) ? sizeof(struct shape *) : 0;
     }
-    im = heap_alloc(&s->heap, bytes);
-    if (!im) {
+    struct image *im = heap_alloc(&s->heap, bytes);
+    if (im == NULL) {
         return NULL;
     }
     __builtin_memset(im, 0, sizeof(*im));
@@ -100,12 +97,11 @@ struct best {
  */
 static bool accepts(const struct binding *b, const struct outline_view *v)
 {
-    uint32_t f;
-
     if (b->has_pattern) {
         return pattern_holds(&b->pattern, v);
     }
-    f = b->is_lowered ? DD_MAYBE : kept_walk(b->kept, v->packet, v->len);
+    uint32_t f =
+        b->is_lowered ? DD_MAYBE : kept_walk(b->kept, v->packet, v->len);
     return f == DD_YES ||
            (f == DD_MAYBE && dpf_filter_run(b->program, v->packet, v->len));
 }
@@ -113,9 +109,8 @@ static bool accepts(const struct binding *b, const struct outline_view *v)
 static void take_diagram(struct best *best, const struct binding *b)
 {
     const struct binding *a = best->diagram;
-
-    if (!a || __atomic_load_n(&b->depth, __ATOMIC_ACQUIRE) >
-                  __atomic_load_n(&a->depth, __ATOMIC_ACQUIRE)) {
+    if (a == NULL || __atomic_load_n(&b->depth, __ATOMIC_ACQUIRE) >
+                         __atomic_load_n(&a->depth, __ATOMIC_ACQUIRE)) {
         best->diagram = b;
     }
 }
@@ -129,10 +124,11 @@ static const struct binding *tagged(const struct dpf_set *s, uint32_t tag)
     const struct binding_list *l =
         __atomic_load_n(&s->bindings, __ATOMIC_ACQUIRE);
     uint32_t n = tag & NUMBER_MASK;
-    const struct binding *b =
-        l && n < l->cap ? __atomic_load_n(&l->at[n], __ATOMIC_ACQUIRE) : NULL;
+    const struct binding *b = l != NULL && n < l->cap
+                                  ? __atomic_load_n(&l->at[n], __ATOMIC_ACQUIRE)
+                                  : NULL;
 
-    return b && b->tag == tag ? b : NULL;
+    return b != NULL && b->tag == tag ? b : NULL;
 }
 
 /* The packet is in the binding's cube, which covers its range. */
@@ -142,7 +138,6 @@ static bool in_range(const struct binding *b, const uint8_t *packet, size_t len)
                     ? outline_at(b->span_place, packet)
                     : dd_base_at(kept_bases(b->kept), dd_var_base(b->span.var),
                                  packet, len);
-
     return span_holds(&b->span, packet + at);
 }
 
@@ -151,8 +146,8 @@ static const struct binding *residual(const struct dpf_set *s, uint32_t tag,
                                       const struct outline_view *v)
 {
     const struct binding *b = tagged(s, tag);
-    bool yes =
-        b && (b->span.bytes ? in_range(b, v->packet, v->len) : accepts(b, v));
+    bool yes = b != NULL &&
+               (b->span.bytes ? in_range(b, v->packet, v->len) : accepts(b, v));
 
     return yes ? b : NULL;
 }
@@ -160,8 +155,6 @@ static const struct binding *residual(const struct dpf_set *s, uint32_t tag,
 static void take_shape(struct best *best, const struct shape *sh)
 {
     uint32_t got = shape_match(sh, best->view.packet, best->view.len);
-    const struct binding *b;
-
     if (got == DPF_NO_OWNER) {
         return;
     }
@@ -172,8 +165,8 @@ static void take_shape(struct best *best, const struct shape *sh)
         }
         return;
     }
-    b = residual(best->set, got, &best->view);
-    if (b) {
+    const struct binding *b = residual(best->set, got, &best->view);
+    if (b != NULL) {
         take_diagram(best, b);
     }
 }
@@ -182,12 +175,10 @@ static int take_item(void *ctx, struct ct_item *item)
 {
     struct best *best = ctx;
     const struct set_item *hung = (const struct set_item *)(void *)item;
-
     if (hung->is_shape) {
         take_shape(best, (const struct shape *)(const void *)hung);
     } else {
         const struct binding *b = (const struct binding *)(const void *)hung;
-
         if (accepts(b, &best->view)) {
             take_diagram(best, b);
         }
@@ -210,9 +201,9 @@ static void take_image(struct best *best, const struct image *im)
 static uint32_t decide(const struct best *best)
 {
     const struct binding *b = best->diagram;
-
-    return b && (best->id == DPF_NO_OWNER || b->rank >= best->rank) ? b->id
-                                                                    : best->id;
+    return b != NULL && (best->id == DPF_NO_OWNER || b->rank >= best->rank)
+               ? b->id
+               : best->id;
 }
 
 static void look(struct best *best, const struct image *im,
@@ -228,7 +219,6 @@ static void look(struct best *best, const struct image *im,
 uint32_t image_owner(const uint8_t *packet, size_t len, const struct image *im)
 {
     struct best best;
-
     look(&best, im, packet, len);
     take_image(&best, im);
     return decide(&best);
@@ -238,13 +228,12 @@ uint32_t image_residual(const uint8_t *packet, size_t len,
                         const struct image *im, uint32_t tag)
 {
     const struct binding *b = tagged(im->set, tag);
-    struct best best;
-
-    if (b && b->span.bytes && in_range(b, packet, len)) {
+    if (b != NULL && b->span.bytes && in_range(b, packet, len)) {
         return b->id;
     }
+    struct best best;
     look(&best, im, packet, len);
-    if (b && !b->span.bytes && accepts(b, &best.view)) {
+    if (b != NULL && !b->span.bytes && accepts(b, &best.view)) {
         return b->id;
     }
     take_image(&best, im);
@@ -261,7 +250,6 @@ static int copy_item(void *ctx, struct ct_item *item)
 {
     struct copies *c = ctx;
     const struct binding *b = (const struct binding *)(void *)item;
-
     if (accepts(b, c->view)) {
         c->copy(c->ctx, b->id);
     }
@@ -276,15 +264,13 @@ static __attribute__((noinline)) uint32_t match_hung(const struct image *im,
 {
     const struct dpf_set *s = im->set;
     struct best best;
-
     look(&best, im, packet, len);
-    if (copy) {
+    if (copy != NULL) {
         struct copies c = {&best.view, copy, ctx};
-
         ct_match(&s->tree[TREE_COPIES], &best.view, copy_item, &c);
     }
     ct_match(&s->tree[TREE_OWNERS], &best.view, take_item, &best);
-    if (best.diagram || best.id != DPF_NO_OWNER) {
+    if (best.diagram != NULL || best.id != DPF_NO_OWNER) {
         take_image(&best, im);
         return decide(&best);
     }
@@ -295,7 +281,6 @@ uint32_t dpf_set_match(const struct dpf_set *s, const void *packet, size_t len,
                        dpf_copy *copy, void *ctx)
 {
     const struct image *im = __atomic_load_n(&s->image, __ATOMIC_ACQUIRE);
-
     if (__atomic_load_n(&s->hung, __ATOMIC_ACQUIRE)) {
         return match_hung(im, packet, len, copy, ctx);
     }

@@ -8,7 +8,6 @@
 static uint32_t home(const struct index *ix, uint32_t id)
 {
     uint32_t h = id * 0x9e3779b1u;
-
     h ^= h >> 15;
     h *= 0x85ebca77u;
     return (uint32_t)((uint64_t)h * ix->cap >> 32);
@@ -36,9 +35,8 @@ struct index_entry *index_find(struct index *ix, uint32_t id)
 static int resize(struct heap *h, struct index *ix, uint32_t cap)
 {
     struct index to = {.cap = cap};
-
     to.entries = heap_alloc(h, cap * sizeof(*to.entries));
-    if (!to.entries) {
+    if (to.entries == NULL) {
         return -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < cap; i++) {
@@ -67,7 +65,6 @@ int index_reserve(struct heap *h, struct index *ix)
 void index_add(struct index *ix, struct index_entry e)
 {
     uint32_t i = home(ix, e.id);
-
     while (ix->entries[i].id != DPF_NO_OWNER) {
         i = after(ix, i);
     }
@@ -78,20 +75,17 @@ void index_add(struct index *ix, struct index_entry e)
 void index_remove(struct heap *h, struct index *ix, uint32_t id)
 {
     struct index_entry *e = index_find(ix, id);
-    uint32_t hole, i;
-
-    if (!e) {
+    if (e == NULL) {
         return;
     }
-    hole = i = (uint32_t)(e - ix->entries);
+    uint32_t i;
+    uint32_t hole = i = (uint32_t)(e - ix->entries);
     for (;;) {
-        uint32_t want;
-
         i = after(ix, i);
         if (ix->entries[i].id == DPF_NO_OWNER) {
             break;
         }
-        want = home(ix, ix->entries[i].id);
+        uint32_t want = home(ix, ix->entries[i].id);
         /* Does the hole lie between where the entry wants to be and i? */
         if (hole <= i ? want <= hole || want > i : want <= hole && want > i) {
             ix->entries[hole] = ix->entries[i];

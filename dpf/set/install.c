@@ -33,32 +33,30 @@ static size_t list_bytes(uint32_t cap)
 static void list_destroy(struct heap *h, struct retired *r)
 {
     struct binding_list *l = (struct binding_list *)(void *)r;
-
     heap_free(h, l, list_bytes(l->cap));
 }
 
 /* Have a place for binding number n. 0 or -DPF_E_MEM. */
 static int list_reserve(struct dpf_set *s, uint32_t n)
 {
-    struct binding_list *old = s->bindings, *l;
-    uint32_t cap = old ? old->cap : 0, more = cap ? 2 * cap : 16;
-
+    struct binding_list *old = s->bindings;
+    uint32_t cap = old != NULL ? old->cap : 0, more = cap ? 2 * cap : 16;
     if (n < cap) {
         return 0;
     }
-    l = heap_alloc(&s->heap, list_bytes(more));
-    if (!l) {
+    struct binding_list *l = heap_alloc(&s->heap, list_bytes(more));
+    if (l == NULL) {
         return -DPF_E_MEM;
     }
     __builtin_memset(l, 0, list_bytes(more));
     l->retired.destroy = list_destroy;
     l->cap = more;
-    if (old) {
+    if (old != NULL) {
         __builtin_memcpy(l->at, old->at, cap * sizeof(l->at[0]));
     }
     __atomic_store_n(&s->bindings, l, __ATOMIC_RELEASE);
     s->version++;
-    if (old) {
+    if (old != NULL) {
         set_retire(s, &old->retired, s->version);
     }
     return 0;
@@ -68,16 +66,15 @@ static struct binding *binding_new(struct install *in)
 {
     struct dpf_set *s = in->s;
     uint32_t i = 0;
-    struct binding *b;
-
-    while (i < s->binding_count && set_binding(s, i)) {
+    while (i < s->binding_count && set_binding(s, i) != NULL) {
         i++;
     }
     if (i == BINDINGS_MAX || list_reserve(s, i)) {
         return NULL;
     }
+    struct binding *b;
     b = heap_alloc(&s->heap, sizeof(*b));
-    if (b) {
+    if (b != NULL) {
         __builtin_memset(b, 0, sizeof(*b));
         b->retired.destroy = binding_destroy;
         b->number = i;
@@ -95,7 +92,7 @@ static struct binding *binding_new(struct install *in)
 static void binding_drop(struct dpf_set *s, struct binding *b)
 {
     __atomic_store_n(&s->bindings->at[b->number], NULL, __ATOMIC_RELEASE);
-    while (s->binding_count && !set_binding(s, s->binding_count - 1)) {
+    while (s->binding_count && set_binding(s, s->binding_count - 1) == NULL) {
         s->binding_count--;
     }
     s->version++;
@@ -118,10 +115,8 @@ static int show_shapes(struct dpf_set *s, const struct entry *at,
                        uint32_t count, bool *fresh)
 {
     int r = 0;
-
     for (uint32_t i = 0; i < count && !r; i++) {
         struct shape *sh = s->shapes[at[i].shape];
-
         if (!sh->shown) {
             *fresh = true;
             r = shapes_show(s, sh);
@@ -142,10 +137,9 @@ static int commit_cubes(struct install *in)
     bool fresh = false;
     uint32_t n = 0;
     int r = 0;
-
     if (in->cube_count > 1) {
         b = binding_new(in);
-        if (!b) {
+        if (b == NULL) {
             return -DPF_E_MEM;
         }
         /* In the index first: entries that move on the way are found there. */
@@ -155,14 +149,14 @@ static int commit_cubes(struct install *in)
     while (!r && n < in->cube_count) {
         r = shapes_put(in, &in->cubes[n], in->id, false, &to[n]);
         n += !r;
-        if (b) {
+        if (b != NULL) {
             b->cube_count = n;
         }
     }
     r = r ? r : show_shapes(s, to, n, &fresh);
     if (r) {
         shapes_take(s, to, n);
-        if (b) {
+        if (b != NULL) {
             index_remove(&s->heap, &s->index, in->id);
             s->regions[in->region].users--;
             binding_drop(s, b);
@@ -170,7 +164,7 @@ static int commit_cubes(struct install *in)
         (void)shapes_tidy(s, false);
         return r;
     }
-    if (!b) {
+    if (b == NULL) {
         index_put(in, one.shape, one.slot);
     }
     s->table_inserts += !fresh;
@@ -187,7 +181,6 @@ static uint64_t find_depth(struct install *in)
 {
     uint64_t least = UINT64_MAX, depth = DEPTH_FIRST;
     uint32_t n = in->inside_count;
-
     for (uint32_t i = 0; i < n; i++) {
         least = in->inside[i]->depth < least ? in->inside[i]->depth : least;
     }
@@ -198,7 +191,6 @@ static uint64_t find_depth(struct install *in)
     }
     for (uint64_t by = depth >= least ? depth - least + 1 : 0; by && n; n--) {
         uint32_t deepest = 0;
-
         for (uint32_t i = 1; i < n; i++) {
             deepest =
                 in->inside[i]->depth > in->inside[deepest]->depth ? i : deepest;
@@ -213,8 +205,7 @@ static uint64_t find_depth(struct install *in)
 static uint32_t insn_count(const struct dpf_program *p)
 {
     size_t count = 0;
-
-    if (p) {
+    if (p != NULL) {
         (void)dpf_program_insns(p, &count);
     }
     return (uint32_t)count;
@@ -247,7 +238,6 @@ static int copy_program(struct install *in, struct binding *b)
 {
     size_t count;
     const struct dpf_insn *insns = dpf_program_insns(in->filter, &count);
-
     return dpf_program_create(&in->s->mem, DPF_FILTER | DPF_COMPILE, insns,
                               count, &b->program, NULL);
 }
@@ -260,8 +250,6 @@ static int decide(struct install *in, struct binding *b, bool residual)
 {
     struct dd *d = &in->s->dd;
     struct dd_mark m = dd_mark(d);
-    int r;
-
     if (b->span.bytes) {
         return 0;
     }
@@ -272,8 +260,8 @@ static int decide(struct install *in, struct binding *b, bool residual)
     if (b->has_pattern) {
         return 0;
     }
-    r = dd_lower(d, in->exact, residual ? &in->other : NULL, &in->s->mem,
-                 b->steps ? in->filter : NULL, &b->program);
+    int r = dd_lower(d, in->exact, residual ? &in->other : NULL, &in->s->mem,
+                     b->steps ? in->filter : NULL, &b->program);
     dd_release(d, m);
     b->is_lowered = r == 0;
     if (r == -DPF_E_TOO_BIG) {
@@ -290,12 +278,10 @@ static bool key_taken(struct install *in, const struct cube *c)
 {
     for (uint32_t i = 0; i < in->s->shape_count; i++) {
         const struct shape *sh = in->s->shapes[i];
-        const struct cube *seen;
-
-        if (!sh || !sh->residual || !shapes_alike(sh, c)) {
+        if (sh == NULL || !sh->residual || !shapes_alike(sh, c)) {
             continue;
         }
-        seen = shape_view(sh, &in->s->dd, c, &in->room);
+        const struct cube *seen = shape_view(sh, &in->s->dd, c, &in->room);
         if (shape_same(&sh->cube, seen) &&
             shape_project(sh, seen, in->key, in->mask) == 1 &&
             table_find(sh->table, in->key) != TABLE_NONE) {
@@ -308,7 +294,6 @@ static bool key_taken(struct install *in, const struct cube *c)
 static bool cube_keyed(struct install *in, const struct cube *c)
 {
     struct base_map map;
-
     return c->count && shape_fits(c) && cube_is_guarded(in->s->dd.bases, c) &&
            cube_bases(&in->s->dd, c, in->bases, SHAPE_BASES_MAX, &map) &&
            !key_taken(in, c);
@@ -325,7 +310,6 @@ static bool residual_cube(struct install *in, struct binding *b)
     struct cube *c = &in->other;
     struct span *span = &b->span;
     uint32_t n = 0;
-
     span->bytes = 0;
     if (set_gets_copies(in->flags)) {
         return false;
@@ -352,16 +336,13 @@ static bool residual_cube(struct install *in, struct binding *b)
 static int residual_add(struct install *in, struct binding *b)
 {
     struct dpf_set *s = in->s;
-    struct shape *sh;
     int r = shapes_put(in, &in->other, b->tag, true, &b->cubes[0]);
-    bool ranked;
-
     if (r) {
         return r;
     }
     b->residual = true; /* not before: its entry is looked for then */
-    sh = s->shapes[b->cubes[0].shape];
-    ranked = sh->shown && b->rank >= sh->rank && b->rank <= sh->rank_high;
+    struct shape *sh = s->shapes[b->cubes[0].shape];
+    bool ranked = sh->shown && b->rank >= sh->rank && b->rank <= sh->rank_high;
     sh->rank = b->rank < sh->rank ? b->rank : sh->rank;
     sh->rank_high = b->rank > sh->rank_high ? b->rank : sh->rank_high;
     r = ranked ? 0 : sh->shown && s->spread ? 0 : shapes_show(s, sh);
@@ -380,9 +361,9 @@ static uint32_t tree_of(const struct binding *b)
 static int hang(struct install *in, struct binding *b)
 {
     struct dpf_set *s = in->s;
-    uint32_t tree = tree_of(b), chained;
+    uint32_t tree = tree_of(b);
     int r = kept_outline(&s->heap, b->kept, &b->hung.item.outline);
-
+    uint32_t chained;
     r = r ? r : set_hang(s, tree, &b->hung.item, &chained);
     if (!r) {
         b->alike = chained != 0;
@@ -399,16 +380,13 @@ static int commit_diagram(struct install *in)
 {
     struct dpf_set *s = in->s;
     struct binding *b = binding_new(in);
-    bool residual;
-    int r;
-
-    if (!b) {
+    if (b == NULL) {
         return -DPF_E_MEM;
     }
     b->kept = in->kept;
     b->rank = in->rank;
-    residual = residual_cube(in, b);
-    r = decide(in, b, residual);
+    bool residual = residual_cube(in, b);
+    int r = decide(in, b, residual);
     if (!r) {
         b->depth = find_depth(in);
         r = residual ? residual_add(in, b) : hang(in, b);
@@ -451,10 +429,9 @@ void install_drop(struct dpf_set *s, const struct index_entry *e)
     struct entry one = {e->shape, e->slot};
     uint32_t id = e->id;
     uint16_t region = e->region;
-
-    if (b && b->kept) {
+    if (b != NULL && b->kept != NULL) {
         remove_diagram(s, b);
-    } else if (b) {
+    } else if (b != NULL) {
         shapes_take(s, b->cubes, b->cube_count);
         binding_drop(s, b);
     } else {
@@ -472,9 +449,8 @@ int install_tidy(struct dpf_set *s, bool all)
 void install_idle(struct dpf_set *s)
 {
     struct binding_list *l = s->bindings;
-
     (void)shapes_tidy(s, true);
-    if (l && !s->shapes_used) {
+    if (l != NULL && !s->shapes_used) {
         __atomic_store_n(&s->bindings, NULL, __ATOMIC_RELEASE);
         s->binding_count = 0;
         s->version++;
@@ -485,23 +461,22 @@ void install_idle(struct dpf_set *s)
 void install_clear(struct dpf_set *s)
 {
     struct heap *h = &s->heap;
-
     for (uint32_t i = 0; i < s->binding_count; i++) {
-        if (set_binding(s, i) && set_binding(s, i)->kept) {
+        if (set_binding(s, i) != NULL && set_binding(s, i)->kept != NULL) {
             remove_diagram(s, set_binding(s, i));
-        } else if (set_binding(s, i)) {
+        } else if (set_binding(s, i) != NULL) {
             binding_drop(s, set_binding(s, i));
         }
     }
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        if (s->shapes[i] && s->spread && s->shapes[i]->shown) {
+        if (s->shapes[i] != NULL && s->spread && s->shapes[i]->shown) {
             shapes_unhang(s, s->shapes[i]);
             set_trees_changed(s);
         }
         shape_destroy(h, s->shapes[i]);
         s->shapes[i] = NULL;
     }
-    if (s->bindings) {
+    if (s->bindings != NULL) {
         list_destroy(h, &s->bindings->retired);
         s->bindings = NULL;
     }

@@ -15,8 +15,7 @@ void set_retire(struct dpf_set *s, struct retired *r, uint64_t version)
 int shapes_publish(struct dpf_set *s, bool all)
 {
     struct image *im = image_build(s, all), *old = s->image;
-
-    if (!im) {
+    if (im == NULL) {
         return -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < im->shape_count; i++) {
@@ -31,16 +30,14 @@ int shapes_publish(struct dpf_set *s, bool all)
 void set_trees_changed(struct dpf_set *s)
 {
     bool hung = false;
-
     for (uint32_t t = 0; t < TREES; t++) {
         hung |= s->tree[t].count != 0;
     }
     __atomic_store_n(&s->hung, hung, __ATOMIC_RELEASE);
     s->version++;
     for (uint32_t t = 0; t < TREES; t++) {
-        while (s->tree[t].gone) {
+        while (s->tree[t].gone != NULL) {
             struct retired *r = s->tree[t].gone;
-
             s->tree[t].gone = r->next;
             set_retire(s, r, s->version);
         }
@@ -51,10 +48,8 @@ int set_hang(struct dpf_set *s, uint32_t tree, struct ct_item *item,
              uint32_t *chained)
 {
     uint64_t limit = s->heap.limit;
-    int r;
-
     s->heap.limit = s->work ? s->heap.work + s->work / 8 + 1 : 0;
-    r = ct_insert(&s->tree[tree], &s->heap, item, chained);
+    int r = ct_insert(&s->tree[tree], &s->heap, item, chained);
     s->heap.limit = limit;
     return r;
 }
@@ -62,9 +57,8 @@ int set_hang(struct dpf_set *s, uint32_t tree, struct ct_item *item,
 /* Hang a shape in the tree of owners: by its constants. As set_hang. */
 static int shape_hang(struct dpf_set *s, struct shape *sh)
 {
-    uint32_t chained;
-
     outline_cube(&sh->hung.item.outline, &sh->cube, sh->bases);
+    uint32_t chained;
     return set_hang(s, TREE_OWNERS, &sh->hung.item, &chained);
 }
 
@@ -77,7 +71,7 @@ void shapes_unhang(struct dpf_set *s, struct shape *sh)
 static void unhang_shapes(struct dpf_set *s, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (s->shapes[i]) {
+        if (s->shapes[i] != NULL) {
             shapes_unhang(s, s->shapes[i]);
         }
     }
@@ -90,8 +84,7 @@ static void unhang_shapes(struct dpf_set *s, uint32_t count)
 static int spread(struct dpf_set *s)
 {
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        int r = s->shapes[i] ? shape_hang(s, s->shapes[i]) : 0;
-
+        int r = s->shapes[i] != NULL ? shape_hang(s, s->shapes[i]) : 0;
         if (r) {
             unhang_shapes(s, i);
             set_trees_changed(s);
@@ -107,7 +100,7 @@ static int spread(struct dpf_set *s)
         return -DPF_E_MEM;
     }
     for (uint32_t i = 0; i < s->shape_count; i++) {
-        if (s->shapes[i]) {
+        if (s->shapes[i] != NULL) {
             s->shapes[i]->code_table = NULL;
             s->shapes[i]->shown = true;
         }
@@ -128,15 +121,13 @@ void shapes_gather(struct dpf_set *s)
 
 int shapes_show(struct dpf_set *s, struct shape *sh)
 {
-    int r;
-
     if (!s->spread && s->shapes_used > s->image_max) {
         return spread(s);
     }
     if (!s->spread) {
         return shapes_publish(s, true);
     }
-    r = shape_hang(s, sh);
+    int r = shape_hang(s, sh);
     sh->shown = !r;
     set_trees_changed(s);
     return r;

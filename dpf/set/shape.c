@@ -36,7 +36,6 @@ static bool add_word(struct key_words *k, const struct cube *c, uint32_t var,
     uint32_t base = dd_var_base(var), off = dd_var_off(var);
     uint32_t width = last - var < 4 ? 4 : 8;
     uint32_t len = cube_len(c, base);
-
     if (k->count == TABLE_WORDS_MAX || len < width) {
         return false;
     }
@@ -51,7 +50,6 @@ static uint32_t run_last(const struct cube *c, uint32_t i, bool all,
                          uint32_t *next)
 {
     uint32_t first = c->bytes[i].var, last = first;
-
     *next = i + 1;
     for (uint32_t k = *next; k < c->count && c->bytes[k].var < first + 8; k++) {
         if (all || c->bytes[k].varies) {
@@ -68,13 +66,12 @@ static bool make_words(struct key_words *k, const struct cube *c, bool all)
     k->count = 0;
     for (uint32_t want = 8; want >= 4; want -= 4) {
         for (uint32_t i = 0, next; i < c->count; i = next) {
-            uint32_t first = c->bytes[i].var, last;
-
+            uint32_t first = c->bytes[i].var;
             next = i + 1;
             if (!all && !c->bytes[i].varies) {
                 continue;
             }
-            last = run_last(c, i, all, &next);
+            uint32_t last = run_last(c, i, all, &next);
             if ((last - first < 4 ? 4 : 8) == want &&
                 !add_word(k, c, first, last)) {
                 return false;
@@ -93,13 +90,11 @@ static void pad_words(struct key_words *k, const struct cube *c)
     struct shape_word to[2] = {{0, SHAPE_NOWHERE, 8, 0},
                                {0, SHAPE_NOWHERE, 4, 0}};
     uint32_t least = cube_len(c, 0);
-
     for (uint32_t i = 0; i < k->count; i++) {
         struct shape_word w = k->at[i];
         bool widen = w.width == 4 && w.base == 0 && least >= 8 &&
                      to[0].off == SHAPE_NOWHERE;
         uint32_t at = w.width == 8 || widen ? 0 : 1;
-
         if (to[at].off != SHAPE_NOWHERE) {
             return; /* it does not fit */
         }
@@ -126,7 +121,6 @@ bool shape_is_narrow(const struct shape *s)
 bool shape_stays_narrow(const struct cube *c)
 {
     struct key_words k;
-
     if (!make_words(&k, c, false)) {
         return false;
     }
@@ -137,7 +131,6 @@ bool shape_stays_narrow(const struct cube *c)
 bool shape_fits(const struct cube *c)
 {
     struct key_words k; /* all bytes vary: the most words it may ever need */
-
     return make_words(&k, c, true);
 }
 
@@ -165,7 +158,6 @@ static void set_places(struct shape *s)
     for (uint32_t i = 0; i < s->cube.count; i++) {
         struct cube_byte *b = &s->cube.bytes[i];
         uint32_t at = 0;
-
         b->place = SHAPE_NO_PLACE;
         for (uint32_t w = 0; w < s->word_count; w++) {
             struct shape_word *word = &s->words[w];
@@ -193,11 +185,9 @@ struct shape *shape_create(struct heap *h, const struct cube *c,
                            int *err)
 {
     struct shape *s = heap_alloc(h, sizeof(*s));
-    struct key_words k;
     uint32_t n8 = 0;
-
     *err = -DPF_E_MEM;
-    if (!s) {
+    if (s == NULL) {
         return NULL;
     }
     __builtin_memset(s, 0, sizeof(*s));
@@ -208,6 +198,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c,
     __builtin_memcpy(s->bases, bases, base_count * sizeof(*bases));
     s->rank = s->rank_high = cube_rank(c);
     mark_constants(&s->cube);
+    struct key_words k;
     if (!make_words(&k, &s->cube, false)) {
         *err = -DPF_E_TOO_BIG;
         goto fail;
@@ -221,7 +212,7 @@ struct shape *shape_create(struct heap *h, const struct cube *c,
         n8++;
     }
     s->table = table_create(h, n8, s->word_count - n8, 4);
-    if (!s->table) {
+    if (s->table == NULL) {
         goto fail;
     }
     *err = 0;
@@ -233,7 +224,7 @@ fail:
 
 void shape_destroy(struct heap *h, struct shape *s)
 {
-    if (s) {
+    if (s != NULL) {
         table_destroy(h, s->table);
         heap_free(h, s, sizeof(*s));
     }
@@ -243,12 +234,11 @@ const struct cube *shape_view(const struct shape *s, struct dd *d,
                               const struct cube *c, struct cube *room)
 {
     uint32_t last = cube_last_base(c);
-    const struct cube *seen;
-
     if (d->alike == s && last <= d->alike_last) {
         return c;
     }
-    seen = cube_seen(c, d->bases, s->bases, s->base_count, room);
+    const struct cube *seen =
+        cube_seen(c, d->bases, s->bases, s->base_count, room);
     if (seen == c) {
         d->alike = s;
         d->alike_last = last;
@@ -270,7 +260,6 @@ void shape_differs(const struct shape *s, const struct cube *c,
     out->count = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
-
         if (!b->varies && b->value != c->bytes[i].value) {
             if (!out->count) {
                 *out = s->cube;
@@ -285,7 +274,6 @@ void shape_key(const struct shape *s, const struct cube *c, uint8_t *key)
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     for (uint32_t i = 0; i < s->cube.count; i++) {
         uint8_t at = s->cube.bytes[i].place;
-
         if (at != SHAPE_NO_PLACE) {
             key[at] = c->bytes[i].value;
         }
@@ -298,12 +286,10 @@ int shape_project(const struct shape *s, const struct cube *c, uint8_t *key,
     const struct cube_byte *x = c->bytes, *end = x + c->count;
     const struct cube_byte *b = s->cube.bytes, *last = b + s->cube.count;
     int result = 1;
-
     __builtin_memset(key, 0, TABLE_KEY_MAX);
     __builtin_memset(mask, 0, TABLE_KEY_MAX);
     for (; b < last; b++) {
         uint32_t both = 0, value = 0;
-
         while (x < end && x->var < b->var) {
             x++;
         }
@@ -332,7 +318,6 @@ void shape_cube(const struct shape *s, const uint8_t *key, struct cube *out)
     *out = s->cube;
     for (uint32_t i = 0; i < out->count; i++) {
         struct cube_byte *b = &out->bytes[i];
-
         if (b->varies) {
             b->varies = 0;
             b->value = key[b->place];
@@ -344,20 +329,16 @@ uint32_t shape_match(const struct shape *s, const uint8_t *packet, size_t len)
 {
     const struct dd_base *bases = s->bases;
     const struct table *t = __atomic_load_n(&s->table, __ATOMIC_ACQUIRE);
-    uint8_t key[TABLE_KEY_MAX];
     size_t at = 0;
     uint32_t base = 0, n = 0;
-
     for (uint32_t i = 0; i < s->cube.len_count; i++) {
         size_t from = dd_base_at(bases, s->cube.lens[i].base, packet, len);
-
         if (from > len || len - from < s->cube.lens[i].min) {
             return DPF_NO_OWNER;
         }
     }
     for (uint32_t i = 0; i < s->cube.count; i++) {
         const struct cube_byte *b = &s->cube.bytes[i];
-
         if (dd_var_base(b->var) != base) {
             base = dd_var_base(b->var);
             at = dd_base_at(bases, base, packet, len);
@@ -367,10 +348,10 @@ uint32_t shape_match(const struct shape *s, const uint8_t *packet, size_t len)
             return DPF_NO_OWNER;
         }
     }
+    uint8_t key[TABLE_KEY_MAX];
     for (uint32_t i = 0; i < s->word_count; i++) {
         const struct shape_word *w = &s->words[i];
         uint64_t v = 0;
-
         if (w->off != SHAPE_NOWHERE) {
             at = dd_base_at(bases, w->base, packet, len);
             __builtin_memcpy(&v, packet + at + w->off, w->width);

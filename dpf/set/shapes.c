@@ -21,11 +21,10 @@ static uint32_t room_for(uint32_t used)
 static const uint8_t *rekey(const struct shape *from, const struct shape *to,
                             const uint8_t *was, uint8_t *key)
 {
-    struct cube c;
-
     if (from == to) {
         return was;
     }
+    struct cube c;
     shape_cube(from, was, &c);
     shape_key(to, &c, key);
     return key;
@@ -43,7 +42,6 @@ static uint32_t slot_now(const struct rehash *h, uint32_t slot)
 {
     const struct shape *to = h->s->shapes[h->n];
     uint8_t key[TABLE_KEY_MAX];
-
     return table_find(to->table,
                       rekey(h->from, to, table_key(h->old, slot), key));
 }
@@ -53,22 +51,21 @@ static void repoint(const struct rehash *h)
 {
     struct dpf_set *s = h->s;
     bool residual = s->shapes[h->n]->residual;
-
     for (uint32_t slot = 0; !residual && slot < table_slots(h->old); slot++) {
         uint32_t id = table_id(h->old, slot);
         struct index_entry *e =
             id < TABLE_NEXT ? index_find(&s->index, id) : NULL;
 
-        heap_pass(&s->heap, e ? 4 : 1);
-        if (e && e->shape != INDEX_BIG) {
+        heap_pass(&s->heap, e != NULL ? 4 : 1);
+        if (e != NULL && e->shape != INDEX_BIG) {
             e->slot = slot_now(h, slot);
         }
     }
     for (uint32_t i = 0; i < s->binding_count; i++) {
         struct binding *b = set_binding(s, i);
-
         heap_pass(&s->heap, 1);
-        for (uint32_t k = 0; b && k < b->cube_count + b->residual; k++) {
+        for (uint32_t k = 0; b != NULL && k < b->cube_count + b->residual;
+             k++) {
             if (b->cubes[k].shape == h->n) {
                 b->cubes[k].slot = slot_now(h, b->cubes[k].slot);
             }
@@ -81,20 +78,18 @@ static struct table *table_copy(struct dpf_set *s, const struct shape *from,
                                 const struct shape *to, uint32_t room)
 {
     const struct table *old = from->table;
-
     for (; room < UINT32_MAX / 4; room += room / 2) {
         struct table *t =
             table_create(&s->heap, to->table->n8, to->table->n4, room);
         bool full = false;
 
-        if (!t) {
+        if (t == NULL) {
             return NULL;
         }
         for (uint32_t i = 0; i < table_slots(old) && !full; i++) {
-            uint8_t key[TABLE_KEY_MAX];
             uint32_t id = table_id(old, i);
-
             heap_pass(&s->heap, id < TABLE_NEXT ? 4 : 1);
+            uint8_t key[TABLE_KEY_MAX];
             full = id < TABLE_NEXT &&
                    table_add(t, rekey(from, to, table_key(old, i), key), id,
                              NULL) == TABLE_NONE;
@@ -113,12 +108,11 @@ static int table_replace(struct dpf_set *s, uint16_t n)
     struct shape *sh = s->shapes[n];
     struct table *old = sh->table;
     struct table *t = table_copy(s, sh, sh, room_for(old->used));
-
-    if (!t) {
+    if (t == NULL) {
         return -DPF_E_MEM;
     }
     __atomic_store_n(&sh->table, t, __ATOMIC_RELEASE);
-    if (sh->code_table) {
+    if (sh->code_table != NULL) {
         __atomic_store_n(sh->code_table, (uint64_t)(uintptr_t)t,
                          __ATOMIC_RELEASE);
     }
@@ -131,17 +125,16 @@ static int table_replace(struct dpf_set *s, uint16_t n)
 /* Make bytes of shape n part of the key, as `marked` says. */
 static int shape_widen(struct dpf_set *s, uint16_t n, const struct cube *marked)
 {
-    struct shape *from = s->shapes[n], *to;
+    struct shape *from = s->shapes[n];
     bool hung = s->spread && from->shown;
-    struct table *t;
     int err;
-
-    to = shape_create(&s->heap, marked, from->bases, from->base_count, &err);
-    if (!to) {
+    struct shape *to =
+        shape_create(&s->heap, marked, from->bases, from->base_count, &err);
+    if (to == NULL) {
         return err;
     }
-    t = table_copy(s, from, to, room_for(from->table->used));
-    if (!t) {
+    struct table *t = table_copy(s, from, to, room_for(from->table->used));
+    if (t == NULL) {
         err = -DPF_E_MEM;
         goto fail;
     }
@@ -175,14 +168,12 @@ static int shape_new(struct install *in, const struct cube *c, bool residual,
 {
     struct dpf_set *s = in->s;
     struct cube *plain = &in->room;
-    uint32_t i = 0, bases;
-    struct base_map map;
-    int err;
-
-    while (i < s->shape_count && s->shapes[i]) {
+    uint32_t i = 0;
+    while (i < s->shape_count && s->shapes[i] != NULL) {
         i++;
     }
-    bases = cube_bases(&s->dd, c, in->bases, SHAPE_BASES_MAX, &map);
+    struct base_map map;
+    uint32_t bases = cube_bases(&s->dd, c, in->bases, SHAPE_BASES_MAX, &map);
     /* Lookups read where it says, whoever made it. */
     if (i == SHAPES_MAX || !bases || !cube_is_guarded(s->dd.bases, c)) {
         return -DPF_E_TOO_BIG;
@@ -196,8 +187,9 @@ static int shape_new(struct install *in, const struct cube *c, bool residual,
         plain->bytes[k].varies = 0;
     }
     cube_renumber(plain, &map);
+    int err;
     s->shapes[i] = shape_create(&s->heap, plain, in->bases, bases, &err);
-    if (!s->shapes[i]) {
+    if (s->shapes[i] == NULL) {
         s->shape_count = i < s->shape_count ? s->shape_count : i;
         return err;
     }
@@ -222,7 +214,6 @@ static int shape_new(struct install *in, const struct cube *c, bool residual,
 static bool short_runs_widen(const struct shape *sh, const struct cube *marked)
 {
     struct cube rest = *marked;
-
     if (!shape_is_narrow(sh) || shape_stays_narrow(marked)) {
         return false;
     }
@@ -259,12 +250,11 @@ static uint32_t shape_choose(struct install *in, const struct cube *c,
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < s->shape_count; i++) {
             const struct shape *sh = s->shapes[i];
-            const struct cube *seen;
-
-            if (!sh || sh->residual != residual || !shapes_alike(sh, c)) {
+            if (sh == NULL || sh->residual != residual ||
+                !shapes_alike(sh, c)) {
                 continue;
             }
-            seen = shape_view(sh, &s->dd, c, &in->room);
+            const struct cube *seen = shape_view(sh, &s->dd, c, &in->room);
             if ((c != in->cubes || sh != in->like) &&
                 !shape_same(&sh->cube, seen)) {
                 continue;
@@ -292,14 +282,12 @@ static int shape_ready(struct install *in, const struct cube *c, bool residual,
 {
     struct dpf_set *s = in->s;
     uint32_t i = in->home ? in->home - 1 : shape_choose(in, c, residual);
-
     *n = (uint16_t)i;
     if (i == s->shape_count) {
         return shape_new(in, c, residual, n);
     }
     if (in->marked.count) {
         int r = shape_widen(s, *n, &in->marked);
-
         if (r) {
             return r;
         }
@@ -312,7 +300,6 @@ static int shape_ready(struct install *in, const struct cube *c, bool residual,
 static void shape_drop(struct dpf_set *s, uint32_t i)
 {
     struct shape *sh = s->shapes[i];
-
     s->shapes[i] = NULL;
     s->shapes_used--;
     if (sh->shown) {
@@ -321,7 +308,7 @@ static void shape_drop(struct dpf_set *s, uint32_t i)
     } else {
         shape_destroy(&s->heap, sh);
     }
-    while (s->shape_count && !s->shapes[s->shape_count - 1]) {
+    while (s->shape_count && s->shapes[s->shape_count - 1] == NULL) {
         s->shape_count--;
     }
 }
@@ -331,12 +318,10 @@ static void shape_drop(struct dpf_set *s, uint32_t i)
 static uint32_t drop_hung(struct dpf_set *s)
 {
     uint32_t empty = 0;
-
     for (uint32_t i = s->shape_count; i-- > 0;) {
         struct shape *sh = i < s->shape_count ? s->shapes[i] : NULL;
-
-        heap_pass(&s->heap, sh && !sh->table->used ? DROP_PASS : 1);
-        if (!sh || sh->table->used) {
+        heap_pass(&s->heap, sh != NULL && !sh->table->used ? DROP_PASS : 1);
+        if (sh == NULL || sh->table->used) {
             continue;
         }
         if (s->spread && sh->shown) {
@@ -356,11 +341,10 @@ int shapes_tidy(struct dpf_set *s, bool all)
 {
     uint32_t empty = drop_hung(s);
     int r = 0;
-
     if (empty && (all || 4 * empty >= s->shapes_used)) {
         r = shapes_publish(s, false);
         for (uint32_t i = s->shape_count; !r && i-- > 0;) {
-            if (i < s->shape_count && s->shapes[i] &&
+            if (i < s->shape_count && s->shapes[i] != NULL &&
                 !s->shapes[i]->table->used) {
                 shape_drop(s, i);
             }
@@ -382,19 +366,16 @@ struct move {
 static void moved(void *ctx, uint32_t id, uint32_t from, uint32_t to)
 {
     const struct move *m = ctx;
-    struct index_entry *e;
-    struct binding *b;
-
     if (m->s->shapes[m->shape]->residual) {
         set_binding(m->s, id & NUMBER_MASK)->cubes[0].slot = to;
         return;
     }
-    e = index_find(&m->s->index, id);
+    struct index_entry *e = index_find(&m->s->index, id);
     if (e->shape != INDEX_BIG) {
         e->slot = to;
         return;
     }
-    b = set_binding(m->s, e->slot);
+    struct binding *b = set_binding(m->s, e->slot);
     for (uint32_t i = 0; i < b->cube_count; i++) {
         if (b->cubes[i].shape == m->shape && b->cubes[i].slot == from) {
             b->cubes[i].slot = to;
@@ -410,10 +391,8 @@ int shapes_put(struct install *in, const struct cube *c, uint32_t id,
     int r = shape_ready(in, c, residual, &at->shape);
     struct move m = {s, at->shape};
     const struct table_watch watch = {moved, &m};
-
     for (; !r; r = table_replace(s, at->shape)) {
         struct shape *sh = s->shapes[at->shape];
-
         if (c != in->cubes || in->keyed != sh) {
             shape_key(sh, shape_view(sh, &s->dd, c, &in->room), in->key);
         }
@@ -430,7 +409,6 @@ void shapes_take(struct dpf_set *s, const struct entry *at, uint32_t count)
     s->version++;
     for (uint32_t i = 0; i < count; i++) {
         struct table *t = s->shapes[at[i].shape]->table;
-
         table_remove(t, at[i].slot, s->version);
         s->emptied |= !t->used;
     }

@@ -17,14 +17,12 @@ enum { FREE, USED, WAITING };
 static uint64_t mix(uint64_t a, uint64_t b)
 {
     unsigned __int128 p = (unsigned __int128)a * b;
-
     return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
 static uint64_t word(const struct table *t, const uint8_t *key, uint32_t i)
 {
     uint64_t w = 0;
-
     if (i < t->n8) {
         __builtin_memcpy(&w, key + 8 * i, 8);
     } else {
@@ -38,7 +36,6 @@ static uint32_t bucket_of(const struct table *t, const uint8_t *key)
 {
     uint32_t n = t->n8 + t->n4;
     uint64_t h = t->seed[0];
-
     for (uint32_t i = 0; i < n; i += 2) {
         h = mix(h ^ word(t, key, i),
                 t->seed[1] ^ (i + 1 < n ? word(t, key, i + 1) : 0));
@@ -58,7 +55,6 @@ static void filler(const struct table *t, uint8_t *key)
 {
     for (uint32_t i = 0; i < table_key_bytes(t); i += 4) {
         uint64_t h = mix(t->seed[0] + i, t->seed[1]);
-
         __builtin_memcpy(key + i, &h, 4);
     }
 }
@@ -70,7 +66,7 @@ static void destroy(struct heap *h, struct retired *r)
 
 void table_destroy(struct heap *h, struct table *t)
 {
-    if (t) {
+    if (t != NULL) {
         heap_free(h, t, table_bytes(t));
     }
 }
@@ -79,9 +75,6 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
                            uint32_t room)
 {
     struct table shape = {.n8 = n8, .n4 = n4, .entry = 8 * n8 + 4 * n4 + 4};
-    uint8_t key[TABLE_KEY_MAX];
-    struct table *t;
-    uintptr_t at;
 
     /*
      * 4 entries in 9 are in use when `room` keys are in: one bucket in thirty
@@ -89,23 +82,23 @@ struct table *table_create(struct heap *h, uint32_t n8, uint32_t n4,
      */
     shape.buckets = room < SPARSE ? room + 1 : (room / 16) * 9 + SPARSE / 2;
     shape.chain = room < SPARSE ? CHAIN_SPARSE : CHAIN_DENSE;
-    t = heap_alloc(h, table_bytes(&shape));
-    if (!t) {
+    struct table *t = heap_alloc(h, table_bytes(&shape));
+    if (t == NULL) {
         return NULL;
     }
     *t = shape;
     t->retired.destroy = destroy;
     t->room = room;
-    at = ((uintptr_t)(t + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1);
+    uintptr_t at = ((uintptr_t)(t + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1);
     t->slots = (uint8_t *)at;
     t->state = t->slots + (size_t)table_slots(t) * t->entry;
     __builtin_memset(t->state, 0, table_slots(t) / 4);
     t->seed[0] = mix((uint64_t)at, 0x9e3779b97f4a7c15u);
     t->seed[1] = mix((uint64_t)at + t->buckets, 0xd6e8feb86659fd93u) | 1;
+    uint8_t key[TABLE_KEY_MAX];
     filler(t, key);
     for (uint32_t i = 0; i < table_slots(t); i++) {
         uint32_t none = DPF_NO_OWNER;
-
         heap_pass(h, 1);
         __builtin_memcpy(t->slots + (size_t)i * t->entry, key,
                          table_key_bytes(t));
@@ -123,7 +116,6 @@ static uint32_t state(const struct table *t, uint32_t slot)
 static void set_state(struct table *t, uint32_t slot, uint32_t s)
 {
     uint8_t *b = &t->state[slot / 4];
-
     *b = (uint8_t)((*b & ~(3u << 2 * (slot % 4))) | s << 2 * (slot % 4));
 }
 
@@ -146,10 +138,8 @@ bool table_crowded(const struct table *t)
 static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
 {
     uint32_t b = bucket_of(t, key), bytes = table_key_bytes(t);
-
     for (uint32_t n = 0; n < t->chain; n++, b++) {
         uint32_t slot = 0;
-
         for (uint32_t w = 0; w < TABLE_WAYS; w++) {
             slot = b * TABLE_WAYS + w;
             *id = table_id(t, slot);
@@ -169,7 +159,6 @@ static uint32_t probe(const struct table *t, const uint8_t *key, uint32_t *id)
 uint32_t table_match(const struct table *t, const uint8_t *key)
 {
     uint32_t id;
-
     probe(t, key, &id);
     return id;
 }
@@ -177,7 +166,6 @@ uint32_t table_match(const struct table *t, const uint8_t *key)
 uint32_t table_find(const struct table *t, const uint8_t *key)
 {
     uint32_t id;
-
     return probe(t, key, &id);
 }
 
@@ -193,10 +181,8 @@ static void put(struct table *t, uint32_t slot, const uint8_t *key, uint32_t id)
 static uint32_t waiting_entry(const struct table *t, const uint8_t *key)
 {
     uint32_t b = bucket_of(t, key);
-
     for (uint32_t n = 0; t->waiting && n < t->chain; n++, b++) {
         uint32_t last = b * TABLE_WAYS + TABLE_WAYS - 1;
-
         for (uint32_t slot = b * TABLE_WAYS; slot <= last; slot++) {
             if (state(t, slot) >= WAITING &&
                 !__builtin_memcmp(table_key(t, slot), key,
@@ -231,13 +217,12 @@ static bool divert(struct table *t, uint32_t last, uint32_t to,
                    const struct table_watch *w)
 {
     uint32_t id = table_id(t, last), home = bucket_of(t, table_key(t, last));
-
     if (to / TABLE_WAYS - home >= t->chain) {
         return false;
     }
     put(t, to, table_key(t, last), id);
     __atomic_store_n(id_at(t, last), TABLE_NEXT, __ATOMIC_RELEASE);
-    if (w) {
+    if (w != NULL) {
         w->moved(w->ctx, id, last, to);
     }
     return true;
@@ -251,7 +236,6 @@ static uint32_t make_room(struct table *t, uint32_t b, uint32_t chain,
                           const struct table_watch *w)
 {
     uint32_t slot = free_in(t, b), last = b * TABLE_WAYS + TABLE_WAYS - 1;
-
     if (slot != TABLE_NONE || chain == 1) {
         return slot;
     }
@@ -271,7 +255,6 @@ uint32_t table_add(struct table *t, const uint8_t *key, uint32_t id,
 {
     uint32_t slot = waiting_entry(t, key);
     uint8_t none[TABLE_KEY_MAX];
-
     filler(t, none);
     if (!__builtin_memcmp(key, none, table_key_bytes(t))) {
         return TABLE_NONE;
@@ -304,7 +287,6 @@ void table_remove(struct table *t, uint32_t slot, uint64_t version)
 static void release(struct table *t, uint32_t generation)
 {
     uint8_t none[TABLE_KEY_MAX];
-
     filler(t, none);
     for (uint32_t b = 0; t->waiting && b < table_slots(t) / TABLE_WAYS; b++) {
         if (!(t->state[b] & ANY_WAITING)) {

@@ -70,8 +70,9 @@ int dpf_atlas_add(struct dpf_atlas *a, const char *name,
     a->filters = bigger;
     struct atlas_filter f = {.name = strdup(name), .program = filter};
     give_room(&a->dd);
-    int result =
-        f.name ? dd_read(&a->dd, filter, NULL, &f.root, &misread) : -DPF_E_MEM;
+    int result = f.name != NULL
+                     ? dd_read(&a->dd, filter, NULL, &f.root, &misread)
+                     : -DPF_E_MEM;
     if (result != 0) {
         free(f.name);
         return result;
@@ -291,7 +292,7 @@ int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
         return -DPF_E_MEM;
     }
     for (size_t i = 0; i < a->count; i++) {
-        uint32_t before = *count ? roots[*count - 1] : DD_NO, merged;
+        uint32_t before = *count ? roots[*count - 1] : DD_NO;
         a->merging = (uint32_t)i << 1;
         /*
          * Two filters that overlap in many ways can multiply. Past the limit
@@ -299,7 +300,8 @@ int atlas_merge(struct dpf_atlas *a, uint32_t *roots, size_t *count)
          */
         a->dd.edge_limit = a->dd.edge_count + GROWTH_MAX;
         dd_forget(&a->dd);
-        merged = dd_apply(&a->dd, DD_MERGE, before, a->filters[i].root, 0);
+        uint32_t merged =
+            dd_apply(&a->dd, DD_MERGE, before, a->filters[i].root, 0);
         if (a->dd.err == -DPF_E_TOO_BIG && before != DD_NO) {
             a->dd.err = 0;
             a->dd.edge_limit = UINT32_MAX; /* alone it cannot grow */

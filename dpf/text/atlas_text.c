@@ -130,10 +130,12 @@ static bool single(const struct dpf_atlas *a, uint32_t f, uint32_t *child,
 static void atlas_text_condition(uint32_t var, uint32_t width, uint64_t lo,
                                  uint64_t hi, char *out, size_t size)
 {
-    char place[32], low[32], high[32];
     const char *name = atlas_meaning(var, width);
+    char place[32];
     atlas_place(var, width, place, sizeof(place));
+    char low[32];
     atlas_value(var, width, lo, low, sizeof(low));
+    char high[32];
     atlas_value(var, width, hi, high, sizeof(high));
     if (lo == hi) {
         snprintf(out, size, "%s %s%s= %s", place, name, *name ? " " : "", low);
@@ -149,16 +151,17 @@ uint32_t atlas_stretch(const struct dpf_atlas *a, uint32_t f,
                        bool (*stop)(void *ctx, uint32_t f), void *ctx,
                        char *out, size_t size)
 {
-    uint32_t child, lo, hi;
     size_t used = 0;
-    char text[160];
     bool first = true;
+    char text[160];
+    uint32_t child, lo, hi;
     while (!dd_is_term(f) && (first || !stop(ctx, f)) &&
            single(a, f, &child, &lo, &hi)) {
-        uint32_t var = a->dd.nodes[f].var, width = 1, next;
+        uint32_t var = a->dd.nodes[f].var, width = 1;
         uint64_t from = lo, to = hi;
         first = false;
         /* bytes that follow and are fixed as well make one field */
+        uint32_t next;
         while (!dd_var_is_len(var) && from == to && width < 4 &&
                !dd_is_term(child) && a->dd.nodes[child].var == var + width &&
                !stop(ctx, child) && single(a, child, &next, &lo, &hi)) {
@@ -228,7 +231,6 @@ static size_t base_at(const struct dpf_atlas *a, uint32_t var,
 static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
                              const uint8_t *packet, size_t len)
 {
-    char place[32], value[48], text[200];
     uint32_t var = a->dd.nodes[f].var, width = 0, at = f;
     uint64_t v = 0;
     size_t base = base_at(a, var, packet, len);
@@ -252,10 +254,13 @@ static uint32_t explain_step(const struct dpf_atlas *a, FILE *out, uint32_t f,
     if (width == 0) {
         f = DD_NO; /* the packet ends before the field */
     }
+    char place[32];
     atlas_place(var, width ? width : 1, place, sizeof(place));
+    char value[48];
     atlas_value(var, width, v, value, sizeof(value));
     fprintf(out, "    %-14s %-24s %-18s", place,
             atlas_meaning(var, width ? width : 1), width ? value : "(absent)");
+    char text[200];
     if (f == DD_NO) {
         atlas_text_wanted(a, at, text, sizeof(text));
         atlas_place(a->dd.nodes[at].var, 1, place, sizeof(place));
@@ -333,8 +338,8 @@ static void print_node(struct printer *p, uint32_t f)
 {
     const struct dd_node *n = &p->a->dd.nodes[f];
     const struct dd_edge *e = p->a->dd.edges + n->edges;
-    char place[32];
     uint32_t from = 0;
+    char place[32];
     atlas_place(n->var, 1, place, sizeof(place));
     fprintf(p->out, "n%u: %s %s\n", f, place, atlas_meaning(n->var, 1));
     for (uint32_t i = 0; i < n->count; i++) {

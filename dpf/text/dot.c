@@ -158,7 +158,7 @@ static void join_ranges(struct picture *p)
     size_t n = 0;
     for (size_t i = 0; i < p->entry_count; i++) {
         struct entry *last = n ? &p->entries[n - 1] : NULL;
-        if (last && last->child == p->entries[i].child &&
+        if (last != NULL && last->child == p->entries[i].child &&
             last->hi + 1 == p->entries[i].lo) {
             last->hi = p->entries[i].hi;
         } else {
@@ -172,10 +172,10 @@ static void join_ranges(struct picture *p)
 static void arrow(struct picture *p, uint32_t f, uint32_t var, uint32_t width,
                   size_t from, size_t to)
 {
-    char low[32], high[32];
     fprintf(p->out, "    n%u -> ", f);
     goal(p, p->entries[from].child);
     fputs(" [label=\"", p->out);
+    char low[32], high[32];
     for (size_t i = from; i < to && i < from + 4; i++) {
         const struct entry *e = &p->entries[i];
         atlas_value(var, width, e->lo, low, sizeof(low));
@@ -200,7 +200,6 @@ static void arrow(struct picture *p, uint32_t f, uint32_t var, uint32_t width,
 static void dot_branch(struct picture *p, uint32_t f)
 {
     uint32_t var = p->a->dd.nodes[f].var, ways = 0, shown = 0;
-    char place[32];
     p->entry_count = 0;
     dot_collect(p, f, var, 0, 0);
     uint32_t width = widen(p);
@@ -209,6 +208,7 @@ static void dot_branch(struct picture *p, uint32_t f)
     for (size_t i = 0; i < p->entry_count; i++) {
         ways += i == 0 || p->entries[i].child != p->entries[i - 1].child;
     }
+    char place[32];
     atlas_place(var, width, place, sizeof(place));
     fprintf(p->out, "    n%u [shape=ellipse, label=\"%s\\n%s\"];\n", f, place,
             atlas_meaning(var, width));
@@ -292,7 +292,6 @@ static void count_parents(struct picture *p, const uint32_t *roots,
  */
 static void draw_all(struct picture *p, const uint32_t *roots, size_t count)
 {
-    char text[256];
     fputs("digraph filters {\n    rankdir=LR;\n"
           "    node [shape=box, fontname=\"monospace\", fontsize=10];\n"
           "    edge [fontname=\"monospace\", fontsize=9];\n",
@@ -332,6 +331,7 @@ static void draw_all(struct picture *p, const uint32_t *roots, size_t count)
     for (size_t i = 0; i < p->a->count; i++) {
         bases |= p->a->filters[i].bases;
     }
+    char text[256];
     for (uint32_t b = 1; b < DD_BASES_MAX; b++) {
         if (bases >> b & 1) {
             atlas_base(p->a, b, text, sizeof(text));
@@ -347,7 +347,7 @@ int dpf_atlas_dot(struct dpf_atlas *a, FILE *out)
     struct picture p = {.a = a, .out = out};
     uint32_t *roots = calloc(a->count + 1, sizeof(*roots)), top = 0;
     size_t count = 0;
-    int result = roots ? atlas_merge(a, roots, &count) : -DPF_E_MEM;
+    int result = roots != NULL ? atlas_merge(a, roots, &count) : -DPF_E_MEM;
     a->dd.err = 0;
     for (size_t i = 0; i < count; i++) {
         top = !dd_is_term(roots[i]) && roots[i] > top ? roots[i] : top;
@@ -357,7 +357,8 @@ int dpf_atlas_dot(struct dpf_atlas *a, FILE *out)
     p.reached = calloc(a->group_count + 1, 1);
     p.todo = calloc(top + 1, sizeof(*p.todo));
     p.entries = calloc(ENTRIES_MAX, sizeof(*p.entries));
-    if (!p.parents || !p.drawn || !p.reached || !p.todo || !p.entries) {
+    if (p.parents == NULL || p.drawn == NULL || p.reached == NULL ||
+        p.todo == NULL || p.entries == NULL) {
         result = -DPF_E_MEM;
     }
     if (result == 0) {

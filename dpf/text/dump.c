@@ -168,11 +168,11 @@ static bool text_memory(const struct out *o)
     int class = BPF_CLASS(i->opcode), mode = BPF_MODE(i->opcode);
     bool extend = mode == BPF_MEMSX;
     int base = class == BPF_LDX ? DPF_INSN_SRC(i) : DPF_INSN_DST(i);
-    char where[48], buf[32];
     if ((mode != BPF_MEM && !extend) ||
         (extend && (class != BPF_LDX || BPF_SIZE(i->opcode) == BPF_DW))) {
         return false;
     }
+    char where[48];
     snprintf(where, sizeof(where), "*(%c%s *)(r%d %c %d)", extend ? 's' : 'u',
              size[BPF_SIZE(i->opcode) >> 3], base, i->off < 0 ? '-' : '+',
              i->off < 0 ? -i->off : i->off);
@@ -184,6 +184,7 @@ static bool text_memory(const struct out *o)
         snprintf(o->text, o->size, "%s = r%d", where, DPF_INSN_SRC(i));
         return i->imm == 0;
     }
+    char buf[32];
     snprintf(o->text, o->size, "%s = %s", where,
              dump_constant(i, buf, sizeof(buf)));
     return DPF_INSN_SRC(i) == 0;
@@ -208,9 +209,9 @@ static bool text_wide(const struct out *o, size_t left)
 size_t dpf_insn_text(const struct dpf_insn *insns, size_t left,
                      const char *target, char *out, size_t size)
 {
-    char distance[16];
     struct out o = {out, size, target, insns};
     bool wide = insns->opcode == (BPF_LD | BPF_IMM | BPF_DW), good = false;
+    char distance[16];
     if (target == NULL) {
         snprintf(distance, sizeof(distance), "%+d",
                  insns->opcode == (BPF_JMP32 | BPF_JA) ? insns->imm
@@ -280,13 +281,13 @@ static void find_starts(const struct dpf_insn *insns, size_t count,
 
 void dpf_dump_insns(FILE *f, const struct dpf_insn *insns, size_t count)
 {
-    char text[128], label[24];
     uint8_t *mark = calloc(count + 1, 1);
     if (mark == NULL) {
         fprintf(f, "; out of memory\n");
         return;
     }
     find_starts(insns, count, mark);
+    char text[128], label[24];
     for (size_t i = 0; i < count;) {
         int64_t to = landing(insns, i, count);
         bool named = to >= 0 && mark[to] == 2;

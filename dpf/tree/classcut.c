@@ -14,7 +14,6 @@
 static bool is_narrow(const struct outline *o, uint32_t key, uint32_t *low)
 {
     const struct outline_row *r = outline_row(o, key);
-
     *low = r != NULL ? r->lo : 0;
     return r != NULL && outline_size(r) <= CT_NARROW;
 }
@@ -23,7 +22,6 @@ uint32_t ct_side(uint32_t key, uint32_t limit, const struct outline *o)
 {
     uint32_t low;
     bool narrow = is_narrow(o, key, &low);
-
     return narrow && (limit == 0 || low < limit) ? 0 : 1;
 }
 
@@ -31,7 +29,6 @@ struct ct_node *ct_leaf(const struct classtree *t, struct heap *h,
                         const struct outline *o)
 {
     const struct ct_cut *c = t->cuts;
-
     while (c->leaf == NULL) {
         if (!heap_work(h, CUT_WORK)) {
             return NULL;
@@ -49,9 +46,8 @@ struct ct_node *ct_leaf(const struct classtree *t, struct heap *h,
 static uint32_t score(struct ct_work *w, uint32_t key, uint32_t *limit)
 {
     uint32_t n = w->count[0], narrow = 0, most = 0, sum = 0, near = UINT32_MAX;
-    uint32_t low;
-
     __builtin_memset(w->histogram, 0, sizeof(w->histogram));
+    uint32_t low;
     for (uint32_t i = 0; i < n; i++) {
         if (is_narrow(ct_outline(w->kids[0], i, true), key, &low)) {
             w->histogram[low]++;
@@ -60,11 +56,10 @@ static uint32_t score(struct ct_work *w, uint32_t key, uint32_t *limit)
     }
     *limit = 0;
     for (uint32_t x = 0; x < 256; x++) {
-        uint32_t half;
-
         most = w->histogram[x] > most ? w->histogram[x] : most;
         sum += w->histogram[x];
-        half = sum > narrow - sum ? 2 * sum - narrow : narrow - 2 * sum;
+        uint32_t half =
+            sum > narrow - sum ? 2 * sum - narrow : narrow - 2 * sum;
         if (sum != 0 && sum != narrow && half < near) {
             near = half;
             *limit = x + 1;
@@ -83,12 +78,10 @@ bool ct_cut_list(struct heap *h, struct ct_work *w, uint32_t *key,
                  uint32_t *limit)
 {
     uint32_t best = 0, n = 0, m = 0;
-
     (void)heap_work(h, LIST_WORK);
     ct_keys(w, 0, true);
     for (uint32_t k = 0; k < w->key_count; k++) {
         uint32_t at, much = score(w, w->keys[k], &at);
-
         (void)heap_work(h, SCORE_WORK);
         if (much > best) {
             best = much;
@@ -101,7 +94,6 @@ bool ct_cut_list(struct heap *h, struct ct_work *w, uint32_t *key,
     }
     for (uint32_t i = 0; i < w->count[0]; i++) {
         void *kid = w->kids[0][i];
-
         if (ct_side(*key, *limit, ct_outline(w->kids[0], i, true)) == 0) {
             w->kids[0][n++] = kid;
         } else {
@@ -156,7 +148,6 @@ void ct_cut_drop(struct heap *h, struct ct_cut *c)
 {
     struct ct_cut *up = c->up, *above = up->up;
     struct ct_cut *other = up->side[up->side[0] == c];
-
     *up = *other;
     up->up = above;
     if (up->leaf != NULL) {

@@ -48,7 +48,6 @@ static struct ct_node *head_of(struct ct_node *n)
 static void raise(struct ct_node *leaf, const struct outline *o)
 {
     struct ct_node *n = head_of(leaf);
-
     outline_widen(&leaf->hull, o);
     outline_widen(&n->hull, o);
     for (; n->parent != NULL; n = n->parent) {
@@ -74,10 +73,8 @@ static void with_two(struct ct_work *w, const struct ct_node *x,
 {
     const struct ct_node *p = x->parent;
     uint32_t n = 0;
-
-    for (uint64_t left = p ? p->used : 1; left != 0; left &= left - 1) {
+    for (uint64_t left = p != NULL ? p->used : 1; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-
         if (p == NULL || i == x->at) {
             w->kids[0][n++] = a;
             w->kids[0][n++] = b;
@@ -95,11 +92,9 @@ static void with_two(struct ct_work *w, const struct ct_node *x,
 static int hang_two(struct classtree *t, struct heap *h, struct ct_work *w,
                     struct ct_node *x, struct ct_node *a, struct ct_node *b)
 {
-    struct ct_node *p = x->parent, *n[2];
-    uint32_t half;
-    int r;
-
+    struct ct_node *p = x->parent;
     with_two(w, x, a, b);
+    struct ct_node *n[2];
     if (w->count[0] <= CT_ITEMS) {
         n[0] = ct_make(h, w, 0, false);
         if (n[0] == NULL) {
@@ -113,10 +108,10 @@ static int hang_two(struct classtree *t, struct heap *h, struct ct_work *w,
         ct_adopt(n[0]);
         return 0;
     }
-    half = w->count[0] / 2;
+    uint32_t half = w->count[0] / 2;
     n[0] = part(h, w, 0, half);
-    n[1] = n[0] ? part(h, w, half, w->count[0]) : NULL;
-    r = n[1] ? hang_two(t, h, w, p, n[0], n[1]) : -DPF_E_MEM;
+    n[1] = n[0] != NULL ? part(h, w, half, w->count[0]) : NULL;
+    int r = n[1] != NULL ? hang_two(t, h, w, p, n[0], n[1]) : -DPF_E_MEM;
     if (r != 0) {
         drop(h, n[0]);
         drop(h, n[1]);
@@ -135,7 +130,6 @@ static void with_one(struct ct_work *w, const struct ct_node *leaf,
                      struct ct_item *item)
 {
     uint32_t n = 0;
-
     for (uint64_t left = leaf->used; left != 0; left &= left - 1) {
         w->kids[0][n++] = leaf->kid[__builtin_ctzll(left)];
     }
@@ -151,7 +145,6 @@ static void with_one(struct ct_work *w, const struct ct_node *leaf,
 static void room_add(struct ct_node *n)
 {
     struct ct_chain *c = n->chain;
-
     n->room[0] = NULL;
     n->room[1] = c->room;
     if (c->room != NULL) {
@@ -194,10 +187,8 @@ static void chain_swap(struct ct_node *old, struct ct_node *n)
 static bool renew(struct classtree *t, struct heap *h, struct ct_work *w,
                   struct ct_node *leaf, struct ct_item *item)
 {
-    struct ct_node *n;
-
     with_one(w, leaf, item);
-    n = ct_make(h, w, 0, true);
+    struct ct_node *n = ct_make(h, w, 0, true);
     if (n == NULL) {
         return false;
     }
@@ -221,7 +212,6 @@ static bool renew(struct classtree *t, struct heap *h, struct ct_work *w,
 static void put(struct ct_node *leaf, struct ct_item *item)
 {
     uint32_t i = (uint32_t)__builtin_ctzll(~leaf->used);
-
     raise(leaf, &item->outline);
     ct_fill(leaf, i, &item->outline, true);
     __atomic_store_n(&leaf->kid[i], (void *)item, __ATOMIC_RELEASE);
@@ -242,7 +232,6 @@ static void put(struct ct_node *leaf, struct ct_item *item)
 static bool is_due(const struct ct_node *leaf)
 {
     uint32_t n = leaf->count;
-
     return n < CT_ITEMS && (n & (n - 1)) == 0;
 }
 
@@ -269,17 +258,16 @@ static int split(struct classtree *t, struct heap *h, struct ct_work *w,
 {
     struct ct_cut *ends[2] = {cut_new(h), cut_new(h)};
     struct ct_node *n[2] = {NULL, NULL};
-    uint32_t key, limit;
     int r = -DPF_E_MEM;
-
     with_one(w, x, item);
+    uint32_t key, limit;
     if (ends[0] == NULL || ends[1] == NULL) {
     } else if (!ct_cut_list(h, w, &key, &limit)) {
         r = 0;
     } else {
         n[0] = ct_make(h, w, 0, true);
-        n[1] = n[0] ? ct_make(h, w, 1, true) : NULL;
-        r = n[1] ? hang_two(t, h, w, x, n[0], n[1]) : r;
+        n[1] = n[0] != NULL ? ct_make(h, w, 1, true) : NULL;
+        r = n[1] != NULL ? hang_two(t, h, w, x, n[0], n[1]) : r;
         if (r == 0) {
             ct_cut_put(x->cut, ends, n, key, limit);
             ct_adopt(n[0]);
@@ -303,19 +291,20 @@ static int split(struct classtree *t, struct heap *h, struct ct_work *w,
 static int part_from(struct classtree *t, struct heap *h, struct ct_work *w,
                      struct ct_node *x, struct ct_item *item)
 {
-    struct ct_node *some = x->count ? x : x->more, *n[2];
+    struct ct_node *some = x->count ? x : x->more;
     const struct ct_item *old = some->kid[__builtin_ctzll(some->used)];
-    struct ct_cut *ends[2], c;
-    uint32_t side;
     int r = -DPF_E_MEM;
-
+    uint32_t side;
+    struct ct_cut c;
     if (!ct_cut_two(&item->outline, &old->outline, &c, &side)) {
         return 0;
     }
+    struct ct_cut *ends[2];
     ends[0] = cut_new(h);
     ends[1] = cut_new(h);
     w->kids[0][0] = item;
     w->count[0] = 1;
+    struct ct_node *n[2];
     n[side] = ct_make(h, w, 0, true);
     n[1 - side] = x;
     if (ends[0] != NULL && ends[1] != NULL && n[side] != NULL) {
@@ -338,8 +327,6 @@ static int lengthen(struct heap *h, struct ct_work *w, struct ct_node *x,
                     struct ct_item *item)
 {
     struct ct_chain *c = x->chain;
-    struct ct_node *n;
-
     if (c == NULL) {
         c = heap_alloc(h, sizeof(*c));
         if (c == NULL) {
@@ -349,7 +336,7 @@ static int lengthen(struct heap *h, struct ct_work *w, struct ct_node *x,
     }
     w->kids[0][0] = item;
     w->count[0] = 1;
-    n = ct_make(h, w, 0, true);
+    struct ct_node *n = ct_make(h, w, 0, true);
     if (n == NULL) {
         heap_free(h, x->chain == NULL ? c : NULL, sizeof(*c));
         return -DPF_E_MEM;
@@ -372,8 +359,8 @@ static int lengthen(struct heap *h, struct ct_work *w, struct ct_node *x,
 static int chain(struct classtree *t, struct heap *h, struct ct_work *w,
                  struct ct_node *x, struct ct_item *item, uint32_t *chained)
 {
-    struct ct_node *n = x->count == CT_ITEMS && x->chain ? x->chain->room : x;
-
+    struct ct_node *n =
+        x->count == CT_ITEMS && x->chain != NULL ? x->chain->room : x;
     *chained = x->count + (x->chain != NULL ? x->chain->behind : 0);
     if (n == NULL || n->count == CT_ITEMS) {
         return lengthen(h, w, x, item);
@@ -387,11 +374,9 @@ static int plant(struct classtree *t, struct heap *h, struct ct_work *w,
                  struct ct_item *item)
 {
     struct ct_cut *c = cut_new(h);
-    struct ct_node *n;
-
     w->kids[0][0] = item;
     w->count[0] = 1;
-    n = c != NULL ? ct_make(h, w, 0, true) : NULL;
+    struct ct_node *n = c != NULL ? ct_make(h, w, 0, true) : NULL;
     if (n == NULL) {
         heap_free(h, c, sizeof(*c));
         return -DPF_E_MEM;
@@ -409,8 +394,8 @@ static int make_place(struct classtree *t, struct heap *h, struct ct_work *w,
                       struct ct_node *x, struct ct_item *item,
                       uint32_t *chained)
 {
-    int r = x->more ? part_from(t, h, w, x, item) : split(t, h, w, x, item);
-
+    int r =
+        x->more != NULL ? part_from(t, h, w, x, item) : split(t, h, w, x, item);
     if (r == 0) {
         return chain(t, h, w, x, item, chained);
     }
@@ -420,11 +405,10 @@ static int make_place(struct classtree *t, struct heap *h, struct ct_work *w,
 int ct_insert(struct classtree *t, struct heap *h, struct ct_item *item,
               uint32_t *chained)
 {
-    struct ct_node *x = t->root ? ct_leaf(t, h, &item->outline) : NULL;
+    struct ct_node *x = t->root != NULL ? ct_leaf(t, h, &item->outline) : NULL;
     bool fits = x != NULL && x->more == NULL && x->count < CT_ITEMS;
     struct ct_work *w = NULL;
     int r = 0;
-
     *chained = 0;
     if (x == NULL && t->root != NULL) {
         return -DPF_E_FUEL;
@@ -460,7 +444,6 @@ static void lower(struct classtree *t)
     while (t->root != NULL && !t->root->leaf && t->root->count == 1) {
         struct ct_node *old = t->root;
         struct ct_node *kid = old->kid[__builtin_ctzll(old->used)];
-
         kid->parent = NULL;
         __atomic_store_n(&t->root, kid, __ATOMIC_RELEASE);
         retire(t, old);
@@ -495,10 +478,8 @@ static void without(struct ct_work *w, const struct ct_node *p,
                     const struct ct_node *gone)
 {
     uint32_t n = 0;
-
     for (uint64_t left = p->used; left != 0; left &= left - 1) {
         struct ct_node *kid = p->kid[__builtin_ctzll(left)];
-
         if (kid != gone) {
             w->kids[0][n++] = kid == old ? is : kid;
         }
@@ -510,18 +491,17 @@ static void without(struct ct_work *w, const struct ct_node *p,
 static void join(struct classtree *t, struct heap *h, struct ct_work *w,
                  struct ct_node *a, struct ct_node *b)
 {
-    struct ct_node *p = a->parent, *n, *q;
-
+    struct ct_node *p = a->parent;
     with_one(w, a, NULL);
     for (uint64_t left = b->used; left != 0; left &= left - 1) {
         w->kids[0][w->count[0]++] = b->kid[__builtin_ctzll(left)];
     }
-    n = ct_make(h, w, 0, true);
+    struct ct_node *n = ct_make(h, w, 0, true);
     if (n == NULL) {
         return;
     }
     without(w, p, a, n, b);
-    q = w->count[0] == 1 ? n : ct_make(h, w, 0, false);
+    struct ct_node *q = w->count[0] == 1 ? n : ct_make(h, w, 0, false);
     if (q == NULL) {
         drop(h, n);
         return;
@@ -544,12 +524,12 @@ static void tidy(struct classtree *t, struct heap *h, struct ct_node *x)
     const struct ct_cut *up = x->cut->up;
     struct ct_node *y =
         up != NULL ? up->side[up->side[0] == x->cut]->leaf : NULL;
-    struct ct_work *w;
 
     if (y == NULL || y->parent != x->parent || x->more != NULL ||
         y->more != NULL || x->count + y->count > JOIN_MAX) {
         return;
     }
+    struct ct_work *w;
     w = heap_alloc(h, sizeof(*w));
     if (w != NULL) {
         join(t, h, w, x, y);
@@ -562,7 +542,6 @@ static void tidy(struct classtree *t, struct heap *h, struct ct_node *x)
 static void unchain(struct classtree *t, struct heap *h, struct ct_node *x)
 {
     struct ct_chain *c = x->chain;
-
     room_drop(x);
     __atomic_store_n(&x->before->more, x->more, __ATOMIC_RELEASE);
     if (x->more != NULL) {
@@ -582,7 +561,6 @@ static void unchain(struct classtree *t, struct heap *h, struct ct_node *x)
 void ct_remove(struct classtree *t, struct heap *h, struct ct_item *item)
 {
     struct ct_node *x = item->leaf;
-
     clear(x, item->slot);
     t->count--;
     if (x->before != NULL) {

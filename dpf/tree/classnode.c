@@ -25,11 +25,10 @@ static bool is_narrow(const struct outline_row *r)
 
 void ct_keys(struct ct_work *w, uint32_t list, bool leaf)
 {
-    uint32_t n = 0, k;
-
+    uint32_t n = 0;
+    uint32_t k;
     for (uint32_t i = 0; i < w->count[list]; i++) {
         const struct outline *o = ct_outline(w->kids[list], i, leaf);
-
         for (uint32_t r = 0; r < o->count; r++) {
             for (k = 0; k < n && w->keys[k] != o->rows[r].key; k++) {
             }
@@ -44,7 +43,6 @@ void ct_keys(struct ct_work *w, uint32_t list, bool leaf)
     w->key_count = n;
     for (uint32_t i = 1; i < n; i++) {
         uint32_t key = w->keys[i], uses = w->uses[i];
-
         for (k = i; k > 0 && w->uses[k - 1] < uses; k--) {
             w->keys[k] = w->keys[k - 1];
             w->uses[k] = w->uses[k - 1];
@@ -58,7 +56,6 @@ void ct_keys(struct ct_work *w, uint32_t list, bool leaf)
 static uint32_t values(const struct outline_row *r, uint8_t out[CT_NARROW])
 {
     uint32_t n = 0, rest = (uint8_t)~r->mask, x = 0;
-
     if (r->hi - r->lo < (int)CT_NARROW) {
         for (x = r->lo; x <= r->hi; x++) {
             out[n] = (uint8_t)x;
@@ -83,7 +80,6 @@ static const struct {
 static uint32_t weigh(struct ct_work *w, uint32_t list, bool leaf, uint32_t key)
 {
     uint32_t n = w->count[list], each = ONE / 2 / n, even = ONE / 2;
-
     __builtin_memset(w->weight, 0, sizeof(w->weight));
     for (uint32_t i = 0; i < sizeof(tcp) / sizeof(tcp[0]); i++) {
         if (key == dd_var_byte(0, tcp[i].offset)) {
@@ -94,15 +90,14 @@ static uint32_t weigh(struct ct_work *w, uint32_t list, bool leaf, uint32_t key)
     for (uint32_t i = 0; i < n; i++) {
         const struct outline_row *r =
             outline_row(ct_outline(w->kids[list], i, leaf), key);
-        uint8_t at[CT_NARROW];
-        uint32_t count, part;
 
         if (!is_narrow(r)) {
             even += each;
             continue;
         }
-        part = each / outline_size(r);
-        count = values(r, at);
+        uint32_t part = each / outline_size(r);
+        uint8_t at[CT_NARROW];
+        uint32_t count = values(r, at);
         for (uint32_t k = 0; k < count; k++) {
             w->weight[at[k]] += part;
         }
@@ -115,19 +110,17 @@ static void survive(struct ct_work *w, uint32_t list, bool leaf, uint32_t key,
                     uint32_t *pass)
 {
     uint32_t even = weigh(w, list, leaf, key);
-
     for (uint32_t i = 0; i < w->count[list]; i++) {
         const struct outline_row *r =
             outline_row(ct_outline(w->kids[list], i, leaf), key);
-        uint8_t at[CT_NARROW];
-        uint32_t count;
 
         pass[i] = r != NULL ? outline_size(r) * even : ONE;
         if (r != NULL && !is_narrow(r)) {
             pass[i] = outline_size(r) * (ONE / 256);
             continue;
         }
-        count = r != NULL ? values(r, at) : 0;
+        uint8_t at[CT_NARROW];
+        uint32_t count = r != NULL ? values(r, at) : 0;
         for (uint32_t k = 0; k < count; k++) {
             pass[i] += w->weight[at[k]];
         }
@@ -140,7 +133,6 @@ static uint32_t survivors(const struct ct_work *w, uint32_t count,
                           const uint32_t *pass)
 {
     uint32_t sum = 0;
-
     for (uint32_t i = 0; i < count; i++) {
         sum += (uint32_t)((uint64_t)w->alive[i] * pass[i] / ONE);
     }
@@ -151,11 +143,10 @@ static uint32_t survivors(const struct ct_work *w, uint32_t count,
 static uint32_t choose(struct heap *h, struct ct_work *w, uint32_t list,
                        bool leaf, uint32_t *keys)
 {
-    uint32_t n = w->count[list], have = n * ONE, rows = 0, bytes;
-
+    uint32_t n = w->count[list], have = n * ONE, rows = 0;
     (void)heap_work(h, KEYS_WORK * n); /* no limit, but a breath */
     ct_keys(w, list, leaf);
-    bytes = w->key_count < CT_SAMPLED ? w->key_count : CT_SAMPLED;
+    uint32_t bytes = w->key_count < CT_SAMPLED ? w->key_count : CT_SAMPLED;
     for (uint32_t q = 0; q < bytes; q++) {
         (void)heap_work(h, WEIGH_WORK * n);
         survive(w, list, leaf, w->keys[q], w->pass[q]);
@@ -165,10 +156,8 @@ static uint32_t choose(struct heap *h, struct ct_work *w, uint32_t list,
     }
     while (rows < CT_ROWS) {
         uint32_t best = bytes, least = have;
-
         for (uint32_t q = 0; q < bytes; q++) {
             uint32_t left = survivors(w, n, w->pass[q]);
-
             if (left < least) {
                 least = left;
                 best = q;
@@ -197,16 +186,15 @@ static void put_bits(uint64_t *word, uint64_t clear, uint64_t set)
 void ct_fill(struct ct_node *n, uint32_t i, const struct outline *o, bool fresh)
 {
     uint64_t bit = UINT64_C(1) << i;
-
     for (uint32_t k = 0; k < n->rows; k++) {
         const struct outline_row *r = outline_row(o, n->key[k]);
         uint64_t *word = n->row[k].word;
-
         for (uint32_t x = 0; (fresh || r == NULL) && x <= OUTLINE_MISSING;
              x++) {
             put_bits(&word[x], bit, r == NULL ? bit : 0);
         }
-        for (uint32_t x = r ? r->lo : 256; r != NULL && x <= r->hi; x++) {
+        for (uint32_t x = r != NULL ? r->lo : 256; r != NULL && x <= r->hi;
+             x++) {
             put_bits(&word[x], 0, outline_has(r, x) ? bit : 0);
         }
     }
@@ -218,11 +206,11 @@ static void fill_rows(struct heap *h, struct ct_node *n)
     for (uint32_t k = 0; k < n->rows; k++) {
         uint64_t *word = n->row[k].word, any = 0;
         uint32_t set = 0;
-
         for (uint32_t i = 0; i < n->count; i++) {
-            any |= outline_row(ct_outline(n->kid, i, n->leaf), n->key[k])
-                       ? 0
-                       : UINT64_C(1) << i;
+            any |=
+                outline_row(ct_outline(n->kid, i, n->leaf), n->key[k]) != NULL
+                    ? 0
+                    : UINT64_C(1) << i;
         }
         for (uint32_t x = 0; x <= OUTLINE_MISSING; x++) {
             word[x] = any;
@@ -231,7 +219,8 @@ static void fill_rows(struct heap *h, struct ct_node *n)
             const struct outline_row *r =
                 outline_row(ct_outline(n->kid, i, n->leaf), n->key[k]);
 
-            for (uint32_t x = r ? r->lo : 256; r != NULL && x <= r->hi; x++) {
+            for (uint32_t x = r != NULL ? r->lo : 256; r != NULL && x <= r->hi;
+                 x++) {
                 word[x] |= outline_has(r, x) ? UINT64_C(1) << i : 0;
                 set++;
             }
@@ -248,13 +237,11 @@ static void destroy(struct heap *h, struct retired *r)
 struct ct_node *ct_make(struct heap *h, struct ct_work *w, uint32_t list,
                         bool leaf)
 {
-    uint32_t keys[CT_ROWS], count = w->count[list], rows;
-    size_t bytes;
-    struct ct_node *n;
-
-    rows = choose(h, w, list, leaf, keys);
-    bytes = sizeof(struct ct_node) + rows * sizeof(struct ct_row);
-    n = heap_alloc(h, bytes);
+    uint32_t count = w->count[list];
+    uint32_t keys[CT_ROWS];
+    uint32_t rows = choose(h, w, list, leaf, keys);
+    size_t bytes = sizeof(struct ct_node) + rows * sizeof(struct ct_row);
+    struct ct_node *n = heap_alloc(h, bytes);
     if (n == NULL) {
         return NULL;
     }
@@ -268,7 +255,6 @@ struct ct_node *ct_make(struct heap *h, struct ct_work *w, uint32_t list,
     __builtin_memcpy(n->key, keys, rows * sizeof(*keys));
     for (uint32_t i = 0; i < count; i++) {
         const struct outline *o = ct_outline(w->kids[list], i, leaf);
-
         n->kid[i] = w->kids[list][i];
         if (i == 0) {
             n->hull = *o;
@@ -284,15 +270,12 @@ void ct_adopt(struct ct_node *n)
 {
     for (uint64_t left = n->used; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-
         if (n->leaf) {
             struct ct_item *item = n->kid[i];
-
             item->leaf = n;
             item->slot = i;
         } else {
             struct ct_node *kid = n->kid[i];
-
             kid->parent = n;
             kid->at = i;
         }

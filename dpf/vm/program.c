@@ -13,8 +13,8 @@ typedef struct dpf_result native_general(struct dpf_run *run, uint64_t fuel);
 
 static int program_fail(struct dpf_error *err, int code, const char *text)
 {
-    struct text t;
     err->code = code;
+    struct text t;
     text_init(&t, err->text, sizeof(err->text));
     text_str(&t, text);
     return code;

@@ -87,9 +87,9 @@ static void put_state(struct text *t, const struct verifier *v)
 
 bool refuse(struct verifier *v, enum why why, int64_t n)
 {
-    struct text t;
     v->err->code = -DPF_E_VERIFY;
     v->err->insn = v->at;
+    struct text t;
     text_init(&t, v->err->rule, sizeof(v->err->rule));
     text_str(&t, reasons[why].rule);
     text_init(&t, v->err->text, sizeof(v->err->text));

@@ -53,7 +53,6 @@ static void reg_rm(struct x64 *x, uint32_t form, uint32_t reg, uint32_t rm)
 static uint32_t scale_bits(struct x64 *x, uint32_t scale)
 {
     static const uint8_t bits[9] = {[2] = 1, [4] = 2, [8] = 3};
-
     if (scale > 8 || (scale != 1 && !bits[scale])) {
         x->error = true;
         return 0;

@@ -50,7 +50,6 @@ static int image_open(struct image *im)
 {
     static const uint8_t magic[7] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
     struct elf_head *h = &im->head;
-
     if (im->len < sizeof(*h)) {
         return refuse(im, "shorter than an ELF header");
     }
@@ -102,14 +101,12 @@ static int segment_load(const struct child *c, const struct image *im,
     struct page_binding b = {.va = s->vaddr - skip,
                              .count = (uint32_t)frames,
                              .prot = segment_prot(s)};
-    struct mem_run run;
-    int64_t err;
-
     if (frame < 0) {
         return (int)frame;
     }
     b.frame = (uint64_t)frame;
-    err = mem_run_bind(&run, c->slot, b.frame, frames, true);
+    struct mem_run run;
+    int64_t err = mem_run_bind(&run, c->slot, b.frame, frames, true);
     if (err == 0) {
         memcpy((uint8_t *)run.va + skip, im->bytes + s->offset, s->filesz);
         mem_run_unbind(&run);
@@ -124,21 +121,18 @@ static int uarea_fill(const struct child *c, uint64_t entry,
                       struct start_info *start)
 {
     const struct sysinfo_env *info = child_info(c);
-    struct mem_run run;
-    struct uarea *u;
-    int err;
-
-    if (!info) {
+    if (info == NULL) {
         return -E_NONE;
     }
-    err = mem_run_bind(&run, c->slot, info->uarea_frame, 1, true);
+    struct mem_run run;
+    int err = mem_run_bind(&run, c->slot, info->uarea_frame, 1, true);
     if (err) {
         return err;
     }
     start->magic = START_MAGIC;
     start->version = START_VERSION;
     memcpy(start->name, c->name, sizeof(start->name));
-    u = run.va;
+    struct uarea *u = run.va;
     u->entry[ENV_PROLOGUE] = entry;
     memcpy(u->scratch, start, sizeof(*start));
     mem_run_unbind(&run);
@@ -149,15 +143,13 @@ int child_create(struct child *c, const char *name, uint32_t slot,
                  uint64_t quota, const uint32_t shares[SHARE_KINDS])
 {
     int64_t id = sys_env_create(slot, quota, shares, SHARE_KINDS);
-    int err;
-
     *c = (struct child){.slot = slot};
     text_format(c->name, sizeof(c->name), "%s", name);
     if (id < 0) {
         return (int)id;
     }
     c->env = (uint32_t)id;
-    err = child_grant(c, slot, SLOT_SELF);
+    int err = child_grant(c, slot, SLOT_SELF);
     if (err) {
         child_destroy(c);
     }
@@ -170,10 +162,8 @@ int child_load(struct child *c, const void *bytes, size_t len,
 {
     struct image im = {.bytes = bytes, .len = len, .why = ""};
     int err = image_open(&im);
-
     for (unsigned i = 0; err == 0 && i < im.head.phnum; i++) {
         struct elf_segment s;
-
         err = segment_get(&im, i, &s);
         if (err == 1) {
             err = segment_load(c, &im, &s);
@@ -191,10 +181,8 @@ int child_grant(const struct child *c, uint32_t from, uint32_t to)
 int child_run(const struct child *c, uint32_t cpu, uint32_t slices)
 {
     int got = 0;
-
     for (uint32_t i = 0; i < slices; i++) {
         int64_t slot = sys_quantum_alloc(SLOT_SELF, cpu, QUANTUM_ANY, c->env);
-
         if (slot < 0) {
             return got ? got : (int)slot;
         }
@@ -220,15 +208,14 @@ const struct sysinfo_env *child_info(const struct child *c)
 bool child_ended(const struct child *c)
 {
     const struct sysinfo_env *e = child_info(c);
-
-    return !e || __atomic_load_n(&e->state, __ATOMIC_ACQUIRE) == ENV_FREE;
+    return e == NULL ||
+           __atomic_load_n(&e->state, __ATOMIC_ACQUIRE) == ENV_FREE;
 }
 
 void child_end_text(const struct child *c, char *text, size_t size)
 {
     const struct sysinfo_env *e = child_info(c);
-
-    switch (e ? e->end : ENV_END_NONE) {
+    switch (e != NULL ? e->end : ENV_END_NONE) {
     case ENV_END_DESTROYED:
         if (e->end_detail >= ENV_FAULT_STATUS && e->end_detail < 256) {
             text_format(text, size,

@@ -18,7 +18,6 @@
 static uint32_t call_len(const char *text, size_t len)
 {
     uint32_t n = CONSOLE_CALL_MAX;
-
     if (len <= n) {
         return (uint32_t)len;
     }
@@ -35,11 +34,9 @@ static uint32_t call_len(const char *text, size_t len)
 void console_write(const char *text, size_t len)
 {
     static unsigned tried;
-
     while (len > 0) {
         int64_t n = sys_console_write(SLOT_CONSOLE, (const uint8_t *)text,
                                       call_len(text, len));
-
         if (n < 0 || (n == 0 && tried >= TRIES)) {
             return;
         }
@@ -58,14 +55,12 @@ void console_vprintf(const char *fmt, va_list args)
 {
     char line[CONSOLE_LINE];
     size_t len = text_vformat(line, sizeof(line), fmt, args);
-
     console_write(line, len < sizeof(line) ? len : sizeof(line) - 1);
 }
 
 void console_printf(const char *fmt, ...)
 {
     va_list args;
-
     va_start(args, fmt);
     console_vprintf(fmt, args);
     va_end(args);

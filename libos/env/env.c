@@ -42,11 +42,9 @@ void env_yield(uint32_t env)
 int env_entropy(void *bytes, size_t len)
 {
     uint8_t *to = bytes;
-
     while (len > 0) {
         uint32_t part = len < 256 ? (uint32_t)len : 256;
         int64_t n = sys_entropy_read(to, part);
-
         if (n <= 0) {
             return n == 0 ? -E_AGAIN : (int)n;
         }

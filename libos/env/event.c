@@ -14,7 +14,6 @@ static uint64_t bits_used;
 uint64_t env_events(uint64_t mask)
 {
     uint64_t *pending = &env_uarea()->pending;
-
     if (!(__atomic_load_n(pending, __ATOMIC_RELAXED) & mask)) {
         return 0;
     }
@@ -24,10 +23,8 @@ uint64_t env_events(uint64_t mask)
 uint64_t env_wait(uint64_t mask, uint64_t deadline_ns)
 {
     uint64_t deadline = time_tsc_of_ns(deadline_ns);
-
     for (;;) {
         uint64_t got = env_events(mask);
-
         if (got || (deadline != UINT64_MAX && time_tsc() >= deadline)) {
             return got;
         }

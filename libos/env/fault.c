@@ -26,7 +26,6 @@ static env_fault_fn *foreign_handler;
 void upcall_init(void)
 {
     struct uarea *u = env_uarea();
-
     u->stack_top = (uint64_t)(slice_stack + STACK_BYTES);
     u->fault_stack_top = (uint64_t)(fault_stack + STACK_BYTES);
     u->entry[ENV_FAULT] = (uint64_t)upcall_fault;
@@ -56,7 +55,7 @@ static const char *vector_name(uint64_t vector)
         [21] = "control protection",
     };
 
-    if (vector < sizeof(names) / sizeof(names[0]) && names[vector]) {
+    if (vector < sizeof(names) / sizeof(names[0]) && names[vector] != NULL) {
         return names[vector];
     }
     return "exception";
@@ -65,7 +64,6 @@ static const char *vector_name(uint64_t vector)
 static _Noreturn void fault_end(const struct frame *f)
 {
     const char *name = start_told()->name;
-
     if (f->vector == VECTOR_PAGE_FAULT) {
         console_printf("%s: page fault at 0x%lx, %s 0x%lx; it ends\n", name,
                        f->rip, f->error & 2 ? "writing" : "reading",
@@ -82,7 +80,7 @@ static _Noreturn void fault_end(const struct frame *f)
 
 void fault_upcall(struct frame *f)
 {
-    if (!fault_handler || !fault_handler(f)) {
+    if (fault_handler == NULL || !fault_handler(f)) {
         fault_end(f);
     }
     slice_settle();
@@ -90,7 +88,7 @@ void fault_upcall(struct frame *f)
 
 void foreign_upcall(struct frame *f)
 {
-    if (!foreign_handler || !foreign_handler(f)) {
+    if (foreign_handler == NULL || !foreign_handler(f)) {
         fault_end(f);
     }
     slice_settle();

@@ -25,7 +25,7 @@ void slice_settle(void)
 
 void slice_begin(void)
 {
-    if (on_begin) {
+    if (on_begin != NULL) {
         on_begin();
     }
     slice_settle();
@@ -33,7 +33,7 @@ void slice_begin(void)
 
 void slice_end(void)
 {
-    if (on_end) {
+    if (on_end != NULL) {
         on_end();
     }
     env_uarea()->slice_over = 0;
@@ -44,9 +44,8 @@ void slice_end(void)
 void env_on_slice(void (*begin)(void), void (*end)(void))
 {
     struct uarea *u = env_uarea();
-
     on_begin = begin;
     on_end = end;
-    u->entry[ENV_PROLOGUE] = begin ? (uint64_t)upcall_prologue : 0;
-    u->entry[ENV_EPILOGUE] = end ? (uint64_t)upcall_epilogue : 0;
+    u->entry[ENV_PROLOGUE] = begin != NULL ? (uint64_t)upcall_prologue : 0;
+    u->entry[ENV_EPILOGUE] = end != NULL ? (uint64_t)upcall_epilogue : 0;
 }

@@ -14,7 +14,6 @@ static uint64_t boot;
 static void prepare(void)
 {
     const struct sysinfo *s = env_sysinfo();
-
     boot = s->boot_tsc;
     ticks_per_ns = ((uint64_t)s->tsc_khz << 32) / 1000000;
     ns_per_tick = (uint64_t)(((unsigned __int128)1000000 << 32) / s->tsc_khz);

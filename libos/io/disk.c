@@ -23,21 +23,19 @@ static bool busy(const struct disk_queue *q, uint32_t i)
 int disk_open(struct disk_queue *q, uint32_t disk, uint32_t k, uint32_t range,
               uint32_t slots)
 {
-    struct disk_ring_args args;
-    int64_t id;
-    int err, event = env_event_alloc();
-
+    int event = env_event_alloc();
     *q = (struct disk_queue){0};
     if (event < 0) {
         return event;
     }
     *q = (struct disk_queue){.disk = disk, .slots = slots, .event = event};
-    err = mem_run_alloc(&q->run, (uint64_t)slots * sizeof(struct disk_slot), 0);
+    int err =
+        mem_run_alloc(&q->run, (uint64_t)slots * sizeof(struct disk_slot), 0);
     if (err) {
         goto no_memory;
     }
     q->slot = q->run.va;
-    args = (struct disk_ring_args){
+    struct disk_ring_args args = (struct disk_ring_args){
         .disk = disk,
         .range = range,
         .slots = slots,
@@ -46,7 +44,7 @@ int disk_open(struct disk_queue *q, uint32_t disk, uint32_t k, uint32_t range,
         .event = (uint32_t)q->event,
         .memory = SLOT_SELF,
     };
-    id = sys_disk_ring(k, &args);
+    int64_t id = sys_disk_ring(k, &args);
     if (id < 0) {
         err = (int)id;
         goto no_ring;
@@ -64,12 +62,10 @@ no_memory:
 
 int disk_close(struct disk_queue *q)
 {
-    int64_t err;
-
     if (!q->slots) {
         return 0;
     }
-    err = sys_disk_ring_free(q->disk, q->id);
+    int64_t err = sys_disk_ring_free(q->disk, q->id);
     if (err) {
         return (int)err;
     }
@@ -83,7 +79,6 @@ int disk_put(struct disk_queue *q, const struct disk_request *r)
 {
     uint32_t i = index_of(q, q->next);
     struct disk_slot *s = &q->slot[i];
-
     if (busy(q, i)) {
         return -E_AGAIN;
     }
@@ -114,7 +109,6 @@ bool disk_reap(struct disk_queue *q, uint64_t *cookie, int *status)
     for (uint32_t n = q->tail; n != q->next; n++) {
         uint32_t i = index_of(q, n);
         const struct disk_slot *s = &q->slot[i];
-
         if (!busy(q, i) ||
             __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE) != DISK_OWNER_ENV) {
             continue;
@@ -133,7 +127,6 @@ bool disk_reap(struct disk_queue *q, uint64_t *cookie, int *status)
 uint32_t disk_pending(const struct disk_queue *q)
 {
     uint32_t n = 0;
-
     for (uint32_t i = 0; i < DISK_RING_SLOTS_MAX / 64; i++) {
         n += (uint32_t)__builtin_popcountll(q->busy[i]);
     }
@@ -150,14 +143,13 @@ int disk_read_now(struct disk_queue *q, uint64_t block, uint32_t count,
         .pieces = 1,
         .piece[0] = {.paddr = paddr, .len = count * DISK_BLOCK_SIZE},
     };
-    uint64_t cookie;
-    int status;
     int err = disk_put(q, &r);
-
     if (err) {
         return err;
     }
     disk_kick(q);
+    int status;
+    uint64_t cookie;
     while (!disk_reap(q, &cookie, &status)) {
         (void)env_wait(1ull << q->event, UINT64_MAX);
     }

@@ -131,7 +131,6 @@ int filter_end(struct filter *f)
 static uint64_t number(const uint8_t *bytes, unsigned count)
 {
     uint64_t v = 0;
-
     for (unsigned i = 0; i < count; i++) {
         v = v << 8 | bytes[i];
     }
@@ -188,7 +187,6 @@ void filter_v4_from(struct filter *f, const uint8_t mac[6],
 void filter_icmp_errors(struct filter *f, const uint8_t addr[4])
 {
     static const uint8_t types[] = {3, 4, 11, 12}; /* RFC 792 */
-
     for (unsigned i = 0; i < sizeof(types); i++) {
         if (i > 0) {
             filter_or(f);

@@ -16,7 +16,6 @@ static struct netif *netif_of(struct net_link *l)
 static int link_transmit(struct net_link *l, const struct net_frame *f)
 {
     struct netif *n = netif_of(l);
-
     if (tx_ring_put(&n->tx, f) == 0) {
         return 0;
     }
@@ -47,7 +46,6 @@ static int stack_open(struct netif *n, const struct netif_config *cfg)
 {
     struct net_config *c = cfg->stack;
     int err = env_entropy(c->entropy, sizeof(c->entropy));
-
     if (err) {
         return err;
     }
@@ -55,11 +53,11 @@ static int stack_open(struct netif *n, const struct netif_config *cfg)
     c->now_ns = time_ns();
     n->stack_bytes = net_size(c);
     n->stack_mem = mem_alloc(n->stack_bytes);
-    if (!n->stack_mem) {
+    if (n->stack_mem == NULL) {
         return -E_MEM;
     }
     n->stack = net_init(n->stack_mem, c);
-    if (!n->stack) {
+    if (n->stack == NULL) {
         return -E_INVAL;
     }
     err = mem_run_alloc(&n->pool, cfg->pool_bytes, 0);
@@ -72,15 +70,13 @@ static int stack_open(struct netif *n, const struct netif_config *cfg)
 int netif_open(struct netif *n, const struct netif_config *cfg)
 {
     const struct sysinfo *s = env_sysinfo();
-    int err;
-
     *n = (struct netif){0};
     if (cfg->device >= s->nets) {
         return -E_RANGE;
     }
     link_init(&n->link, &s->net[cfg->device]);
-    err = rx_ring_open(&n->rx, cfg->device, cfg->in_slot, cfg->in_region,
-                       cfg->rx_slots);
+    int err = rx_ring_open(&n->rx, cfg->device, cfg->in_slot, cfg->in_region,
+                           cfg->rx_slots);
     if (err == 0) {
         err = tx_ring_open(&n->tx, cfg->device, cfg->out_slot, cfg->out_region,
                            cfg->tx_slots);
@@ -110,11 +106,10 @@ uint64_t netif_events(const struct netif *n)
 
 uint32_t netif_turn(struct netif *n, uint32_t budget)
 {
-    struct rx_packet p;
     uint32_t taken = 0;
-
     net_tick(n->stack, time_ns());
     (void)tx_ring_reap(&n->tx);
+    struct rx_packet p;
     while (taken < budget && rx_ring_peek(&n->rx, &p)) {
         net_input(n->stack, p.data, p.len,
                   p.flags & NET_RX_CSUM_OK ? NET_RX_SUM_OK : 0);

@@ -43,16 +43,13 @@ int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t k,
 {
     uint64_t head = page_up(sizeof(struct net_ring_head) +
                             (uint64_t)slots * sizeof(struct net_rx_slot));
-    struct net_ring_args args;
-    int64_t id;
-    int err, event = env_event_alloc();
-
+    int event = env_event_alloc();
     *r = (struct rx_ring){0};
     if (event < 0) {
         return event;
     }
     *r = (struct rx_ring){.device = device, .slots = slots, .event = event};
-    err = mem_run_alloc(&r->run, head + (uint64_t)slots * NET_RX_BUFFER, 0);
+    int err = mem_run_alloc(&r->run, head + (uint64_t)slots * NET_RX_BUFFER, 0);
     if (err) {
         goto no_memory;
     }
@@ -62,9 +59,9 @@ int rx_ring_open(struct rx_ring *r, uint32_t device, uint32_t k,
     for (uint32_t i = 0; i < slots; i++) {
         r->slot[i].owner = NET_OWNER_KERNEL;
     }
-    args = ring_args(&r->run, device, slots, r->event);
+    struct net_ring_args args = ring_args(&r->run, device, slots, r->event);
     args.region = region;
-    id = sys_net_rx_ring(k, &args);
+    int64_t id = sys_net_rx_ring(k, &args);
     if (id < 0) {
         err = (int)id;
         goto no_ring;
@@ -94,7 +91,6 @@ bool rx_ring_peek(struct rx_ring *r, struct rx_packet *p)
 {
     uint32_t i = r->next & (r->slots - 1);
     const struct net_rx_slot *s = &r->slot[i];
-
     if (owner_of(&s->owner) != NET_OWNER_ENV) {
         return false;
     }
@@ -124,7 +120,6 @@ int rx_ring_bind(struct rx_ring *r, uint32_t k, uint32_t region, uint32_t flags,
         .count = filter->count,
         .refusal = (uint64_t)why,
     };
-
     return (int)sys_net_bind(k, &args);
 }
 
@@ -133,17 +128,14 @@ int rx_ring_bind(struct rx_ring *r, uint32_t k, uint32_t region, uint32_t flags,
 int tx_ring_open(struct tx_ring *r, uint32_t device, uint32_t k,
                  uint32_t region, uint32_t slots)
 {
-    struct net_ring_args args;
-    int64_t id;
     int err = -E_MEM, event = env_event_alloc();
-
     *r = (struct tx_ring){0};
     if (event < 0) {
         return event;
     }
     *r = (struct tx_ring){.device = device, .slots = slots, .event = event};
     r->pin = mem_alloc(slots * sizeof(struct net_pin *));
-    if (!r->pin) {
+    if (r->pin == NULL) {
         goto no_pins;
     }
     err = mem_run_alloc(&r->run,
@@ -155,9 +147,9 @@ int tx_ring_open(struct tx_ring *r, uint32_t device, uint32_t k,
     }
     r->head = r->run.va;
     r->slot = (struct net_tx_slot *)(r->head + 1);
-    args = ring_args(&r->run, device, slots, r->event);
+    struct net_ring_args args = ring_args(&r->run, device, slots, r->event);
     args.region = region;
-    id = sys_net_tx_ring(k, &args);
+    int64_t id = sys_net_tx_ring(k, &args);
     if (id < 0) {
         err = (int)id;
         goto no_ring;
@@ -194,7 +186,6 @@ void tx_ring_close(struct tx_ring *r)
 static uint16_t slot_flags(const struct net_frame *f)
 {
     uint16_t flags = 0;
-
     if (f->csum_start > 0) {
         flags |= NET_TX_CSUM;
     }
@@ -215,7 +206,6 @@ static uint16_t slot_flags(const struct net_frame *f)
 static uint32_t put_beside(struct net_tx_slot *s, const struct net_frame *f)
 {
     uint32_t n = 0, at = f->hdr_len;
-
     while (f->gso == NET_GSO_NONE && n < f->count && f->piece[n].copy &&
            f->piece[n].len <= sizeof(s->header) - at) {
         memcpy(s->header + at, f->piece[n].va, f->piece[n].len);
@@ -230,13 +220,11 @@ int tx_ring_put(struct tx_ring *r, const struct net_frame *f)
 {
     uint32_t i = r->next & (r->slots - 1);
     struct net_tx_slot *s = &r->slot[i];
-    uint32_t first;
-
     if (r->next - r->tail == r->slots && tx_ring_reap(r) == 0) {
         return -NET_E_AGAIN;
     }
     memcpy(s->header, f->hdr, f->hdr_len);
-    first = put_beside(s, f);
+    uint32_t first = put_beside(s, f);
     s->pieces = (uint16_t)(f->count - first);
     s->flags = slot_flags(f);
     s->csum_start = f->csum_start;
@@ -244,7 +232,6 @@ int tx_ring_put(struct tx_ring *r, const struct net_frame *f)
     s->gso_size = f->gso_size;
     for (uint32_t p = first; p < f->count; p++) {
         struct page_piece *to = &s->piece[p - first];
-
         *to = (struct page_piece){.paddr = f->piece[p].paddr,
                                   .len = f->piece[p].len};
     }
@@ -266,12 +253,10 @@ void tx_ring_kick(struct tx_ring *r)
 uint32_t tx_ring_reap(struct tx_ring *r)
 {
     uint32_t n = 0;
-
     while (r->tail != r->next) {
         uint32_t i = r->tail & (r->slots - 1);
         uint32_t owner = owner_of(&r->slot[i].owner);
         struct net_pin *pin = r->pin[i];
-
         if (owner == NET_OWNER_KERNEL) {
             break;
         }

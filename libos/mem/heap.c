@@ -24,7 +24,6 @@ static size_t chunk_left;
 static unsigned class_of(size_t bytes)
 {
     unsigned shift = MIN_SHIFT;
-
     while (((size_t)1 << shift) < bytes) {
         shift++;
     }
@@ -35,14 +34,12 @@ static unsigned class_of(size_t bytes)
 static bool chunk_renew(void)
 {
     struct mem_run run;
-
     if (mem_run_alloc(&run, CHUNK_BYTES, 0) != 0) {
         return false;
     }
     while (chunk_left >= (1u << MIN_SHIFT)) {
         unsigned shift = 63u - (unsigned)__builtin_clzll(chunk_left);
         struct block *b = (struct block *)chunk;
-
         b->next = lists[shift];
         lists[shift] = b;
         chunk += 1ull << shift;
@@ -55,25 +52,20 @@ static bool chunk_renew(void)
 
 void *mem_alloc(size_t bytes)
 {
-    unsigned shift;
-    struct block *b;
-    void *p;
-
     if (bytes > (1u << MAX_SHIFT)) {
         struct mem_run run;
-
         return mem_run_alloc(&run, bytes, 0) == 0 ? run.va : NULL;
     }
-    shift = class_of(bytes);
-    b = lists[shift];
-    if (b) {
+    unsigned shift = class_of(bytes);
+    struct block *b = lists[shift];
+    if (b != NULL) {
         lists[shift] = b->next;
         return memset(b, 0, (size_t)1 << shift);
     }
     if (chunk_left < (1ull << shift) && !chunk_renew()) {
         return NULL;
     }
-    p = chunk;
+    void *p = chunk;
     chunk += 1ull << shift;
     chunk_left -= 1ull << shift;
     return p;
@@ -82,9 +74,7 @@ void *mem_alloc(size_t bytes)
 void mem_free(void *p, size_t bytes)
 {
     struct block *b = p;
-    unsigned shift;
-
-    if (!p) {
+    if (p == NULL) {
         return;
     }
     if (bytes > (1u << MAX_SHIFT)) {
@@ -93,11 +83,10 @@ void mem_free(void *p, size_t bytes)
             .paddr = mem_paddr(p),
             .bytes = (bytes + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1),
         };
-
         mem_run_free(&run);
         return;
     }
-    shift = class_of(bytes);
+    unsigned shift = class_of(bytes);
     b->next = lists[shift];
     lists[shift] = b;
 }

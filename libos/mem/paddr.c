@@ -19,20 +19,17 @@ _Static_assert(SELF << 39 == UPT_VA, "the window is its own entry");
 static uint64_t entry(uint64_t level, uint64_t va, unsigned shift)
 {
     const volatile uint64_t *table = (const volatile uint64_t *)level;
-
     return table[va >> shift];
 }
 
 uint64_t mem_paddr(const void *p)
 {
     uint64_t va = (uint64_t)p;
-    uint64_t e;
-
     if (va >= UADDR_TOP || !(entry(LEVEL4, va, 39) & PTE_P) ||
         !(entry(LEVEL3, va, 30) & PTE_P)) {
         return 0;
     }
-    e = entry(LEVEL2, va, 21);
+    uint64_t e = entry(LEVEL2, va, 21);
     if (!(e & PTE_P)) {
         return 0;
     }

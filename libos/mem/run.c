@@ -25,7 +25,6 @@ static uint64_t round_up(uint64_t x, uint64_t to)
 static uint64_t va_take(uint64_t bytes, uint64_t align)
 {
     uint64_t va = round_up(next_va, align);
-
     next_va = va + bytes + PAGE_SIZE;
     return va;
 }
@@ -35,30 +34,25 @@ static uint64_t va_take(uint64_t bytes, uint64_t align)
 int mem_bind(uint32_t k_env, uint32_t env, uint32_t k,
              const struct page_binding *run)
 {
-    struct page_binding b[BATCH];
     uint32_t done = 0;
-
+    struct page_binding b[BATCH];
     while (done < run->count) {
         uint32_t n = 0, frames = 0;
-        int64_t got;
-
         for (; n < BATCH && done + frames < run->count; n++) {
             uint32_t left = run->count - done - frames;
-
             b[n] = *run;
             b[n].va += (uint64_t)(done + frames) * PAGE_SIZE;
             b[n].frame += done + frames;
             b[n].count = left < PAGE_ELEMENT_MAX ? left : PAGE_ELEMENT_MAX;
             frames += b[n].count;
         }
-        got = sys_page_bind(k_env, env, k, b, n);
+        int64_t got = sys_page_bind(k_env, env, k, b, n);
         if (got != n) {
             const struct page_binding undo = {
                 .va = run->va,
                 .count =
                     done + (got > 0 ? (uint32_t)got : 0) * PAGE_ELEMENT_MAX,
             };
-
             if (undo.count && run->prot) {
                 (void)mem_bind(k_env, env, k, &undo);
             }
@@ -78,7 +72,6 @@ static int bind(uint64_t va, uint32_t k, uint64_t frame, uint64_t frames,
         .count = (uint32_t)frames,
         .prot = prot,
     };
-
     return mem_bind(0, 0, k, &b);
 }
 
@@ -87,14 +80,12 @@ static int64_t alloc_large(uint64_t frames)
 {
     uint64_t all = frames + LARGE_FRAMES - 1;
     int64_t got = sys_page_alloc(SLOT_SELF, PAGE_ANY, (uint32_t)all);
-    uint64_t first, head, tail;
-
     if (got < 0) {
         return got;
     }
-    first = round_up((uint64_t)got, LARGE_FRAMES);
-    head = first - (uint64_t)got;
-    tail = all - head - frames;
+    uint64_t first = round_up((uint64_t)got, LARGE_FRAMES);
+    uint64_t head = first - (uint64_t)got;
+    uint64_t tail = all - head - frames;
     if (head) {
         (void)sys_page_free(SLOT_SELF, (uint64_t)got, (uint32_t)head);
     }
@@ -108,23 +99,20 @@ int mem_run_alloc(struct mem_run *run, uint64_t bytes, uint32_t flags)
 {
     bool large = flags & MEM_LARGE;
     uint64_t unit = large ? LARGE_BYTES : PAGE_SIZE;
-    uint64_t frames, va;
-    int64_t frame;
-    int err;
-
     bytes = round_up(bytes, unit);
-    frames = bytes / PAGE_SIZE;
+    uint64_t frames = bytes / PAGE_SIZE;
     if (frames == 0 || frames + (large ? LARGE_FRAMES : 0) > PAGE_RUN_MAX) {
         return -E_RANGE;
     }
-    frame = large ? alloc_large(frames)
-                  : sys_page_alloc(SLOT_SELF, PAGE_ANY, (uint32_t)frames);
+    int64_t frame = large
+                        ? alloc_large(frames)
+                        : sys_page_alloc(SLOT_SELF, PAGE_ANY, (uint32_t)frames);
     if (frame < 0) {
         return (int)frame;
     }
-    va = va_take(bytes, unit);
-    err = bind(va, SLOT_SELF, (uint64_t)frame, frames,
-               PAGE_R | PAGE_W | (large ? PAGE_2M : 0));
+    uint64_t va = va_take(bytes, unit);
+    int err = bind(va, SLOT_SELF, (uint64_t)frame, frames,
+                   PAGE_R | PAGE_W | (large ? PAGE_2M : 0));
     if (err) {
         (void)sys_page_free(SLOT_SELF, (uint64_t)frame, (uint32_t)frames);
         return err;
@@ -147,7 +135,6 @@ void mem_run_free(struct mem_run *run)
 {
     uint64_t frame = run->paddr / PAGE_SIZE;
     uint64_t frames = run->bytes / PAGE_SIZE;
-
     if (frames) {
         mem_run_unbind(run);
         (void)sys_page_free(SLOT_SELF, frame, (uint32_t)frames);
@@ -157,14 +144,11 @@ void mem_run_free(struct mem_run *run)
 int mem_run_bind(struct mem_run *run, uint32_t k, uint64_t frame,
                  uint64_t frames, bool write)
 {
-    uint64_t va;
-    int err;
-
     if (frames == 0 || frames > PAGE_RUN_MAX) {
         return -E_RANGE;
     }
-    va = va_take(frames * PAGE_SIZE, PAGE_SIZE);
-    err = bind(va, k, frame, frames, PAGE_R | (write ? PAGE_W : 0));
+    uint64_t va = va_take(frames * PAGE_SIZE, PAGE_SIZE);
+    int err = bind(va, k, frame, frames, PAGE_R | (write ? PAGE_W : 0));
     if (err) {
         return err;
     }

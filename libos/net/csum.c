@@ -8,14 +8,12 @@
 static inline uint64_t add_carry(uint64_t a, uint64_t b)
 {
     uint64_t s;
-
     return s = a + b, s + (s < b);
 }
 
 static inline uint64_t word(const uint8_t *p)
 {
     uint64_t v;
-
     __builtin_memcpy(&v, p, sizeof v);
     return v;
 }
@@ -24,7 +22,6 @@ uint16_t net_sum(const void *data, size_t len)
 {
     const uint8_t *p = data;
     uint64_t a = 0, b = 0, tail = 0;
-
     for (; len >= 32; len -= 32, p += 32) {
         a = add_carry(a, word(p));
         b = add_carry(b, word(p + 8));

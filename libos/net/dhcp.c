@@ -80,7 +80,6 @@ static uint8_t *put_body(const struct dhcp_client *c, uint8_t *p, uint32_t type)
                                      O_SERVER, O_RENEW,  O_REBIND};
     static const uint8_t max_size[] = {1500 >> 8, 1500 & 0xff};
     uint8_t id[7] = {1}; /* hardware type, then the address */
-
     __builtin_memcpy(id + 1, c->stack->mac, 6);
     p = put_option(p, O_TYPE, &(uint8_t){(uint8_t)type}, 1);
     p = put_option(p, O_CLIENT, id, sizeof id);
@@ -108,7 +107,6 @@ static void send(struct dhcp_client *c, uint32_t type)
     bool has_addr = type == RELEASE || c->state == DHCP_RENEWING ||
                     c->state == DHCP_REBINDING;
     uint8_t m[M_SIZE] = {1, 1, 6};
-
     put_be32(m + M_XID, c->xid);
     if (!chosen) {
         c->secs = (uint16_t)(secs > 0xffff ? 0xffff : secs);
@@ -135,7 +133,6 @@ static void send(struct dhcp_client *c, uint32_t type)
 static uint64_t retry_ns(struct dhcp_client *c)
 {
     uint32_t shift = c->tries < 4 ? c->tries : 4;
-
     return (4 * NS_PER_S << shift) - NS_PER_S +
            net_random(c->stack) % (2 * NS_PER_S);
 }
@@ -168,7 +165,7 @@ static void begin(struct dhcp_client *c, uint64_t delay_ns)
 
 static void tell(struct dhcp_client *c)
 {
-    if (c->changed) {
+    if (c->changed != NULL) {
         c->changed(c);
     }
 }
@@ -176,7 +173,6 @@ static void tell(struct dhcp_client *c)
 static void lose(struct dhcp_client *c, uint64_t delay_ns)
 {
     bool had = c->state == DHCP_RENEWING || c->state == DHCP_REBINDING;
-
     if (had) {
         (void)net_set_v4(c->stack, net_v4(0, 0, 0, 0), 32,
                          (struct net_addr){0});
@@ -213,8 +209,6 @@ static void renew(struct dhcp_client *c)
     uint64_t now = c->stack->now_ns;
     uint64_t end = lease_end(c, c->state == DHCP_RENEWING ? c->lease.rebind_s
                                                           : c->lease.lease_s);
-    uint64_t wait;
-
     if (now >= end && c->state == DHCP_REBINDING) {
         lose(c, 0);
         return;
@@ -231,7 +225,7 @@ static void renew(struct dhcp_client *c)
     c->asked_ns = now;
     c->tries++;
     send(c, REQUEST);
-    wait = end > now ? (end - now) / 2 : 0;
+    uint64_t wait = end > now ? (end - now) / 2 : 0;
     wait = wait < RENEW_MIN_S * NS_PER_S ? RENEW_MIN_S * NS_PER_S : wait;
     set_timer(c, now + wait < end ? now + wait : end);
 }
@@ -239,7 +233,6 @@ static void renew(struct dhcp_client *c)
 static void bind(struct dhcp_client *c)
 {
     struct dhcp_lease had = c->lease;
-
     c->lease = c->got;
     c->bound_ns = c->asked_ns;
     c->state = DHCP_BOUND;
@@ -266,7 +259,6 @@ static void checked(struct dhcp_client *c)
 {
     struct net_stack *s = c->stack;
     bool conflict = s->probe_conflict;
-
     arp_probe(s, 0);
     if (conflict) {
         send(c, DECLINE);
@@ -326,7 +318,6 @@ static void option(struct answer *a, uint32_t kind, const uint8_t *p,
                    uint32_t len)
 {
     struct dhcp_lease *l = &a->lease;
-
     if (kind == O_TYPE && len == 1) {
         a->type = p[0];
     } else if (kind == O_OVERLOAD && len == 1) {
@@ -352,7 +343,6 @@ static void option(struct answer *a, uint32_t kind, const uint8_t *p,
 static void options(struct answer *a, const uint8_t *p, uint32_t len)
 {
     uint32_t at = 0;
-
     while (at < len && p[at] != O_END) {
         if (p[at] == O_PAD) {
             at++;
@@ -371,7 +361,6 @@ static void options(struct answer *a, const uint8_t *p, uint32_t len)
 static int prefix_of(uint32_t mask, uint32_t addr)
 {
     uint32_t host = ~to_be32(mask), first = addr & 0xff;
-
     if (!mask) {
         return first < 128 ? 8 : first < 192 ? 16 : 24;
     }
@@ -385,7 +374,6 @@ static bool is_station(uint32_t ip, uint32_t prefix)
 {
     uint32_t host = prefix < 31 ? 0xffffffffu >> prefix : 0;
     uint32_t part = to_be32(ip) & host, first = ip & 0xff;
-
     return first != 0 && first != 127 && first < 0xe0 &&
            (!host || (part != 0 && part != host));
 }
@@ -397,7 +385,6 @@ static bool complete(struct answer *a)
     struct dhcp_lease *l = &a->lease;
     uint32_t ip = l->addr.word[3];
     int prefix = prefix_of(a->mask, ip);
-
     if (prefix < 1 || !is_station(ip, (uint32_t)prefix) || !a->has_lease ||
         !l->server.word[3] || l->lease_s < LEASE_MIN_S) {
         return false;
@@ -441,7 +428,6 @@ static bool parse(const struct dhcp_client *c, const uint8_t *m, uint32_t len,
 static void take_ack(struct dhcp_client *c, const struct answer *a)
 {
     bool check = c->state == DHCP_REQUESTING && c->check_ms;
-
     c->got = a->lease;
     if (!check) {
         bind(c);
@@ -459,9 +445,9 @@ static void received(struct udp_port *p, const struct net_endpoint *from,
         (void *)((uint8_t *)p - offsetof(struct dhcp_client, udp));
     bool asking = c->state == DHCP_REQUESTING || c->state == DHCP_RENEWING ||
                   c->state == DHCP_REBINDING;
-    struct answer a;
 
     (void)to;
+    struct answer a;
     if (from->port != SERVER_PORT || !parse(c, data, len, &a)) {
         return;
     }
@@ -479,13 +465,11 @@ static void received(struct udp_port *p, const struct net_endpoint *from,
 
 int dhcp_start(struct net_stack *s, struct dhcp_client *c)
 {
-    int r;
-
     c->stack = s;
     c->udp = (struct udp_port){.received = received, .port = CLIENT_PORT};
     c->timer = (struct net_timer){.fire = fire};
     c->lease = c->got = (struct dhcp_lease){0};
-    r = udp_bind(s, &c->udp);
+    int r = udp_bind(s, &c->udp);
     if (r) {
         return r;
     }

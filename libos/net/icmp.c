@@ -20,16 +20,14 @@ static void echo(struct net_stack *s, const struct ip_packet *p)
     uint8_t *icmp = hdr + ETH_LEN + IP_LEN;
     uint32_t head = p->len < INLINE_MAX ? p->len : INLINE_MAX;
     uint32_t rest = p->len - head;
-    uint16_t sum;
     struct net_frame f = {.hdr = hdr};
     struct net_buf *b = NULL;
-
     if (rest > BUF_DATA || IP_LEN + p->len > s->mtu) {
         return;
     }
     if (rest) {
         b = buf_alloc(s);
-        if (!b) {
+        if (b == NULL) {
             return;
         }
         __builtin_memcpy(b->data, p->l4 + head, rest);
@@ -41,7 +39,7 @@ static void echo(struct net_stack *s, const struct ip_packet *p)
     }
     __builtin_memcpy(icmp, p->l4, head);
     /* Only the type changes: RFC 1624 equation 3, on the first word. */
-    sum = (uint16_t)~get_be16(icmp + ICMP_SUM);
+    uint16_t sum = (uint16_t)~get_be16(icmp + ICMP_SUM);
     sum = net_sum_sub(sum, get_be16(icmp));
     icmp[ICMP_TYPE] = ICMP_ECHO_REPLY;
     sum = net_sum_add(sum, get_be16(icmp));
@@ -51,7 +49,7 @@ static void echo(struct net_stack *s, const struct ip_packet *p)
     if (ip_send(s, &f, hdr, p->src, IPPROTO_ICMP) == 0) {
         s->stats.icmp_echoes++;
     }
-    if (b) {
+    if (b != NULL) {
         net_pin_done(&b->pin);
     }
 }
@@ -86,13 +84,12 @@ void icmp_unreachable(struct net_stack *s, const struct ip_packet *p,
 static void unreachable(struct net_stack *s, const struct ip_packet *p)
 {
     const uint8_t *q = p->l4 + ICMP_LEN;
-    uint32_t len = p->len - ICMP_LEN, hlen;
-
+    uint32_t len = p->len - ICMP_LEN;
     if (len < IP_LEN) {
         s->stats.icmp_ignored++;
         return;
     }
-    hlen = (q[IP_VIHL] & 0xfu) * 4;
+    uint32_t hlen = (q[IP_VIHL] & 0xfu) * 4;
     if (q[IP_VIHL] >> 4 != 4 || hlen < IP_LEN || len < hlen + 8 ||
         get_be32(q + IP_SRC) != s->ip || q[IP_PROTO] != IPPROTO_TCP) {
         s->stats.icmp_ignored++;

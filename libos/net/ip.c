@@ -19,7 +19,6 @@
 static bool options_ok(const uint8_t *p, uint32_t len)
 {
     uint32_t at = 0;
-
     while (at < len && p[at] != OPT_END) {
         if (p[at] == OPT_NOP) {
             at++;
@@ -39,7 +38,6 @@ static bool options_ok(const uint8_t *p, uint32_t len)
 static bool source_ok(const struct net_stack *s, const struct ip_packet *p)
 {
     uint32_t src = p->src;
-
     if (unlikely(!src)) {
         return p->dst == 0xffffffff && p->proto == IPPROTO_UDP;
     }
@@ -65,7 +63,6 @@ static bool dest_ok(const struct net_stack *s, uint32_t dst, bool *broadcast)
 static uint16_t header_sum(const uint8_t *p)
 {
     uint64_t a = get_be32(p);
-
     a += get_be32(p + 4);
     a += get_be32(p + 8);
     a += get_be32(p + 12);
@@ -98,16 +95,13 @@ static void deliver(struct net_stack *s, struct ip_packet *p)
 void ip_input(struct net_stack *s, const uint8_t *p, size_t len, uint32_t flags,
               bool link_broadcast)
 {
-    uint32_t hlen, total;
     bool ip_broadcast = false;
-    struct ip_packet pkt;
-
     if (unlikely(len < IP_LEN)) {
         s->stats.rx_short++;
         return;
     }
-    hlen = (p[IP_VIHL] & 0xfu) * 4;
-    total = get16(p + IP_TOTAL);
+    uint32_t hlen = (p[IP_VIHL] & 0xfu) * 4;
+    uint32_t total = get16(p + IP_TOTAL);
     if (unlikely(p[IP_VIHL] >> 4 != 4 || hlen < IP_LEN || total < hlen ||
                  total > len)) {
         s->stats.rx_short++;
@@ -118,7 +112,7 @@ void ip_input(struct net_stack *s, const uint8_t *p, size_t len, uint32_t flags,
         s->stats.rx_bad_sum++;
         return;
     }
-    pkt = (struct ip_packet){
+    struct ip_packet pkt = (struct ip_packet){
         .hdr = p,
         .l4 = p + hlen,
         .len = total - hlen,
@@ -152,7 +146,6 @@ void ip_input(struct net_stack *s, const uint8_t *p, size_t len, uint32_t flags,
 uint16_t ip_pseudo_sum(uint32_t src, uint32_t dst, uint32_t proto, uint32_t len)
 {
     uint64_t a = (uint64_t)src + dst;
-
     a += to_be32(proto << 16 | (len & 0xffff));
     return net_sum_fold(a);
 }
@@ -161,8 +154,6 @@ int ip_send(struct net_stack *s, struct net_frame *f, uint8_t *hdr,
             uint32_t dst, uint32_t proto)
 {
     uint8_t *ip = hdr + ETH_LEN;
-    struct neighbour *hop;
-
     ip[IP_VIHL] = 0x45;
     ip[1] = 0;
     put16(ip + IP_TOTAL, (uint16_t)(f->hdr_len - ETH_LEN + f->body_len));
@@ -182,8 +173,8 @@ int ip_send(struct net_stack *s, struct net_frame *f, uint8_t *hdr,
         put16(hdr + ETH_TYPE, ETHERTYPE_IP);
         return frame_send(s, f);
     }
-    hop = arp_route(s, dst);
-    if (!hop) {
+    struct neighbour *hop = arp_route(s, dst);
+    if (hop == NULL) {
         return -NET_E_ROUTE;
     }
     return arp_send(s, hop, f, hdr);

@@ -45,7 +45,6 @@ uint64_t siphash(const struct siphash_key *key, const uint64_t *words,
         key->k[0] ^ 0x6c7967656e657261,
         key->k[1] ^ 0x7465646279746573,
     };
-
     for (uint32_t i = 0; i < count; i++) {
         absorb(&s, words[i]);
     }

@@ -16,7 +16,6 @@ static size_t aligned(size_t n)
 static uint32_t hop_count(const struct net_config *cfg)
 {
     uint32_t n = 16;
-
     while (n < cfg->neighbours * 2) {
         n *= 2;
     }
@@ -44,12 +43,11 @@ size_t net_size(const struct net_config *cfg)
 static bool config_ok(const struct net_config *cfg)
 {
     const struct net_link *l = cfg->link;
-
-    return l && l->transmit && l->mtu >= 576 && l->mtu <= 9000 &&
-           cfg->conns <= CONFIG_MAX && cfg->half_open <= CONFIG_MAX &&
-           cfg->time_wait <= CONFIG_MAX && cfg->neighbours <= CONFIG_MAX &&
-           cfg->syn_acks <= NS_PER_S / 4 && cfg->port_lo <= cfg->port_hi &&
-           !(cfg->port_hi && !cfg->port_lo) &&
+    return l != NULL && l->transmit != NULL && l->mtu >= 576 &&
+           l->mtu <= 9000 && cfg->conns <= CONFIG_MAX &&
+           cfg->half_open <= CONFIG_MAX && cfg->time_wait <= CONFIG_MAX &&
+           cfg->neighbours <= CONFIG_MAX && cfg->syn_acks <= NS_PER_S / 4 &&
+           cfg->port_lo <= cfg->port_hi && !(cfg->port_hi && !cfg->port_lo) &&
            !(l->caps & (NET_CAP_TSO4 | NET_CAP_TSO6) &&
              !(l->caps & NET_CAP_CSUM));
 }
@@ -57,7 +55,6 @@ static bool config_ok(const struct net_config *cfg)
 static void seed(struct net_stack *s, const uint8_t *entropy)
 {
     uint64_t k[4];
-
     __builtin_memcpy(k, entropy, sizeof k);
     s->random_key = (struct siphash_key){{k[0], k[1]}};
     /* Independent of random_key, so that numbers drawn from the one say
@@ -72,7 +69,6 @@ struct net_stack *net_init(void *mem, const struct net_config *cfg)
 {
     struct net_stack *s = mem;
     uint8_t *at = mem;
-
     if (!config_ok(cfg)) {
         return NULL;
     }
@@ -103,7 +99,6 @@ struct net_stack *net_init(void *mem, const struct net_config *cfg)
 uint64_t net_random(struct net_stack *s)
 {
     uint64_t n = s->random_count++;
-
     return siphash(&s->random_key, &n, 1);
 }
 
@@ -112,7 +107,6 @@ bool limiter_take(struct limiter *l, uint64_t now_ns)
     if (now_ns >= l->next_ns) {
         uint64_t since = now_ns - l->next_ns;
         uint64_t n = since / l->period_ns + 1;
-
         l->tokens =
             n >= l->burst - l->tokens ? l->burst : l->tokens + (uint32_t)n;
         l->next_ns = now_ns - since % l->period_ns + l->period_ns;
@@ -136,7 +130,6 @@ void net_pool_add(struct net_stack *s, void *va, uint64_t paddr, size_t len)
 {
     for (size_t at = 0; at + BUF_SIZE <= len; at += BUF_SIZE) {
         struct net_buf *b = (void *)((uint8_t *)va + at);
-
         *b = (struct net_buf){
             .next = s->bufs,
             .pin = {.idle = buf_idle},
@@ -150,8 +143,7 @@ void net_pool_add(struct net_stack *s, void *va, uint64_t paddr, size_t len)
 struct net_buf *buf_alloc(struct net_stack *s)
 {
     struct net_buf *b = s->bufs;
-
-    if (!b) {
+    if (b == NULL) {
         s->stats.buf_empty++;
         return NULL;
     }
@@ -172,9 +164,7 @@ void net_input(struct net_stack *s, const void *frame, size_t len,
                uint32_t flags)
 {
     const uint8_t *p = frame;
-    uint16_t type;
     bool broadcast = false;
-
     s->stats.rx_frames++;
     if (len < ETH_LEN) {
         s->stats.rx_short++;
@@ -187,7 +177,7 @@ void net_input(struct net_stack *s, const void *frame, size_t len,
             return;
         }
     }
-    type = get16(p + ETH_TYPE);
+    uint16_t type = get16(p + ETH_TYPE);
     if (likely(type == ETHERTYPE_IP)) {
         ip_input(s, p + ETH_LEN, len - ETH_LEN, flags, broadcast);
     } else if (type == ETHERTYPE_ARP) {
@@ -199,12 +189,10 @@ void net_input(struct net_stack *s, const void *frame, size_t len,
 
 int frame_send(struct net_stack *s, const struct net_frame *f)
 {
-    int r;
-
-    if (f->pin) {
+    if (f->pin != NULL) {
         f->pin->in_flight++;
     }
-    r = s->link->transmit(s->link, f);
+    int r = s->link->transmit(s->link, f);
     if (unlikely(r)) {
         net_pin_done(f->pin);
         s->stats.tx_busy++;
@@ -231,7 +219,7 @@ void net_flush(struct net_stack *s)
     tcp_flush(s);
     if (s->flush_link) {
         s->flush_link = false;
-        if (s->link->flush) {
+        if (s->link->flush != NULL) {
             s->link->flush(s->link);
         }
     }
@@ -240,7 +228,7 @@ void net_flush(struct net_stack *s)
 uint64_t net_deadline(const struct net_stack *s)
 {
     /* What the link had no room for waits for a completion, not for time. */
-    if (s->tcp.out_first && !s->blocked) {
+    if (s->tcp.out_first != NULL && !s->blocked) {
         return s->now_ns;
     }
     return wheel_deadline(&s->wheel);
@@ -254,13 +242,12 @@ bool net_blocked(const struct net_stack *s)
 int net_set_v4(struct net_stack *s, struct net_addr addr, uint32_t prefix,
                struct net_addr gateway)
 {
-    uint32_t ip = addr.word[3], host;
-
+    uint32_t ip = addr.word[3];
     if (!addr_is_v4(&addr) || prefix > 32 || ip_is_multicast(ip) ||
         (gateway.half[1] && !addr_is_v4(&gateway))) {
         return -NET_E_RANGE;
     }
-    host = prefix == 32 ? 0 : 0xffffffffu >> prefix;
+    uint32_t host = prefix == 32 ? 0 : 0xffffffffu >> prefix;
     s->ip = ip;
     s->mask = to_be32(~host);
     /* A /31 has no broadcast address (RFC 3021). */
@@ -287,11 +274,10 @@ void net_away_add(struct net_stack *s, struct net_away *a)
 void net_away_remove(struct net_stack *s, struct net_away *a)
 {
     struct net_away **p = &s->away;
-
-    while (*p && *p != a) {
+    while (*p != NULL && *p != a) {
         p = &(*p)->next;
     }
-    if (*p) {
+    if (*p != NULL) {
         *p = a->next;
     }
 }
@@ -299,8 +285,7 @@ void net_away_remove(struct net_stack *s, struct net_away *a)
 bool net_is_away(struct net_stack *s, uint32_t proto, uint16_t port)
 {
     const struct net_away *a = s->away;
-
-    while (a && (a->proto != proto || a->port != port)) {
+    while (a != NULL && (a->proto != proto || a->port != port)) {
         a = a->next;
     }
     s->stats.rx_away += a != NULL;

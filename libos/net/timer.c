@@ -26,9 +26,7 @@ void wheel_init(struct wheel *w, uint64_t now_ns)
 static void insert(struct wheel *w, struct net_timer *t)
 {
     uint64_t tick = tick_of(t->at_ns);
-    unsigned level = 0, slot;
-    struct net_timer **head;
-
+    unsigned level = 0;
     if (tick < w->tick) {
         tick = w->tick;
     }
@@ -38,11 +36,11 @@ static void insert(struct wheel *w, struct net_timer *t)
     while (tick - w->tick >= span(level + 1)) {
         level++;
     }
-    slot = (unsigned)(tick >> (6 * level)) % WHEEL_SLOTS;
-    head = &w->slot[level][slot];
+    unsigned slot = (unsigned)(tick >> (6 * level)) % WHEEL_SLOTS;
+    struct net_timer **head = &w->slot[level][slot];
     t->next = *head;
     t->prev = head;
-    if (t->next) {
+    if (t->next != NULL) {
         t->next->prev = &t->next;
     }
     *head = t;
@@ -53,13 +51,11 @@ static void unlink_timer(struct wheel *w, struct net_timer *t)
 {
     uintptr_t first = (uintptr_t)&w->slot[0][0];
     uintptr_t at = (uintptr_t)t->prev;
-
     *t->prev = t->next;
-    if (t->next) {
+    if (t->next != NULL) {
         t->next->prev = t->prev;
     } else if (at >= first && at < first + sizeof w->slot) {
         unsigned i = (unsigned)((at - first) / sizeof(struct net_timer *));
-
         w->used[i / WHEEL_SLOTS] &= ~(1ull << i % WHEEL_SLOTS);
     }
 }
@@ -86,23 +82,20 @@ void net_timer_stop(struct net_stack *s, struct net_timer *t)
 static uint64_t next_tick(const struct wheel *w)
 {
     uint64_t best = UINT64_MAX;
-
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
-        uint64_t used = w->used[level], base, at;
-        unsigned skip;
-
+        uint64_t used = w->used[level];
         if (!used) {
             continue;
         }
         /* The slot we are inside of has been moved down already, unless we
            stand at its first tick; what it holds is a whole turn away. */
-        skip = w->tick % span(level) != 0;
-        base = (w->tick >> (6 * level)) + skip;
+        unsigned skip = w->tick % span(level) != 0;
+        uint64_t base = (w->tick >> (6 * level)) + skip;
         skip = (unsigned)base % WHEEL_SLOTS;
         if (skip) {
             used = used >> skip | used << (WHEEL_SLOTS - skip);
         }
-        at = (base + (unsigned)__builtin_ctzll(used)) << (6 * level);
+        uint64_t at = (base + (unsigned)__builtin_ctzll(used)) << (6 * level);
         best = at < best ? at : best;
     }
     return best;
@@ -111,7 +104,6 @@ static uint64_t next_tick(const struct wheel *w)
 uint64_t wheel_deadline(const struct wheel *w)
 {
     uint64_t tick = next_tick(w);
-
     return tick == UINT64_MAX ? tick : tick << WHEEL_SHIFT;
 }
 
@@ -120,7 +112,6 @@ static struct net_timer *take(struct wheel *w, unsigned level)
 {
     unsigned slot = (unsigned)(w->tick >> (6 * level)) % WHEEL_SLOTS;
     struct net_timer *list = w->slot[level][slot];
-
     w->slot[level][slot] = NULL;
     w->used[level] &= ~(1ull << slot);
     return list;
@@ -128,9 +119,9 @@ static struct net_timer *take(struct wheel *w, unsigned level)
 
 static void move_down(struct wheel *w, unsigned level)
 {
-    struct net_timer *t = take(w, level), *next;
-
-    for (; t; t = next) {
+    struct net_timer *t = take(w, level);
+    struct net_timer *next;
+    for (; t != NULL; t = next) {
         next = t->next;
         insert(w, t);
     }
@@ -139,13 +130,13 @@ static void move_down(struct wheel *w, unsigned level)
 static void run_slot(struct net_stack *s)
 {
     struct wheel *w = &s->wheel;
-    struct net_timer *due = take(w, 0), *t;
+    struct net_timer *due = take(w, 0);
     uint64_t edge = w->tick << WHEEL_SHIFT;
-
     w->tick++;
-    if (due) {
+    if (due != NULL) {
         due->prev = &due; /* callbacks may stop timers that are on it */
     }
+    struct net_timer *t;
     while ((t = due) != NULL) {
         unlink_timer(w, t);
         if (t->at_ns > edge) {
@@ -161,10 +152,8 @@ void wheel_run(struct net_stack *s, uint64_t now_ns)
 {
     struct wheel *w = &s->wheel;
     uint64_t target = now_ns >> WHEEL_SHIFT;
-
     for (;;) {
         uint64_t tick = next_tick(w);
-
         if (tick > target) {
             break;
         }

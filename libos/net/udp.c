@@ -14,7 +14,7 @@ int udp_bind(struct net_stack *s, struct udp_port *p)
     if (!p->port) {
         return -NET_E_RANGE;
     }
-    for (const struct udp_port *q = s->udp; q; q = q->next) {
+    for (const struct udp_port *q = s->udp; q != NULL; q = q->next) {
         if (q->port == p->port) {
             return -NET_E_USED;
         }
@@ -28,11 +28,10 @@ int udp_bind(struct net_stack *s, struct udp_port *p)
 void udp_unbind(struct udp_port *p)
 {
     struct udp_port **q = &p->stack->udp;
-
-    while (*q && *q != p) {
+    while (*q != NULL && *q != p) {
         q = &(*q)->next;
     }
-    if (*q) {
+    if (*q != NULL) {
         *q = p->next;
     }
 }
@@ -40,29 +39,21 @@ void udp_unbind(struct udp_port *p)
 /* A sum of 0 means that the sender made none (RFC 768). */
 static bool sum_ok(const struct ip_packet *p, uint32_t len)
 {
-    uint16_t sum;
-
     if (p->sum_ok || get_be16(p->l4 + UDP_SUM) == 0) {
         return true;
     }
-    sum = net_sum_add(net_sum(p->l4, len),
-                      ip_pseudo_sum(p->src, p->dst, IPPROTO_UDP, len));
+    uint16_t sum = net_sum_add(net_sum(p->l4, len),
+                               ip_pseudo_sum(p->src, p->dst, IPPROTO_UDP, len));
     return sum == 0xffff;
 }
 
 void udp_input(struct net_stack *s, const struct ip_packet *p)
 {
-    uint32_t len;
-    uint16_t port;
-    struct udp_port *u;
-    struct net_endpoint from;
-    struct net_addr to;
-
     if (p->len < UDP_LEN) {
         s->stats.rx_short++;
         return;
     }
-    len = get16(p->l4 + UDP_LENGTH);
+    uint32_t len = get16(p->l4 + UDP_LENGTH);
     if (len < UDP_LEN || len > p->len) {
         s->stats.rx_short++;
         return;
@@ -71,20 +62,22 @@ void udp_input(struct net_stack *s, const struct ip_packet *p)
         s->stats.rx_bad_sum++;
         return;
     }
-    port = get16(p->l4 + UDP_DPORT);
-    for (u = s->udp; u && u->port != port; u = u->next) {
+    uint16_t port = get16(p->l4 + UDP_DPORT);
+    struct udp_port *u;
+    for (u = s->udp; u != NULL && u->port != port; u = u->next) {
     }
-    if (!u && unlikely(s->away) && net_is_away(s, IPPROTO_UDP, port)) {
+    if (u == NULL && unlikely(s->away) && net_is_away(s, IPPROTO_UDP, port)) {
         return;
     }
-    if (!u) {
+    if (u == NULL) {
         s->stats.rx_not_ours++;
         icmp_unreachable(s, p, ICMP_CODE_PORT);
         return;
     }
+    struct net_endpoint from;
     from.addr = addr_of_v4(p->src);
     from.port = get16(p->l4 + UDP_SPORT);
-    to = addr_of_v4(p->dst);
+    struct net_addr to = addr_of_v4(p->dst);
     s->stats.udp_received++;
     u->received(u, &from, &to, p->l4 + UDP_LEN, len - UDP_LEN);
 }
@@ -104,10 +97,8 @@ static uint16_t pieces_sum(const struct net_piece *pieces, uint32_t count)
 {
     uint16_t sum = 0;
     uint32_t at = 0;
-
     for (uint32_t i = 0; i < count; i++) {
         uint16_t part = net_sum(pieces[i].va, pieces[i].len);
-
         sum = net_sum_add(sum, at & 1 ? net_sum_shift(part) : part);
         at += pieces[i].len;
     }
@@ -121,9 +112,6 @@ static int udp_out(struct udp_port *p, const struct net_endpoint *to,
 {
     struct net_stack *s = p->stack;
     uint8_t *u = hdr + ETH_LEN + IP_LEN;
-    uint16_t sum;
-    int r;
-
     f->hdr = hdr;
     f->hdr_len = (uint16_t)(UDP_HDR + inl);
     udp_header(s, u, p->port, to, UDP_LEN + inl + f->body_len);
@@ -131,12 +119,12 @@ static int udp_out(struct udp_port *p, const struct net_endpoint *to,
         f->csum_start = ETH_LEN + IP_LEN;
         f->csum_offset = UDP_SUM;
     } else {
-        sum = net_sum_add(net_sum(u, UDP_LEN + inl),
-                          pieces_sum(f->piece, f->count));
+        uint16_t sum = net_sum_add(net_sum(u, UDP_LEN + inl),
+                                   pieces_sum(f->piece, f->count));
         sum = (uint16_t)~sum;
         put_be16(u + UDP_SUM, sum ? sum : 0xffff);
     }
-    r = ip_send(s, f, hdr, to->addr.word[3], IPPROTO_UDP);
+    int r = ip_send(s, f, hdr, to->addr.word[3], IPPROTO_UDP);
     s->stats.udp_sent += r == 0;
     return r;
 }
@@ -155,11 +143,8 @@ int udp_send(struct udp_port *p, const struct net_endpoint *to,
              const struct net_piece *pieces, uint32_t count,
              struct net_pin *pin)
 {
-    uint8_t hdr[NET_HDR_MAX];
     struct net_frame f = {.pin = pin};
     uint64_t len = 0;
-    int r;
-
     if (count > NET_PIECES_MAX) {
         return -NET_E_SIZE;
     }
@@ -167,26 +152,25 @@ int udp_send(struct udp_port *p, const struct net_endpoint *to,
         f.piece[i] = pieces[i];
         len += pieces[i].len;
     }
-    r = may_send(p->stack, to, len);
+    int r = may_send(p->stack, to, len);
     if (r) {
         return r;
     }
     f.count = (uint8_t)count;
     f.body_len = (uint32_t)len;
+    uint8_t hdr[NET_HDR_MAX];
     return udp_out(p, to, &f, hdr, 0);
 }
 
 int udp_send_copy(struct udp_port *p, const struct net_endpoint *to,
                   const void *data, uint32_t len)
 {
-    uint8_t hdr[NET_HDR_MAX];
     struct net_frame f = {0};
-    struct net_buf *b;
     int r = may_send(p->stack, to, len);
-
     if (r) {
         return r;
     }
+    uint8_t hdr[NET_HDR_MAX];
     if (len <= INLINE_MAX) {
         if (len) {
             __builtin_memcpy(hdr + UDP_HDR, data, len);
@@ -196,8 +180,8 @@ int udp_send_copy(struct udp_port *p, const struct net_endpoint *to,
     if (len > BUF_DATA) {
         return -NET_E_SIZE;
     }
-    b = buf_alloc(p->stack);
-    if (!b) {
+    struct net_buf *b = buf_alloc(p->stack);
+    if (b == NULL) {
         return -NET_E_MEM;
     }
     __builtin_memcpy(b->data, data, len);

@@ -34,7 +34,6 @@ uint64_t start_prepare(void)
 {
     const struct start_info *told =
         (const struct start_info *)env_uarea()->scratch;
-    struct mem_run stack;
 
     if (told->magic == START_MAGIC && told->version == START_VERSION) {
         info = *told;
@@ -44,6 +43,7 @@ uint64_t start_prepare(void)
         defaults(&info);
     }
     upcall_init();
+    struct mem_run stack;
     if (mem_run_alloc(&stack, STACK_BYTES, 0) != 0) {
         console_printf("%s: no memory for a stack\n", info.name);
         env_exit(1);

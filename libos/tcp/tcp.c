@@ -13,7 +13,6 @@
 static uint32_t buckets(uint32_t n)
 {
     uint32_t b = 16;
-
     while (b < n) {
         b *= 2;
     }
@@ -40,10 +39,6 @@ void tcp_tables_init(struct net_stack *s, void *mem,
 {
     struct tcp_tables *t = &s->tcp;
     uint8_t *at = mem;
-    struct tcp_half *half;
-    struct tcp_wait *wait;
-    uint32_t limit;
-
     t->conn = (struct tcp_conn **)(void *)at;
     t->conn_mask = buckets(cfg->conns) - 1;
     at += hash_size(cfg->conns);
@@ -53,9 +48,9 @@ void tcp_tables_init(struct net_stack *s, void *mem,
     t->wait = (struct tcp_wait **)(void *)at;
     t->wait_mask = buckets(cfg->time_wait) - 1;
     at += hash_size(cfg->time_wait);
-    half = (struct tcp_half *)(void *)at;
+    struct tcp_half *half = (struct tcp_half *)(void *)at;
     at += PART(cfg->half_open * sizeof *half);
-    wait = (struct tcp_wait *)(void *)at;
+    struct tcp_wait *wait = (struct tcp_wait *)(void *)at;
     for (uint32_t i = 0; i < cfg->half_open; i++) {
         half[i].next = t->half_free;
         t->half_free = &half[i];
@@ -67,7 +62,7 @@ void tcp_tables_init(struct net_stack *s, void *mem,
     t->wait_last = &t->wait_first;
     t->out_last = &t->out_first;
     t->wait_timer.fire = tcp_wait_fire;
-    limit = cfg->syn_acks ? cfg->syn_acks : TCP_SYN_ACKS;
+    uint32_t limit = cfg->syn_acks ? cfg->syn_acks : TCP_SYN_ACKS;
     t->syn_acks = (struct limiter){
         .burst = 4 * limit, .tokens = 4 * limit, .period_ns = NS_PER_S / limit};
     t->syn_acks_known = t->syn_acks;
@@ -80,12 +75,10 @@ uint32_t tcp_hash(const struct net_stack *s, const struct tcp_key *k)
 {
     uint64_t a = k->remote.half[0] * 0x9e3779b97f4a7c15 ^ k->remote.half[1];
     uint64_t b = k->local.half[0] * 0x9e3779b97f4a7c15 ^ k->local.half[1];
-    unsigned __int128 m;
-
     a ^= s->tcp.hash_key[0];
     b ^= s->tcp.hash_key[1] ^ ((uint64_t)k->remote_port << 16 | k->local_port)
                                   << 16;
-    m = (unsigned __int128)a * b;
+    unsigned __int128 m = (unsigned __int128)a * b;
     a = (uint64_t)m ^ (uint64_t)(m >> 64);
     return (uint32_t)(a ^ a >> 32);
 }
@@ -100,8 +93,7 @@ static bool is_key(const struct tcp_conn *c, const struct tcp_key *k)
 struct tcp_conn *tcp_find(struct net_stack *s, const struct tcp_key *k)
 {
     struct tcp_conn *c = s->tcp.conn[tcp_hash(s, k) & s->tcp.conn_mask];
-
-    while (c && !is_key(c, k)) {
+    while (c != NULL && !is_key(c, k)) {
         c = c->hash_next;
     }
     return c;
@@ -117,7 +109,6 @@ void tcp_conn_insert(struct tcp_conn *c)
     struct net_stack *s = c->stack;
     struct tcp_key k = key_of(c);
     struct tcp_conn **p = &s->tcp.conn[tcp_hash(s, &k) & s->tcp.conn_mask];
-
     c->hash_next = *p;
     *p = c;
 }
@@ -127,7 +118,6 @@ static void conn_remove(struct tcp_conn *c)
     struct net_stack *s = c->stack;
     struct tcp_key k = key_of(c);
     struct tcp_conn **p = &s->tcp.conn[tcp_hash(s, &k) & s->tcp.conn_mask];
-
     while (*p != c) {
         p = &(*p)->hash_next;
     }
@@ -148,7 +138,6 @@ static uint64_t secret_of(const struct net_stack *s, const struct tcp_key *k,
         (uint64_t)k->remote_port << 16 | k->local_port,
         use,
     };
-
     return siphash(&s->tcp.secret, w, 6);
 }
 
@@ -169,7 +158,6 @@ void tcp_set_mtu(struct tcp_conn *c, uint32_t mtu)
 {
     uint32_t opts = c->flags & CF_TS ? 12 : 0;
     uint32_t mss = min_u32(mtu - TCP_IP_HDR, c->mss_peer);
-
     c->mtu = (uint16_t)mtu;
     c->mss = (uint16_t)(mss - opts);
     c->flags &= ~CF_BIG;
@@ -201,7 +189,6 @@ void tcp_conn_init(struct tcp_conn *c, struct net_stack *s,
 void tcp_queue(struct tcp_conn *c)
 {
     struct tcp_tables *t = &c->stack->tcp;
-
     if (!(c->flags & CF_QUEUED)) {
         c->flags |= CF_QUEUED;
         c->out_next = NULL;
@@ -217,7 +204,7 @@ void tcp_kill(struct tcp_conn *c, enum tcp_reason why)
     }
     conn_remove(c);
     net_timer_stop(c->stack, &c->timer);
-    if (c->room) {
+    if (c->room != NULL) {
         tcp_room_leaving(c);
     }
     tcp_held_free(c);
@@ -231,7 +218,6 @@ void tcp_kill(struct tcp_conn *c, enum tcp_reason why)
 static void bury(struct tcp_conn *c)
 {
     struct net_stack *s = c->stack;
-
     if (c->flags & CF_ACK_NOW && c->reason == TCP_DONE) {
         /* The last word of a connection that goes to TIME_WAIT. */
         struct tcp_frame t = {.seq = c->snd_nxt, .flags = TH_ACK};
@@ -246,13 +232,12 @@ static void bury(struct tcp_conn *c)
             .flags = TH_RST | TH_ACK,
             .scale = TCP_NO_SCALE,
         };
-
         (void)tcp_say(s, &m);
     }
-    if (c->room) {
+    if (c->room != NULL) {
         tcp_room_left(c);
     }
-    if (c->ops->closed) {
+    if (c->ops->closed != NULL) {
         c->ops->closed(c, c->reason);
     }
 }
@@ -260,11 +245,11 @@ static void bury(struct tcp_conn *c)
 void tcp_flush(struct net_stack *s)
 {
     struct tcp_tables *t = &s->tcp;
-    struct tcp_conn *again = NULL, **again_last = &again, *c;
-
+    struct tcp_conn *again = NULL, **again_last = &again;
+    struct tcp_conn *c;
     while ((c = t->out_first) != NULL) {
         t->out_first = c->out_next;
-        if (!t->out_first) {
+        if (t->out_first == NULL) {
             t->out_last = &t->out_first;
         }
         c->flags &= ~CF_QUEUED;
@@ -279,7 +264,7 @@ void tcp_flush(struct net_stack *s)
             again_last = &c->out_next;
         }
     }
-    if (again) {
+    if (again != NULL) {
         t->out_first = again;
         t->out_last = again_last;
     }
@@ -290,16 +275,16 @@ void tcp_flush(struct net_stack *s)
 
 int tcp_listen(struct net_stack *s, struct tcp_listener *l)
 {
-    if (!l->port || !l->ops || !l->ops->accept || !l->ops->gather ||
-        l->window > TCP_WINDOW_MAX) {
+    if (!l->port || l->ops == NULL || l->ops->accept == NULL ||
+        l->ops->gather == NULL || l->window > TCP_WINDOW_MAX) {
         return -NET_E_RANGE;
     }
-    for (struct tcp_listener *o = s->tcp.listeners; o; o = o->next) {
+    for (struct tcp_listener *o = s->tcp.listeners; o != NULL; o = o->next) {
         if (o->port == l->port) {
             return -NET_E_USED;
         }
     }
-    if (l->room) {
+    if (l->room != NULL) {
         tcp_room_init(l->room);
     }
     l->stack = s;
@@ -312,7 +297,6 @@ int tcp_listen(struct net_stack *s, struct tcp_listener *l)
 uint8_t tcp_scale_for(uint32_t bytes)
 {
     uint8_t scale = 0;
-
     while (scale < TCP_SCALE_MAX && bytes >> scale > 65535) {
         scale++;
     }
@@ -321,7 +305,7 @@ uint8_t tcp_scale_for(uint32_t bytes)
 
 static bool taken(struct net_stack *s, const struct tcp_key *k)
 {
-    return tcp_find(s, k) || tcp_wait_has(s, k);
+    return tcp_find(s, k) != NULL || tcp_wait_has(s, k);
 }
 
 /* RFC 6056 algorithm 3: ports of one destination follow one another from an
@@ -330,7 +314,6 @@ static int pick_port(struct net_stack *s, struct tcp_key *k)
 {
     uint32_t n = (uint32_t)(s->port_hi - s->port_lo) + 1;
     uint32_t first = (uint32_t)(net_random(s) % n);
-
     for (uint32_t i = 0; i < n; i++) {
         k->local_port = (uint16_t)(s->port_lo + (first + i) % n);
         if (!taken(s, k)) {
@@ -349,13 +332,12 @@ int tcp_connect(struct net_stack *s, struct tcp_conn *c,
                         .remote_port = to->port,
                         .local_port = port};
     uint32_t ip = to->addr.word[3];
-
-    if (!to->port || !ops || !ops->gather) {
+    if (!to->port || ops == NULL || ops->gather == NULL) {
         return -NET_E_RANGE;
     }
     /* s3.9.2.3, RFC 1122 s4.2.3.14: never to a broadcast or multicast. */
     if (!s->ip || !addr_is_v4(&to->addr) || ip_is_multicast(ip) ||
-        !arp_route(s, ip) || ip == 0xffffffff ||
+        arp_route(s, ip) == NULL || ip == 0xffffffff ||
         (s->broadcast && ip == s->broadcast)) {
         return -NET_E_ROUTE;
     }
@@ -435,21 +417,19 @@ void tcp_send_urgent(struct tcp_conn *c, uint64_t upto)
 
 void tcp_receive_window(struct tcp_conn *c, uint32_t bytes)
 {
-    uint32_t right;
-
     bytes = min_u32(bytes, TCP_WINDOW_MAX);
     c->rcv_space = bytes;
     c->rcv_most = max_u32(c->rcv_most, bytes);
     if (c->state < TCP_ESTABLISHED) {
         return;
     }
-    if (c->ooo) {
+    if (c->ooo != NULL) {
         c->flags |= CF_DELIVER;
         tcp_queue(c);
     }
     /* Worth telling the peer (s3.8.6.2.2) when it opens by a segment or by
        half of what it can be. */
-    right = c->rcv_nxt + bytes;
+    uint32_t right = c->rcv_nxt + bytes;
     if (seq_lt(c->rcv_adv, right) &&
         right - c->rcv_adv >= min_u32(c->mss, c->rcv_most / 2) &&
         c->rcv_adv - c->rcv_nxt < c->rcv_most / 2) {
@@ -488,7 +468,6 @@ void tcp_set_cc(struct tcp_conn *c, const struct tcp_cc_ops *cc)
     c->cc = cc;
     if (c->state >= TCP_ESTABLISHED) {
         uint32_t cwnd = c->cwnd, ssthresh = c->ssthresh;
-
         cc->start(c, false);
         c->cwnd = cwnd;
         c->ssthresh = ssthresh;
@@ -509,7 +488,6 @@ uint64_t tcp_unacked(const struct tcp_conn *c)
 static uint32_t plateau(uint32_t below)
 {
     static const uint16_t common[] = {4352, 2002, 1492, 1006};
-
     for (uint32_t i = 0; i < sizeof common / sizeof common[0]; i++) {
         if (common[i] < below) {
             return common[i];
@@ -520,12 +498,10 @@ static uint32_t plateau(uint32_t below)
 
 static void too_big(struct tcp_conn *c, uint32_t mtu, uint32_t seq)
 {
-    bool narrow;
-
     if (!mtu) {
         mtu = plateau(c->mtu);
     }
-    narrow = mtu < 576;
+    bool narrow = mtu < 576;
     if (narrow) {
         mtu = 576;
     }
@@ -560,7 +536,7 @@ void tcp_icmp(struct net_stack *s, uint32_t code, uint32_t mtu, uint32_t remote,
     uint32_t seq = get32(l4 + TCP_SEQ);
 
     /* RFC 5927 s4.1: it must be about something in flight. */
-    if (!c || !seq_leq(c->snd_una, seq) || !seq_lt(seq, c->snd_max)) {
+    if (c == NULL || !seq_leq(c->snd_una, seq) || !seq_lt(seq, c->snd_max)) {
         s->stats.icmp_ignored++;
         return;
     }

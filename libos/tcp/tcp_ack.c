@@ -19,15 +19,13 @@ void tcp_rtt_sample(struct tcp_conn *c, uint64_t rtt_ns)
 {
     uint64_t us64 = rtt_ns / 1000;
     uint32_t us = us64 > TCP_RTO_MAX_US ? TCP_RTO_MAX_US : (uint32_t)us64;
-    uint32_t var;
-
     c->stack->stats.tcp_rtt_samples++;
     c->stack->stats.tcp_rtt_us += us;
     if (!c->srtt_us) {
         c->srtt_us = us ? us : 1;
         c->rttvar_us = us / 2;
     } else {
-        var = us > c->srtt_us ? us - c->srtt_us : c->srtt_us - us;
+        uint32_t var = us > c->srtt_us ? us - c->srtt_us : c->srtt_us - us;
         c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + var / 4;
         c->srtt_us = c->srtt_us - c->srtt_us / 8 + us / 8;
         c->srtt_us += c->srtt_us == 0;
@@ -45,10 +43,8 @@ static uint32_t sacked_in(const struct tcp_conn *c, uint32_t begin,
                           uint32_t end)
 {
     uint32_t sum = 0;
-
     for (uint32_t i = 0; i < c->sack_count; i++) {
         uint32_t b = c->sack[i].begin, e = c->sack[i].end;
-
         b = seq_lt(b, begin) ? begin : b;
         e = seq_lt(end, e) ? end : e;
         sum += seq_lt(b, e) ? e - b : 0;
@@ -73,7 +69,6 @@ struct tcp_range tcp_hole(const struct tcp_conn *c, uint32_t seq)
 uint32_t tcp_lost_edge(const struct tcp_conn *c)
 {
     uint32_t bytes = 0, i = c->sack_count;
-
     while (i > 0) {
         i--;
         bytes += c->sack[i].end - c->sack[i].begin;
@@ -88,12 +83,12 @@ uint32_t tcp_lost_edge(const struct tcp_conn *c)
 /* RFC 6675 pipe: bytes taken to be in the network. */
 uint32_t tcp_pipe(const struct tcp_conn *c)
 {
-    uint32_t una = c->snd_una, nxt = c->snd_nxt, edge, again;
-
+    uint32_t una = c->snd_una, nxt = c->snd_nxt;
     if (likely(c->ca_state == CA_OPEN)) {
         return nxt - una - (c->sack_count ? sacked_in(c, una, nxt) : 0);
     }
-    again = seq_lt(una, c->high_rxt) ? c->high_rxt : una;
+    uint32_t again = seq_lt(una, c->high_rxt) ? c->high_rxt : una;
+    uint32_t edge;
     if (c->ca_state == CA_LOSS) {
         edge = seq_lt(c->recover, again) ? again : c->recover;
     } else if (c->flags & CF_SACK) {
@@ -110,10 +105,8 @@ uint32_t tcp_pipe(const struct tcp_conn *c)
 static void sack_trim(struct tcp_conn *c)
 {
     uint32_t n = 0;
-
     for (uint32_t i = 0; i < c->sack_count; i++) {
         struct tcp_range r = c->sack[i];
-
         if (seq_leq(r.end, c->snd_una)) {
             continue;
         }
@@ -128,20 +121,19 @@ static void sack_trim(struct tcp_conn *c)
 /* Add a range; true when it holds something new. */
 static bool sack_add(struct tcp_conn *c, struct tcp_range r)
 {
-    uint32_t first = 0, last, before;
-
+    uint32_t first = 0;
     if (!seq_lt(r.begin, r.end) || seq_lt(r.begin, c->snd_una) ||
         seq_lt(c->snd_max, r.end)) {
         return false; /* nonsense, old, or a duplicate report (RFC 2883) */
     }
-    before = sacked_in(c, r.begin, r.end);
+    uint32_t before = sacked_in(c, r.begin, r.end);
     if (before == r.end - r.begin) {
         return false;
     }
     while (first < c->sack_count && seq_lt(c->sack[first].end, r.begin)) {
         first++;
     }
-    last = first;
+    uint32_t last = first;
     while (last < c->sack_count && seq_leq(c->sack[last].begin, r.end)) {
         if (seq_lt(c->sack[last].begin, r.begin)) {
             r.begin = c->sack[last].begin;
@@ -165,7 +157,6 @@ static bool sack_add(struct tcp_conn *c, struct tcp_range r)
 bool tcp_sack_input(struct tcp_conn *c, const struct tcp_seg *g)
 {
     bool news = false;
-
     for (uint32_t i = 0; i < g->sack_count; i++) {
         news |= sack_add(c, g->sack[i]);
     }
@@ -178,7 +169,6 @@ bool tcp_sack_input(struct tcp_conn *c, const struct tcp_seg *g)
 static void enter_recovery(struct tcp_conn *c)
 {
     bool sack = (c->flags & CF_SACK) != 0;
-
     c->stack->stats.tcp_fast_rexmit++;
     /* RFC 5681 s3.2 step 2: what limited transmit sent beyond cwnd must not
        count. */
@@ -196,7 +186,6 @@ static void enter_recovery(struct tcp_conn *c)
 static void check_loss(struct tcp_conn *c)
 {
     bool lost = c->dup_acks >= TCP_DUP_THRESH;
-
     if (c->flags & CF_SACK) {
         lost |= seq_lt(c->snd_una, tcp_lost_edge(c));
         lost &= c->sack_count != 0 && seq_leq(c->recover, c->snd_una);
@@ -230,7 +219,6 @@ void tcp_dup_ack(struct tcp_conn *c, bool news)
 void tcp_recovery_done(struct tcp_conn *c)
 {
     uint32_t flight = c->snd_nxt - c->snd_una;
-
     if (c->ca_state == CA_RECOVERY) {
         c->cwnd = c->ssthresh;
         if (!(c->flags & CF_SACK)) {
@@ -284,8 +272,7 @@ static void fin_acked(struct tcp_conn *c)
 void tcp_acked(struct tcp_conn *c, uint32_t ack)
 {
     uint32_t bytes = ack - c->snd_una;
-    uint64_t now = c->stack->now_ns, was = c->una_off, upto;
-
+    uint64_t now = c->stack->now_ns, was = c->una_off;
     if (c->rtt_ns && seq_leq(c->rtt_seq, ack)) {
         tcp_rtt_sample(c, now - c->rtt_ns);
         c->rtt_ns = 0;
@@ -327,8 +314,8 @@ void tcp_acked(struct tcp_conn *c, uint32_t ack)
     }
     c->t_rexmit = ack == c->snd_nxt ? 0 : now + tcp_rto_ns(c);
     tcp_queue(c);
-    upto = c->una_off < c->limit ? c->una_off : c->limit;
-    if (c->ops->acked && upto > was) {
+    uint64_t upto = c->una_off < c->limit ? c->una_off : c->limit;
+    if (c->ops->acked != NULL && upto > was) {
         c->ops->acked(c, upto);
     }
     if (unlikely(c->flags & CF_FIN) && c->una_off > c->limit) {

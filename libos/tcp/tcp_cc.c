@@ -16,7 +16,6 @@ static void newreno_start(struct tcp_conn *c, bool restart)
 {
     uint32_t mss = c->mss;
     uint32_t iw = min_u32(10 * mss, max_u32(2 * mss, 14600));
-
     if (restart) {
         c->cwnd = min_u32(c->cwnd, iw); /* RFC 5681 s4.1 */
         return;

@@ -13,7 +13,6 @@
 void tcp_challenge(struct tcp_conn *c)
 {
     struct net_stack *s = c->stack;
-
     if (s->now_ns < c->limit_ns) {
         s->stats.tcp_limited++;
         return;
@@ -34,7 +33,7 @@ void tcp_established(struct tcp_conn *c)
         c->t_idle = c->stack->now_ns + TCP_KEEP_IDLE_NS;
     }
     tcp_queue(c);
-    if (c->ops->established) {
+    if (c->ops->established != NULL) {
         c->ops->established(c);
     }
 }
@@ -47,9 +46,8 @@ static bool expected(const struct tcp_conn *c, const uint8_t *h, uint32_t hlen,
                      uint32_t len)
 {
     uint32_t ack = get32(h + TCP_ACK);
-
-    return c->state == TCP_ESTABLISHED && c->ca_state == CA_OPEN && !c->ooo &&
-           !c->dup_acks && !c->sack_count &&
+    return c->state == TCP_ESTABLISHED && c->ca_state == CA_OPEN &&
+           c->ooo == NULL && !c->dup_acks && !c->sack_count &&
            !(c->flags & (CF_PERSIST | CF_FIN_SEEN | CF_DEAD)) &&
            (h[TCP_FLAGS] & ~TH_PSH) == TH_ACK &&
            (h[TCP_OFF] >> 4) * 4u == hlen && len >= hlen &&
@@ -63,13 +61,11 @@ static bool expected(const struct tcp_conn *c, const uint8_t *h, uint32_t hlen,
 bool tcp_fast_input(struct tcp_conn *c, const uint8_t *h, uint32_t len)
 {
     uint32_t hlen = c->flags & CF_TS ? TCP_LEN + 12 : TCP_LEN;
-    uint32_t ack, tsval;
-
     if (!expected(c, h, hlen, len)) {
         return false;
     }
     if (c->flags & CF_TS) {
-        tsval = get32(h + TCP_LEN + 4);
+        uint32_t tsval = get32(h + TCP_LEN + 4);
         if (get_be32(h + TCP_LEN) != TS_PREFIX_BE ||
             seq_lt(tsval, c->ts_recent)) {
             return false;
@@ -79,7 +75,7 @@ bool tcp_fast_input(struct tcp_conn *c, const uint8_t *h, uint32_t len)
             c->ts_age_ns = c->stack->now_ns;
         }
     }
-    ack = get32(h + TCP_ACK);
+    uint32_t ack = get32(h + TCP_ACK);
     c->heard_ns = c->stack->now_ns;
     c->probes = 0;
     c->snd_wnd = (uint32_t)get16(h + TCP_WND) << c->snd_scale;
@@ -91,7 +87,6 @@ bool tcp_fast_input(struct tcp_conn *c, const uint8_t *h, uint32_t len)
     }
     if (len > hlen && !(c->flags & CF_DEAD)) {
         uint32_t took = tcp_deliver(c, h + hlen, len - hlen);
-
         if (!(c->flags & CF_DEAD)) {
             c->flags |= took < len - hlen || ++c->ack_due >= 2 ? CF_ACK_NOW
                                                                : CF_ACK_LATER;
@@ -149,7 +144,6 @@ static void syn_acked(struct tcp_conn *c, uint32_t ack)
 static void syn_sent(struct tcp_conn *c, const struct tcp_seg *g)
 {
     bool ack = (g->flags & TH_ACK) != 0;
-
     if (ack && (g->ack != c->snd_max || c->snd_max == c->iss)) {
         tcp_refuse(c->stack, g);
         return;
@@ -294,7 +288,6 @@ static void window_update(struct tcp_conn *c, const struct tcp_seg *g)
 static bool take_ack(struct tcp_conn *c, const struct tcp_seg *g)
 {
     uint32_t wnd = c->snd_wnd;
-    bool news;
 
     /* RFC 5961 s5.2 bounds how old it may be. */
     if (seq_lt(c->snd_max, g->ack) || seq_lt(g->ack, c->snd_una - c->max_wnd)) {
@@ -307,7 +300,7 @@ static bool take_ack(struct tcp_conn *c, const struct tcp_seg *g)
         c->ts_recent = g->tsval;
         c->ts_age_ns = c->stack->now_ns;
     }
-    news = tcp_sack_input(c, g);
+    bool news = tcp_sack_input(c, g);
     if (seq_lt(c->snd_una, g->ack)) {
         if (c->ca_state != CA_OPEN && c->flags & CF_TS && g->tsecr) {
             /* The timestamp tells which transmission this is about. */
@@ -338,12 +331,11 @@ static void take_urgent(struct tcp_conn *c, const struct tcp_seg *g)
 {
     uint32_t ahead = g->seq + g->up - c->rcv_nxt;
     uint64_t upto = c->rcv_off + ahead;
-
     if (!seq_lt(0, ahead) || upto <= c->urgent_off) {
         return;
     }
     c->urgent_off = upto;
-    if (c->ops->urgent) {
+    if (c->ops->urgent != NULL) {
         c->ops->urgent(c, upto);
     }
 }
@@ -373,7 +365,6 @@ static bool syn_received(struct tcp_conn *c, const struct tcp_seg *g)
 void tcp_conn_input(struct tcp_conn *c, const struct tcp_seg *seg)
 {
     struct tcp_seg g = *seg;
-
     if (c->flags & CF_DEAD) {
         return;
     }

@@ -29,8 +29,7 @@ static struct tcp_half **chain(struct net_stack *s, const struct tcp_key *k)
 static struct tcp_half *half_find(struct net_stack *s, const struct tcp_key *k)
 {
     struct tcp_half *h = *chain(s, k);
-
-    while (h && !key_eq(&h->key, k)) {
+    while (h != NULL && !key_eq(&h->key, k)) {
         h = h->next;
     }
     return h;
@@ -40,7 +39,6 @@ static void half_free(struct tcp_half *h)
 {
     struct net_stack *s = h->stack;
     struct tcp_half **p = chain(s, &h->key);
-
     while (*p != h) {
         p = &(*p)->next;
     }
@@ -55,18 +53,17 @@ void tcp_unlisten(struct tcp_listener *l)
 {
     struct net_stack *s = l->stack;
     struct tcp_listener **p = &s->tcp.listeners;
-
-    while (*p && *p != l) {
+    while (*p != NULL && *p != l) {
         p = &(*p)->next;
     }
-    if (!*p) {
+    if (*p == NULL) {
         return;
     }
     *p = l->next;
     for (uint32_t i = 0; i <= s->tcp.half_mask; i++) {
-        struct tcp_half *h = s->tcp.half[i], *next;
-
-        for (; h; h = next) {
+        struct tcp_half *h = s->tcp.half[i];
+        struct tcp_half *next;
+        for (; h != NULL; h = next) {
             next = h->next;
             if (h->l == l) {
                 half_free(h);
@@ -92,7 +89,6 @@ static void say_syn_ack(struct net_stack *s, const struct tcp_half *h,
         .tsval = tsval,
         .tsecr = h->ts_recent,
     };
-
     (void)tcp_say(s, &m);
 }
 
@@ -124,7 +120,6 @@ static uint32_t *known_at(struct net_stack *s, const struct tcp_key *k,
                           uint32_t *tag)
 {
     uint64_t a = (k->remote.half[0] ^ k->remote.half[1]) * s->tcp.hash_key[1];
-
     a = (a ^ s->tcp.hash_key[0]) * 0x9e3779b97f4a7c15;
     *tag = (uint32_t)(a >> 32) | 1;
     return &s->tcp.known[(uint32_t)(a >> 20) & (TCP_KNOWN - 1)];
@@ -133,7 +128,6 @@ static uint32_t *known_at(struct net_stack *s, const struct tcp_key *k,
 static bool may_answer(struct net_stack *s, const struct tcp_key *k)
 {
     uint32_t tag, *known = known_at(s, k, &tag);
-
     if ((*known == tag && limiter_take(&s->tcp.syn_acks_known, s->now_ns)) ||
         limiter_take(&s->tcp.syn_acks, s->now_ns)) {
         return true;
@@ -150,7 +144,6 @@ static void give_back(struct limiter *l)
 static void answered(struct net_stack *s, const struct tcp_key *k)
 {
     uint32_t tag, *known = known_at(s, k, &tag);
-
     give_back(*known == tag ? &s->tcp.syn_acks_known : &s->tcp.syn_acks);
     *known = tag;
 }
@@ -170,20 +163,18 @@ static uint32_t cookie_hash(const struct net_stack *s, const struct tcp_half *h,
         epoch,
         3, /* this use of the secret; tcp.c has the others */
     };
-
     return (uint32_t)siphash(&s->tcp.secret, w, 7) & ~7u;
 }
 
 static void send_cookie(struct net_stack *s, struct tcp_half *h)
 {
     uint64_t epoch = s->now_ns >> COOKIE_SHIFT;
-    uint32_t ts = s->now_ms + h->ts_offset, i = 7, bits;
-
+    uint32_t ts = s->now_ms + h->ts_offset, i = 7;
     while (i > 0 && cookie_mss[i] > h->mss) {
         i--;
     }
     if (h->has_ts) {
-        bits = h->scale == TCP_NO_SCALE ? COOKIE_NO_SCALE : h->scale;
+        uint32_t bits = h->scale == TCP_NO_SCALE ? COOKIE_NO_SCALE : h->scale;
         bits |= h->sack_ok ? COOKIE_SACK : 0;
         bits |= ts & ~COOKIE_OPTS;
         ts = seq_lt(ts, bits) ? bits - COOKIE_OPTS - 1 : bits;
@@ -202,8 +193,7 @@ static bool read_cookie(struct net_stack *s, const struct tcp_seg *g,
                         struct tcp_half *h)
 {
     uint64_t epoch = s->now_ns >> COOKIE_SHIFT;
-    uint32_t cookie = g->ack - 1, bits;
-
+    uint32_t cookie = g->ack - 1;
     h->irs = g->seq - 1;
     if (cookie_hash(s, h, epoch) != (cookie & ~7u) &&
         cookie_hash(s, h, epoch - 1) != (cookie & ~7u)) {
@@ -215,7 +205,7 @@ static bool read_cookie(struct net_stack *s, const struct tcp_seg *g,
     h->ts_offset = tcp_ts_offset(s, &h->key);
     h->has_ts = g->has_ts;
     if (g->has_ts) {
-        bits = g->tsecr & COOKIE_OPTS;
+        uint32_t bits = g->tsecr & COOKIE_OPTS;
         h->ts_recent = g->tsval;
         h->sack_ok = (bits & COOKIE_SACK) != 0;
         h->scale = (uint8_t)(bits & COOKIE_NO_SCALE);
@@ -238,14 +228,13 @@ static struct tcp_conn *take_memory(struct net_stack *s,
     struct net_endpoint peer = {h->key.remote, h->key.remote_port};
     struct tcp_conn *c = NULL;
     bool scarce = tcp_room_scarce(r);
-
     if (scarce) {
         (void)tcp_room_make(s, r);
     }
-    if (!r || !r->max || r->count < r->max) {
+    if (r == NULL || !r->max || r->count < r->max) {
         c = l->ops->accept(l, &peer);
     }
-    if (!c && r && !scarce) {
+    if (c == NULL && r != NULL && !scarce) {
         (void)tcp_room_make(s, r);
     }
     return c;
@@ -257,16 +246,15 @@ static struct tcp_conn *complete(struct net_stack *s, const struct tcp_half *h,
 {
     struct tcp_listener *l = h->l;
     struct tcp_conn *c = take_memory(s, h);
-
-    if (!c) {
+    if (c == NULL) {
         s->stats.tcp_refused++;
         return NULL;
     }
     tcp_conn_init(c, s, l->ops, &h->key);
-    if (l->room) {
+    if (l->room != NULL) {
         tcp_room_enter(c, l->room);
     }
-    c->cc = l->cc ? l->cc : &tcp_newreno;
+    c->cc = l->cc != NULL ? l->cc : &tcp_newreno;
     c->options = l->options;
     c->iss = h->iss;
     c->irs = h->irs;
@@ -304,8 +292,7 @@ static struct tcp_conn *complete(struct net_stack *s, const struct tcp_half *h,
 struct tcp_listener *tcp_listener_at(struct net_stack *s, uint16_t port)
 {
     struct tcp_listener *l = s->tcp.listeners;
-
-    while (l && l->port != port) {
+    while (l != NULL && l->port != port) {
         l = l->next;
     }
     return l;
@@ -314,8 +301,6 @@ struct tcp_listener *tcp_listener_at(struct net_stack *s, uint16_t port)
 static void begin(struct net_stack *s, struct tcp_listener *l,
                   const struct tcp_seg *g)
 {
-    struct tcp_half *h, **p, now;
-
     if (tcp_room_full(s, l->room)) {
         s->stats.tcp_syn_full++;
         return;
@@ -323,7 +308,7 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
     if (!may_answer(s, &g->key)) {
         return;
     }
-    now = (struct tcp_half){
+    struct tcp_half now = (struct tcp_half){
         .key = g->key,
         .l = l,
         .stack = s,
@@ -339,11 +324,11 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
         .has_ts = g->has_ts,
         .sack_ok = g->sack_ok,
     };
-    h = s->tcp.half_free;
+    struct tcp_half *h = s->tcp.half_free;
     if (!now.has_ts) {
         now.ts_recent = 0;
     }
-    if (!h || (l->half_open && l->half_count >= l->half_open)) {
+    if (h == NULL || (l->half_open && l->half_count >= l->half_open)) {
         if (!(s->flags & NET_NO_COOKIES)) {
             send_cookie(s, &now);
         }
@@ -354,7 +339,7 @@ static void begin(struct net_stack *s, struct tcp_listener *l,
     }
     s->tcp.half_free = h->next;
     *h = now;
-    p = chain(s, &h->key);
+    struct tcp_half **p = chain(s, &h->key);
     h->next = *p;
     *p = h;
     l->half_count++;
@@ -366,12 +351,10 @@ void tcp_listen_input(struct net_stack *s, const struct tcp_seg *g)
 {
     struct tcp_listener *l = tcp_listener_at(s, g->key.local_port);
     struct tcp_half h = {.key = g->key, .l = l, .stack = s};
-    struct tcp_conn *c;
-
     if (g->flags & TH_RST) {
         return;
     }
-    if (!l || (g->flags & (TH_ACK | TH_SYN)) == (TH_ACK | TH_SYN)) {
+    if (l == NULL || (g->flags & (TH_ACK | TH_SYN)) == (TH_ACK | TH_SYN)) {
         tcp_refuse(s, g);
         return;
     }
@@ -385,8 +368,8 @@ void tcp_listen_input(struct net_stack *s, const struct tcp_seg *g)
         if (!read_cookie(s, g, &h)) {
             return;
         }
-        c = complete(s, &h, g);
-        if (c) {
+        struct tcp_conn *c = complete(s, &h, g);
+        if (c != NULL) {
             s->stats.tcp_cookies_ok++;
             tcp_established(c);
             tcp_conn_input(c, g);
@@ -412,7 +395,6 @@ static void half_ack(struct net_stack *s, const struct tcp_half *h)
         .tsval = s->now_ms + h->ts_offset,
         .tsecr = h->ts_recent,
     };
-
     if (limiter_take(&s->tcp.resets, s->now_ns)) {
         s->stats.tcp_challenges++;
         (void)tcp_say(s, &m);
@@ -428,7 +410,6 @@ static bool half_acceptable(const struct tcp_half *h, const struct tcp_seg *g)
     uint32_t wnd = min_u32(h->l->window, 65535);
     uint32_t len = g->len + ((g->flags & TH_FIN) != 0);
     uint32_t at = g->seq - (h->irs + 1);
-
     if (wnd == 0) {
         return len == 0 && at == 0;
     }
@@ -440,8 +421,6 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
                          const struct tcp_seg *g)
 {
     struct tcp_half copy = *h;
-    struct tcp_conn *c;
-
     if (!half_acceptable(h, g) ||
         (h->has_ts && (!g->has_ts || seq_lt(g->tsval, h->ts_recent)))) {
         half_ack(s, h);
@@ -456,15 +435,15 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
     if (h->waits && !g->len && tcp_room_scarce(h->l->room)) {
         return;
     }
-    c = complete(s, &copy, g); /* accept may stop listening */
+    struct tcp_conn *c = complete(s, &copy, g); /* accept may stop listening */
     h = half_find(s, &g->key);
-    if (!c) {
-        if (h) {
+    if (c == NULL) {
+        if (h != NULL) {
             h->waits = true;
         }
         return;
     }
-    if (h) {
+    if (h != NULL) {
         half_free(h);
     }
     tcp_established(c);
@@ -474,8 +453,7 @@ static void half_segment(struct net_stack *s, struct tcp_half *h,
 bool tcp_half_input(struct net_stack *s, const struct tcp_seg *g)
 {
     struct tcp_half *h = half_find(s, &g->key);
-
-    if (!h) {
+    if (h == NULL) {
         return false;
     }
     if (g->flags & TH_RST) {

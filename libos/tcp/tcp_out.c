@@ -15,7 +15,6 @@
 static uint64_t header_words(const uint8_t *p, uint32_t len)
 {
     uint64_t a = 0;
-
     for (uint32_t i = 0; i < len; i += 4) {
         a += get_be32(p + i);
     }
@@ -27,7 +26,6 @@ void tcp_template(struct tcp_conn *c)
     struct net_stack *s = c->stack;
     uint8_t *ip = c->tmpl + ETH_LEN, *tcp = c->tmpl + TCP_AT;
     uint32_t src = c->local.word[3], dst = c->remote.word[3];
-
     __builtin_memset(c->tmpl, 0, sizeof c->tmpl);
     __builtin_memcpy(c->tmpl + ETH_SRC, s->mac, 6);
     put16(c->tmpl + ETH_TYPE, ETHERTYPE_IP);
@@ -53,13 +51,12 @@ void tcp_template(struct tcp_conn *c)
 static bool find_hop(struct tcp_conn *c)
 {
     struct neighbour *hop = c->hop;
-
-    if (!hop) {
+    if (hop == NULL) {
         tcp_template(c);
     }
     hop = arp_route(c->stack, c->remote.word[3]);
     c->hop = hop;
-    if (!hop) {
+    if (hop == NULL) {
         return false;
     }
     /* While it is being asked for, every segment comes through here. */
@@ -70,18 +67,16 @@ static bool find_hop(struct tcp_conn *c)
 
 uint32_t tcp_option_space(const struct tcp_conn *c)
 {
-    uint8_t scratch[TCP_MAX_LEN];
-
     if (likely(!c->ooo) || !(c->flags & CF_SACK)) {
         return 0;
     }
+    uint8_t scratch[TCP_MAX_LEN];
     return tcp_put_sack(c, scratch);
 }
 
 static void patch(struct tcp_conn *c, const struct tcp_frame *t, uint8_t *h)
 {
     uint8_t *tcp = h + TCP_AT;
-
     put32(tcp + TCP_SEQ, t->seq);
     put32(tcp + TCP_ACK, c->rcv_nxt);
     tcp[TCP_FLAGS] = (uint8_t)t->flags;
@@ -109,7 +104,6 @@ static void patch(struct tcp_conn *c, const struct tcp_frame *t, uint8_t *h)
 static uint16_t identify(struct net_stack *s, const struct net_frame *f)
 {
     uint16_t id = s->ip_id;
-
     s->ip_id += f->gso_size ? (uint16_t)(f->body_len / f->gso_size + 1) : 1;
     return to_be16(id);
 }
@@ -122,10 +116,8 @@ static void checksums(struct tcp_conn *c, struct tcp_frame *t, uint8_t *h)
     uint16_t total = to_be16((uint16_t)(len + IP_LEN));
     uint16_t pseudo = net_sum_add(c->tmpl_tcp_sum, to_be16((uint16_t)len));
     uint16_t sum = net_sum_add(c->tmpl_ip_sum, total);
-
     if (unlikely(c->flags & CF_NO_DF)) {
         uint16_t id = identify(c->stack, f);
-
         put_be16(ip + IP_ID, id);
         sum = net_sum_add(sum, id);
     }
@@ -151,13 +143,12 @@ static void checksums(struct tcp_conn *c, struct tcp_frame *t, uint8_t *h)
 int tcp_emit(struct tcp_conn *c, struct tcp_frame *t)
 {
     struct net_stack *s = c->stack;
-    uint8_t wide[NET_HDR_MAX], *h = c->tmpl;
-    int r;
-
+    uint8_t *h = c->tmpl;
     if (unlikely(!c->hop || c->hop_gen != c->hop->gen) && !find_hop(c)) {
         return 0;
     }
     t->f.hdr_len = c->tmpl_len;
+    uint8_t wide[NET_HDR_MAX];
     if (unlikely(c->ooo != NULL) && c->flags & CF_SACK) {
         __builtin_memcpy(wide, c->tmpl, c->tmpl_len);
         h = wide;
@@ -168,6 +159,7 @@ int tcp_emit(struct tcp_conn *c, struct tcp_frame *t)
     patch(c, t, h);
     checksums(c, t, h);
     c->hop->used = 1;
+    int r;
     if (unlikely(c->hop->state == HOP_ASKED)) {
         r = arp_send(s, c->hop, &t->f, h);
     } else {
@@ -190,7 +182,6 @@ int tcp_emit(struct tcp_conn *c, struct tcp_frame *t)
 static uint32_t put_options(uint8_t *o, const struct tcp_say *m)
 {
     uint32_t at = 0;
-
     if (m->mss) {
         put16(o, 0x0204);
         put16(o + 2, m->mss);
@@ -219,9 +210,6 @@ int tcp_say(struct net_stack *s, const struct tcp_say *m)
     uint8_t *tcp = hdr + TCP_AT;
     uint32_t len = TCP_LEN + put_options(tcp + TCP_LEN, m);
     struct net_frame f = {.hdr = hdr, .hdr_len = (uint16_t)(TCP_AT + len)};
-    uint16_t sum;
-    int r;
-
     put16(tcp + TCP_SPORT, m->key.local_port);
     put16(tcp + TCP_DPORT, m->key.remote_port);
     put32(tcp + TCP_SEQ, m->seq);
@@ -229,11 +217,11 @@ int tcp_say(struct net_stack *s, const struct tcp_say *m)
     tcp[TCP_OFF] = (uint8_t)(len / 4 << 4);
     tcp[TCP_FLAGS] = (uint8_t)m->flags;
     put16(tcp + TCP_WND, m->wnd);
-    sum = ip_pseudo_sum(m->key.local.word[3], m->key.remote.word[3],
-                        IPPROTO_TCP, len);
+    uint16_t sum = ip_pseudo_sum(m->key.local.word[3], m->key.remote.word[3],
+                                 IPPROTO_TCP, len);
     sum = net_sum_add(sum, net_sum_fold(header_words(tcp, len)));
     put_be16(tcp + TCP_SUM, (uint16_t)~sum);
-    r = ip_send(s, &f, hdr, m->key.remote.word[3], IPPROTO_TCP);
+    int r = ip_send(s, &f, hdr, m->key.remote.word[3], IPPROTO_TCP);
     s->stats.tcp_segs_out += r == 0;
     s->stats.tcp_resets_sent += r == 0 && m->flags & TH_RST;
     return r;
@@ -243,7 +231,6 @@ int tcp_say(struct net_stack *s, const struct tcp_say *m)
 void tcp_refuse(struct net_stack *s, const struct tcp_seg *g)
 {
     struct tcp_say m = {.key = g->key, .scale = TCP_NO_SCALE};
-
     if (g->flags & TH_RST || s->flags & NET_QUIET_TCP) {
         return;
     }
@@ -279,11 +266,9 @@ int tcp_emit_syn(struct tcp_conn *c)
         .tsval = s->now_ms + c->ts_offset,
         .tsecr = c->ts_recent,
     };
-    int r;
-
     if (reply && !(c->flags & CF_TS)) {
         m.tsval = m.tsecr = 0;
     }
-    r = tcp_say(s, &m);
+    int r = tcp_say(s, &m);
     return r == -NET_E_AGAIN ? r : 0;
 }

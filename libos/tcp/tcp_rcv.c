@@ -17,9 +17,8 @@ static uint32_t end_of(const struct net_buf *b)
 
 void tcp_held_free(struct tcp_conn *c)
 {
-    struct net_buf *b, *next;
-
-    for (b = c->ooo; b; b = next) {
+    struct net_buf *next;
+    for (struct net_buf *b = c->ooo; b != NULL; b = next) {
         next = b->next;
         buf_free(b);
     }
@@ -36,9 +35,9 @@ void tcp_held_free(struct tcp_conn *c)
  */
 uint16_t tcp_window(struct tcp_conn *c)
 {
-    uint32_t right = c->rcv_nxt + c->rcv_space, wnd;
+    uint32_t right = c->rcv_nxt + c->rcv_space;
     uint32_t step = min_u32(c->mss, c->rcv_most / 2);
-
+    uint32_t wnd;
     if (seq_lt(c->rcv_adv, right) && right - c->rcv_adv >= step) {
         wnd = right - c->rcv_nxt;
         wnd = min_u32(wnd >> c->rcv_scale, 65535);
@@ -62,7 +61,7 @@ uint32_t tcp_deliver(struct tcp_conn *c, const uint8_t *data, uint32_t len)
 
     /* Counted before, so that tcp_receive_window in there starts behind. */
     c->rcv_nxt += len;
-    if (c->ops->received) {
+    if (c->ops->received != NULL) {
         took = c->ops->received(c, data, len);
     }
     if (took < len) {
@@ -94,7 +93,7 @@ void tcp_take_fin(struct tcp_conn *c)
     } else if (c->state == TCP_FIN_WAIT_1) {
         c->state = TCP_CLOSING;
     }
-    if (c->ops->finished) {
+    if (c->ops->finished != NULL) {
         c->ops->finished(c);
     }
     if (c->state == TCP_FIN_WAIT_2) {
@@ -106,12 +105,10 @@ void tcp_take_fin(struct tcp_conn *c)
 /* Deliver what is no longer beyond a gap. */
 void tcp_deliver_held(struct tcp_conn *c)
 {
-    struct net_buf *b;
-
     c->flags &= ~CF_DELIVER;
+    struct net_buf *b;
     while ((b = c->ooo) != NULL && seq_leq(b->seq, c->rcv_nxt)) {
         uint32_t skip = c->rcv_nxt - b->seq, took = 0;
-
         c->ooo = b->next; /* a callback may end the connection */
         if (skip < b->len) {
             took = tcp_deliver(c, b->data + skip, b->len - skip);
@@ -148,10 +145,9 @@ static uint32_t put(struct tcp_conn *c, struct net_buf *prev,
 {
     uint32_t n = from.end - from.begin;
     struct net_buf *b = prev;
-
-    if (!prev || end_of(prev) != seq || prev->len == BUF_DATA) {
+    if (prev == NULL || end_of(prev) != seq || prev->len == BUF_DATA) {
         b = room_for_buf(c) ? buf_alloc(c->stack) : NULL;
-        if (!b) {
+        if (b == NULL) {
             c->stack->stats.tcp_ooo_dropped++;
             return 0;
         }
@@ -173,16 +169,15 @@ static void hold(struct tcp_conn *c, uint32_t seq, const uint8_t *data,
 {
     struct net_buf **at = &c->ooo, *prev = NULL;
     uint32_t n;
-
     while (len) {
-        while (*at && seq_leq(end_of(*at), seq)) {
+        while (*at != NULL && seq_leq(end_of(*at), seq)) {
             prev = *at;
             at = &prev->next;
         }
-        if (*at && seq_leq((*at)->seq, seq)) {
+        if (*at != NULL && seq_leq((*at)->seq, seq)) {
             n = min_u32(end_of(*at) - seq, len);
         } else {
-            n = *at ? min_u32((*at)->seq - seq, len) : len;
+            n = *at != NULL ? min_u32((*at)->seq - seq, len) : len;
             n = put(c, prev, at, seq, (struct tcp_range){seq, seq + n}, data);
             if (!n) {
                 return;
@@ -198,8 +193,7 @@ static void hold(struct tcp_conn *c, uint32_t seq, const uint8_t *data,
 static struct tcp_range block_at(const struct tcp_conn *c, uint32_t seq)
 {
     struct tcp_range r = {0, 0};
-
-    for (const struct net_buf *b = c->ooo; b; b = b->next) {
+    for (const struct net_buf *b = c->ooo; b != NULL; b = b->next) {
         if (r.begin == r.end || b->seq != r.end) {
             if (r.begin != r.end && seq_lt(seq, r.end)) {
                 break;
@@ -221,12 +215,11 @@ static struct tcp_range block_at(const struct tcp_conn *c, uint32_t seq)
  */
 static void note_recent(struct tcp_conn *c, uint32_t seq)
 {
-    uint32_t begin[4], n = 0;
-
+    uint32_t n = 0;
+    uint32_t begin[4];
     for (uint32_t i = 0; i < 5 && n < 4; i++) {
         struct tcp_range r = block_at(c, i ? c->ooo_recent[i - 1] : seq);
         bool again = r.begin == r.end;
-
         for (uint32_t k = 0; k < n; k++) {
             again |= begin[k] == r.begin;
         }
@@ -246,11 +239,9 @@ static void note_recent(struct tcp_conn *c, uint32_t seq)
 uint32_t tcp_put_sack(const struct tcp_conn *c, uint8_t *opt)
 {
     uint32_t max = c->flags & CF_TS ? 3 : 4, n = 0;
-
     for (uint32_t i = 0; i < 4 && n < max; i++) {
         struct tcp_range r = block_at(c, c->ooo_recent[i]);
         bool again = r.begin == r.end;
-
         for (uint32_t k = 0; k < n; k++) {
             again |= get32(opt + 4 + 8 * k) == r.begin;
         }
@@ -273,11 +264,8 @@ uint32_t tcp_put_sack(const struct tcp_conn *c, uint8_t *opt)
 /* Cut off what we have and what we did not ask for. */
 static void clip(struct tcp_conn *c, struct tcp_seg *g)
 {
-    uint32_t room;
-
     if (seq_lt(g->seq, c->rcv_nxt)) {
         uint32_t old = c->rcv_nxt - g->seq;
-
         if (old > g->len) {
             g->flags &= (uint8_t)~TH_FIN;
             old = g->len;
@@ -287,7 +275,7 @@ static void clip(struct tcp_conn *c, struct tcp_seg *g)
         g->seq = c->rcv_nxt;
         c->flags |= CF_ACK_NOW;
     }
-    room = seq_lt(g->seq, c->rcv_adv) ? c->rcv_adv - g->seq : 0;
+    uint32_t room = seq_lt(g->seq, c->rcv_adv) ? c->rcv_adv - g->seq : 0;
     if (c->flags & CF_FIN_SEEN) {
         room =
             min_u32(room, seq_lt(g->seq, c->fin_seq) ? c->fin_seq - g->seq : 0);
@@ -303,7 +291,6 @@ static void in_order(struct tcp_conn *c, const struct tcp_seg *g)
 {
     if (g->len) {
         uint32_t took = tcp_deliver(c, g->data, g->len);
-
         if (c->flags & CF_DEAD) {
             return;
         }
@@ -311,7 +298,7 @@ static void in_order(struct tcp_conn *c, const struct tcp_seg *g)
         c->flags |=
             took < g->len || ++c->ack_due >= 2 ? CF_ACK_NOW : CF_ACK_LATER;
     }
-    if (c->ooo) {
+    if (c->ooo != NULL) {
         c->flags |= CF_ACK_NOW;
         tcp_deliver_held(c);
     } else {
@@ -322,7 +309,6 @@ static void in_order(struct tcp_conn *c, const struct tcp_seg *g)
 void tcp_data(struct tcp_conn *c, const struct tcp_seg *seg)
 {
     struct tcp_seg g = *seg;
-
     clip(c, &g);
     tcp_queue(c);
     if (g.flags & TH_FIN && !(c->flags & CF_FIN_SEEN)) {

@@ -33,7 +33,6 @@ static void link_off(struct tcp_link *l)
 static void put_last(struct tcp_link *list, struct tcp_conn *c)
 {
     struct tcp_link *l = &c->place;
-
     link_off(l);
     l->prev = list->prev;
     l->next = list;
@@ -44,7 +43,7 @@ static void put_last(struct tcp_link *list, struct tcp_conn *c)
 
 void tcp_room_init(struct tcp_room *r)
 {
-    if (!r->fresh.next) {
+    if (r->fresh.next == NULL) {
         r->fresh.next = r->fresh.prev = &r->fresh;
         r->served.next = r->served.prev = &r->served;
     }
@@ -83,7 +82,6 @@ static bool owes(const struct tcp_conn *c)
 static uint64_t patience(const struct tcp_conn *c)
 {
     const struct tcp_room *r = c->room;
-
     return owes(c) ? r->stall_ns : c->una_off == 0 ? r->fresh_ns : r->served_ns;
 }
 
@@ -92,7 +90,6 @@ static struct tcp_conn *longest(struct net_stack *s, struct tcp_link *list)
     for (uint32_t i = 0; i < TCP_ROOM_LOOKS && list->next != list; i++) {
         struct tcp_conn *c = conn_at(list->next);
         bool busy = c->flags & CF_HOLD || owes(c);
-
         if (c->moved_ns == c->placed_ns) {
             if (!(c->flags & CF_HOLD) &&
                 s->now_ns - c->moved_ns >= patience(c)) {
@@ -110,11 +107,10 @@ static struct tcp_conn *longest(struct net_stack *s, struct tcp_link *list)
 bool tcp_room_make(struct net_stack *s, struct tcp_room *r)
 {
     struct tcp_conn *c = longest(s, &r->served);
-
-    if (!c) {
+    if (c == NULL) {
         c = longest(s, &r->fresh);
     }
-    if (!c) {
+    if (c == NULL) {
         r->full_until_ns = s->now_ns + FULL_NS;
         return false;
     }
@@ -126,19 +122,19 @@ bool tcp_room_make(struct net_stack *s, struct tcp_room *r)
 
 bool tcp_room_full(const struct net_stack *s, const struct tcp_room *r)
 {
-    return r && r->max && r->count >= r->max && s->now_ns < r->full_until_ns;
+    return r != NULL && r->max && r->count >= r->max &&
+           s->now_ns < r->full_until_ns;
 }
 
 bool tcp_room_scarce(const struct tcp_room *r)
 {
-    return r && r->max && r->count + r->max / 16 >= r->max;
+    return r != NULL && r->max && r->count + r->max / 16 >= r->max;
 }
 
 uint64_t tcp_room_limit(const struct tcp_conn *c)
 {
     uint64_t since = c->flags & CF_HOLD ? c->stack->now_ns : c->moved_ns;
-
-    return c->room && c->room->idle_ns ? since + c->room->idle_ns : 0;
+    return c->room != NULL && c->room->idle_ns ? since + c->room->idle_ns : 0;
 }
 
 void tcp_hold(struct tcp_conn *c, bool on)

@@ -28,7 +28,6 @@ static void option(struct tcp_seg *g, uint32_t kind, const uint8_t *p,
                    uint32_t len)
 {
     bool syn = (g->flags & TH_SYN) != 0;
-
     if (kind == OPT_TS && len == 8) {
         g->has_ts = true;
         g->tsval = get32(p);
@@ -48,7 +47,6 @@ static void option(struct tcp_seg *g, uint32_t kind, const uint8_t *p,
 static void parse_options(struct tcp_seg *g, const uint8_t *p, uint32_t len)
 {
     uint32_t at = 0;
-
     while (at < len && p[at] != OPT_END) {
         if (p[at] == OPT_NOP) {
             at++;
@@ -65,7 +63,6 @@ static void parse_options(struct tcp_seg *g, const uint8_t *p, uint32_t len)
 static void parse(struct tcp_seg *g, const uint8_t *h, uint32_t len)
 {
     uint32_t hlen = (uint32_t)(h[TCP_OFF] >> 4) * 4;
-
     g->seq = get32(h + TCP_SEQ);
     g->ack = get32(h + TCP_ACK);
     g->flags = h[TCP_FLAGS];
@@ -84,22 +81,18 @@ static void parse(struct tcp_seg *g, const uint8_t *h, uint32_t len)
 
 static bool sum_ok(const struct ip_packet *p)
 {
-    uint16_t sum;
-
     if (p->sum_ok) {
         return true;
     }
-    sum = net_sum_add(net_sum(p->l4, p->len),
-                      ip_pseudo_sum(p->src, p->dst, IPPROTO_TCP, p->len));
+    uint16_t sum =
+        net_sum_add(net_sum(p->l4, p->len),
+                    ip_pseudo_sum(p->src, p->dst, IPPROTO_TCP, p->len));
     return sum == 0xffff;
 }
 
 void tcp_input(struct net_stack *s, const struct ip_packet *p)
 {
     const uint8_t *h = p->l4;
-    struct tcp_conn *c;
-    struct tcp_seg g;
-
     s->stats.tcp_segs_in++;
     if (unlikely(p->len < TCP_LEN || h[TCP_OFF] >> 4 < 5 ||
                  (uint32_t)(h[TCP_OFF] >> 4) * 4 > p->len)) {
@@ -110,11 +103,12 @@ void tcp_input(struct net_stack *s, const struct ip_packet *p)
         s->stats.rx_bad_sum++;
         return;
     }
+    struct tcp_seg g;
     g.key.remote = addr_of_v4(p->src);
     g.key.local = addr_of_v4(p->dst);
     g.key.remote_port = get16(h + TCP_SPORT);
     g.key.local_port = get16(h + TCP_DPORT);
-    c = tcp_find(s, &g.key);
+    struct tcp_conn *c = tcp_find(s, &g.key);
     if (likely(c != NULL)) {
         if (likely(tcp_fast_input(c, h, p->len))) {
             s->stats.tcp_fast_path++;

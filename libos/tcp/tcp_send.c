@@ -15,7 +15,6 @@ static uint64_t left_from(const struct tcp_conn *c, uint32_t seq)
 {
     uint64_t end = c->limit + ((c->flags & CF_FIN) != 0);
     uint64_t off = offset_of(c, seq);
-
     return off < end ? end - off : 0;
 }
 
@@ -23,7 +22,6 @@ static uint64_t left_from(const struct tcp_conn *c, uint32_t seq)
 static void trim(struct net_frame *f, uint32_t len)
 {
     uint32_t at = 0;
-
     for (uint32_t i = 0; i < f->count; i++) {
         if (at + f->piece[i].len >= len) {
             f->piece[i].len = len - at;
@@ -38,10 +36,8 @@ static uint16_t sum_pieces(const struct net_frame *f)
 {
     uint16_t sum = 0;
     uint32_t at = 0;
-
     for (uint32_t i = 0; i < f->count; i++) {
         uint16_t part = net_sum(f->piece[i].va, f->piece[i].len);
-
         sum = net_sum_add(sum, at & 1 ? net_sum_shift(part) : part);
         at += f->piece[i].len;
     }
@@ -59,14 +55,13 @@ static uint32_t gather(struct tcp_conn *c, struct tcp_frame *t, uint64_t offset,
                        uint32_t len)
 {
     struct net_stack *s = c->stack;
+    uint32_t mss = segment_room(c);
     struct tcp_gather g;
-    uint32_t got, mss = segment_room(c);
-
     g.count = 0;
     g.pin = NULL;
     g.sum_known = false;
     g.need_sum = !(s->link->caps & NET_CAP_CSUM);
-    got = c->ops->gather(c, offset, len, &g);
+    uint32_t got = c->ops->gather(c, offset, len, &g);
     if (got == 0 || got > len || g.count > NET_PIECES_MAX) {
         c->flags |= CF_NO_DATA;
         return 0;
@@ -96,17 +91,14 @@ static uint32_t gather(struct tcp_conn *c, struct tcp_frame *t, uint64_t offset,
 static int send_range(struct tcp_conn *c, uint32_t seq, uint32_t len)
 {
     uint64_t off = offset_of(c, seq);
-    uint32_t got, data, seg = segment_room(c);
-    struct tcp_frame t;
-    bool fin;
-    int r;
-
+    uint32_t seg = segment_room(c);
     if (!(c->stack->link->caps & NET_CAP_TSO4)) {
         len = min_u32(len, seg);
     }
-    data = c->limit - off < len ? (uint32_t)(c->limit - off) : len;
-    got = data;
-    fin = len > data;
+    uint32_t data = c->limit - off < len ? (uint32_t)(c->limit - off) : len;
+    uint32_t got = data;
+    bool fin = len > data;
+    struct tcp_frame t;
     t.seq = seq;
     t.flags = TH_ACK;
     t.sum = 0;
@@ -131,7 +123,7 @@ static int send_range(struct tcp_conn *c, uint32_t seq, uint32_t len)
         t.flags |= TH_PSH; /* s3.9.1.2: nothing more is queued */
     }
     t.flags |= fin ? TH_FIN : 0;
-    r = tcp_emit(c, &t);
+    int r = tcp_emit(c, &t);
     if (r) {
         return r;
     }
@@ -148,10 +140,8 @@ static int send_again_at(struct tcp_conn *c, uint32_t seq)
 {
     struct tcp_range hole = tcp_hole(c, seq);
     uint32_t len = hole.end - hole.begin;
-    int r;
-
     len = min_u32(len, segment_room(c));
-    r = send_range(c, hole.begin, len);
+    int r = send_range(c, hole.begin, len);
     if (r > 0) {
         c->stack->stats.tcp_bytes_rexmit += (uint32_t)r;
         if (c->rtt_ns && seq_lt(hole.begin, c->rtt_seq)) {
@@ -168,16 +158,13 @@ static int send_again_at(struct tcp_conn *c, uint32_t seq)
 static bool window_for_one(const struct tcp_conn *c)
 {
     uint32_t pipe = tcp_pipe(c);
-
     return pipe == 0 || pipe + c->mss <= c->cwnd;
 }
 
 /* RFC 6675 s5 (C) with NextSeg rule 1; after a timeout, everything. */
 static int send_lost(struct tcp_conn *c)
 {
-    uint32_t until, seq;
     int r = 1;
-
     if (c->flags & CF_REXMIT) {
         c->flags &= ~CF_REXMIT;
         r = send_again_at(c, c->snd_una);
@@ -189,8 +176,9 @@ static int send_lost(struct tcp_conn *c)
         return r;
     }
     while (r > 0) {
-        until = c->ca_state == CA_LOSS ? c->recover : tcp_lost_edge(c);
-        seq = seq_lt(c->high_rxt, c->snd_una) ? c->snd_una : c->high_rxt;
+        uint32_t until = c->ca_state == CA_LOSS ? c->recover : tcp_lost_edge(c);
+        uint32_t seq =
+            seq_lt(c->high_rxt, c->snd_una) ? c->snd_una : c->high_rxt;
         seq = tcp_hole(c, seq).begin;
         if (!seq_lt(seq, until) || !window_for_one(c)) {
             break;
@@ -204,12 +192,11 @@ static int send_lost(struct tcp_conn *c)
    is not known to be lost; at last the highest segment, once. */
 static int send_maybe_lost(struct tcp_conn *c)
 {
-    uint32_t seq, top;
     int r = 1;
-
     while (r > 0 && c->sack_count && window_for_one(c)) {
-        top = c->sack[c->sack_count - 1].begin;
-        seq = seq_lt(c->high_rxt, c->snd_una) ? c->snd_una : c->high_rxt;
+        uint32_t top = c->sack[c->sack_count - 1].begin;
+        uint32_t seq =
+            seq_lt(c->high_rxt, c->snd_una) ? c->snd_una : c->high_rxt;
         seq = tcp_hole(c, seq).begin;
         if (seq_lt(seq, top)) {
             r = send_again_at(c, seq);
@@ -231,7 +218,6 @@ static int send_maybe_lost(struct tcp_conn *c)
 static uint32_t cwnd_room(const struct tcp_conn *c)
 {
     uint32_t cwnd = c->cwnd, pipe = tcp_pipe(c);
-
     if (unlikely(c->dup_acks) && c->ca_state == CA_OPEN &&
         !(c->flags & CF_SACK)) {
         cwnd += min_u32(c->dup_acks, 2) * c->mss; /* RFC 3042 */
@@ -243,7 +229,6 @@ static uint32_t cwnd_room(const struct tcp_conn *c)
 static uint32_t peer_room(const struct tcp_conn *c)
 {
     uint32_t used = c->snd_nxt - c->snd_una;
-
     return c->snd_wnd > used ? c->snd_wnd - used : 0;
 }
 
@@ -256,7 +241,6 @@ static uint32_t next_len(struct tcp_conn *c, uint64_t left)
     uint32_t mss = segment_room(c);
     uint32_t peer = peer_room(c), cwnd = cwnd_room(c), len = mss;
     bool idle = c->snd_una == c->snd_nxt, fin = (c->flags & CF_FIN) != 0;
-
     if (c->stack->link->caps & NET_CAP_TSO4 && left > mss) {
         len = c->stack->link->gso_max - c->stack->link->gso_max % mss;
         len = max_u32(len, mss);
@@ -275,7 +259,6 @@ static uint32_t next_len(struct tcp_conn *c, uint64_t left)
     }
     if (len == left) {
         bool wait = c->flags & CF_CORK || (c->options & TCP_NAGLE && !idle);
-
         return wait && !fin ? len - len % mss : len;
     }
     if (len >= mss) {
@@ -289,7 +272,6 @@ static void sent_new(struct tcp_conn *c, uint32_t n)
     struct net_stack *s = c->stack;
     uint64_t now = s->now_ns;
     bool first = c->snd_nxt == c->snd_max; /* not before its window closed */
-
     if (c->snd_una == c->snd_nxt) {
         c->stuck_ns = now;
     }
@@ -314,9 +296,6 @@ static int send_new(struct tcp_conn *c)
 {
     for (;;) {
         uint64_t left = left_from(c, c->snd_nxt);
-        uint32_t len;
-        int r;
-
         if (!left) {
             c->flags &= ~CF_FULL;
             return 1;
@@ -324,11 +303,11 @@ static int send_new(struct tcp_conn *c)
         if (c->flags & CF_NO_DATA && offset_of(c, c->snd_nxt) < c->limit) {
             return 0;
         }
-        len = next_len(c, left);
+        uint32_t len = next_len(c, left);
         if (!len) {
             return 1;
         }
-        r = send_range(c, c->snd_nxt, len);
+        int r = send_range(c, c->snd_nxt, len);
         if (r <= 0) {
             return r;
         }
@@ -343,14 +322,12 @@ static int send_probe(struct tcp_conn *c)
 {
     uint64_t left = left_from(c, c->snd_una);
     uint32_t len = max_u32(min_u32(c->snd_wnd, segment_room(c)), 1);
-    int r;
-
     c->flags &= ~CF_PROBE;
     if (!left) {
         return 1;
     }
     len = left < len ? (uint32_t)left : len;
-    r = send_range(c, c->snd_una, len);
+    int r = send_range(c, c->snd_una, len);
     if (r > 0) {
         c->stack->stats.tcp_probes++;
         if (seq_lt(c->snd_nxt, c->snd_una + (uint32_t)r)) {
@@ -369,7 +346,6 @@ static int send_probe(struct tcp_conn *c)
 static int send_keepalive(struct tcp_conn *c)
 {
     struct tcp_frame t = {.seq = c->snd_una - 1, .flags = TH_ACK};
-
     c->flags &= ~CF_KEEP;
     c->stack->stats.tcp_keepalives++;
     return tcp_emit(c, &t);
@@ -378,7 +354,6 @@ static int send_keepalive(struct tcp_conn *c)
 static int send_ack(struct tcp_conn *c)
 {
     struct tcp_frame t;
-
     t.seq = acceptable_seq(c);
     t.flags = TH_ACK;
     t.sum = 0;
@@ -397,12 +372,10 @@ static int send_ack(struct tcp_conn *c)
 static int output_syn(struct tcp_conn *c)
 {
     if (c->flags & CF_SYN) {
-        int r;
-
         if (c->snd_nxt == c->iss && c->state == TCP_SYN_SENT) {
             c->rcv_scale = tcp_scale_for(c->rcv_space);
         }
-        r = tcp_emit_syn(c);
+        int r = tcp_emit_syn(c);
         if (r) {
             return r;
         }
@@ -418,7 +391,6 @@ static int output_syn(struct tcp_conn *c)
     }
     if (c->flags & CF_ACK_NOW) {
         int r = send_ack(c);
-
         if (r) {
             return r;
         }
@@ -444,7 +416,6 @@ static void check_persist(struct tcp_conn *c)
 static int output_data(struct tcp_conn *c)
 {
     int r = 1;
-
     if (unlikely(c->flags & CF_PROBE)) {
         r = send_probe(c);
     }
@@ -463,8 +434,6 @@ static int output_data(struct tcp_conn *c)
 /* Everything `c` has to say now. -NET_E_AGAIN: it has not finished. */
 int tcp_output(struct tcp_conn *c)
 {
-    int r;
-
     if (c->state < TCP_ESTABLISHED) {
         return output_syn(c);
     }
@@ -478,7 +447,7 @@ int tcp_output(struct tcp_conn *c)
         c->stack->now_ns - c->sent_ns > tcp_rto_ns(c)) {
         c->cc->start(c, true);
     }
-    r = output_data(c);
+    int r = output_data(c);
     if (unlikely(c->flags & CF_DEAD)) {
         return 0; /* gather gave up on it */
     }

@@ -13,7 +13,6 @@
 uint64_t tcp_rto_ns(const struct tcp_conn *c)
 {
     uint64_t us = c->rto_us;
-
     us = c->backoff < 16 ? us << c->backoff : TCP_RTO_MAX_US;
     return (us > TCP_RTO_MAX_US ? TCP_RTO_MAX_US : us) * 1000;
 }
@@ -31,7 +30,6 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 void tcp_arm(struct tcp_conn *c)
 {
     uint64_t at = sooner(UINT64_MAX, c->t_rexmit);
-
     at = sooner(at, c->t_delack);
     at = sooner(at, c->t_idle);
     if (at != UINT64_MAX && (!c->timer.at_ns || at < c->timer.at_ns)) {

@@ -16,8 +16,7 @@ static struct tcp_wait **chain(struct net_stack *s, const struct tcp_key *k)
 static struct tcp_wait *find(struct net_stack *s, const struct tcp_key *k)
 {
     struct tcp_wait *w = *chain(s, k);
-
-    while (w && !key_eq(&w->key, k)) {
+    while (w != NULL && !key_eq(&w->key, k)) {
         w = w->next;
     }
     return w;
@@ -31,7 +30,7 @@ bool tcp_wait_has(struct net_stack *s, const struct tcp_key *k)
 static void leave_queue(struct net_stack *s, struct tcp_wait *w)
 {
     *w->earlier = w->later;
-    if (w->later) {
+    if (w->later != NULL) {
         w->later->earlier = w->earlier;
     } else {
         s->tcp.wait_last = w->earlier;
@@ -53,7 +52,6 @@ static void enter_queue(struct net_stack *s, struct tcp_wait *w)
 static void forget(struct net_stack *s, struct tcp_wait *w)
 {
     struct tcp_wait **p = chain(s, &w->key);
-
     while (*p != w) {
         p = &(*p)->next;
     }
@@ -66,11 +64,10 @@ static void forget(struct net_stack *s, struct tcp_wait *w)
 void tcp_wait_fire(struct net_timer *t, struct net_stack *s)
 {
     struct tcp_wait *w;
-
     while ((w = s->tcp.wait_first) != NULL && w->until_ns <= s->now_ns) {
         forget(s, w);
     }
-    if (w) {
+    if (w != NULL) {
         net_timer_start(s, t, w->until_ns);
     }
 }
@@ -78,14 +75,12 @@ void tcp_wait_fire(struct net_timer *t, struct net_stack *s)
 void tcp_wait_begin(struct tcp_conn *c)
 {
     struct net_stack *s = c->stack;
-    struct tcp_wait *w, **p;
-
-    if (!s->tcp.wait_free && s->tcp.wait_first) {
+    if (s->tcp.wait_free == NULL && s->tcp.wait_first != NULL) {
         forget(s, s->tcp.wait_first);
         s->stats.tcp_tw_recycled++;
     }
-    w = s->tcp.wait_free;
-    if (!w) {
+    struct tcp_wait *w = s->tcp.wait_free;
+    if (w == NULL) {
         return; /* configured to keep none */
     }
     s->tcp.wait_free = w->next;
@@ -98,7 +93,7 @@ void tcp_wait_begin(struct tcp_conn *c)
         .wnd = tcp_window(c),
         .has_ts = (c->flags & CF_TS) != 0,
     };
-    p = chain(s, &w->key);
+    struct tcp_wait **p = chain(s, &w->key);
     w->next = *p;
     *p = w;
     enter_queue(s, w);
@@ -127,7 +122,6 @@ static void acknowledge(struct net_stack *s, const struct tcp_wait *w)
         .tsval = s->now_ms + w->ts_offset,
         .tsecr = w->ts_recent,
     };
-
     (void)tcp_say(s, &m);
 }
 
@@ -145,23 +139,21 @@ static void challenge(struct net_stack *s, const struct tcp_wait *w)
 bool tcp_wait_input(struct net_stack *s, struct tcp_seg *g)
 {
     struct tcp_wait *w = find(s, &g->key);
-    bool old;
-
-    if (!w) {
+    if (w == NULL) {
         return false;
     }
     if (g->flags & TH_RST) {
         return true;
     }
     if ((g->flags & (TH_SYN | TH_ACK | TH_FIN)) == TH_SYN && newer(w, g) &&
-        tcp_listener_at(s, g->key.local_port)) {
+        tcp_listener_at(s, g->key.local_port) != NULL) {
         g->isn_bound = true;
         g->isn_floor = w->snd_nxt;
         forget(s, w);
         s->stats.tcp_tw_reused++;
         return false;
     }
-    old = w->has_ts && g->has_ts && seq_lt(g->tsval, w->ts_recent);
+    bool old = w->has_ts && g->has_ts && seq_lt(g->tsval, w->ts_recent);
     if (g->flags & TH_FIN && g->seq + g->len + 1 == w->rcv_nxt) {
         if (!old) {
             leave_queue(s, w); /* the peer lost our ACK: wait anew */

@@ -48,8 +48,7 @@ static void put_text(struct out *o, const struct spec *s, const char *text,
 static void put_string(struct out *o, const struct spec *s, const char *text)
 {
     int len = 0;
-
-    if (!text) {
+    if (text == NULL) {
         text = "(null)";
     }
     while ((s->precision < 0 || len < s->precision) && text[len]) {
@@ -62,17 +61,15 @@ static void put_string(struct out *o, const struct spec *s, const char *text)
 static void put_number(struct out *o, const struct spec *s, uint64_t v,
                        bool negative, const char *digits)
 {
-    uint64_t base = digits ? 16 : 10;
+    uint64_t base = digits != NULL ? 16 : 10;
     char text[24];
     int at = (int)sizeof(text);
-
     do {
-        text[--at] = (digits ? digits : "0123456789")[v % base];
+        text[--at] = (digits != NULL ? digits : "0123456789")[v % base];
         v /= base;
     } while (v);
     if (s->zero && !s->left) {
         int room = s->width - (int)sizeof(text) + at - negative;
-
         if (negative) {
             put(o, '-');
         }
@@ -89,7 +86,6 @@ static void put_number(struct out *o, const struct spec *s, uint64_t v,
 static int parse_int(const char **fmt)
 {
     int v = 0;
-
     while (**fmt >= '0' && **fmt <= '9') {
         v = v * 10 + (*(*fmt)++ - '0');
     }
@@ -125,7 +121,6 @@ static const char *parse_length(const char *fmt, struct spec *s)
 static void convert_signed(struct out *o, const struct spec *s, int64_t v)
 {
     uint64_t magnitude = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-
     put_number(o, s, magnitude, v < 0, NULL);
 }
 
@@ -137,10 +132,8 @@ static uint64_t narrow(const struct spec *s, unsigned v)
 size_t text_vformat(char *buf, size_t size, const char *fmt, va_list args)
 {
     struct out o = {buf, size, 0};
-
     while (*fmt) {
         struct spec s = {.precision = -1};
-
         if (*fmt != '%') {
             put(&o, *fmt++);
             continue;
@@ -212,10 +205,8 @@ size_t text_vformat(char *buf, size_t size, const char *fmt, va_list args)
 size_t text_format(char *out, size_t size, const char *fmt, ...)
 {
     va_list args;
-    size_t need;
-
     va_start(args, fmt);
-    need = text_vformat(out, size, fmt, args);
+    size_t need = text_vformat(out, size, fmt, args);
     va_end(args);
     return need;
 }

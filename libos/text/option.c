@@ -27,20 +27,17 @@ bool text_option(const char *line, const char *key, char *value, size_t size)
 {
     const char *found = NULL;
     size_t key_len = strlen(key), len = 0;
-
     while (*line) {
-        const char *at;
-
         while (is_space(*line)) {
             line++;
         }
-        at = word_value(line, key, key_len);
-        found = at && *line ? at : found;
+        const char *at = word_value(line, key, key_len);
+        found = at != NULL && *line ? at : found;
         while (*line && !is_space(*line)) {
             line++;
         }
     }
-    if (!found) {
+    if (found == NULL) {
         return false;
     }
     while (found[len] && !is_space(found[len])) {
@@ -81,8 +78,6 @@ bool text_number(const char *s, uint64_t *value, const char **end)
 {
     int base = 10;
     uint64_t v = 0;
-    unsigned shift;
-
     if (s[0] == '0' && (s[1] | 0x20) == 'x') {
         base = 16;
         s += 2;
@@ -96,7 +91,7 @@ bool text_number(const char *s, uint64_t *value, const char **end)
             return false;
         }
     }
-    shift = unit_shift(*s);
+    unsigned shift = unit_shift(*s);
     if (shift) {
         if (v >> (64 - shift)) {
             return false;
@@ -104,10 +99,10 @@ bool text_number(const char *s, uint64_t *value, const char **end)
         v <<= shift;
         s++;
     }
-    if (!end && *s) {
+    if (end == NULL && *s) {
         return false;
     }
-    if (end) {
+    if (end != NULL) {
         *end = s;
     }
     *value = v;
@@ -117,9 +112,8 @@ bool text_number(const char *s, uint64_t *value, const char **end)
 uint64_t text_option_number(const char *line, const char *key,
                             uint64_t fallback)
 {
-    char word[32];
     uint64_t v;
-
+    char word[32];
     if (!text_option(line, key, word, sizeof(word)) ||
         !text_number(word, &v, NULL)) {
         return fallback;

@@ -18,10 +18,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     uint8_t *d = to;
     const uint8_t *s = from;
-
     if (n >= LONG_RUN) {
         size_t words = n / 8;
-
         __asm__ volatile("rep movsq"
                          : "+D"(d), "+S"(s), "+c"(words)
                          :
@@ -47,10 +45,8 @@ void *memset(void *to, int byte, size_t n)
 {
     uint8_t *d = to;
     uint64_t fill = (uint8_t)byte * 0x0101010101010101ull;
-
     if (n >= LONG_RUN) {
         size_t words = n / 8;
-
         __asm__ volatile("rep stosq"
                          : "+D"(d), "+c"(words)
                          : "a"(fill)
@@ -76,7 +72,6 @@ void *memmove(void *to, const void *from, size_t n)
 {
     uint8_t *d = to;
     const uint8_t *s = from;
-
     if ((uintptr_t)d - (uintptr_t)s >= n && (uintptr_t)s - (uintptr_t)d >= n) {
         return memcpy(to, from, n);
     }
@@ -105,7 +100,6 @@ int memcmp(const void *a, const void *b, size_t n)
 {
     const uint8_t *x = a;
     const uint8_t *y = b;
-
     while (n >= 8 &&
            ((const struct word *)x)->v == ((const struct word *)y)->v) {
         x += 8;
@@ -123,7 +117,6 @@ int memcmp(const void *a, const void *b, size_t n)
 size_t strlen(const char *s)
 {
     const char *end = s;
-
     while (*end) {
         end++;
     }

@@ -32,7 +32,6 @@ static bool parse_addr(const char *s, uint8_t addr[4], const char **end)
 {
     for (unsigned i = 0; i < 4; i++) {
         uint64_t v;
-
         if (!text_number(s, &v, &s) || v > 255 || (i < 3 && *s++ != '.')) {
             return false;
         }
@@ -46,9 +45,6 @@ static bool read_address(const char *line, struct config *c, char *why,
                          size_t size)
 {
     char word[32];
-    const char *end;
-    uint64_t prefix;
-
     if (!text_option(line, "ip", word, sizeof(word))) {
         return true;
     }
@@ -56,6 +52,8 @@ static bool read_address(const char *line, struct config *c, char *why,
         c->dhcp = true;
         return true;
     }
+    uint64_t prefix;
+    const char *end;
     if (!parse_addr(word, c->addr, &end) || *end != '/' ||
         !text_number(end + 1, &prefix, NULL) || prefix < 1 || prefix > 32) {
         return complain(why, size, "ip",
@@ -73,16 +71,15 @@ static bool read_address(const char *line, struct config *c, char *why,
 static bool read_kill(const char *line, struct config *c, char *why,
                       size_t size)
 {
-    char word[48];
     size_t n = 0;
-    uint64_t ms;
-
+    char word[48];
     if (!text_option(line, "kill", word, sizeof(word))) {
         return true;
     }
     while (word[n] && word[n] != '@') {
         n++;
     }
+    uint64_t ms;
     if (n == 0 || n >= sizeof(c->kill) || word[n] != '@' ||
         !text_number(word + n + 1, &ms, NULL)) {
         return complain(why, size, "kill", "NAME@MILLISECONDS");
@@ -96,7 +93,6 @@ static bool read_kill(const char *line, struct config *c, char *why,
 bool config_read(const char *line, struct config *c, char *why, size_t size)
 {
     uint64_t halt = text_option_number(line, "halt", UINT64_MAX);
-
     *c = (struct config){.kill_ns = UINT64_MAX};
     c->halt_ns = halt == UINT64_MAX ? halt : halt * MS_NS;
     return read_address(line, c, why, size) && read_kill(line, c, why, size);
@@ -108,7 +104,6 @@ static const char *program_option(const char *line, const char *name,
                                   char value[64])
 {
     char word[48];
-
     text_format(word, sizeof(word), "%s.%s", name, key);
     return text_option(line, word, value, 64) ? value : fallback;
 }
@@ -117,7 +112,6 @@ static bool parse_ports(const char *s, uint16_t ports[CONFIG_PORTS_MAX])
 {
     for (unsigned i = 0; *s; i++) {
         uint64_t v;
-
         if (i + 1 >= CONFIG_PORTS_MAX || !text_number(s, &v, &s) || v == 0 ||
             v > 65535 || (*s && *s != ',')) {
             return false;
@@ -133,10 +127,8 @@ static void program_args(const char *line, const char *name, char *args,
                          size_t size)
 {
     size_t len = strlen(name), at = 0;
-
     while (*line) {
         size_t n = 0;
-
         while (line[n] && line[n] != ' ') {
             n++;
         }
@@ -154,10 +146,6 @@ bool config_program(const char *line, const char *name, uint64_t frames,
                     struct program *p, char *why, size_t size)
 {
     const struct defaults *d = &other;
-    char word[64];
-    const char *disk;
-    uint64_t mem, n;
-
     for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         d = strcmp(known[i].name, name) == 0 ? &known[i] : d;
     }
@@ -166,11 +154,13 @@ bool config_program(const char *line, const char *name, uint64_t frames,
     if (text_format(p->name, sizeof(p->name), "%s", name) >= sizeof(p->name)) {
         return complain(why, size, name, "a name of at most 15 bytes");
     }
+    char word[64];
     if (!parse_ports(program_option(line, name, "tcp", d->tcp, word), p->tcp) ||
         !parse_ports(program_option(line, name, "udp", d->udp, word), p->udp)) {
         return complain(why, size, name, "ports like tcp=80,8080; at most 7");
     }
-    disk = program_option(line, name, "disk", d->disk, word);
+    const char *disk = program_option(line, name, "disk", d->disk, word);
+    uint64_t n;
     if (*disk) {
         if (!text_number(disk, &n, NULL)) {
             return complain(why, size, name, "disk=NUMBER");
@@ -178,7 +168,7 @@ bool config_program(const char *line, const char *name, uint64_t frames,
         p->has_disk = true;
         p->disk = (uint32_t)n;
     }
-    mem = d->share ? frames * PAGE / 8 * d->share : DEFAULT_MEM;
+    uint64_t mem = d->share ? frames * PAGE / 8 * d->share : DEFAULT_MEM;
     if (!text_number(program_option(line, name, "mem", "", word), &n, NULL)) {
         n = mem;
     }
@@ -198,13 +188,11 @@ bool config_runs(const char *line, const char *name)
     char list[256];
     const char *at = list;
     size_t len = strlen(name);
-
     if (!text_option(line, "run", list, sizeof(list))) {
         return true;
     }
     while (*at) {
         size_t n = 0;
-
         while (at[n] && at[n] != ',') {
             n++;
         }

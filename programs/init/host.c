@@ -46,7 +46,6 @@ static int open_stack(uint32_t device)
         .pool_bytes = 128u << 10,
         .stack = &stack,
     };
-
     return netif_open(&nif, &cfg);
 }
 
@@ -60,7 +59,6 @@ static void lease_changed(struct dhcp_client *c)
 {
     if (c->state == DHCP_BOUND) {
         const uint8_t *a = c->lease.addr.byte + 12;
-
         console_printf("init: leased %u.%u.%u.%u/%u for %u s\n", a[0], a[1],
                        a[2], a[3], c->lease.prefix, c->lease.lease_s);
     } else {
@@ -72,10 +70,8 @@ static void lease_changed(struct dhcp_client *c)
 static bool lease(struct host *h)
 {
     uint64_t patience = time_ns() + DHCP_PATIENCE;
-    int id;
-
     (void)space_dhcp_filter(&filter, false);
-    id = bind(SLOT_SELF, NET_REGION_ALL, 0, &filter, "DHCP");
+    int id = bind(SLOT_SELF, NET_REGION_ALL, 0, &filter, "DHCP");
     if (id < 0) {
         return false;
     }
@@ -107,7 +103,6 @@ static bool use_static(struct host *h, const struct config *c)
 {
     const uint8_t *a = c->addr, *g = c->gateway;
     struct net_addr gateway = {0};
-
     if (g[0] | g[1] | g[2] | g[3]) {
         gateway = net_v4(g[0], g[1], g[2], g[3]);
     }
@@ -127,8 +122,6 @@ static bool use_static(struct host *h, const struct config *c)
 bool host_open(struct host *h, const struct config *c)
 {
     const struct sysinfo *s = env_sysinfo();
-    int err;
-
     *h = (struct host){0};
     if (!c->dhcp && c->prefix == 0) {
         return false; /* nobody asked for a network */
@@ -139,7 +132,7 @@ bool host_open(struct host *h, const struct config *c)
         return false;
     }
     memcpy(h->mac, s->net[h->device].mac, sizeof(h->mac));
-    err = open_stack(h->device);
+    int err = open_stack(h->device);
     if (err) {
         return fail("cannot open the network device", err);
     }
@@ -162,9 +155,8 @@ static struct net_away away[CHILDREN_MAX][2 * CONFIG_PORTS_MAX];
 
 void host_away(unsigned n, const struct program *p)
 {
-    for (unsigned i = 0; nif.stack && i < 2 * CONFIG_PORTS_MAX; i++) {
+    for (unsigned i = 0; nif.stack != NULL && i < 2 * CONFIG_PORTS_MAX; i++) {
         bool udp = i >= CONFIG_PORTS_MAX;
-
         away[n][i] = (struct net_away){
             .proto = udp ? FILTER_UDP : FILTER_TCP,
             .port = udp ? p->udp[i - CONFIG_PORTS_MAX] : p->tcp[i],
@@ -177,14 +169,14 @@ void host_away(unsigned n, const struct program *p)
 
 void host_home(unsigned n)
 {
-    for (unsigned i = 0; nif.stack && i < 2 * CONFIG_PORTS_MAX; i++) {
+    for (unsigned i = 0; nif.stack != NULL && i < 2 * CONFIG_PORTS_MAX; i++) {
         net_away_remove(nif.stack, &away[n][i]);
     }
 }
 
 void host_turn(uint64_t deadline_ns)
 {
-    if (!nif.stack) {
+    if (nif.stack == NULL) {
         (void)env_wait(0, deadline_ns);
         return;
     }

@@ -62,14 +62,12 @@ struct plan {
 static int plan_net(struct plan *p, const struct host *h, uint32_t shared)
 {
     struct start_info *s = &p->start;
-    uint32_t ids[2];
-    int err;
-
     s->net_device = START_NO_RESOURCE;
     if (!h->prefix || (!p->program.tcp[0] && !p->program.udp[0])) {
         return 0;
     }
-    err = space_program(h, &p->program, child_slot(p->n, CHILD_IN), ids);
+    uint32_t ids[2];
+    int err = space_program(h, &p->program, child_slot(p->n, CHILD_IN), ids);
     if (err) {
         return err;
     }
@@ -93,21 +91,18 @@ static int plan_disk(struct plan *p)
         .parent = DISK_RANGE_ALL,
         .guard = child_slot(p->n, CHILD_DISK),
     };
-    char name[CAP_NAME_MAX + 1];
-    int64_t range;
-    int err;
-
     p->start.disk = START_NO_RESOURCE;
     if (!p->program.has_disk || p->program.disk >= sys->disks) {
         return 0;
     }
+    char name[CAP_NAME_MAX + 1];
     text_format(name, sizeof(name), NAME_DISK "%s", p->program.name);
-    err = mint(args.guard, name, CAP_READ | CAP_GRANT);
+    int err = mint(args.guard, name, CAP_READ | CAP_GRANT);
     if (err) {
         return err;
     }
     args.count = sys->disk[args.disk].blocks;
-    range = sys_disk_range(SLOT_SELF, &args);
+    int64_t range = sys_disk_range(SLOT_SELF, &args);
     if (range < 0) {
         return (int)range;
     }
@@ -148,7 +143,6 @@ static int plan_load(struct plan *p, struct child *c, const char **why)
     uint64_t frames = (m->bytes + PAGE_SIZE - 1) / PAGE_SIZE;
     struct mem_run image;
     int err = mem_run_bind(&image, SLOT_SELF, m->frame, frames, false);
-
     if (err) {
         return err;
     }
@@ -161,8 +155,8 @@ static int plan_load(struct plan *p, struct child *c, const char **why)
 
 static int plan_create(const struct plan *p, struct child *c, uint32_t self)
 {
-    uint32_t shares[SHARE_KINDS], left = env_share_left(SHARE_SLICES);
-
+    uint32_t left = env_share_left(SHARE_SLICES);
+    uint32_t shares[SHARE_KINDS];
     memcpy(shares, child_shares, sizeof(shares));
     shares[SHARE_SLICES] = p->program.slices < left ? p->program.slices : left;
     return child_create(c, p->program.name, self, p->program.frames, shares);
@@ -174,12 +168,10 @@ static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
     struct child *c = &children[p->n];
     uint32_t self = child_slot(p->n, CHILD_SELF);
     uint32_t cpu = p->program.cpu % env_sysinfo()->cpus;
-    char name[CAP_NAME_MAX + 1];
-    int err;
-
     *step = "its name";
+    char name[CAP_NAME_MAX + 1];
     text_format(name, sizeof(name), NAME_ENV "%s", p->program.name);
-    err = mint(self, name, CAP_ALL);
+    int err = mint(self, name, CAP_ALL);
     if (err == 0) {
         *step = "its part of packet space";
         err = plan_net(p, h, shared);
@@ -194,7 +186,6 @@ static int plan_carry_out(struct plan *p, const struct host *h, uint32_t shared,
     }
     if (err == 0) {
         const char *why = "";
-
         err = plan_load(p, c, &why);
         *step = *why ? why : "its memory";
     }
@@ -226,21 +217,19 @@ static void start_one(const struct sysinfo_module *m, const struct host *h,
 {
     static struct plan p; /* too large for a stack frame */
     uint64_t left = mem_frames_left();
-    const char *step;
-    char why[128];
-    int err;
-
     if (runs_already(m->name)) {
         return;
     }
     p = (struct plan){.module = m, .n = child_count};
     left = left > RESERVE_FRAMES ? left - RESERVE_FRAMES : 0;
+    char why[128];
     if (!config_program(env_sysinfo()->cmdline, m->name, left, &p.program, why,
                         sizeof(why))) {
         console_printf("init: %s\n", why);
         return;
     }
-    err = plan_carry_out(&p, h, shared, &step);
+    const char *step;
+    int err = plan_carry_out(&p, h, shared, &step);
     if (err) {
         console_printf("init: cannot start %s: %s: %s\n", p.program.name, step,
                        env_strerror(err));
@@ -257,7 +246,6 @@ static void start_one(const struct sysinfo_module *m, const struct host *h,
 static void start_all(const struct host *h, uint32_t shared)
 {
     const struct sysinfo *s = env_sysinfo();
-
     for (uint32_t i = 1; i < s->modules && child_count < CHILDREN_MAX; i++) {
         if (config_runs(s->cmdline, s->module[i].name)) {
             start_one(&s->module[i], h, shared);
@@ -269,7 +257,6 @@ static void look(void)
 {
     for (unsigned i = 0; i < child_count; i++) {
         char text[128];
-
         if (children[i].env && child_ended(&children[i])) {
             child_end_text(&children[i], text, sizeof(text));
             console_printf("init: %s %s\n", children[i].name, text);
@@ -303,7 +290,6 @@ static void supervise(struct config *c)
 {
     while (alive > 0) {
         uint64_t now = time_ns();
-
         if (now >= c->kill_ns) {
             kill_child(c->kill);
             c->kill_ns = UINT64_MAX;
@@ -325,19 +311,18 @@ static void supervise(struct config *c)
 int env_main(const struct start_info *start)
 {
     const struct sysinfo *s = env_sysinfo();
-    struct config config;
-    struct host host;
     int shared = 0;
-    char why[128];
-
     (void)start;
     (void)mint(SLOT_CONSOLE, "console", CAP_WRITE | CAP_GRANT);
     console_printf("init: %u cpus, %lu MiB, %u net, %u disks\n", s->cpus,
                    s->frames / 256, s->nets, s->disks);
+    char why[128];
+    struct config config;
     if (!config_read(s->cmdline, &config, why, sizeof(why))) {
         console_printf("init: %s\n", why);
         (void)sys_machine_halt(SLOT_SELF, 1);
     }
+    struct host host;
     if (host_open(&host, &config)) {
         shared = space_shared(&host, SLOT_NET_ALL);
         if (shared < 0) {

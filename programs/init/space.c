@@ -35,13 +35,11 @@ static int carve(const struct host *h, uint32_t guard, uint32_t flags,
         .count = f->count,
         .refusal = (uint64_t)&why,
     };
-    int region;
-
     why.text[0] = '\0';
     if (f->count > FILTER_INSNS_MAX) {
         return -E_LIMIT;
     }
-    region = (int)sys_net_region(SLOT_SELF, &args);
+    int region = (int)sys_net_region(SLOT_SELF, &args);
     if (region < 0) {
         net_refusal_say("init", "a region", region, &why);
     }
@@ -52,7 +50,6 @@ int space_shared(const struct host *h, uint32_t slot)
 {
     struct filter *f = &scratch;
     int err = mint(slot, NAME_SHARED, CAP_READ | CAP_GRANT);
-
     if (err) {
         return err;
     }
@@ -82,12 +79,11 @@ static void add_ports(struct filter *f, const struct host *h, bool out,
 static int part(const struct host *h, const struct program *p, bool out,
                 uint32_t slot)
 {
-    char name[CAP_NAME_MAX + 1];
     struct filter *f = &scratch;
-    int err;
-
+    char name[CAP_NAME_MAX + 1];
     text_format(name, sizeof(name), "%s%s", out ? NAME_OUT : NAME_IN, p->name);
-    err = mint(slot, name, (out ? CAP_WRITE : CAP_READ) | CAP_CTL | CAP_GRANT);
+    int err =
+        mint(slot, name, (out ? CAP_WRITE : CAP_READ) | CAP_CTL | CAP_GRANT);
     if (err) {
         return err;
     }
@@ -107,7 +103,6 @@ int space_program(const struct host *h, const struct program *p, uint32_t in,
 {
     for (uint32_t out = 0; out < 2; out++) {
         int region = part(h, p, out == 1, in + out);
-
         if (region < 0) {
             return region;
         }
@@ -119,7 +114,6 @@ int space_program(const struct host *h, const struct program *p, uint32_t in,
 int space_host_filter(const struct host *h, struct filter *f)
 {
     const uint8_t *a = h->addr;
-
     filter_begin(f);
     filter_match(f, 12, 2, 0x0800);
     filter_match(f, 30, 4,
@@ -138,7 +132,6 @@ int space_arp_filter(struct filter *f)
 int space_dhcp_filter(struct filter *f, bool broadcast_only)
 {
     static const uint8_t broadcast[4] = {255, 255, 255, 255};
-
     filter_begin(f);
     filter_v4_to(f, broadcast_only ? broadcast : NULL, FILTER_UDP, 68);
     return filter_end(f);

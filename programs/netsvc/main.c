@@ -29,7 +29,6 @@ static bool bind(uint32_t slot, uint32_t region, const struct filter *f,
 static bool bind_all(const struct start_info *start)
 {
     static struct filter f;
-
     for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
         filter_begin(&f);
         filter_v4_to(&f, start->addr, FILTER_TCP, ports[i]);
@@ -80,7 +79,6 @@ static int open_stack(const struct start_info *start, uint32_t conns)
     const uint8_t *a = start->addr, *g = start->gateway;
     struct net_addr gateway = {0};
     int err = netif_open(&nif, &cfg);
-
     if (err) {
         return err;
     }
@@ -97,13 +95,11 @@ static int open_stack(const struct start_info *start, uint32_t conns)
 int env_main(const struct start_info *start)
 {
     uint32_t conns = (uint32_t)text_option_number(start->args, "conns", CONNS);
-    int err;
-
     if (start->net_device == START_NO_RESOURCE) {
         console_printf("netsvc: no network was given\n");
         return 1;
     }
-    err = open_stack(start, conns);
+    int err = open_stack(start, conns);
     if (err == 0) {
         err = service_tcp_open(nif.stack, conns);
     }

@@ -38,12 +38,11 @@ static struct service_conn *conn_of(struct tcp_conn *c)
 static struct tcp_conn *take(void)
 {
     struct service_conn *c = free_list;
-
-    if (c) {
+    if (c != NULL) {
         free_list = c->next_free;
         c->received = c->acked = 0;
     }
-    return c ? &c->tcp : NULL;
+    return c != NULL ? &c->tcp : NULL;
 }
 
 static struct tcp_conn *any_accept(struct tcp_listener *l,
@@ -67,8 +66,7 @@ static struct tcp_conn *echo_accept(struct tcp_listener *l,
                                     const struct net_endpoint *peer)
 {
     struct tcp_conn *c = any_accept(l, peer);
-
-    if (c && !conn_of(c)->buffer.bytes &&
+    if (c != NULL && !conn_of(c)->buffer.bytes &&
         mem_run_alloc(&conn_of(c)->buffer, ECHO_BYTES, 0) != 0) {
         any_closed(c, TCP_ABORTED);
         return NULL;
@@ -87,10 +85,8 @@ static uint32_t echo_received(struct tcp_conn *tcp, const void *data,
     struct service_conn *c = conn_of(tcp);
     uint32_t room = echo_room(c);
     uint32_t at = (uint32_t)(c->received % ECHO_BYTES);
-    uint32_t first;
-
     len = len < room ? len : room;
-    first = len < ECHO_BYTES - at ? len : ECHO_BYTES - at;
+    uint32_t first = len < ECHO_BYTES - at ? len : ECHO_BYTES - at;
     memcpy((uint8_t *)c->buffer.va + at, data, first);
     memcpy(c->buffer.va, (const uint8_t *)data + first, len - first);
     c->received += len;
@@ -105,7 +101,6 @@ static uint32_t echo_gather(struct tcp_conn *tcp, uint64_t offset, uint32_t len,
     struct service_conn *c = conn_of(tcp);
     uint32_t at = (uint32_t)(offset % ECHO_BYTES);
     uint32_t first = len < ECHO_BYTES - at ? len : ECHO_BYTES - at;
-
     g->piece[0] = (struct net_piece){
         .paddr = c->buffer.paddr + at,
         .va = (uint8_t *)c->buffer.va + at,
@@ -228,9 +223,8 @@ int service_tcp_open(struct net_stack *s, uint32_t conns)
 {
     struct service_conn *pool = mem_alloc(conns * sizeof(*pool));
     int err = mem_run_alloc(&zeros, ZERO_BYTES, 0);
-
-    if (!pool || err) {
-        return pool ? err : -E_MEM;
+    if (pool == NULL || err) {
+        return pool != NULL ? err : -E_MEM;
     }
     room.max = conns;
     for (uint32_t i = 0; i < conns; i++) {

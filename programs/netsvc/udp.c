@@ -40,7 +40,6 @@ static void zero(struct udp_port *p, const struct net_endpoint *from,
                  const struct net_addr *to, const void *data, uint32_t len)
 {
     static const uint8_t zeros[DATAGRAM_MAX];
-
     (void)to;
     (void)data;
     if (may_answer(from)) {

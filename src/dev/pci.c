@@ -182,12 +182,12 @@ bool pci_msix_init(struct pci_device *dev)
                  dev->name);
         return false;
     }
-    uint64_t paddr, size;
     uint32_t control = pci_read32(dev, cap);
     uint32_t table = pci_read32(dev, cap + 4u);
     uint32_t offset = table & ~7u;
     dev->msix_count = (uint16_t)((control >> 16 & 0x7ff) + 1);
     uint64_t bytes = dev->msix_count * MSIX_ENTRY_WORDS * 4ull;
+    uint64_t paddr, size;
     if (!pci_bar(dev, table & 7, &paddr, &size) || offset > size ||
         bytes > size - offset) {
         log_line("%s: its MSI-X table lies outside its memory", dev->name);

@@ -44,10 +44,10 @@ static void set64(volatile struct half *to, uint64_t v)
    and *len is 0. */
 static volatile void *map_window(struct virtio *v, uint8_t cap, uint32_t *len)
 {
-    uint64_t paddr, size;
     uint32_t offset = pci_read32(&v->pci, cap + 8u);
     *len = pci_read32(&v->pci, cap + 12u);
     void *window = NULL;
+    uint64_t paddr, size;
     if (pci_bar(&v->pci, pci_read8(&v->pci, cap + 4u), &paddr, &size) &&
         /*
          * Both numbers are the device's: compare without adding them, which

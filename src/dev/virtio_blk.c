@@ -108,9 +108,9 @@ static void virtio_blk_kick(struct blkdev *dev)
 
 static void take_all(struct virtio_blk *d)
 {
-    uint16_t head;
-    uint32_t len;
     int r;
+    uint32_t len;
+    uint16_t head;
     while ((r = virtq_take(&d->q, &head, &len)) > 0) {
         /*
          * The status is set to STATUS_NONE before the device gets the request.

@@ -100,9 +100,9 @@ static void post_buffer(struct pair *p)
 
 static void collect_sent(struct pair *p)
 {
-    uint16_t head;
-    uint32_t len;
     int r;
+    uint32_t len;
+    uint16_t head;
     while ((r = virtq_take(&p->tx, &head, &len)) > 0) {
         net_transmitted(&p->net->dev, p->index, p->tx_token[head]);
     }
@@ -202,12 +202,12 @@ static void virtio_net_kick(struct netdev *dev, unsigned queue)
 static bool receive(struct pair *p, uint16_t head, uint32_t len)
 {
     const uint8_t *buffer = p->rx_buffer + (size_t)head * RX_BUFFER;
-    struct header h;
     uint32_t flags = 0;
     /*
      * The length is the device's word. The kernel's filters read as far as it
      * says, so it must lie inside the buffer.
      */
+    struct header h;
     if (len < sizeof(h) || len > RX_BUFFER) {
         virtio_fail(&p->net->v, "received a frame longer than its buffer");
         return false;
@@ -232,8 +232,6 @@ static unsigned virtio_net_poll(struct netdev *dev, unsigned queue,
     struct virtio_net *net = dev->driver;
     struct pair *p = net->pair[queue];
     unsigned n = 0;
-    uint16_t head;
-    uint32_t len;
     int r = 1;
     collect_sent(p);
     /*
@@ -243,6 +241,8 @@ static unsigned virtio_net_poll(struct netdev *dev, unsigned queue,
     if (virtq_waiting(&p->rx) == p->rx.size) {
         net_starved(dev, queue);
     }
+    uint32_t len;
+    uint16_t head;
     while (n < budget && (r = virtq_take(&p->rx, &head, &len)) > 0) {
         n++;
         if (!receive(p, head, len)) {
@@ -340,8 +340,6 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
         uint16_t pairs;
         uint8_t ack;
     } *m = page_kalloc_bytes(sizeof(*m));
-    uint16_t head;
-    uint32_t len;
     if (m == NULL || !virtq_start(&net->control, 3)) {
         return false;
     }
@@ -360,6 +358,8 @@ static bool enable_pairs(struct virtio_net *net, unsigned pairs)
     virtq_piece(&net->control, paddr + 4, 1, true);
     (void)virtq_finish(&net->control);
     virtio_kick(&net->control);
+    uint32_t len;
+    uint16_t head;
     for (unsigned i = 0; i < CONTROL_TURNS_MAX; i++) {
         if (virtq_take(&net->control, &head, &len) != 0) {
             return *(volatile uint8_t *)&m->ack == 0;

@@ -296,10 +296,10 @@ int aspace_bind(struct env *e, const struct page_binding *b, struct turn *t)
                         .large = (b->prot & PAGE_2M) != 0};
     uint64_t bound = s.binds ? b->count : 0;
     TRY(page_bound(b->frame, bound));
-    struct spare spare;
     uint64_t tables = tables_needed(&s);
     turn_spend(t, (uint32_t)tables * TURN_CLEAR);
     int r = env_charge(e, tables);
+    struct spare spare;
     r = r < 0 ? r : spare_fill(&spare, e, tables);
     if (r < 0) {
         page_unbound(b->frame, bound);
@@ -338,9 +338,9 @@ int aspace_expose(uint64_t frame, uint64_t count)
 
 int aspace_create(struct env *e)
 {
-    struct spare spare;
     e->root = page_table_take(e->index);
     REFUSE_IF(e->root == FRAME_NONE, E_MEM);
+    struct spare spare;
     if (spare_fill(&spare, e, ASPACE_FRAMES - 2) < 0) {
         page_table_free(e->root);
         return -E_MEM;

@@ -70,8 +70,8 @@ static bool healthy(uint8_t sample) REQUIRES(jitter_lock)
 /* A new key of the old one and `count` samples. */
 static bool gather(uint32_t count) REQUIRES(jitter_lock)
 {
-    struct blake2s s;
     bool good = true;
+    struct blake2s s;
     blake2s_init(&s, jitter.key);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t sample = arch_jitter();
@@ -112,7 +112,8 @@ static bool from_jitter(uint8_t *out, uint32_t len)
 
 void entropy_start(void)
 {
-    uint64_t word, began = arch_tsc();
+    uint64_t began = arch_tsc();
+    uint64_t word;
     if (arch_entropy(&word)) {
         log_line("entropy: from the processor");
         return;
@@ -153,9 +154,9 @@ bool entropy_word(uint64_t *out)
 
 int64_t sys_entropy_read(struct env *e, uaddr bytes, uint32_t len)
 {
-    uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
     REFUSE_IF(len > ENTROPY_MAX, E_INVAL);
     bool good = true;
+    uint64_t word[ENTROPY_MAX / sizeof(uint64_t)];
     for (uint32_t i = 0; good && i * sizeof(word[0]) < len; i++) {
         good = from_hardware(&word[i]);
     }

@@ -48,9 +48,10 @@ static void blake2s_mix(uint32_t *v, unsigned column, unsigned shift,
 
 static void blake2s_compress(struct blake2s *s, uint32_t last)
 {
-    uint32_t v[16], m[16];
     s->bytes += s->used;
+    uint32_t m[16];
     memcpy(m, s->block, sizeof(m));
+    uint32_t v[16];
     memcpy(v, s->h, sizeof(s->h));
     memcpy(v + 8, initial, sizeof(initial));
     v[12] ^= (uint32_t)s->bytes;

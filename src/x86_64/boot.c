@@ -137,9 +137,9 @@ static void copy_module(const void *data, uint64_t bytes, const char *name)
 
 static void unpack(const uint8_t *archive, uint64_t len)
 {
-    struct ustar_member member;
     uint64_t at = 0;
     int more;
+    struct ustar_member member;
     while ((more = ustar_next(archive, len, &at, &member)) > 0) {
         copy_module(member.data, member.bytes, member.name);
     }

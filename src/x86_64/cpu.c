@@ -73,7 +73,6 @@ unsigned arch_cpu(void)
 static bool is_emulated(void)
 {
     struct cpuid h = cpuid(0x40000000, 0); /* "TCGTCGTCGTCG" */
-
     return (cpuid(1, 0).c >> 31 & 1) != 0 && h.b == 0x54474354 &&
            h.c == 0x43544743 && h.d == 0x47435447;
 }

@@ -73,10 +73,10 @@ struct rtc_time {
 static struct rtc_time rtc_read(void)
 {
     static const uint8_t reg[6] = {0, 2, 4, 7, 8, 9};
-    struct rtc_time t;
     /* An update takes 2 ms at most; a dead chip must not hold us. */
     for (unsigned i = 0; i < 10000 && (rtc(0x0a) & 0x80) != 0; i++) {
     }
+    struct rtc_time t;
     for (unsigned i = 0; i < 6; i++) {
         t.part[i] = rtc(reg[i]);
     }
@@ -97,8 +97,9 @@ static uint64_t days(uint32_t year, uint32_t month, uint32_t day)
 
 uint64_t arch_boot_unix(void)
 {
-    struct rtc_time t, again = rtc_read();
+    struct rtc_time again = rtc_read();
     uint32_t mode = rtc(0x0b);
+    struct rtc_time t;
     do {
         t = again;
         again = rtc_read();

@@ -50,8 +50,8 @@ static const char *modules(phys_read *read, const struct start_info *s,
     WRONG_IF(n > 0 && list == NULL,
              "the list of modules is not at a readable address");
     for (uint32_t i = 0; i < n; i++) {
-        struct start_module m;
         char name[256] = "";
+        struct start_module m;
         memcpy(&m, list + i, sizeof(m));
         if (m.cmdline != 0 &&
             copy_text(read, m.cmdline, name, sizeof(name)) != NULL) {

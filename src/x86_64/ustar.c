@@ -40,12 +40,12 @@ bool ustar_is(const uint8_t *archive, uint64_t len)
 /* Of all bytes, the field itself counted as blanks. */
 static bool checksum_right(const uint8_t *block)
 {
-    uint64_t want;
     uint32_t sum = 0;
     for (unsigned i = 0; i < BLOCK; i++) {
         bool own = i >= AT_CHECKSUM && i < AT_CHECKSUM + CHECKSUM_LEN;
         sum += own ? ' ' : block[i];
     }
+    uint64_t want;
     return octal(block + AT_CHECKSUM, CHECKSUM_LEN, &want) && want == sum;
 }
 
@@ -54,10 +54,11 @@ int ustar_next(const uint8_t *archive, uint64_t len, uint64_t *at,
 {
     while (*at <= len && len - *at >= BLOCK) {
         const uint8_t *block = archive + *at;
-        uint64_t bytes, rest = len - *at - BLOCK;
+        uint64_t rest = len - *at - BLOCK;
         if (block[AT_NAME] == 0) {
             return 0; /* the empty blocks at the end */
         }
+        uint64_t bytes;
         if (!ustar_is(block, BLOCK) || !checksum_right(block) ||
             !octal(block + AT_SIZE, SIZE_LEN, &bytes) || bytes > rest) {
             return -1;

@@ -10,7 +10,6 @@
 
 int main(int argc, char **argv)
 {
-    uint8_t packet[PACKET_MAX];
     if (argc != 4) {
         return 2;
     }
@@ -20,6 +19,7 @@ int main(int argc, char **argv)
     if (d == NULL) {
         return 2;
     }
+    uint8_t packet[PACKET_MAX];
     for (long i = 0; i < atol(argv[2]); i++) {
         struct pcap_pkthdr h = {.ts = {.tv_sec = i}};
         h.caplen = h.len = (bpf_u_int32)random_packet(&r, packet);

@@ -199,8 +199,8 @@ static void primitive(struct rng *r, char *out, size_t size)
                                         "llc",
                                         "ether[12:2] <= 1500"};
     static const char *const over[] = {"", "", "tcp ", "udp ", "sctp "};
-    char a[64];
     uint32_t lo = PICK(r, ports), hi = PICK(r, ports);
+    char a[64];
     switch (rng_below(r, 8)) {
     case 0:
         address(r, a, sizeof(a));
@@ -228,17 +228,18 @@ static void primitive(struct rng *r, char *out, size_t size)
 
 static void combine(struct rng *r, char *out, size_t size, int depth)
 {
-    char left[1024], right[1024];
     uint32_t kind = rng_below(r, 5);
     if (depth == 0 || kind == 0) {
         primitive(r, out, size);
         return;
     }
+    char left[1024];
     combine(r, left, sizeof(left), depth - 1);
     if (kind == 1) {
         snprintf(out, size, "not (%.1000s)", left);
         return;
     }
+    char right[1024];
     combine(r, right, sizeof(right), depth - 1);
     snprintf(out, size, "(%.*s) %s (%.*s)", 480, left, kind < 4 ? "and" : "or",
              480, right);
@@ -257,8 +258,8 @@ void random_expression(struct rng *r, char *out, size_t size)
                                          "mpls and ",
                                          "pppoes and ",
                                          "vlan and vlan and "};
-    char inner[1100];
     const char *first = PICK(r, around);
+    char inner[1100];
     combine(r, inner, sizeof(inner), 3);
     snprintf(out, size, "%s(%s)", first, inner);
 }

@@ -70,7 +70,6 @@ static void judge(struct rng *r, struct tally *t, const char *what,
 {
     struct dpf_program *p = NULL;
     struct dpf_error err;
-    uint8_t packet[PACKET_MAX];
     int result = dpf_program_create(&mem, DPF_FILTER | DPF_COMPILE, c->insns,
                                     c->count, &p, &err);
     if (result != 0) {
@@ -83,6 +82,7 @@ static void judge(struct rng *r, struct tally *t, const char *what,
         return;
     }
     t->programs++;
+    uint8_t packet[PACKET_MAX];
     for (unsigned i = 0; i < PACKETS; i++) {
         size_t len = random_packet(r, packet);
         uint8_t *at = memcpy(guard - len, packet, len);
@@ -93,9 +93,10 @@ static void judge(struct rng *r, struct tally *t, const char *what,
         run.fuel = FUEL;
         answer[2] = dpf_program_run(p, &run).r0;
         answer[0] =
-            classic ? bpf_filter((const struct bpf_insn *)(const void *)classic,
-                                 at, (unsigned)len, (unsigned)len)
-                    : answer[1];
+            classic != NULL
+                ? bpf_filter((const struct bpf_insn *)(const void *)classic, at,
+                             (unsigned)len, (unsigned)len)
+                : answer[1];
         t->accepted += answer[1] != 0;
         if (answer[0] != answer[1] || answer[1] != answer[2]) {
             fail(what, text, c, packet, len, answer);
@@ -110,14 +111,14 @@ static void one_expression(struct rng *r, struct tally *t)
     char text[2048];
     random_expression(r, text, sizeof(text));
     for (unsigned flags = 0; flags < 2; flags++) {
-        struct dpf_cbpf *classic;
-        struct dpf_code code;
-        struct dpf_error err;
         size_t count;
+        struct dpf_error err;
+        struct dpf_cbpf *classic;
         if (dpf_expr_cbpf(text, DLT_EN10MB, flags, &classic, &count, &err)) {
             t->refused++; /* "rejects all packets" and their like */
             return;
         }
+        struct dpf_code code;
         if (dpf_from_cbpf(classic, count, &code, &err) != 0) {
             printf("not ok - refused: %s\n# %s\n", err.text, text);
             exit(1);
@@ -167,10 +168,8 @@ static struct dpf_cbpf random_classic(struct rng *r, uint32_t left)
 
 static void one_classic(struct rng *r, struct tally *t)
 {
-    struct dpf_cbpf p[64];
-    struct dpf_code code;
-    struct dpf_error err;
     uint32_t n = 0, body = 2 + rng_below(r, 40);
+    struct dpf_cbpf p[64];
     for (; n < 4; n++) { /* scratch that is read was written */
         p[n] = (struct dpf_cbpf){.code = BPF_ST, .k = n};
     }
@@ -183,6 +182,8 @@ static void one_classic(struct rng *r, struct tally *t)
         t->refused++;
         return;
     }
+    struct dpf_error err;
+    struct dpf_code code;
     if (dpf_from_cbpf(p, n, &code, &err) != 0) {
         printf("not ok - refused: %s\n", err.text);
         exit(1);
@@ -254,7 +255,6 @@ static struct dpf_insn random_memory(struct rng *r, uint8_t dst)
     static const uint8_t sizes[] = {BPF_B, BPF_H, BPF_W, BPF_DW};
     uint8_t size = sizes[rng_below(r, 4)];
     struct dpf_insn i = {0};
-    int distance;
     switch (rng_below(r, 4)) {
     case 0: /* to the stack */
         i.opcode = (uint8_t)(BPF_STX | BPF_MEM | size);
@@ -272,7 +272,7 @@ static struct dpf_insn random_memory(struct rng *r, uint8_t dst)
                       (size != BPF_DW && rng_below(r, 4) == 0 ? BPF_MEMSX
                                                               : BPF_MEM));
         i.regs = (uint8_t)(dst | (rng_below(r, 2) ? 1 : 5) << 4);
-        distance = (int)rng_below(r, rng_below(r, 8) ? 40 : 300);
+        int distance = (int)rng_below(r, rng_below(r, 8) ? 40 : 300);
         i.off = (int16_t)(rng_below(r, 20) ? distance : -distance);
         return i;
     }

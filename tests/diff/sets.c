@@ -67,7 +67,6 @@ static bool interp(const struct dpf_program *p, const void *data, size_t len)
 {
     struct dpf_run run = {0};
     uint8_t copy[PACKET_MAX];
-
     memcpy(copy, data, len);
     run.regions[0].base = copy;
     run.regions[0].len = (uint32_t)len;
@@ -78,9 +77,8 @@ static bool interp(const struct dpf_program *p, const void *data, size_t len)
 static struct dpf_program *compile(const char *text)
 {
     struct dpf_program *p = NULL;
-    struct dpf_code code;
     struct dpf_error err;
-
+    struct dpf_code code;
     if (dpf_from_expr(text, 1, 0, &code, &err)) {
         return NULL;
     }
@@ -96,16 +94,16 @@ static struct dpf_program *compile(const char *text)
 static void check_lift(uint32_t f)
 {
     struct heap heap = {.mem = &mem};
-    struct dd d;
-    struct cube cube;
-    uint32_t root = DD_NO, ignored;
+    uint32_t root = DD_NO;
     size_t count;
     const struct dpf_insn *insns = dpf_program_insns(all[f].program, &count);
-
+    struct dd d;
     if (dd_init(&d, &heap) || dd_lift(&d, insns, count, NULL, &root)) {
         die("lift fails", f, f);
     }
     root = space_settle(&d, root);
+    uint32_t ignored;
+    struct cube cube;
     if (dd_lift(&d, insns, count, &cube, &ignored) == 1 &&
         cube_diagram(&d, &cube) != root) {
         die("its cube is another filter", f, f);
@@ -115,20 +113,21 @@ static void check_lift(uint32_t f)
     struct base_map map;
     struct kept *kept = kept_make(&d, root, &map);
     struct dpf_program *low = NULL;
-    int made = kept ? dd_lower(&d, root, NULL, &mem, all[f].program, &low)
-                    : -DPF_E_MEM;
+    int made = kept != NULL
+                   ? dd_lower(&d, root, NULL, &mem, all[f].program, &low)
+                   : -DPF_E_MEM;
     if (made && made != -DPF_E_TOO_BIG) {
         die("cannot keep", f, f);
     }
     lowered += low != NULL;
     for (uint32_t i = 0; i < packets; i++) {
         uint32_t t = dd_eval(&d, root, packet[i], packet_len[i]);
-
         if (kept_walk(kept, packet[i], packet_len[i]) != t) {
             die("kept differs", f, i);
         }
-        if (low && (dpf_filter_run(low, packet[i], packet_len[i]) != 0) !=
-                       (t == DD_YES || (t == DD_MAYBE && all[f].says[i]))) {
+        if (low != NULL &&
+            (dpf_filter_run(low, packet[i], packet_len[i]) != 0) !=
+                (t == DD_YES || (t == DD_MAYBE && all[f].says[i]))) {
             die("lowered, it differs", f, i);
         }
         if (t != DD_MAYBE && (t == DD_YES) != all[f].says[i]) {
@@ -180,7 +179,6 @@ static void make_filter(uint32_t f)
     do {
         unsigned h = rng_below(&rng, 3), p = 78 + rng_below(&rng, 6);
         const char *l4 = rng_below(&rng, 2) ? "tcp" : "udp";
-
         o->text[0] = 0;
         switch (rng_below(&rng, 11)) {
         case 10:
@@ -222,7 +220,7 @@ static void make_filter(uint32_t f)
             random_expression(&rng, o->text, n);
         }
         o->program = compile(o->text);
-    } while (!o->program);
+    } while (o->program == NULL);
     o->flags = rng_below(&rng, 3)   ? 0
                : rng_below(&rng, 3) ? DPF_REFINE
                                     : DPF_TAP;
@@ -236,7 +234,6 @@ static void make_packets(void)
 {
     for (uint32_t i = 0; i < packets; i++) {
         uint8_t *p = packet[i];
-
         packet_len[i] = random_packet(&rng, p);
         if (rng_below(&rng, 4) == 0 && packet_len[i] >= 42) {
             /* The ports and addresses of make_filter, more often. */
@@ -258,14 +255,12 @@ static void make_packets(void)
 static void count_copy(void *ctx, uint32_t id)
 {
     uint32_t *copied = ctx;
-
     copied[id]++;
 }
 
 static void check_packet(struct dpf_set *s, uint32_t i)
 {
     uint32_t got, copied[FILTERS] = {0};
-
     got = dpf_set_match(s, packet[i], packet_len[i], count_copy, copied);
     checks++;
     if (got != DPF_NO_OWNER &&
@@ -316,7 +311,6 @@ static bool bind(struct dpf_set *s, uint32_t f)
 {
     struct dpf_error err = {0};
     int r = insert(s, f, &err);
-
     if (r == 0) {
         all[f].bound = true;
         binds++;
@@ -340,7 +334,6 @@ static bool bind(struct dpf_set *s, uint32_t f)
 static struct dpf_set *empty_set(void)
 {
     struct dpf_set *s;
-
     if (dpf_set_create(&mem, &s)) {
         die("create", 0, 0);
     }
@@ -355,10 +348,8 @@ static void check_order(const struct dpf_set *s, const uint32_t *order,
 {
     struct dpf_set *t = empty_set();
     struct dpf_error err;
-
     for (uint32_t i = 0; i < n; i++) {
         int r = insert(t, order[i], &err);
-
         if (is_large(r)) {
             dpf_set_destroy(t);
             return;
@@ -371,7 +362,6 @@ static void check_order(const struct dpf_set *s, const uint32_t *order,
     for (uint32_t i = 0; i < packets; i++) {
         uint32_t a = dpf_set_match(s, packet[i], packet_len[i], NULL, NULL);
         uint32_t b = dpf_set_match(t, packet[i], packet_len[i], NULL, NULL);
-
         if (a != b) {
             die("history decides", a, b);
         }
@@ -382,7 +372,6 @@ static void check_order(const struct dpf_set *s, const uint32_t *order,
 static void swap(uint32_t *a, uint32_t *b)
 {
     uint32_t t = *a;
-
     *a = *b;
     *b = t;
 }
@@ -404,10 +393,9 @@ static void check_permutations(const struct dpf_set *s, uint32_t *order,
 
 static void check_history(const struct dpf_set *s)
 {
-    uint32_t order[FILTERS], n = 0;
+    uint32_t n = 0;
     struct dpf_set *few = empty_set();
-    struct dpf_error err;
-
+    uint32_t order[FILTERS];
     for (uint32_t f = 0; f < filters; f++) {
         if (all[f].bound) {
             order[n++] = f;
@@ -420,9 +408,9 @@ static void check_history(const struct dpf_set *s)
         check_order(s, order, n);
     }
     n = n < PERMUTED ? n : PERMUTED;
+    struct dpf_error err;
     for (uint32_t i = 0; i < n; i++) {
         int r = insert(few, order[i], &err);
-
         if (is_large(r)) {
             n = i;
         } else if (r) {
@@ -438,11 +426,9 @@ static void check_pair(uint32_t f, uint32_t g)
 {
     const uint32_t first[2] = {f, g};
     int got[2];
-
     for (int i = 0; i < 2; i++) {
         struct dpf_set *s = empty_set();
         struct dpf_error err;
-
         got[i] = insert(s, first[i], &err);
         if (got[i] && !is_large(got[i])) {
             die("refused alone", first[i], g);
@@ -459,19 +445,16 @@ static void check_pair(uint32_t f, uint32_t g)
 
 static void one_round(void)
 {
-    struct dpf_set_stats before, after;
-    struct dpf_set *s;
-
     make_packets();
     for (uint32_t f = 0; f < filters; f++) {
         make_filter(f);
         check_lift(f);
     }
-    s = empty_set();
+    struct dpf_set *s = empty_set();
+    struct dpf_set_stats before;
     dpf_set_stats(s, &before);
     for (int step = 0; step < 3 * (int)filters; step++) {
         uint32_t f = rng_below(&rng, filters);
-
         if (!all[f].bound) {
             (void)bind(s, f);
         } else if (rng_below(&rng, 3) == 0) {
@@ -505,6 +488,7 @@ static void one_round(void)
         die("tidy", 0, 0);
     }
     dpf_set_reclaim(s, dpf_set_version(s));
+    struct dpf_set_stats after;
     dpf_set_stats(s, &after);
     if (after.bytes != before.bytes || after.code_bytes) {
         printf("# %lu bytes, then %lu\n", (unsigned long)before.bytes,
@@ -518,7 +502,6 @@ int main(int argc, char **argv)
 {
     unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 20;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-
     if (argc > 3 && strcmp(argv[3], "small") == 0) {
         filters = 12;
         packets = 120;

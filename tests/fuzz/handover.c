@@ -19,7 +19,6 @@ static void power(size_t size)
     static struct acpi_power out;
     uint8_t *dsdt = phys + FADT, sum = 0;
     uint32_t at = PHYS_BASE + FADT, len = (uint32_t)size;
-
     if (size < FADT + 36) {
         return;
     }
@@ -44,15 +43,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct handover h;
     static struct boot_info info;
     static struct acpi_facts facts;
-    struct ustar_member member;
     const char *wrong = "";
     uint64_t at = 0;
-
     if (size < 1 || size > PHYS_SIZE) {
         return 0;
     }
     memset(phys, 0, sizeof(phys));
     memcpy(phys, data + 1, size - 1);
+    struct ustar_member member;
     switch (data[0] % 5) {
     case 0:
         wrong = multiboot2_parse(phys_at, PHYS_BASE, &h);

@@ -56,11 +56,13 @@ static void check_answer(const struct http_request *r, uint64_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct http_request r, part;
-    uint8_t *copy, *again;
+    struct http_request r;
+    uint8_t *copy;
     int n = parse(data, size, &r, &copy);
     assert(n >= -599 && n <= (int)HTTP_HEAD_MAX && n <= (int)size);
     size_t step = size / 16 + 1;
+    uint8_t *again;
+    struct http_request part;
     for (size_t cut = 0; cut < size; cut += step) {
         int k = parse(data, cut, &part, &again);
         assert(k == 0 || k == n);

@@ -62,8 +62,8 @@ static const struct dpf_insn filter[] = {{0x71, 3 | 1 << 4, 20, 0},
 static uint64_t scratch(void)
 {
     uint8_t *s = child->uarea->scratch;
-    uint64_t words[8];
     uint8_t shape = byte();
+    uint64_t words[8];
     for (unsigned i = 0; i < 8; i++) {
         words[i] = shape & 1 << i ? pick() | pick() << 32 : pick();
     }

@@ -50,7 +50,6 @@ static uint32_t next8(struct tape *t)
 static uint32_t next16(struct tape *t)
 {
     uint32_t hi = next8(t) << 8;
-
     return hi | next8(t);
 }
 
@@ -58,7 +57,6 @@ static uint32_t next16(struct tape *t)
 static uint32_t near(struct tape *t)
 {
     uint32_t v = next8(t);
-
     if (v < 224) {
         return v - 112;
     }
@@ -95,7 +93,6 @@ static uint32_t user_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
 {
     const struct user *u = (const struct user *)(void *)c;
     uint32_t at = (uint32_t)(offset % STREAM);
-
     need(len > 0 && offset + len <= c->limit && offset >= c->una_off);
     len = len < STREAM ? len : STREAM;
     g->piece[0] =
@@ -112,7 +109,6 @@ static uint32_t user_received(struct tcp_conn *c, const void *data,
 {
     struct user *u = (struct user *)(void *)c;
     const uint8_t *d = data;
-
     need(len > 0);
     for (uint32_t i = 0; i < len; i++) {
         need(d[i] == theirs[(u->got + i) % STREAM]);
@@ -161,7 +157,6 @@ static void udp_echo(struct udp_port *p, const struct net_endpoint *from,
 static int transmit(struct net_link *l, const struct net_frame *f)
 {
     uint32_t len = 0;
-
     (void)l;
     need(f->hdr_len >= 14 && f->hdr_len <= NET_HDR_MAX);
     need(f->count <= NET_PIECES_MAX);
@@ -182,8 +177,7 @@ static struct net_link fuzz_link = {
 static void conn_ok(const struct tcp_conn *c)
 {
     uint32_t at = c->snd_una, bufs = 0;
-    const struct net_buf *b, *prev = NULL;
-
+    const struct net_buf *prev = NULL;
     if (c->flags & CF_DEAD || c->state < TCP_ESTABLISHED) {
         return;
     }
@@ -197,7 +191,7 @@ static void conn_ok(const struct tcp_conn *c)
         at = c->sack[i].end;
     }
     need(seq_leq(at, c->snd_max));
-    for (b = c->ooo; b; prev = b, b = b->next) {
+    for (const struct net_buf *b = c->ooo; b != NULL; prev = b, b = b->next) {
         need(b->len > 0 && b->len <= BUF_DATA);
         need(!prev || seq_leq(prev->seq + prev->len, b->seq));
         bufs++;
@@ -231,14 +225,13 @@ static uint32_t put_options(struct tape *t, uint8_t *o,
                             const struct tcp_conn *c)
 {
     uint32_t how = next8(t), at = 0;
-
-    if (how & 1 && c) {
+    if (how & 1 && c != NULL) {
         put32(o, 0x0101080a);
         put32(o + 4, c->ts_recent + (how & 8 ? near(t) : 0));
         put32(o + 8, c->stack->now_ms + c->ts_offset);
         at = 12;
     }
-    if (how & 2 && c) {
+    if (how & 2 && c != NULL) {
         put32(o + at, 0x01010512);
         put32(o + at + 4, c->snd_una + near(t) * 100);
         put32(o + at + 8, c->snd_una + near(t) * 100);
@@ -259,27 +252,28 @@ static uint32_t put_options(struct tape *t, uint8_t *o,
 static void segment(struct tape *t, struct user *u)
 {
     uint8_t f[2000] = {0}, *tcp = f + 34;
-    struct tcp_conn *c = u && u->used && !(u->c.flags & CF_DEAD) ? &u->c : NULL;
-    uint32_t flags = next8(t), off, seq, opt, len;
-
-    seq = (c ? c->rcv_nxt : 0) + near(t);
-    put16(tcp, c ? c->remote_port : (uint16_t)(1000 + next8(t) % 4));
-    put16(tcp + 2, c ? c->local_port : 80);
+    struct tcp_conn *c =
+        u != NULL && u->used && !(u->c.flags & CF_DEAD) ? &u->c : NULL;
+    uint32_t flags = next8(t);
+    uint32_t seq = (c != NULL ? c->rcv_nxt : 0) + near(t);
+    put16(tcp, c != NULL ? c->remote_port : (uint16_t)(1000 + next8(t) % 4));
+    put16(tcp + 2, c != NULL ? c->local_port : 80);
     put32(tcp + 4, seq);
-    put32(tcp + 8, c ? c->snd_una + near(t) * (flags & 0x80 ? 1 : 500) : 0);
+    put32(tcp + 8,
+          c != NULL ? c->snd_una + near(t) * (flags & 0x80 ? 1 : 500) : 0);
     tcp[13] = (uint8_t)flags;
     put16(tcp + 14, (uint16_t)next16(t));
     put16(tcp + 18, (uint16_t)next8(t));
-    opt = put_options(t, tcp + 20, c) & ~3u;
+    uint32_t opt = put_options(t, tcp + 20, c) & ~3u;
     tcp[12] = (uint8_t)((20 + opt) / 4 << 4);
-    len = next8(t) * (flags & 0x40 ? 5 : 1);
+    uint32_t len = next8(t) * (flags & 0x40 ? 5 : 1);
     /* The peer's stream: what lies at an offset never changes. */
-    off = c ? seq - c->irs - 1 : 0;
+    uint32_t off = c != NULL ? seq - c->irs - 1 : 0;
     for (uint32_t i = 0; i < len; i++) {
         tcp[20 + opt + i] = theirs[(off + i) % STREAM];
     }
     /* Their stream is one only within 2^31 of its start. */
-    if (c && u->got > (1u << 30)) {
+    if (c != NULL && u->got > (1u << 30)) {
         return;
     }
     len = ip_header(f, IPPROTO_TCP, 20 + opt + len);
@@ -292,7 +286,6 @@ static void handshake(struct tape *t, uint16_t from)
     uint8_t f[100] = {0}, *tcp = f + 34;
     uint32_t how = next8(t), isn = next16(t), opt = 0;
     const struct tcp_half *h = NULL;
-
     put16(tcp, from);
     put16(tcp + 2, 80);
     put32(tcp + 4, isn);
@@ -314,11 +307,11 @@ static void handshake(struct tape *t, uint16_t from)
     }
     tcp[12] = (uint8_t)((20 + opt) / 4 << 4);
     net_input(stack, f, ip_header(f, IPPROTO_TCP, 20 + opt), NET_RX_SUM_OK);
-    for (uint32_t i = 0; i <= stack->tcp.half_mask && !h; i++) {
+    for (uint32_t i = 0; i <= stack->tcp.half_mask && h == NULL; i++) {
         h = stack->tcp.half[i];
-        h = h && h->key.remote_port == from ? h : NULL;
+        h = h != NULL && h->key.remote_port == from ? h : NULL;
     }
-    if (!h) {
+    if (h == NULL) {
         return;
     }
     if (how & 4) {
@@ -334,12 +327,11 @@ static void handshake(struct tape *t, uint16_t from)
 
 static void raw_frame(struct tape *t, uint32_t how)
 {
-    uint8_t *f;
     uint32_t n = next8(t) * 4, at = 0;
 
     /* On the heap, exactly as long as it is, so that reading over its end
        shows. */
-    f = malloc(n + 34);
+    uint8_t *f = malloc(n + 34);
     need(f != NULL);
     memset(f, 0, n + 34);
     if (how & 1) {
@@ -359,10 +351,8 @@ static void raw_frame(struct tape *t, uint32_t how)
 static void user_act(struct tape *t, struct user *u)
 {
     uint32_t what = next8(t);
-
     if (!u->used) {
         struct net_endpoint to = {net_v4(10, 0, 0, 2), 1234};
-
         if (what == 200) {
             *u = (struct user){.used = true};
             u->used = tcp_connect(stack, &u->c, &ops, &to, 0) == 0;
@@ -405,7 +395,6 @@ static void command(struct tape *t)
 {
     uint32_t c = next8(t);
     struct user *u = &users[c / 8 % CONNS];
-
     switch (c % 8) {
     case 0:
         raw_frame(t, next8(t));

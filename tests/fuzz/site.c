@@ -64,7 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t *block = calloc(1, SITE_BLOCK);
     struct site_super s = {0}, out;
-    uint64_t h[2];
     if (size != 0 && data[0] % 4 == 0) {
         take(&data, &size, &s, sizeof(s)); /* anything */
     } else {
@@ -78,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(block, &s, sizeof(s));
     enum site_error e = site_super_read(block, 1u << 20, &out);
     assert(site_error_text(e) != NULL);
+    uint64_t h[2];
     if (e == SITE_OK) {
         site_hash(data, size < 64 ? size : 64, out.seed, h);
         uint32_t b = site_index_block(&out, h[0]);

@@ -31,7 +31,6 @@ static uint64_t kalloc_next, kalloc_end; /* frames */
 void panic(const char *fmt, ...)
 {
     va_list args;
-
     va_start(args, fmt);
     log_line_list(fmt, args);
     va_end(args);
@@ -41,7 +40,6 @@ void panic(const char *fmt, ...)
 uint64_t page_kalloc(uint64_t count)
 {
     uint64_t at = kalloc_next;
-
     if (count > kalloc_end - at) {
         return FRAME_NONE;
     }
@@ -67,7 +65,6 @@ int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
               uint32_t *data)
 {
     int vector = arch_msi_alloc(cpu, address, data);
-
     if (vector >= 0) {
         handlers[vector] = handler;
         handler_args[vector] = arg;
@@ -118,7 +115,6 @@ bool net_receive(struct netdev *dev, unsigned queue, const void *frame,
 {
     const uint8_t *in = frame;
     struct netdev_tx tx = {.header_len = (uint16_t)len};
-
     (void)flags;
     if (free_count == 0 || len > BUFFER_LEN - NETDEV_HEADROOM ||
         len < ETH_TYPE_AT) {
@@ -164,7 +160,6 @@ static void take_memory(const struct boot_info *info)
 {
     for (uint32_t i = 0; i < info->rams; i++) {
         const struct boot_range *r = &info->ram[i];
-
         if (r->end / PAGE_SIZE - r->start / PAGE_SIZE >
             kalloc_end - kalloc_next) {
             kalloc_next = r->start / PAGE_SIZE;
@@ -187,10 +182,8 @@ void kern_start(unsigned cpu)
 
 void kern_main(const struct boot_info *info)
 {
-    uint64_t frame;
-
     take_memory(info);
-    frame = page_kalloc((uint64_t)BUFFERS * BUFFER_LEN / PAGE_SIZE);
+    uint64_t frame = page_kalloc((uint64_t)BUFFERS * BUFFER_LEN / PAGE_SIZE);
     if (frame == FRAME_NONE) {
         panic("reflect: not enough memory; give QEMU at least -m 64");
     }

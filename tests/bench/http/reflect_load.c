@@ -29,7 +29,6 @@
 static double now_s(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
@@ -45,7 +44,6 @@ static int link_open(const char *name)
     struct sockaddr_ll at = {.sll_family = AF_PACKET,
                              .sll_protocol = htons(ETHERTYPE_EXPERIMENTAL)};
     int fd = socket(AF_PACKET, SOCK_RAW, htons(ETHERTYPE_EXPERIMENTAL));
-
     if (fd < 0) {
         return fail("cannot open a packet socket (run in the namespace)");
     }
@@ -66,7 +64,6 @@ static void prepare(void)
 {
     static const uint8_t head[14] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,
                                      0,    0,    0,    0,    1,    0x88, 0xb5};
-
     memcpy(frame, head, sizeof(head));
     out_vec = (struct iovec){frame, FRAME_LEN};
     for (unsigned i = 0; i < WINDOW_MAX; i++) {
@@ -82,7 +79,6 @@ static int send_frames(int fd, unsigned n)
 {
     while (n > 0) {
         int k = sendmmsg(fd, out_msg, n, 0);
-
         if (k < 0 && errno != ENOBUFS) {
             return fail("send");
         }
@@ -96,15 +92,13 @@ int main(int argc, char **argv)
     unsigned window = argc == 4 ? (unsigned)atoi(argv[2]) : 0;
     double seconds = argc == 4 ? atof(argv[3]) : 0;
     uint64_t count = 0, lost = 0;
-    int fd;
-
     if (window == 0 || window > WINDOW_MAX || seconds <= 0 || seconds > 600) {
         fprintf(stderr, "usage: reflect_load IFNAME WINDOW(1-%u) SECONDS\n",
                 WINDOW_MAX);
         return 2;
     }
     prepare();
-    fd = link_open(argv[1]);
+    int fd = link_open(argv[1]);
     if (fd < 0 || send_frames(fd, window) != 0) {
         return 1;
     }
@@ -112,10 +106,8 @@ int main(int argc, char **argv)
     while (now_s() < end) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         unsigned again = window;
-
         if (poll(&p, 1, STALL_MS) > 0) {
             int k = recvmmsg(fd, in_msg, window, MSG_DONTWAIT, NULL);
-
             again = k > 0 ? (unsigned)k : 0;
             count += again;
         } else {

@@ -84,17 +84,15 @@ static const struct tcp_ops ops = {
 static void check_answer(const struct net_link *l, const struct net_frame *f)
 {
     const uint8_t *tcp = f->hdr + 34;
-    uint32_t i = get16(tcp + TCP_DPORT) - 1000u, len;
-    uint16_t sum;
-
+    uint32_t i = get16(tcp + TCP_DPORT) - 1000u;
     need(i < CONNS && f->hdr_len == 66 && f->body_len == RESPONSE, "shape");
     need(get32(tcp + TCP_SEQ) == our_seq[i], "sequence number");
     need(get32(tcp + TCP_ACK) == their_seq[i], "acknowledgement");
     need(tcp[TCP_FLAGS] == (TH_ACK | TH_PSH), "flags");
     need(net_sum(f->hdr + 14, 20) == 0xffff, "IP checksum");
-    len = 32 + RESPONSE;
-    sum = ip_pseudo_sum(get_be32(f->hdr + 26), get_be32(f->hdr + 30),
-                        IPPROTO_TCP, len);
+    uint32_t len = 32 + RESPONSE;
+    uint16_t sum = ip_pseudo_sum(get_be32(f->hdr + 26), get_be32(f->hdr + 30),
+                                 IPPROTO_TCP, len);
     if (l->caps & NET_CAP_CSUM) {
         need(get_be16(tcp + TCP_SUM) == sum, "pseudo header sum");
     } else {
@@ -121,7 +119,6 @@ static uint32_t segment(uint8_t *f, int i, uint32_t flags, uint32_t len)
 {
     uint8_t *tcp = f + 34;
     uint32_t opt = flags & TH_SYN ? 16 : 12;
-
     memcpy(f, "\2\0\0\0\0\1\2\0\0\0\0\2\10\0", 14);
     memset(f + 14, 0, 56);
     f[14] = 0x45;
@@ -157,7 +154,6 @@ static void open_all(uint32_t caps)
                              .neighbours = 8};
     uint8_t arp[60] = "\2\0\0\0\0\1\2\0\0\0\0\2\10\6\0\1\10\0\6\4\0\1\2\0\0\0"
                       "\0\2\12\0\0\2\0\0\0\0\0\0\12\0\0\1";
-
     bench_link.caps = caps;
     accepted = 0;
     need(net_size(&cfg) <= sizeof mem, "memory");
@@ -185,7 +181,6 @@ static int counter = -1;
 static uint64_t instructions(void)
 {
     uint64_t v = 0;
-
     if (counter >= 0 && read(counter, &v, sizeof v) != sizeof v) {
         v = 0;
     }
@@ -195,7 +190,6 @@ static uint64_t instructions(void)
 static uint64_t clock_ns(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -204,15 +198,13 @@ static uint64_t clock_ns(void)
    counted into *ns and *insns. */
 static void batch(uint64_t *ns, uint64_t *insns)
 {
-    uint64_t t, n;
-
     now_ns += 300000;
     for (int i = 0; i < CONNS; i++) {
         segment(frames[i], i, TH_ACK | TH_PSH, REQUEST);
         their_seq[i] += REQUEST;
     }
-    n = instructions();
-    t = clock_ns();
+    uint64_t n = instructions();
+    uint64_t t = clock_ns();
     net_tick(stack, now_ns);
     for (int i = 0; i < CONNS; i++) {
         net_input(stack, frames[i], 66 + REQUEST, NET_RX_SUM_OK);
@@ -228,15 +220,13 @@ static void batch(uint64_t *ns, uint64_t *insns)
 static int smaller(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
-
     return (x > y) - (x < y);
 }
 
 static void measure(const char *name, uint32_t caps)
 {
-    double ns[REPEATS], per = (double)ROUNDS * CONNS;
+    double per = (double)ROUNDS * CONNS;
     uint64_t insns = 0, taken = 0;
-
     open_all(caps);
     checking = true;
     answers = 0;
@@ -244,6 +234,7 @@ static void measure(const char *name, uint32_t caps)
     batch(&taken, &insns);
     checking = false;
     need(answers == 2 * CONNS, "every request is answered once");
+    double ns[REPEATS];
     for (int r = 0; r < REPEATS; r++) {
         taken = insns = 0;
         for (int i = 0; i < ROUNDS; i++) {
@@ -264,7 +255,6 @@ int main(void)
                                 .config = PERF_COUNT_HW_INSTRUCTIONS,
                                 .exclude_kernel = 1,
                                 .exclude_hv = 1};
-
     counter = (int)syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
     if (counter < 0) {
         printf("# no instruction counter here: 0 below means not measured\n");

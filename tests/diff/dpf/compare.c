@@ -113,8 +113,8 @@ bool compare_run(const struct dpf_program *p, const uint8_t *bytes,
     struct dpf_result want = dpf_program_interp(p, &a);
     uint64_t heard_first = heard;
     heard = 0;
-    struct dpf_result got;
     bool loose = type == DPF_FILTER;
+    struct dpf_result got;
     if (type == DPF_FILTER) {
         got = call_watched(code, b.regions[0].base, len, fuel, &damage);
     } else {

@@ -468,8 +468,6 @@ static int one_program(const struct dpf_mem *mem)
 {
     static struct program text;
     struct dpf_program *p = NULL;
-    struct dpf_error err;
-    uint8_t bytes[128];
     int pairs = 0;
     if (below(2)) {
         generate_filter(&text);
@@ -477,12 +475,14 @@ static int one_program(const struct dpf_mem *mem)
         generate(&text);
     }
     assert(text.count <= COUNT(text.code));
+    struct dpf_error err;
     if (dpf_program_create(mem, text.type | DPF_COMPILE, text.code, text.count,
                            &p, &err) != 0) {
         return 0;
     }
     count_decided(p);
     uint32_t longest = 40 + below(60);
+    uint8_t bytes[128];
     for (uint32_t round = 0; round < 4; round++) {
         fill(bytes, sizeof(bytes));
         for (uint32_t len = 0; len <= longest; len += 1 + below(3)) {
@@ -510,12 +510,12 @@ int main(int argc, char **argv)
             want = strtoull(argv[n + 1], NULL, 0);
         }
     }
-    struct dpf_mem mem, plain;
+    struct dpf_mem mem;
     if (dpf_host_mem_init(&mem) != 0 || mem.code_alloc == NULL) {
         printf("1..0 # SKIP no executable memory\n");
         return 0;
     }
-    plain = mem; /* as the kernel compiles filters */
+    struct dpf_mem plain = mem; /* as the kernel compiles filters */
     plain.engine = &dpf_engine_native;
     compare_init();
     printf("1..1\n# seed %" PRIu64 "\n", seed);

@@ -18,7 +18,6 @@ void small_packets_make(void)
     for (uint32_t len = 0; len <= SMALL_BYTES; len++) {
         for (uint32_t x = 0; x < 1u << (2 * len); x++) {
             uint8_t *bytes = small_bytes[small_count];
-
             for (uint32_t i = 0; i < len; i++) {
                 bytes[i] = (uint8_t)(x >> (2 * i) & 3);
             }
@@ -41,7 +40,6 @@ static uint8_t some_byte(struct rng *r)
 {
     static const uint8_t edges[] = {0,  1,  2,    4,   6,   8,
                                     17, 64, 0x45, 127, 128, 255};
-
     if (!small_wide) {
         return (uint8_t)rng_below(r, rng_below(r, 8) ? SMALL_VALUES : 7);
     }
@@ -52,7 +50,6 @@ static uint8_t some_byte(struct rng *r)
 static uint64_t constant(struct rng *r, uint32_t width)
 {
     uint64_t k = 0;
-
     for (uint32_t i = 0; i < width; i++) {
         k = k << 8 | some_byte(r);
     }
@@ -78,7 +75,6 @@ static uint64_t some_length(struct rng *r)
 static uint8_t some_mask(struct rng *r)
 {
     static const uint8_t masks[] = {1, 3, 7, 15, 63, 240, 255, 255};
-
     return small_wide ? PICK(r, masks) : (uint8_t)(1 + rng_below(r, 3));
 }
 
@@ -88,7 +84,6 @@ static uint8_t some_kind(struct rng *r)
         SMALL_LEN,  SMALL_TEST, SMALL_TEST, SMALL_TEST,
         SMALL_BITS, SMALL_BASE, SMALL_BASE, SMALL_MORE,
     };
-
     return rng_below(r, small_wide ? 4 : 24)
                ? PICK(r, kinds)
                : (uint8_t)(SMALL_PRODUCT +
@@ -98,7 +93,6 @@ static uint8_t some_kind(struct rng *r)
 static void random_step(struct rng *r, uint32_t bases, struct small_step *s)
 {
     static const uint8_t widths[] = {1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 4, 8};
-
     *s = (struct small_step){
         .kind = some_kind(r),
         .width = PICK(r, widths),
@@ -135,7 +129,6 @@ static void random_step(struct rng *r, uint32_t bases, struct small_step *s)
 static uint32_t bases_before(const struct small *s, uint32_t n)
 {
     uint32_t bases = 0;
-
     for (uint32_t i = 0; i < n; i++) {
         if (s->step[i].kind == SMALL_BASE && s->step[i].base > bases) {
             bases = s->step[i].base;
@@ -163,7 +156,6 @@ static void make_based(struct rng *r, struct small *s, bool restart,
 {
     for (uint32_t i = 0; i < s->steps; i++) {
         struct small_step *t = &s->step[i];
-
         random_step(r, i < 2 ? 0 : i - 1, t);
         t->kind = i == 0 || i == s->steps - 1 ? SMALL_TEST : SMALL_BASE;
         t->width = 1;
@@ -188,9 +180,8 @@ static void make_based(struct rng *r, struct small *s, bool restart,
 void small_make(struct rng *r, struct small *s)
 {
     uint32_t style = rng_below(r, 6);
-    struct small like;
-
     *s = (struct small){.steps = 1 + rng_below(r, 5), .verdict = 1};
+    struct small like;
     if (style >= 4) {
         s->steps = 4;
         make_based(r, s, style == 4, (uint8_t)(rng_below(r, 4) != 0));
@@ -212,7 +203,6 @@ void small_make(struct rng *r, struct small *s)
 static void change_step(struct rng *r, struct small *s, uint32_t i)
 {
     struct small_step *t = &s->step[i];
-
     switch (rng_below(r, 6)) {
     case 0:
         t->off = some_offset(r);
@@ -239,11 +229,9 @@ static void change_step(struct rng *r, struct small *s, uint32_t i)
 void small_vary(struct rng *r, const struct small *like, struct small *s)
 {
     uint32_t changes = 1 + rng_below(r, 2);
-
     *s = *like;
     while (changes--) {
         uint32_t i = rng_below(r, s->steps), kind = rng_below(r, 4);
-
         if (kind == 0 && s->steps < SMALL_STEPS) { /* one more */
             i = rng_below(r, s->steps + 1);
             memmove(&s->step[i + 1], &s->step[i],
@@ -264,7 +252,6 @@ bool small_opaque(const struct small *s)
 {
     for (uint32_t i = 0; i < s->steps; i++) {
         const struct small_step *t = &s->step[i];
-
         if (t->kind >= SMALL_PRODUCT || t->op >= SIGNED || t->off < 0 ||
             t->by < 0) {
             return true;
@@ -283,7 +270,6 @@ static __attribute__((format(printf, 2, 3))) void say(struct out *o,
                                                       const char *format, ...)
 {
     va_list args;
-
     va_start(args, format);
     o->p += vsnprintf(o->p, (size_t)(o->end - o->p), format, args);
     va_end(args);
@@ -335,7 +321,6 @@ static void say_test(struct out *o, const struct small *s, uint32_t i,
                      const char *reg)
 {
     char to[16];
-
     name_target(s, i, s->step[i].skip, to);
     say_compare(o, reg, s->step[i].op, s->step[i].k, to);
 }
@@ -346,9 +331,8 @@ static void say_ladder(struct out *o, const struct small *s, uint32_t i,
 {
     const struct small_step *t = &s->step[i];
     uint64_t by = (uint64_t)t->other << (8 * (t->width - 1u)) | t->mask;
-    char to[16];
-
     say_load(o, t);
+    char to[16];
     for (uint32_t n = 0; n < 2u + t->mask % 5u; n++) {
         name_target(s, i, (t->skip + n) % 3, to);
         if (table) {
@@ -379,7 +363,6 @@ static void say_change(struct out *o, const struct small_step *t)
 static void say_loop(struct out *o, const struct small_step *t, uint32_t i)
 {
     const char *reg = reg_of(t->base);
-
     say(o, "r9 = 3\nl%u:\n", i);
     say(o, "r3 = *(u8 *)(%s + %d)\n", reg, t->off < 0 ? 0 : t->off);
     say(o, "r3 &= %u\n%s += r3\n", t->mask, reg);
@@ -389,7 +372,6 @@ static void say_loop(struct out *o, const struct small_step *t, uint32_t i)
 static void say_unlike(struct out *o, const struct small *s, uint32_t i)
 {
     const struct small_step *t = &s->step[i];
-
     if (t->kind == SMALL_SIGN && t->width < 8) {
         say(o, "r3 = *(s%u *)(%s %c %d)\n", 8u * t->width, reg_of(t->at),
             t->off < 0 ? '-' : '+', t->off < 0 ? -t->off : t->off);
@@ -420,7 +402,6 @@ static void say_unlike(struct out *o, const struct small *s, uint32_t i)
 static void say_base(struct out *o, const struct small_step *t)
 {
     const char *base = reg_of(t->base);
-
     say_load(o, t);
     if (t->mask != (small_wide ? 255 : 3) || t->width > 1) {
         say(o, "r3 &= %u\n", t->mask);
@@ -443,7 +424,6 @@ static void say_base(struct out *o, const struct small_step *t)
 static void say_step(struct out *o, const struct small *s, uint32_t i)
 {
     const struct small_step *t = &s->step[i];
-
     say(o, "s%u:\n", i);
     switch (t->kind) {
     case SMALL_LEN:
@@ -477,7 +457,6 @@ static void say_step(struct out *o, const struct small *s, uint32_t i)
 void small_text(const struct small *s, char *out)
 {
     struct out o = {out, out + SMALL_TEXT};
-
     say(&o, "r6 = r1\nr7 = r1\nr8 = r1\n");
     for (uint32_t i = 0; i < s->steps; i++) {
         say_step(&o, s, i);
@@ -493,7 +472,6 @@ void small_text(const struct small *s, char *out)
 static uint64_t number_at(const struct small_step *t, const uint8_t *p)
 {
     uint64_t v = 0;
-
     for (uint32_t i = 0; i < t->width; i++) {
         v |= (uint64_t)p[i] << 8 * (t->swap ? t->width - 1 - i : i);
     }
@@ -506,7 +484,6 @@ static void aim_step(struct rng *r, const struct small_step *t,
 {
     uint64_t at = base[t->at] + (uint64_t)(int64_t)t->off;
     uint64_t k = t->k + (rng_below(r, 3) ? 0 : rng_below(r, 3) - 1);
-
     if (t->kind == SMALL_LEN || at > WIDE_BYTES - 8) {
         return;
     }
@@ -520,7 +497,6 @@ static void aim_step(struct rng *r, const struct small_step *t,
     if (t->kind == SMALL_BASE || t->kind == SMALL_MORE) {
         uint32_t from = t->kind == SMALL_BASE ? t->from : t->base;
         uint64_t v = number_at(t, &p[at]) & t->mask;
-
         base[t->base] = base[from] + (v << t->shift) + (uint64_t)(int64_t)t->by;
     }
 }
@@ -528,13 +504,11 @@ static void aim_step(struct rng *r, const struct small_step *t,
 static uint32_t aim(struct rng *r, const struct small *s, uint8_t *p)
 {
     uint64_t base[4] = {0}, end = 0, len = 0;
-
     for (uint32_t i = 0; i < WIDE_BYTES; i++) {
         p[i] = some_byte(r);
     }
     for (uint32_t i = 0; i < s->steps; i++) {
         uint64_t last = end;
-
         aim_step(r, &s->step[i], base, p, &last);
         end = rng_below(r, 4) || last > end ? last : end;
         if (s->step[i].kind == SMALL_LEN && rng_below(r, 2)) {
@@ -556,7 +530,6 @@ void small_packets_aim(struct rng *r, const struct small *const *filters,
     for (small_count = 0; small_count < WIDE_PACKETS; small_count++) {
         uint8_t *p = wide_bytes[small_count];
         const struct small *s = filters[rng_below(r, count)];
-
         small_packets[small_count] = (struct small_packet){p, aim(r, s, p)};
         if (small_count && rng_below(r, 4) == 0) { /* nearly the one before */
             memcpy(p, p - WIDE_BYTES, WIDE_BYTES);

@@ -129,7 +129,6 @@ static void read_image(const char *path)
 static int transmit(struct net_link *l, const struct net_frame *f)
 {
     static uint8_t bytes[TAP_FRAME_MAX];
-
     (void)l;
     tap_write(bytes, tap_flatten(f, bytes));
     return 0;
@@ -139,7 +138,6 @@ static void input(unsigned budget)
 {
     static uint8_t bytes[TAP_FRAME_MAX];
     ssize_t n;
-
     while (budget-- > 0 && (n = tap_read(bytes)) >= (ssize_t)TAP_HDR) {
         net_input(stack, bytes + TAP_HDR, (size_t)n - TAP_HDR, 0);
     }
@@ -159,14 +157,12 @@ static void start_stack(uint32_t caps)
                              .neighbours = 8,
                              .ooo_bufs_conn = 4};
     const size_t pool = 256 * 2048;
-    void *mem;
-
     link.caps = caps;
     if (getrandom(cfg.entropy, sizeof(cfg.entropy), 0) < 0) {
         die("entropy");
     }
     stack = net_init(zeroed(64, net_size(&cfg)), &cfg);
-    mem = zeroed(2048, pool);
+    void *mem = zeroed(2048, pool);
     net_pool_add(stack, mem, 0, pool);
     if (net_set_v4(stack, net_v4(10, 9, 0, 2), 24, net_v4(10, 9, 0, 1)) != 0) {
         die("address");
@@ -176,7 +172,6 @@ static void start_stack(uint32_t caps)
 static void start_server(uint32_t frames, uint32_t conns)
 {
     static struct cache_disk disk = {.read = disk_read};
-    struct site_super site;
     struct server_memory m = {
         .flights = zeroed(64, FLIGHTS * sizeof(struct flight)),
         .flight_count = FLIGHTS,
@@ -184,9 +179,9 @@ static void start_server(uint32_t frames, uint32_t conns)
         .carry_count = CARRIES};
     uint8_t *blocks = zeroed(SITE_BLOCK, (size_t)frames * SITE_BLOCK);
     struct conn *c = zeroed(64, conns * sizeof(struct conn));
-
     cache_init(&cache, zeroed(64, cache_size(frames)), frames, &disk);
     cache_add(&cache, blocks, (uint64_t)(uintptr_t)blocks, frames);
+    struct site_super site;
     if (site_super_read(image, image_len / SITE_BLOCK, &site) != SITE_OK) {
         die("the image");
     }
@@ -208,7 +203,6 @@ static void turn(void)
     int ms = d <= now || busy     ? 0
              : d - now > 20000000 ? 20
                                   : (int)((d - now) / 1000000);
-
     poll(&p, 1, reads != 0 && ms == 0 && !server_busy(&server) ? 1 : ms);
     server.device_waits = false;
     server.now_ns = now_ns(CLOCK_MONOTONIC);
@@ -228,7 +222,6 @@ static void turn(void)
 int main(int argc, char **argv)
 {
     int status = 0;
-
     if (argc < 6) {
         fprintf(stderr, "usage: tap_web IMAGE FRAMES CONNS CAPS COMMAND...\n");
         return 2;

@@ -28,8 +28,8 @@ static uint64_t next_random(void)
 static int64_t raw(uint64_t n, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     register uint64_t r10 __asm__("r10") = d;
-    int64_t r;
 
+    int64_t r;
     __asm__ volatile("syscall"
                      : "=a"(r)
                      : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10)
@@ -40,7 +40,6 @@ static int64_t raw(uint64_t n, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 static int quota(void)
 {
     unsigned got = 0;
-
     while (sys_page_alloc(SLOT_SELF, PAGE_ANY, 1) >= 0) {
         if (++got > 4096) {
             return 1;
@@ -116,7 +115,6 @@ static int uarea_lies(void)
         UINT64_MAX,
     };
     struct uarea *u = env_uarea();
-
     for (unsigned i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
         u->entry[ENV_PROLOGUE] = where[i];
         u->entry[ENV_EPILOGUE] = where[i];
@@ -135,7 +133,6 @@ static int frame_lies(void)
 {
     struct frame *f = &env_uarea()->slice;
     uint64_t end = time_ns() + 50 * TIME_MS;
-
     while (time_ns() < end) {
         f->rip = 0xffff800000000000ull;
         f->cs = 8;
@@ -186,15 +183,13 @@ static int calls(bool mend)
         INT64_MAX,
         UINT64_MAX,
     };
-
     memcpy(head, env_uarea(), sizeof(head));
     for (unsigned i = 0; i < 20000; i++) {
-        uint64_t x = next_random(), n, arg[4];
-
-        n = 0x1000 + x % 0x40;
+        uint64_t x = next_random();
+        uint64_t n = 0x1000 + x % 0x40;
+        uint64_t arg[4];
         for (unsigned k = 0; k < 4; k++) {
             uint64_t pick = x >> (8 + 8 * k) & 0x1f;
-
             arg[k] = pick < 16   ? odd[pick]
                      : pick < 20 ? (uint64_t)env_uarea()
                                  : x >> pick;
@@ -229,7 +224,6 @@ static int trespass(void)
     struct net_region_args region = {.guard = SLOT_SELF};
     struct disk_range_args range = {.guard = SLOT_SELF, .count = 1};
     int wrong = 0;
-
     wrong += sys_machine_halt(SLOT_SELF, 0) != -E_CAP;
     wrong += sys_console_write(SLOT_SELF, (const uint8_t *)"x", 1) != -E_CAP;
     wrong += sys_quantum_alloc(SLOT_SELF, 0, QUANTUM_ANY, env_uarea()->env) !=
@@ -258,7 +252,6 @@ static int exhaust(void)
         struct page_binding b = {0x400000000000ull + (uint64_t)i * (1ull << 30),
                                  0, 1, PAGE_R};
         int64_t f = sys_page_alloc(SLOT_SELF, PAGE_ANY, 1);
-
         if (f < 0) {
             return f == -E_QUOTA || f == -E_MEM ? 0 : 1;
         }
@@ -273,7 +266,6 @@ static int exhaust(void)
 static int children(void)
 {
     unsigned n = 0;
-
     while (sys_env_create(SLOT_SELF, 5, NULL, 0) >= 0) {
         if (++n > 4096) {
             return 1;
@@ -287,18 +279,15 @@ static int programs(void)
 {
     static struct dpf_insn insn[64];
     uint64_t x = 0;
-
     for (unsigned i = 0; i < 3000; i++) {
         struct event_args a = {.insns = (uint64_t)insn, .count = 64};
         uint64_t *w = (uint64_t *)insn;
-        int64_t id;
-
         for (unsigned k = 0; k < 64; k++) {
             x = next_random();
             w[k] = x & 0xffff00ff0fffffffull;
         }
         a.count = (uint32_t)(x >> 40 & 63);
-        id = sys_event_bind(SLOT_SELF, &a);
+        int64_t id = sys_event_bind(SLOT_SELF, &a);
         if (id > 0) {
             (void)sys_event_wait(0, time_tsc() + 1000, (uint32_t)id);
             (void)sys_event_unbind((uint32_t)id);
@@ -311,7 +300,6 @@ static int programs(void)
 static int selectors(void)
 {
     uint32_t ds, es, fs, gs;
-
     __asm__ volatile("mov %%ds, %0\n\t"
                      "mov %%es, %1\n\t"
                      "mov %%fs, %2\n\t"
@@ -345,7 +333,6 @@ static int dear_sleep(void)
     static struct dpf_insn p[64];
     const unsigned last = 60;
     struct event_args a = {.insns = (uint64_t)p, .count = last + 3};
-
     p[0] = (struct dpf_insn){0xb7, 3, 0, 1}; /* r3 = 1 */
     for (unsigned i = 1; i < last; i++) {
         p[i] = (struct dpf_insn){0x07, 3, 0, 2}; /* r3 += 2: never 0 */
@@ -367,7 +354,6 @@ static int long_calls(void)
 {
     uint32_t n = 8192;
     int64_t f;
-
     while ((f = sys_page_alloc(SLOT_SELF, PAGE_ANY, n)) < 0) {
         n /= 2;
     }

@@ -11,7 +11,6 @@
 static int64_t bind(uint64_t va, uint64_t frame, uint32_t count, uint32_t prot)
 {
     const struct page_binding b = {va, frame, count, prot};
-
     return sys_page_bind(0, 0, ROOT, &b, 1);
 }
 
@@ -102,7 +101,6 @@ static void batch(uint64_t frame)
         {VA + PAGE_SIZE, frame, 1, PAGE_R | PAGE_W},
         {UADDR_TOP, frame, 1, PAGE_R},
     };
-
     IS(sys_page_bind(0, 0, ROOT, b, 3), 2);
     poke((void *)(VA + PAGE_SIZE));
     tap_ok(*(volatile uint64_t *)VA == 42, "one frame, two addresses");
@@ -115,7 +113,6 @@ static void batch(uint64_t frame)
 void family_bindings(void)
 {
     int64_t frame = sys_page_alloc(ROOT, PAGE_ANY, 1);
-
     OK(frame > 0);
     kernel_in_our_tables();
     rights((uint64_t)frame);

@@ -30,7 +30,6 @@ static int64_t timed_bind(uint32_t region, uint32_t flags)
     uint64_t from = time_tsc();
     int64_t id = sys_net_bind(ROOT, &a);
     uint64_t took = time_tsc() - from;
-
     worst = took > worst ? took : worst;
     return id;
 }
@@ -46,7 +45,6 @@ static int64_t timed_region(uint32_t parent, uint32_t flags)
     uint64_t from = time_tsc();
     int64_t id = sys_net_region(ROOT, &a);
     uint64_t took = time_tsc() - from;
-
     worst = took > worst ? took : worst;
     return id;
 }
@@ -66,10 +64,8 @@ static int64_t udp_region(void)
 /* One program: as a region both ways, and bound; what was bound stays. */
 static void attempt(unsigned kind, uint32_t n, uint32_t region)
 {
-    int64_t id;
-
     prog_write(kind, n, region != 0);
-    id = timed_region(region, 0);
+    int64_t id = timed_region(region, 0);
     if (id >= 0) {
         (void)sys_net_region_free(ROOT, 0, 0, (uint32_t)id);
     }
@@ -92,11 +88,9 @@ void family_bounds(void)
 {
     static const uint32_t sizes[] = {60, 264, 516, 1500, PROG_MAX};
     uint64_t most = text_option_number(env_sysinfo()->cmdline, "most_us", 0);
-    int64_t udp;
-
     prog_seed(text_option_number(env_sysinfo()->cmdline, "seed", 1));
     IS(rx_ring_open(&ring, 0, ROOT, 0, 8), 0);
-    udp = udp_region();
+    int64_t udp = udp_region();
     OK(udp > 0);
     for (unsigned kind = 0; kind < PROG_KINDS; kind++) {
         for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

@@ -36,7 +36,6 @@ static void minting(void)
 static void authority(void)
 {
     int64_t frame = sys_page_alloc(A, UINT64_MAX, 1);
-
     OK(frame >= 0);
     /* b does not dominate a; abc is longer than a, so neither does it */
     IS(sys_page_free(B, (uint64_t)frame, 1), -E_CAP);
@@ -68,13 +67,11 @@ static void neighbours(void)
 
 static void revoking(void)
 {
-    int64_t frame;
-
     IS(sys_cap_revoke(ABC), -E_CAP); /* CAP_CTL is missing */
     IS(sys_cap_revoke(A), 0);
     IS(sys_cap_drop(AB), -E_CAP);
     IS(sys_cap_drop(ABC), -E_CAP);
-    frame = sys_page_alloc(A, UINT64_MAX, 1);
+    int64_t frame = sys_page_alloc(A, UINT64_MAX, 1);
     tap_ok(frame >= 0, "the revoked capability itself stays");
     IS(sys_page_free(A, (uint64_t)frame, 1), 0);
     IS(sys_cap_drop(B), 0);

@@ -25,7 +25,6 @@ static int request(uint64_t block, uint32_t count, uint64_t paddr, uint32_t len,
     };
     uint64_t cookie = 0;
     int status = 1;
-
     if (disk_put(&q, &r) != 0) {
         return -E_AGAIN;
     }
@@ -45,7 +44,6 @@ static bool holds(uint32_t at, uint64_t block)
 static void reading(uint64_t blocks)
 {
     uint64_t p = buffer.paddr;
-
     IS(request(0, 1, p, 4096, DISK_READ), 0);
     OK(holds(0, 0));
     IS(request(5, 4, p, 4 * 4096, DISK_READ), 0);
@@ -72,9 +70,8 @@ static void many(uint64_t blocks)
 {
     unsigned put = 0, done = 0;
     bool good = true;
-    uint64_t cookie;
     int status;
-
+    uint64_t cookie;
     while (done < 200) {
         struct disk_request r = {
             .op = DISK_READ,
@@ -84,7 +81,6 @@ static void many(uint64_t blocks)
             .piece[0] = {buffer.paddr + (put % 16) * 4096, 4096, 0},
             .cookie = put,
         };
-
         while (put < 200 && put - done < 16 && disk_put(&q, &r) == 0) {
             put++;
             r.block = put % blocks;
@@ -107,10 +103,8 @@ static void many(uint64_t blocks)
 static void ranges(uint64_t blocks)
 {
     struct disk_range_args a = {.guard = NARROW, .start = 8, .count = 4};
-    int64_t range;
-
     IS(sys_cap_mint(ROOT, NARROW, (const uint8_t *)"disk/x", 6, CAP_READ), 0);
-    range = sys_disk_range(ROOT, &a);
+    int64_t range = sys_disk_range(ROOT, &a);
     OK(range > 0);
     a.start = blocks;
     OK(sys_disk_range(ROOT, &a) < 0);
@@ -138,7 +132,6 @@ static void ranges(uint64_t blocks)
 void family_disk(void)
 {
     uint64_t blocks = env_sysinfo()->disk[0].blocks;
-
     if (!OK(env_sysinfo()->disks == 1) || !OK(blocks >= 16)) {
         return;
     }

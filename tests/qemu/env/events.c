@@ -22,7 +22,6 @@ static const struct dpf_insn leak_pointer[] = {
 static void deadlines(void)
 {
     uint64_t before = time_ns();
-
     IS((int64_t)env_wait(0, before + 20 * TIME_MS), 0);
     tap_ok(time_ns() >= before + 20 * TIME_MS, "a deadline is not early");
     tap_ok(time_ns() < before + 500 * TIME_MS, "nor very late");
@@ -41,26 +40,22 @@ static int64_t bind(const struct dpf_insn *insns, uint32_t count,
         .regions = 1,
         .region = {{frame, offset, len}},
     };
-
     return sys_event_bind(ROOT, &a);
 }
 
 static void predicates(void)
 {
     struct mem_run run;
-    uint64_t frame, before;
-    int64_t id;
-
     IS(mem_run_alloc(&run, PAGE_SIZE, 0), 0);
-    frame = run.paddr / PAGE_SIZE;
+    uint64_t frame = run.paddr / PAGE_SIZE;
     OK(bind(look_word, 3, UINT64_MAX / 4096, 0, 8) < 0);
     OK(bind(look_word, 3, frame, PAGE_SIZE - 4, 8) < 0);
     IS(bind(leak_pointer, 2, frame, 0, 8), -E_VERIFY);
     OK(bind(look_word, 0, frame, 0, 8) < 0);
     OK(bind((const struct dpf_insn *)8, 3, frame, 0, 8) == -E_FAULT);
-    id = bind(look_word, 3, frame, 0, 8);
+    int64_t id = bind(look_word, 3, frame, 0, 8);
     OK(id >= 1);
-    before = time_ns();
+    uint64_t before = time_ns();
     (void)sys_event_wait(0, time_tsc_of_ns(before + 10 * TIME_MS),
                          (uint32_t)id);
     tap_ok(time_ns() >= before + 10 * TIME_MS,
@@ -78,7 +73,6 @@ static void predicates(void)
 static void entropy(void)
 {
     uint64_t a[2] = {0}, b[2] = {0};
-
     IS(env_entropy(a, sizeof(a)), 0);
     IS(env_entropy(b, sizeof(b)), 0);
     OK(a[0] != b[0] && a[1] != b[1] && a[0] != 0);

@@ -63,7 +63,6 @@ static void no_descriptors_of_ours(void)
 {
     int64_t frame = sys_page_alloc(ROOT, PAGE_ANY, 1);
     struct page_binding b = {0, (uint64_t)frame, 1, PAGE_R | PAGE_W};
-
     IS(sys_page_bind(0, 0, ROOT, &b, 1), -E_RANGE);
     tap_ok(trap_run(local_descriptor, NULL) == 13,
            "a descriptor of our own cannot be loaded");
@@ -75,7 +74,6 @@ static void no_descriptors_of_ours(void)
 static void selectors(void)
 {
     struct child c;
-
     IS(child_start(&c, "selectors", FREE_SLOT, 512), 0);
     __asm__ volatile("mov %%ss, %%eax\n\t"
                      "mov %%eax, %%ds\n\t"
@@ -103,7 +101,6 @@ static void resume(void)
 {
     uint64_t count = 0;
     double x = 1.5;
-
     env_on_fault(skip);
     for (int i = 0; i < 1000; i++) {
         __asm__ volatile("ud2" : "+a"(count), "+x"(x));
@@ -122,7 +119,6 @@ static bool answer(struct frame *f)
 static int64_t foreign_call(uint64_t number, uint64_t a, uint64_t b)
 {
     int64_t r;
-
     __asm__ volatile("syscall"
                      : "=a"(r)
                      : "a"(number), "D"(a), "S"(b)
@@ -145,13 +141,12 @@ static void foreign(void)
 static void ends(const char *act, enum env_end how, uint32_t detail)
 {
     struct child c;
-    char text[128];
-
     IS(child_start(&c, act, FREE_SLOT, 512), 0);
     if (!tap_ok(child_wait(&c, 5000), "%s ends", act)) {
         child_destroy(&c);
         return;
     }
+    char text[128];
     child_end_text(&c, text, sizeof(text));
     tap_ok(child_info(&c)->end == how && child_info(&c)->end_detail == detail,
            "%s: %s", act, text);

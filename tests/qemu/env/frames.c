@@ -8,7 +8,6 @@
 static bool all_zero(const struct mem_run *run)
 {
     const uint64_t *w = run->va;
-
     for (uint64_t i = 0; i < run->bytes / 8; i++) {
         if (w[i]) {
             return false;
@@ -21,7 +20,6 @@ static void numbers(void)
 {
     uint64_t before = mem_frames_left();
     int64_t f = sys_page_alloc(ROOT, PAGE_ANY, 4);
-
     OK(f > 0);
     OK(mem_frames_left() == before - 4);
     IS(sys_page_alloc(ROOT, (uint64_t)f + 1, 1), -E_BUSY);
@@ -35,7 +33,6 @@ static void numbers(void)
 static void refusals(void)
 {
     uint64_t before = mem_frames_left();
-
     OK(sys_page_alloc(ROOT, PAGE_ANY, 0) < 0);
     OK(sys_page_alloc(ROOT, PAGE_ANY, PAGE_RUN_MAX + 1) < 0);
     OK(sys_page_alloc(ROOT, env_sysinfo()->frames + (1ull << 40), 1) < 0);
@@ -49,12 +46,10 @@ static void refusals(void)
 static void reuse(void)
 {
     struct mem_run run;
-    uint64_t frame;
-
     IS(mem_run_alloc(&run, 16 * PAGE_SIZE, 0), 0);
     tap_ok(all_zero(&run), "fresh frames are zero");
     memset(run.va, 0xa5, run.bytes);
-    frame = run.paddr / PAGE_SIZE;
+    uint64_t frame = run.paddr / PAGE_SIZE;
     mem_run_free(&run);
     IS(sys_page_alloc(ROOT, frame, 16), (int64_t)frame);
     IS(mem_run_bind(&run, ROOT, frame, 16, true), 0);
@@ -66,10 +61,8 @@ static void reuse(void)
 static void held_by_binding(void)
 {
     struct mem_run run;
-    uint64_t frame;
-
     IS(mem_run_alloc(&run, PAGE_SIZE, 0), 0);
-    frame = run.paddr / PAGE_SIZE;
+    uint64_t frame = run.paddr / PAGE_SIZE;
     IS(sys_page_free(ROOT, frame, 1), 0);
     tap_ok(sys_page_alloc(ROOT, frame, 1) == -E_BUSY,
            "a bound frame is not given away");
@@ -83,7 +76,6 @@ static void held_by_binding(void)
 static void large(void)
 {
     struct mem_run run;
-
     IS(mem_run_alloc(&run, 4u << 20, MEM_LARGE), 0);
     OK(run.paddr % (2u << 20) == 0);
     OK(mem_paddr((uint8_t *)run.va + (3u << 20) + 5) ==
@@ -100,14 +92,15 @@ static void heap(void)
 
     for (unsigned i = 0; i < N; i++) {
         p[i] = mem_alloc(i * 97 + 1);
-        good = good && p[i] && ((uint64_t)p[i] & 63) == 0 && p[i][i * 97] == 0;
-        if (p[i]) {
+        good = good && p[i] != NULL && ((uint64_t)p[i] & 63) == 0 &&
+               p[i][i * 97] == 0;
+        if (p[i] != NULL) {
             memset(p[i], (int)i, i * 97 + 1);
         }
     }
     for (unsigned i = 0; i < N; i++) {
-        good =
-            good && p[i] && p[i][0] == (uint8_t)i && p[i][i * 97] == (uint8_t)i;
+        good = good && p[i] != NULL && p[i][0] == (uint8_t)i &&
+               p[i][i * 97] == (uint8_t)i;
         mem_free(p[i], i * 97 + 1);
     }
     tap_ok(good, "a hundred heap blocks keep their bytes");
@@ -117,15 +110,12 @@ static void heap(void)
 static void left_to_the_kernel(void)
 {
     const struct sysinfo *s = env_sysinfo();
-
     tap_ok(s->frames_free >= mem_frames_left() + s->frames / 512,
            "frames for the kernel's tables are in no quota");
 }
 
 void family_frames(void)
 {
-    struct child c;
-
     left_to_the_kernel();
     numbers();
     refusals();
@@ -134,6 +124,7 @@ void family_frames(void)
     large();
     heap();
     IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"q/", 2, CAP_ALL), 0);
+    struct child c;
     IS(child_start(&c, "quota", FREE_SLOT, 512), 0);
     OK(child_wait(&c, 5000));
     tap_ok(child_info(&c)->end_detail == 0, "a child stops at its quota");

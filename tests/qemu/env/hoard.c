@@ -28,12 +28,10 @@ static int64_t take_env(uint32_t i)
 
 static int64_t take_name(uint32_t i)
 {
-    int64_t frame;
-
     (void)sys_cap_drop(HOARD_WORK);
     (void)sys_cap_mint(SLOT_SELF, HOARD_WORK, (const uint8_t *)&i, sizeof(i),
                        CAP_ALL);
-    frame = sys_page_alloc(HOARD_WORK, PAGE_ANY, 1);
+    int64_t frame = sys_page_alloc(HOARD_WORK, PAGE_ANY, 1);
     return frame;
 }
 
@@ -46,7 +44,6 @@ static int64_t take_ring(uint32_t i)
                                        .memory = SLOT_SELF};
     int64_t id = i % 2 == 0 ? sys_net_rx_ring(HOARD_NET, &args)
                             : sys_net_tx_ring(HOARD_NET, &args);
-
     if (i == 0 && id >= 0) {
         ring = (uint32_t)id;
     }
@@ -68,7 +65,6 @@ static int64_t take_region(uint32_t i)
                                          .flags = i % 2 == 0 ? 0 : NET_OUT,
                                          .insns = (uint64_t)port(i)->insn,
                                          .count = f.count};
-
     return sys_net_region(HOARD_NET, &args);
 }
 
@@ -78,7 +74,6 @@ static int64_t take_filter(uint32_t i)
                                        .ring = ring,
                                        .insns = (uint64_t)port(i)->insn,
                                        .count = f.count};
-
     return sys_net_bind(HOARD_NET, &args);
 }
 
@@ -86,7 +81,6 @@ static int64_t take_range(uint32_t i)
 {
     const struct disk_range_args args = {
         .parent = HOARD_RANGE, .guard = HOARD_DISK, .start = 4, .count = 1};
-
     (void)i;
     return sys_disk_range(HOARD_DISK, &args);
 }
@@ -98,7 +92,6 @@ static int64_t take_disk_ring(uint32_t i)
                                         .frames = 1,
                                         .frame = memory.paddr / PAGE_SIZE,
                                         .memory = SLOT_SELF};
-
     (void)i;
     return sys_disk_ring(HOARD_DISK, &args);
 }
@@ -117,7 +110,6 @@ int hoard(void)
     }
     for (unsigned kind = 0; kind < sizeof(takers) / sizeof(takers[0]); kind++) {
         int64_t r = 0;
-
         for (uint32_t i = 0; r >= 0 && i < MOST; i++) {
             r = takers[kind](i);
         }

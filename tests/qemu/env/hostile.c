@@ -53,7 +53,6 @@ static void runs_on(const struct child *c, const char *act)
 {
     const struct sysinfo_env *e = child_info(c);
     uint64_t ticks = e->run_ticks, calls = calls_so_far();
-
     tap_ok(false, "%s runs on", act);
     (void)child_wait(c, 100);
     tap_note("state %u on processor %u; in 100 ms it ran %lu us, and there "
@@ -75,11 +74,8 @@ static void one(const char *act, unsigned may)
 {
     mint_again(FREE_SLOT, "h/");
     uint64_t before = mem_frames_left(), calls = calls_so_far();
-    const struct sysinfo_env *e;
-    struct child c;
-    char text[128];
-    bool refused, killed;
 
+    struct child c;
     if (!tap_is(child_start(&c, act, FREE_SLOT, 1024), 0, act)) {
         return;
     }
@@ -89,11 +85,12 @@ static void one(const char *act, unsigned may)
         child_destroy(&c);
         return;
     }
-    e = child_info(&c);
+    const struct sysinfo_env *e = child_info(&c);
+    char text[128];
     child_end_text(&c, text, sizeof(text));
-    refused = e->end == ENV_END_DESTROYED && e->end_detail == 0;
-    killed = e->end == ENV_END_FAULT || e->end == ENV_END_OVERRUN ||
-             (e->end == ENV_END_DESTROYED && e->end_detail >= 128);
+    bool refused = e->end == ENV_END_DESTROYED && e->end_detail == 0;
+    bool killed = e->end == ENV_END_FAULT || e->end == ENV_END_OVERRUN ||
+                  (e->end == ENV_END_DESTROYED && e->end_detail >= 128);
     tap_ok((refused && (may & REFUSED)) || (killed && (may & KILLED)), "%s: %s",
            act, text);
     tap_note("%lu calls", calls_so_far() - calls);
@@ -116,10 +113,8 @@ static void crowd(void)
 
     for (uint64_t round = 0; round < rounds; round++) {
         struct child c[CROWD];
-
         for (unsigned i = 0; i < CROWD; i++) {
             const char name[3] = {(char)('0' + i), '/', '\0'};
-
             mint_again(FREE_SLOT + 2 + i, name);
             if (child_start(&c[i], acts[i], FREE_SLOT + 2 + i, 1024) != 0) {
                 tap_ok(false, "a crowd is started");
@@ -143,18 +138,16 @@ static void crowd(void)
 
 void family_hostile(void)
 {
-    struct child innocent;
-    uint64_t ticks;
-
     IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"h/", 2, CAP_ALL), 0);
     IS(sys_cap_mint(ROOT, FREE_SLOT + 1, (const uint8_t *)"i/", 2, CAP_ALL), 0);
+    struct child innocent;
     IS(child_start(&innocent, "spin", FREE_SLOT + 1, 512), 0);
     spread(&innocent);
     for (unsigned i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
         one(hostile[i].act, hostile[i].may);
     }
     crowd();
-    ticks = child_info(&innocent)->run_ticks;
+    uint64_t ticks = child_info(&innocent)->run_ticks;
     /* Its processor may stand still for a while, if the host is busy. */
     for (unsigned i = 0; i < 200 && child_info(&innocent)->run_ticks == ticks;
          i++) {

@@ -43,7 +43,6 @@ static int64_t region(uint32_t guard, uint32_t flags, const struct filter *g)
         .count = g->count,
         .refusal = (uint64_t)&why,
     };
-
     return sys_net_region(ROOT, &a);
 }
 
@@ -52,15 +51,12 @@ static void space(void)
     static const struct dpf_insn bad[] = {{0xbf, 0x10, 0, 0}, {0x95, 0, 0, 0}};
     struct net_bind_args b = {
         .insns = (uint64_t)bad, .count = 2, .refusal = (uint64_t)&why};
-    int64_t r80, id;
-    int id80;
-
     IS(mint(IN_80, "p80", CAP_READ), 0);
     IS(mint(PEER, "other", CAP_ALL), 0);
-    r80 = region(IN_80, 0, tcp_to(80));
+    int64_t r80 = region(IN_80, 0, tcp_to(80));
     OK(r80 > 0);
     IS(rx_ring_bind(&rx, PEER, (uint32_t)r80, 0, tcp_to(80), &why), -E_CAP);
-    id80 = rx_ring_bind(&rx, IN_80, (uint32_t)r80, 0, tcp_to(80), &why);
+    int id80 = rx_ring_bind(&rx, IN_80, (uint32_t)r80, 0, tcp_to(80), &why);
     OK(id80 >= 0);
     IS(rx_ring_bind(&rx, IN_80, (uint32_t)r80, 0, tcp_to(81), &why), -E_REGION);
     tap_ok(why.witness_len > 37 && why.witness[36] == 0 &&
@@ -69,7 +65,7 @@ static void space(void)
     IS(rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(80), &why), -E_CONFLICT);
     tap_ok(why.other == (uint32_t)id80, "and names whom it collides with");
     IS(rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(0), &why), -E_CONFLICT);
-    id = rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(81), &why);
+    int64_t id = rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(81), &why);
     OK(id >= 0);
     IS(sys_net_unbind(0, (uint32_t)id), 0);
     IS(sys_net_unbind(0, (uint32_t)id), -E_NONE);
@@ -85,15 +81,14 @@ static void space(void)
 
 static void stealing(void)
 {
-    int host = -1, mine;
-
+    int host = -1;
     filter_begin(&f);
     filter_match(&f, 12, 2, 0x0800);
     filter_match(&f, 30, 4, 0x0a00020f);
     (void)filter_end(&f);
     host = rx_ring_bind(&rx, ROOT, 0, NET_REFINE, &f, &why);
     OK(host >= 0);
-    mine = rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(80), &why);
+    int mine = rx_ring_bind(&rx2, ROOT, 0, 0, tcp_to(80), &why);
     tap_ok(mine >= 0, "strictly inside one that allows refinement");
     /* the same packets, tests in another order and split widths */
     filter_begin(&f);
@@ -116,7 +111,6 @@ static void arp_request(uint8_t frame[42])
     static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 1};
     static const uint8_t gateway[4] = {10, 0, 2, 2};
     const uint8_t *mac = env_sysinfo()->net[0].mac;
-
     memset(frame, 0, 42);
     memset(frame, 0xff, 6);
     memcpy(frame + 6, mac, 6);
@@ -132,7 +126,6 @@ static bool sent(const struct net_frame *frame, uint64_t *refused)
 {
     uint64_t end = time_ns() + TIME_S;
     uint64_t before = tx.refused;
-
     if (tx_ring_put(&tx, frame) != 0) {
         return false;
     }
@@ -148,18 +141,16 @@ static void exchange(void)
 {
     static uint8_t bytes[42];
     struct net_frame frame = {.hdr = bytes, .hdr_len = 42};
-    struct rx_packet p;
-    uint64_t refused, end;
-    int id;
-
     filter_begin(&f);
     filter_arp(&f);
     (void)filter_end(&f);
-    id = rx_ring_bind(&rx, ROOT, 0, 0, &f, &why);
+    int id = rx_ring_bind(&rx, ROOT, 0, 0, &f, &why);
     OK(id >= 0);
     arp_request(bytes);
+    uint64_t refused;
     OK(sent(&frame, &refused) && refused == 0);
-    end = time_ns() + 2 * TIME_S;
+    uint64_t end = time_ns() + 2 * TIME_S;
+    struct rx_packet p;
     while (!rx_ring_peek(&rx, &p) && time_ns() < end) {
         (void)env_wait(1ull << rx.event, end);
     }
@@ -178,13 +169,11 @@ static void words(void)
     static uint8_t bytes[42];
     struct net_frame frame = {.hdr = bytes, .hdr_len = 42};
     uint64_t refused = 0;
-    int64_t out;
-
     IS(mint(OUT_80, "o80", CAP_WRITE), 0);
     filter_begin(&f);
     filter_v4_from(&f, env_sysinfo()->net[0].mac, us, FILTER_TCP, 80);
     (void)filter_end(&f);
-    out = region(OUT_80, NET_OUT, &f);
+    int64_t out = region(OUT_80, NET_OUT, &f);
     OK(out > 0);
     IS(tx_ring_open(&tx, 0, PEER, (uint32_t)out, 16), -E_CAP);
     IS(tx_ring_open(&tx, 0, OUT_80, (uint32_t)out, 16), 0);
@@ -205,7 +194,6 @@ static void words(void)
 static void rings(void)
 {
     struct net_ring_args a = {.slots = 64, .frame = 1, .frames = 64};
-
     OK(sys_net_rx_ring(ROOT, &a) < 0);
     a.frame = rx.run.paddr / PAGE_SIZE;
     a.slots = 63;

@@ -76,7 +76,6 @@ static void product(void)
 static void forward(void)
 {
     uint32_t left = PROG_MAX - prog_used - 4;
-
     load(LOAD1, 4);
     prog_put(random_below(2) ? JUMP_GT : JUMP_EQ, 4, 0,
              random_below(left < 60 ? left : 60), random_below(256));
@@ -121,7 +120,6 @@ void prog_write(unsigned kind, uint32_t n, bool inside)
     /* Jumps that go further than the last step end here. */
     for (uint32_t i = 0; i < prog_used; i++) {
         uint32_t to = prog_used - i - 1;
-
         if ((prog[i].opcode & 7) == 5 && prog[i].opcode != EXIT &&
             (uint32_t)prog[i].off > to) {
             prog[i].off = (int16_t)to;

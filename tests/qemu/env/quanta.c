@@ -20,7 +20,6 @@ static void refusals(void)
 {
     uint32_t self = env_uarea()->env;
     uint32_t cpus = env_sysinfo()->cpus;
-
     OK(sys_quantum_alloc(ROOT, cpus, QUANTUM_ANY, self) < 0);
     OK(sys_quantum_alloc(ROOT, 0, QUANTUM_SLOTS, self) < 0);
     OK(sys_quantum_alloc(ROOT, 0, QUANTUM_ANY, 0xdeadbeef) < 0);
@@ -48,12 +47,10 @@ static void vector(void)
 
 static void hooks(struct child *spinner)
 {
-    uint64_t end;
-
     /* How many slices fit into a time depends on what else the host does. A
        few milliseconds are usual; five seconds are the limit. */
     env_on_slice(on_begin, on_end);
-    end = time_ns() + 5 * TIME_S;
+    uint64_t end = time_ns() + 5 * TIME_S;
     while ((ended < 3 || began < 3) && time_ns() < end) {
     }
     env_on_slice(NULL, NULL);
@@ -66,7 +63,6 @@ static void hooks(struct child *spinner)
 static void yielding(struct child *spinner)
 {
     uint64_t before = child_info(spinner)->run_ticks;
-
     for (int i = 0; i < 10; i++) {
         env_yield(spinner->env);
     }
@@ -78,14 +74,14 @@ static void yielding(struct child *spinner)
    and pays for it. */
 static void sleeping(void)
 {
-    struct child s, spinner;
-    uint64_t before, start = time_ns();
-
+    uint64_t start = time_ns();
+    struct child spinner;
     IS(child_start(&spinner, "spin", FREE_SLOT, 512), 0);
+    struct child s;
     IS(child_start(&s, "dear-sleep", FREE_SLOT, 512), 0);
     OK(child_run(&s, 0, 40) > 0);
     (void)env_wait(0, time_ns() + 20 * TIME_MS);
-    before = child_info(&s)->run_ticks;
+    uint64_t before = child_info(&s)->run_ticks;
     for (int i = 0; i < 100; i++) {
         env_yield(0);
     }
@@ -102,14 +98,13 @@ static void sleeping(void)
 /* Equal slices are equal time, whether they end in ring 3 or in a call. */
 static void calling(void)
 {
-    struct child honest, thief;
-    uint64_t h, t;
-
+    struct child honest;
     IS(child_start(&honest, "spin", FREE_SLOT, 512), 0);
+    struct child thief;
     IS(child_start(&thief, "long-calls", FREE_SLOT, 9000), 0);
     (void)child_wait(&honest, 100);
-    h = child_info(&honest)->run_ticks;
-    t = child_info(&thief)->run_ticks;
+    uint64_t h = child_info(&honest)->run_ticks;
+    uint64_t t = child_info(&thief)->run_ticks;
     (void)child_wait(&honest, 300);
     h = child_info(&honest)->run_ticks - h;
     t = child_info(&thief)->run_ticks - t;
@@ -122,14 +117,14 @@ static void calling(void)
 
 void family_quanta(void)
 {
-    struct child c, d;
-
     refusals();
     vector();
     IS(sys_cap_mint(ROOT, FREE_SLOT, (const uint8_t *)"s/", 2, CAP_ALL), 0);
+    struct child c;
     IS(child_start(&c, "spin", FREE_SLOT, 512), 0);
     hooks(&c);
     yielding(&c);
+    struct child d;
     IS(child_start(&d, "overrun", FREE_SLOT, 512), 0);
     tap_ok(child_wait(&d, 20000) && child_info(&d)->end == ENV_END_OVERRUN,
            "who keeps the processor is killed");

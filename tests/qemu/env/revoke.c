@@ -44,7 +44,6 @@ static void ask(uint8_t bytes[42])
 {
     static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 1};
     const uint8_t *mac = env_sysinfo()->net[0].mac;
-
     memset(bytes, 0, 42);
     memset(bytes, 0xff, 6);
     memcpy(bytes + 6, mac, 6);
@@ -59,21 +58,18 @@ static void ask(uint8_t bytes[42])
 static void disk(void)
 {
     struct disk_ring_args a = {.slots = 16, .frames = 1, .memory = GUEST};
-    int64_t rings, later, id;
-    struct disk_slot *s;
-
     mint(OWNER, GUEST, "x");
-    rings = sys_page_alloc(GUEST, PAGE_ANY, 1);
+    int64_t rings = sys_page_alloc(GUEST, PAGE_ANY, 1);
     a.frame = (uint64_t)rings;
     IS(mem_run_bind(&ring, ROOT, (uint64_t)rings, 1, true), 0);
-    id = sys_disk_ring(ROOT, &a);
+    int64_t id = sys_disk_ring(ROOT, &a);
     OK(id >= 0);
     IS(sys_cap_revoke(OWNER), 0);
     mint(OWNER, GUEST, "x");
-    later = sys_page_alloc(GUEST, PAGE_ANY, 1);
+    int64_t later = sys_page_alloc(GUEST, PAGE_ANY, 1);
     IS(mem_run_bind(&secret, ROOT, (uint64_t)later, 1, true), 0);
     memcpy(secret.va, "written later", 14);
-    s = ring.va;
+    struct disk_slot *s = ring.va;
     s[0] = (struct disk_slot){.op = DISK_READ, .pieces = 1, .count = 1};
     s[0].piece[0] = (struct page_piece){(uint64_t)later * PAGE_SIZE, 4096, 0};
     __atomic_store_n(&s[0].owner, DISK_OWNER_KERNEL, __ATOMIC_RELEASE);
@@ -91,9 +87,6 @@ static void receive(void)
     static uint8_t bytes[42];
     const struct net_frame frame = {.hdr = bytes, .hdr_len = sizeof(bytes)};
     struct net_region_args a = {.guard = INSIDE};
-    int64_t region;
-    uint64_t end;
-
     mint(ROOT, REGION, "reg");
     mint(REGION, INSIDE, "in");
     filter_begin(&f);
@@ -101,7 +94,7 @@ static void receive(void)
     (void)filter_end(&f);
     a.insns = (uint64_t)f.insn;
     a.count = f.count;
-    region = sys_net_region(ROOT, &a);
+    int64_t region = sys_net_region(ROOT, &a);
     OK(region > 0);
     IS(rx_ring_open(&rx, 0, ROOT, NET_REGION_ALL, 64), 0);
     IS(tx_ring_open(&tx, 0, ROOT, NET_REGION_ALL, 64), 0);
@@ -110,7 +103,7 @@ static void receive(void)
     ask(bytes);
     IS(tx_ring_put(&tx, &frame), 0);
     tx_ring_kick(&tx);
-    end = time_ns() + 100 * TIME_MS;
+    uint64_t end = time_ns() + 100 * TIME_MS;
     while (time_ns() < end && rx.head->done == 0) {
         (void)env_wait(1ull << rx.event, time_ns() + 10 * TIME_MS);
     }
@@ -123,9 +116,8 @@ static void receive(void)
 /* It shares its name with us, revokes it, and is ended all the same. */
 static void child(void)
 {
-    struct child c;
-
     mint(ROOT, CHILD, "child");
+    struct child c;
     IS(child_start(&c, "revoke-self", CHILD, 1024), 0);
     for (unsigned i = 0; i < 5000 && sys_cap_drop(CHILD) == 0; i++) {
         mint_quietly(CHILD, "child"); /* not yet */

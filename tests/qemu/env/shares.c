@@ -54,7 +54,6 @@ static void carve(void)
 {
     struct net_region_args net = {.guard = NET};
     const struct disk_range_args disk = {.guard = DISK, .count = 8};
-
     filter_begin(&f);
     filter_match(&f, 12, 2, 0x0800);
     filter_match(&f, 23, 1, 17);
@@ -72,7 +71,6 @@ static bool full(const struct child *c)
 {
     const struct share_count *line = shares_of(c->env);
     unsigned used = 0;
-
     for (unsigned k = 0; k < SHARE_KINDS; k++) {
         used += k == SHARE_SLICES || k == SHARE_NET_BINDINGS ||
                 k == SHARE_NET_STEPS || line[k].used == line[k].limit;
@@ -86,13 +84,10 @@ static void take_one(void)
     const struct net_region_args region = {
         .guard = WORK, .insns = (uint64_t)f.insn, .count = f.count};
     const struct disk_range_args range = {.guard = WORK, .count = 8};
-    struct rx_ring rx;
-    struct mem_run memory;
-    int64_t id;
-
     mint(WORK, "another");
+    struct rx_ring rx;
     IS(rx_ring_open(&rx, 0, ROOT, NET_REGION_ALL, 64), 0);
-    id = sys_net_region(ROOT, &region);
+    int64_t id = sys_net_region(ROOT, &region);
     OK(id > 0);
     IS(sys_net_region_free(ROOT, 0, 0, (uint32_t)id), 0);
     filter_begin(&f);
@@ -102,6 +97,7 @@ static void take_one(void)
     rx_ring_close(&rx);
     id = sys_disk_range(ROOT, &range);
     OK(id > 0);
+    struct mem_run memory;
     IS(mem_run_alloc(&memory, PAGE_SIZE, 0), 0);
     const struct disk_ring_args ring = {.range = (uint32_t)id,
                                         .slots = 1,
@@ -125,7 +121,6 @@ static void take_one(void)
 static void round_of(struct child *c)
 {
     uint64_t end = time_ns() + 20 * TIME_S;
-
     IS(child_start(c, "hoard", SELF, QUOTA), 0);
     IS(child_grant(c, NET, HOARD_NET), 0);
     IS(child_grant(c, DISK, HOARD_DISK), 0);
@@ -135,7 +130,6 @@ static void round_of(struct child *c)
     }
     if (!tap_ok(full(c), "it holds all that it may hold")) {
         const struct share_count *line = shares_of(c->env);
-
         for (unsigned k = 0; k < SHARE_KINDS; k++) {
             tap_note("%s: %u of %u", kinds[k], line[k].used, line[k].limit);
         }
@@ -149,20 +143,19 @@ static void round_of(struct child *c)
 
 void family_shares(void)
 {
-    struct share_count before[SHARE_KINDS], after[SHARE_KINDS];
     const struct share_count *mine = shares_of(env_uarea()->env);
-    uint64_t frames, free;
-    struct child c;
-
     mint(SELF, "hoard");
     mint(NET, "hoard-net");
     mint(DISK, "hoard-disk");
     carve();
+    struct child c;
     round_of(&c); /* the kernel's tables and our own grow to what they need */
-    frames = mem_frames_left();
-    free = env_sysinfo()->frames_free;
+    uint64_t frames = mem_frames_left();
+    uint64_t free = env_sysinfo()->frames_free;
+    struct share_count before[SHARE_KINDS];
     memcpy(before, mine, sizeof(before));
     round_of(&c);
+    struct share_count after[SHARE_KINDS];
     memcpy(after, mine, sizeof(after));
     for (unsigned k = 0; k < SHARE_KINDS; k++) {
         tap_ok(before[k].used == after[k].used &&

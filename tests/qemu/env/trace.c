@@ -34,7 +34,6 @@ static struct net_refusal why;
 static uint64_t digest(const uint8_t *p, uint32_t len)
 {
     uint64_t h = 0xcbf29ce484222325ull;
-
     for (uint32_t i = 0; i < len; i++) {
         h = (h ^ p[i]) * 0x100000001b3ull;
     }
@@ -52,7 +51,6 @@ static int bind(struct rx_ring *ring, const struct dpf_insn *insns,
         .count = count,
         .refusal = (uint64_t)&why,
     };
-
     why.text[0] = '\0';
     return err != 0 ? err : (int)sys_net_bind(ROOT, &a);
 }
@@ -60,14 +58,12 @@ static int bind(struct rx_ring *ring, const struct dpf_insn *insns,
 static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
 {
     uint32_t count;
-
     memcpy(&count, p, 4);
     count = count < FILTERS_MAX ? count : FILTERS_MAX;
     p += 4;
     bytes -= 4;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t insns;
-
         memcpy(&insns, p, 4);
         if (bytes < 4 + (uint64_t)insns * 8) {
             return 0;
@@ -85,9 +81,8 @@ static uint32_t bind_all(const uint8_t *p, uint64_t bytes)
 /* Take what filter `i` got. Was there anything? */
 static bool take(uint32_t i)
 {
-    struct rx_packet p;
     bool any = false;
-
+    struct rx_packet p;
     for (; rx_ring_peek(&taken[i].ring, &p); any = true) {
         taken[i].packets++;
         taken[i].digest += digest(p.data, p.len);
@@ -99,22 +94,20 @@ static bool take(uint32_t i)
 void family_trace(void)
 {
     const struct sysinfo_module *m = &env_sysinfo()->module[1];
+    uint64_t events = 0, dropped = 0;
     struct mem_run file;
-    uint32_t filters;
-    uint64_t quiet, events = 0, dropped = 0;
-
     if (!OK(env_sysinfo()->modules == 2) ||
         !IS(mem_run_bind(&file, ROOT, m->frame,
                          (m->bytes + PAGE_SIZE - 1) / PAGE_SIZE, false),
             0)) {
         return;
     }
-    filters = bind_all(file.va, m->bytes);
+    uint32_t filters = bind_all(file.va, m->bytes);
     for (uint32_t i = 0; i < filters; i++) {
         events |= 1ull << taken[i].ring.event;
     }
     console_printf("trace: ready\n");
-    quiet = time_ns() + 15 * TIME_S; /* for the first */
+    uint64_t quiet = time_ns() + 15 * TIME_S; /* for the first */
     while (time_ns() < quiet) {
         for (uint32_t i = 0; i < filters; i++) {
             quiet = take(i) ? time_ns() + QUIET_NS : quiet;

@@ -28,7 +28,6 @@ int irq_alloc(unsigned cpu, irq_handler *handler, void *arg, uint64_t *address,
               uint32_t *data)
 {
     int vector = arch_msi_alloc(cpu, address, data);
-
     if (vector >= 0) {
         irqs[vector].handler = handler;
         irqs[vector].arg = arg;
@@ -112,7 +111,6 @@ void disk_done(struct blkdev *dev, uint32_t token, int status)
 static void arp_question(uint8_t *frame)
 {
     static const uint8_t rest[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
-
     memset(frame, 0xff, 6);
     memcpy(frame + 6, net->mac, 6);
     memcpy(frame + 12, rest, sizeof(rest));
@@ -133,7 +131,6 @@ static void poll_all(void)
 static bool wait_for(const unsigned *count, unsigned until, bool poll)
 {
     uint64_t end = arch_tsc() + 2000 * arch_tsc_khz();
-
     while (*(const volatile unsigned *)count < until && arch_tsc() < end) {
         if (poll) {
             poll_all();
@@ -156,10 +153,8 @@ static void send(uint64_t frame, unsigned pieces)
                            .pieces = (uint16_t)pieces,
                            .token = 77};
     uint64_t at = (frame << PAGE_SHIFT) + FRAME + tx.header_len;
-
     for (unsigned i = 0; i < pieces; i++) {
         uint32_t len = i + 1 < pieces ? 2 : 18 - 2 * (pieces - 1);
-
         piece[i] = (struct page_piece){.paddr = at, .len = len};
         at += len;
     }
@@ -170,8 +165,7 @@ static void send(uint64_t frame, unsigned pieces)
 static void check_net(void)
 {
     uint64_t frame = page_kalloc(1);
-    unsigned before, taken = 0;
-
+    unsigned taken = 0;
     arp_question((uint8_t *)arch_frame_ptr(frame) + FRAME);
     send(frame, 1);
     check(wait_for(&received, 1, true) && wait_for(&sent, 1, true),
@@ -181,7 +175,7 @@ static void check_net(void)
     while (net->ops->interrupts(net, 0, true)) {
         (void)net->ops->poll(net, 0, 16);
     }
-    before = interrupts;
+    unsigned before = interrupts;
     send(frame, NET_TX_PIECES_MAX);
     check(wait_for(&interrupts, before + 1, false),
           "with interrupts on one comes");
@@ -193,7 +187,6 @@ static void check_net(void)
                                    (uint8_t *)arch_frame_ptr(frame) + FRAME,
                                .header_len = 60,
                                .token = 77};
-
         if (net->ops->transmit(net, 0, &tx) < 0) {
             break;
         }
@@ -212,7 +205,6 @@ static int transfer(uint16_t op, uint64_t sector, uint64_t frame,
     struct blkdev_req req = {
         .op = op, .pieces = (uint16_t)pieces, .token = 5, .sector = sector};
     unsigned before = disk_finished;
-
     for (unsigned i = 0; i < pieces; i++) {
         req.piece[i].paddr = (frame << PAGE_SHIFT) + i * 512;
         req.piece[i].len = 512;
@@ -229,7 +221,6 @@ static void check_disk(void)
     uint64_t frame = page_kalloc(4);
     uint64_t *data = arch_frame_ptr(frame);
     bool right = true;
-
     check(disk->sectors == 2048, "the disk is 1 MiB");
     check(transfer(DISK_READ, 3, frame, BLKDEV_PIECES_MAX) == 0,
           "fourteen sectors are read by interrupt");
@@ -252,9 +243,9 @@ static void check_disk(void)
 /* Twice the device's buffer, so that it is refilled; no word twice. */
 static void check_entropy(void)
 {
-    uint64_t word[64], end = arch_tsc() + 2000 * arch_tsc_khz();
+    uint64_t end = arch_tsc() + 2000 * arch_tsc_khz();
     unsigned n = 0, twice = 0;
-
+    uint64_t word[64];
     while (n < 64 && arch_tsc() < end) {
         n += rng->read(rng, &word[n]);
     }

@@ -36,7 +36,6 @@ void check(bool ok, const char *what)
 uint64_t page_kalloc(uint64_t count)
 {
     uint64_t at = kalloc_next;
-
     if (count > kalloc_end - at) {
         return FRAME_NONE;
     }
@@ -60,7 +59,6 @@ void page_kfree(uint64_t frame, uint64_t count)
 void panic(const char *fmt, ...)
 {
     va_list args;
-
     va_start(args, fmt);
     log_line_list(fmt, args);
     va_end(args);
@@ -71,10 +69,8 @@ void panic(const char *fmt, ...)
 static void take_memory(void)
 {
     uint64_t best = 0;
-
     for (uint32_t i = 0; i < boot->rams; i++) {
         const struct boot_range *r = &boot->ram[i];
-
         if (r->end - r->start > best) {
             best = r->end - r->start;
             kalloc_next = r->start / PAGE_SIZE;
@@ -86,10 +82,8 @@ static void take_memory(void)
 static void check_boot_info(void)
 {
     bool sorted = boot->rams > 0, modules = true;
-
     for (uint32_t i = 0; i < boot->rams; i++) {
         const struct boot_range *r = &boot->ram[i];
-
         sorted = sorted && r->start < r->end && r->start % PAGE_SIZE == 0 &&
                  r->end % PAGE_SIZE == 0 && r->end <= boot->top &&
                  (i == 0 || r[-1].end < r->start);
@@ -99,9 +93,9 @@ static void check_boot_info(void)
         const struct boot_module *m = &boot->module[i];
         const char *text = arch_frame_ptr(m->at.start / PAGE_SIZE);
         uint64_t len = m->at.end - m->at.start;
-        char want[64];
 
         /* Each test module begins with its own name. */
+        char want[64];
         format(want, sizeof(want), "module %s\n", m->name);
         modules = modules && m->at.start % PAGE_SIZE == 0 &&
                   len >= str_len(want) &&
@@ -122,7 +116,6 @@ static void check_boot_info(void)
 static __attribute__((noinline)) uint64_t overflow(uint64_t depth)
 {
     volatile uint64_t keep[64];
-
     keep[depth % 64] = depth;
     return depth == 0 ? 0 : overflow(depth - 1) + keep[depth % 64];
 }
@@ -130,7 +123,6 @@ static __attribute__((noinline)) uint64_t overflow(uint64_t depth)
 static void die(const char *how)
 {
     extern const char kernel_text[], kernel_rodata[];
-
     if (str_equal(how, "die=overflow")) {
         log_line("%lu", overflow(1000000));
     } else if (str_equal(how, "die=null")) {
@@ -139,7 +131,6 @@ static void die(const char *how)
         *(volatile char *)(uintptr_t)kernel_text = 1;
     } else if (str_equal(how, "die=rodata")) {
         uint64_t paddr = (uint64_t)kernel_rodata - KERNEL_BASE;
-
         *(volatile char *)arch_frame_ptr(paddr / PAGE_SIZE) = 1;
     } else if (str_equal(how, "die=execute")) {
         ((void (*)(void))arch_frame_ptr(page_kalloc(1)))();
@@ -188,7 +179,6 @@ static void check_timer(void)
 {
     uint64_t start = arch_tsc(), ms = arch_tsc_khz();
     unsigned before = ticks;
-
     arch_timer_arm(start + 3 * ms);
     while (ticks == before) {
         arch_idle();
@@ -203,10 +193,8 @@ static void check_timer(void)
 static void check_kicks(void)
 {
     bool all = true;
-
     for (unsigned i = 1; i < arch_cpu_count(); i++) {
         uint64_t end = arch_tsc() + 1000 * arch_tsc_khz();
-
         arch_cpu_kick(i);
         while (kicks[i] == 0 && arch_tsc() < end) {
             arch_pause();
@@ -224,7 +212,6 @@ static void check_nmi(void)
 {
     uint32_t before = trap_nmi_count();
     uint64_t end = arch_tsc() + 1000 * arch_tsc_khz();
-
     apic_send(cpu_self()->apic_id, APIC_NMI);
     while (trap_nmi_count() == before && arch_tsc() < end) {
         arch_pause();

@@ -17,11 +17,9 @@ static void visit(uint64_t entry, bool writable, bool executable,
                   unsigned level)
 {
     const uint64_t *t = arch_frame_ptr((entry & PTE_FRAME) >> PAGE_SHIFT);
-
     for (unsigned i = 0; i < 512; i++) {
         bool w = writable && (t[i] & PTE_W) != 0;
         bool x = executable && (t[i] & PTE_NX) == 0;
-
         if ((t[i] & PTE_P) == 0) {
             continue;
         }
@@ -39,7 +37,6 @@ static bool range_is(uint64_t start, uint64_t end, uint64_t bits)
 {
     for (uint64_t va = start; va < end; va += PAGE_SIZE) {
         uint64_t e = mmu_entry(va);
-
         if (e == 0 || (e & (PTE_W | PTE_NX)) != bits) {
             return false;
         }
@@ -56,10 +53,8 @@ static uint64_t alias(const char *p)
 static unsigned shown(uint64_t start, uint64_t end)
 {
     unsigned n = 0;
-
     for (uint64_t va = start; va < end; va += PAGE_SIZE) {
         uint64_t e = mmu_context_entry(va);
-
         n += e != 0;
         bad += e != 0 && ((e & (PTE_U | PTE_G)) != 0 ||
                           (e & PTE_FRAME) != (mmu_entry(va) & PTE_FRAME));
@@ -109,7 +104,6 @@ static void check_code(void)
     uint64_t frame = page_kalloc(2);
     uint8_t *direct = arch_frame_ptr(frame);
     uint8_t *rx = arch_code_map(frame, 2);
-    uint8_t *rw;
 
     check(rx != NULL && (mmu_entry((uint64_t)rx) & (PTE_W | PTE_NX)) == 0,
           "code memory runs and is read-only");
@@ -120,7 +114,7 @@ static void check_code(void)
     if (rx == NULL) {
         return;
     }
-    rw = arch_code_open(rx + 4090, sizeof(code));
+    uint8_t *rw = arch_code_open(rx + 4090, sizeof(code));
     __builtin_memcpy(rw, code, sizeof(code));
     arch_code_seal(rx + 4090, rw, sizeof(code));
     check(((int (*)(void))(uintptr_t)(rx + 4090))() == 1234,
@@ -136,7 +130,6 @@ static void check_code(void)
 void check_protection(void)
 {
     const struct core *cpu = cpu_self();
-
     visit(mmu_root(), true, true, 3);
     log_line("# %u kernel mappings", pages);
     check(pages > 0 && bad == 0,

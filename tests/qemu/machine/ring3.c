@@ -23,10 +23,8 @@ static unsigned step;
 static void map(uint64_t va, uint64_t frame, uint64_t flags)
 {
     uint64_t *t = arch_frame_ptr(root);
-
     for (unsigned level = 3; level > 0; level--) {
         uint64_t *e = &t[va >> (12 + 9 * level) & 511];
-
         if (*e == 0) {
             *e = page_kalloc(1) << PAGE_SHIFT | PTE_P | PTE_W | PTE_U;
         }
@@ -58,7 +56,6 @@ static const struct {
 static bool frame_ok(const struct frame *f)
 {
     const uint64_t *top = arch_frame_ptr(root);
-
     switch (step) {
     case 0:
         return f->rdi == 0x1111 && f->rsi == 0x2222 && f->rax == 0x1000 &&
@@ -88,7 +85,6 @@ static bool nmis_left(uint32_t want)
 {
     static uint32_t first = UINT32_MAX;
     uint32_t seen = trap_nmi_count();
-
     first = seen < first ? seen : first;
     if (seen - first < want && !nmi_wanted) {
         nmi_wanted = true;
@@ -100,7 +96,6 @@ static bool nmis_left(uint32_t want)
 struct frame *ring3_trap(uint32_t vector, struct frame *f)
 {
     bool fault = vector < 32 && vector != 3;
-
     if (vector >= ARCH_VECTOR_MSI_FIRST && vector <= ARCH_VECTOR_KICK &&
         vector != ARCH_VECTOR_TIMER) {
         return f;
@@ -137,9 +132,7 @@ struct frame *ring3_trap(uint32_t vector, struct frame *f)
 
 void check_ring3(void)
 {
-    struct frame f;
     uint64_t code = page_kalloc(1), stack = page_kalloc(1);
-
     root = page_kalloc(1);
     arch_aspace_init(root);
     memcpy(arch_frame_ptr(code), ring3_code,
@@ -147,6 +140,7 @@ void check_ring3(void)
     map(CODE_VA, code, 0);
     map(STACK_VA, stack, PTE_W | PTE_NX);
     arch_aspace_load(root);
+    struct frame f;
     arch_frame_init(&f, CODE_VA, STACK_TOP);
     check(arch_frame_sanitize(&f), "a plain frame is good");
     f.rip = 0x800000000000;

@@ -47,8 +47,8 @@ void file_fill(const struct file *f, uint8_t *out)
 
 static void write_file(const char *dir, const struct file *f)
 {
-    char path[4096];
     uint8_t *data = malloc(f->len + 1);
+    char path[4096];
     snprintf(path, sizeof(path), "%s%s", dir, f->path);
     FILE *out = fopen(path, "wb");
     must(out != NULL);
@@ -60,11 +60,14 @@ static void write_file(const char *dir, const struct file *f)
 
 void fake_image_make(void)
 {
-    char dir[] = "/tmp/fakesite-XXXXXX", sub[64], img[64], cmd[512];
+    char dir[] = "/tmp/fakesite-XXXXXX";
     const char *mksite = getenv("MKSITE");
     must(mksite != NULL && mkdtemp(dir) != NULL);
+    char sub[64];
     snprintf(sub, sizeof(sub), "%s/t", dir);
+    char img[64];
     snprintf(img, sizeof(img), "%s/s.img", dir);
+    char cmd[512];
     snprintf(cmd, sizeof(cmd), "%s/t/dir", dir);
     must(mkdir(sub, 0700) == 0 && mkdir(cmd, 0700) == 0);
     for (size_t i = 0; i < FILES_COUNT; i++) {
@@ -136,7 +139,6 @@ void fake_site_init(struct fake_site *s, const struct fake_site_options *o)
                              .time_wait = 64,
                              .neighbours = 8,
                              .ooo_bufs_conn = 32};
-    struct site_super super;
     memset(s, 0, sizeof(*s));
     fake_net_init(&s->net, o->seed);
     s->net.delay_ns = 200000;
@@ -154,6 +156,7 @@ void fake_site_init(struct fake_site *s, const struct fake_site_options *o)
     s->disk.read = disk_read;
     cache_init(&s->cache, s->tables, o->frames, &s->disk);
     cache_add(&s->cache, s->frames, (uint64_t)(uintptr_t)s->frames, o->frames);
+    struct site_super super;
     must(site_super_read(s->image, image_len / SITE_BLOCK, &super) == SITE_OK);
     s->conn_count = o->conns;
     s->flight_count = 300;

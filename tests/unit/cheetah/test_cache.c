@@ -131,8 +131,8 @@ static struct cache_block *must_get(uint32_t block)
 
 START_TEST(reads_once_for_many)
 {
-    struct reader r[5];
     set_up(FRAMES);
+    struct reader r[5];
     for (int i = 0; i < 5; i++) {
         r[i] = (struct reader){.w.wake = woken};
         ck_assert_ptr_null(cache_get(&cache, 7, 3, &r[i].w));
@@ -227,14 +227,14 @@ END_TEST
 
 START_TEST(starved_are_fed)
 {
-    struct reader r[3];
-    struct cache_block *b[FRAMES];
     set_up(FRAMES);
+    struct cache_block *b[FRAMES];
     for (uint32_t i = 0; i < FRAMES; i++) {
         b[i] = must_get(100 + i);
         cache_pin(b[i]);
     }
     ck_assert_ptr_null(cache_frame_take(&cache));
+    struct reader r[3];
     for (uint32_t i = 0; i < 3; i++) {
         r[i] = (struct reader){.w.wake = woken};
         ck_assert_ptr_null(cache_get(&cache, 500 + i, 9, &r[i].w));

@@ -25,8 +25,8 @@ START_TEST(formats_like_libc)
     for (int i = 0; i < 20000; i++) {
         int64_t t = (int64_t)rand_r(&seed) * 146 - 62135596800;
         time_t tt = (time_t)t;
-        struct tm tm;
         char want[64], have[DATE_LEN + 1] = {0};
+        struct tm tm;
         gmtime_r(&tt, &tm);
         /* %Y of early years has less than four digits. */
         char day[16], clock[16];
@@ -107,8 +107,8 @@ START_TEST(refusals)
     const char *good = "Sunday, 06-Nov-94 08:49:37 GMT";
     for (size_t n = 0; n < strlen(good); n++) {
         char *copy = malloc(n + 1);
-        int64_t t;
         memcpy(copy, good, n);
+        int64_t t;
         ck_assert(!date_parse(copy, n, NOW, &t));
         free(copy);
     }

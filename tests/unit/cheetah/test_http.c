@@ -32,8 +32,8 @@ static int parse(const char *s, struct http_request *r)
 {
     size_t len = strlen(s);
     int n = parse_n(s, len, r);
-    struct http_request part;
     /* A prefix gives 0 or the final answer. */
+    struct http_request part;
     for (size_t cut = 0; cut < len; cut++) {
         int k = parse_n(s, cut, &part);
         ck_assert_msg(k == 0 || k == n, "%zu bytes of '%s': %d, not %d", cut, s,
@@ -241,8 +241,8 @@ START_TEST(chunked_bodies)
         int len = (int)strlen(CHUNKS[i].text), want = CHUNKS[i].used;
         /* Whole, byte by byte, and in two pieces: all the same. */
         for (int cut = -1; cut < len; cut++) {
-            struct http_chunks k;
             int at = 0, r = 0;
+            struct http_chunks k;
             http_chunks_begin(&k);
             while (at < len && k.place != 0 && r >= 0) {
                 int n = cut < 0 ? 1 : at == 0 && cut != 0 ? cut : len - at;
@@ -302,8 +302,8 @@ END_TEST
 static void path_is(const char *target, const char *want)
 {
     char text[256];
-    struct http_request r;
     snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" H "\r\n", target);
+    struct http_request r;
     ck_assert_int_gt(http_parse((uint8_t *)text, strlen(text), NOW, &r), 0);
     uint8_t out[SITE_PATH_MAX];
     int n = http_path(r.path, r.path_len, out);
@@ -353,9 +353,9 @@ START_TEST(queries)
              {"http://h/?x", "?x"}};
     for (size_t i = 0; i < sizeof(q) / sizeof(q[0]); i++) {
         char text[256];
-        struct http_request r;
         snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" H "\r\n",
                  q[i].target);
+        struct http_request r;
         ck_assert_int_gt(http_parse((uint8_t *)text, strlen(text), NOW, &r), 0);
         ck_assert_uint_eq(r.query_len, strlen(q[i].want));
         ck_assert_int_eq(memcmp(r.query, q[i].want, r.query_len), 0);
@@ -445,9 +445,9 @@ END_TEST
 START_TEST(limits)
 {
     static char big[20000];
-    struct http_request r;
     memset(big, 'a', sizeof(big));
     memcpy(big, "GET /", 5);
+    struct http_request r;
     ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 4, &r), 0);
     ck_assert_int_eq(parse_n(big, HTTP_TARGET_MAX + 5, &r), -414);
     ck_assert_int_eq(parse_n(big, sizeof(big), &r), -414);
@@ -477,10 +477,10 @@ END_TEST
 
 START_TEST(persistence)
 {
-    struct http_request r;
 #define KEEPS(text, want)                                                      \
     ck_assert_int_gt(parse(text, &r), 0);                                      \
     ck_assert_int_eq(r.keep_alive, want)
+    struct http_request r;
     KEEPS("GET / HTTP/1.1\r\n" H "\r\n", true);
     KEEPS("GET / HTTP/1.1\r\n" H "Connection: close\r\n\r\n", false);
     KEEPS("GET / HTTP/1.1\r\n" H "Connection: foo, CLOSE ,\r\n\r\n", false);
@@ -527,7 +527,6 @@ START_TEST(preconditions)
 {
     static const char same[] = "Sun, 06 Nov 1994 08:49:37 GMT";
     static const char before[] = "Sun, 06 Nov 1994 08:49:36 GMT";
-    char f[300];
     status_is("", 200);
     status_is("If-None-Match: " TAG_A "\r\n", 304);
     status_is("If-None-Match: W/" TAG_A "\r\n", 304);
@@ -549,6 +548,7 @@ START_TEST(preconditions)
     status_is("If-Match: W/" TAG_A "\r\n", 412);
     status_is("If-Match: \"x\"\r\n", 412);
     status_is("If-Match: *\r\n", 200);
+    char f[300];
     snprintf(f, sizeof(f), "If-Modified-Since: %s\r\n", same);
     status_is(f, 304);
     snprintf(f, sizeof(f), "If-Modified-Since: %s\r\n", before);

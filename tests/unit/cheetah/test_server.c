@@ -43,7 +43,8 @@ static char *request_for(const struct file *f, const char *fields)
 {
     static char text[8][600];
     static unsigned turn;
-    char path[200], *out = text[turn++ % 8];
+    char *out = text[turn++ % 8];
+    char path[200];
     escape(f->path, path);
     snprintf(out, 600, "GET %s HTTP/1.1\r\n" HOST_LINE "%s\r\n", path, fields);
     return out;
@@ -72,10 +73,10 @@ static bool body_is(const struct answer *a, const struct file *f, size_t from,
 /* One request on one connection; the answer points into `k`. */
 static struct answer fetch(struct client *k, const char *request, bool head)
 {
-    struct answer a;
     size_t at = 0;
     client_start(&site, k, request);
     EXPECT(client_run(&site, k, 300 * S));
+    struct answer a;
     if (!answer_read(k, &at, head, &a) || at != k->len) {
         ck_abort_msg("no whole answer, or more than one, to: %s\n%.*s", request,
                      (int)k->len, (char *)k->got);
@@ -176,7 +177,6 @@ START_TEST(redirect_keeps_the_query)
     set_up(NET_CAP_CSUM, 256, 8);
     for (size_t i = 0; i < 2 * n; i++) {
         struct client k = {0};
-        struct answer a;
         size_t at = 0;
         bool head = i % 2 == 1;
         memset(query, 'q', sizeof(query));
@@ -189,6 +189,7 @@ START_TEST(redirect_keeps_the_query)
         snprintf(want, sizeof(want), "/dir/%s", query);
         client_start(&site, &k, text);
         EXPECT(client_run(&site, &k, 100 * S));
+        struct answer a;
         EXPECT(answer_read(&k, &at, head, &a));
         ck_assert_int_eq(a.status, 301);
         ck_assert_ptr_nonnull(memmem(a.head, a.head_len, want, strlen(want)));
@@ -267,10 +268,10 @@ START_TEST(what_depends_on_encodings_says_so)
                 i + 1 == sizeof(row) / sizeof(row[0]) ? CLOSE : "");
     }
     struct client k = {0};
-    struct answer a;
     size_t at = 0;
     client_start(&site, &k, text);
     EXPECT(client_run(&site, &k, 100 * S));
+    struct answer a;
     for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
         EXPECT(answer_read(&k, &at, true, &a));
         ck_assert_ptr_null(answer_field(&a, "Vary"));
@@ -288,10 +289,10 @@ END_TEST
 START_TEST(conditional)
 {
     const struct file *f = file_named("/s4097");
-    char fields[200];
     set_up(0, 256, 8);
     struct client k = {0};
     struct answer a = fetch(&k, request_for(f, CLOSE), false);
+    char fields[200];
     snprintf(fields, sizeof(fields), CLOSE "If-None-Match: %s\r\n",
              answer_field(&a, "ETag"));
     char since[200];
@@ -322,10 +323,10 @@ START_TEST(long_lists_of_tags)
     const struct file *f = file_named("/s4097");
     static const unsigned foreign[] = {7, 8, 60, 380};
     static char text[9000];
-    char etag[64];
     set_up(0, 256, 8);
     struct client k = {0};
     struct answer a = fetch(&k, request_for(f, CLOSE), false);
+    char etag[64];
     snprintf(etag, sizeof(etag), "%s", answer_field(&a, "ETag"));
     client_free(&k);
     for (unsigned i = 0; i < 16; i++) {
@@ -364,12 +365,13 @@ START_TEST(single_ranges)
         struct client k = {0};
         size_t first = fake_below(&site.net, (uint32_t)f->len);
         size_t last = first + fake_below(&site.net, (uint32_t)(f->len - first));
-        char fields[200], want[100];
+        char fields[200];
         snprintf(fields, sizeof(fields), CLOSE "Range: bytes=%zu-%zu\r\n",
                  first, last);
         struct answer a = fetch(&k, request_for(f, fields), false);
         EXPECT(a.status == 206);
         EXPECT(body_is(&a, f, first, last - first + 1));
+        char want[100];
         snprintf(want, sizeof(want), "bytes %zu-%zu/%zu", first, last, f->len);
         ck_assert_str_eq(answer_field(&a, "Content-Range"), want);
         client_free(&k);
@@ -402,9 +404,9 @@ START_TEST(many_ranges)
     uint8_t *want = malloc(f->len);
     file_fill(f, want);
     for (int i = 0; i < 3; i++) {
-        char head[200];
         size_t len = range[i][1] - range[i][0] + 1;
         ck_assert_int_eq(memcmp(p, mark, strlen(mark)), 0);
+        char head[200];
         snprintf(head, sizeof(head), "Content-Range: bytes %zu-%zu/%zu\r\n",
                  range[i][0], range[i][1], f->len);
         const uint8_t *data = memmem(p, (size_t)(end - p), "\r\n\r\n", 4);
@@ -429,9 +431,10 @@ END_TEST
 START_TEST(pipelined)
 {
     static char text[60000];
-    size_t order[100], n = 0;
+    size_t n = 0;
     char *p = text;
     set_up(CAPS[_i], 256, 8);
+    size_t order[100];
     for (int i = 0; i < 100; i++) {
         order[n] = fake_below(&site.net, (uint32_t)FILES_COUNT - 3);
         p += sprintf(p, "%s%s", i % 9 == 0 ? "\r\n" : "",
@@ -440,10 +443,10 @@ START_TEST(pipelined)
     static const size_t chunk[] = {0, 1, 7, 1000};
     for (int c = 0; c < 4; c++) {
         struct client k = {.chunk = chunk[c]};
-        struct answer a;
         size_t at = 0;
         client_start(&site, &k, text);
         EXPECT(client_run(&site, &k, 3000 * S));
+        struct answer a;
         for (size_t i = 0; i < n; i++) {
             EXPECT(answer_read(&k, &at, false, &a));
             EXPECT(a.status == 200);
@@ -472,10 +475,10 @@ START_TEST(long_heads_flow)
         memcpy(head + HTTP_HEAD_MAX - 4, "\r\n\r\n", 4);
     }
     struct client k = {0};
-    struct answer a;
     size_t at = 0;
     client_start(&site, &k, text);
     EXPECT(client_run(&site, &k, S / 5));
+    struct answer a;
     for (unsigned i = 0; i < COUNT; i++) {
         EXPECT(answer_read(&k, &at, false, &a));
         ck_assert_int_eq(a.status, 200);
@@ -506,11 +509,11 @@ START_TEST(bodies_are_read_past)
             "POST /small HTTP/1.1\r\n" HOST_LINE "Content-Length: 4\r\n\r\nGET "
             "GET /small HTTP/1.1\r\n" HOST_LINE CLOSE "\r\n");
     struct client k = {0};
-    struct answer a;
     size_t at = 0;
     static const int want[] = {200, 405, 200};
     client_start(&site, &k, text);
     EXPECT(client_run(&site, &k, 100 * S));
+    struct answer a;
     for (int i = 0; i < 3; i++) {
         EXPECT(answer_read(&k, &at, false, &a));
         ck_assert_int_eq(a.status, want[i]);
@@ -534,10 +537,10 @@ START_TEST(chunked_bodies_are_read_past)
     set_up(NET_CAP_CSUM, 256, 8);
     for (size_t chunk = 0; chunk < 8; chunk++) {
         struct client k = {.chunk = chunk};
-        struct answer a;
         size_t at = 0;
         client_start(&site, &k, text);
         EXPECT(client_run(&site, &k, 100 * S));
+        struct answer a;
         for (int i = 0; i < 3; i++) {
             EXPECT(answer_read(&k, &at, false, &a));
             ck_assert_int_eq(a.status, want[i]);
@@ -643,7 +646,6 @@ static void closes_within(struct client *k, const char *text, uint64_t at_least,
 
 START_TEST(time_limits)
 {
-    struct answer a;
     size_t at = 0;
     set_up(NET_CAP_CSUM, 256, 8);
     struct client k = {0};
@@ -653,6 +655,7 @@ START_TEST(time_limits)
     client_free(&k);
     /* Half a request: 408. */
     closes_within(&k, "GET / HTTP/1.1\r\nHost: ", 9 * S, 12 * S);
+    struct answer a;
     EXPECT(answer_read(&k, &at, false, &a));
     ck_assert_int_eq(a.status, 408);
     client_free(&k);
@@ -750,10 +753,10 @@ START_TEST(half_closed_client_is_answered)
 {
     set_up(NET_CAP_CSUM, 256, 8);
     struct client k = {.finish = true};
-    struct answer a;
     size_t at = 0;
     client_start(&site, &k, request_for(file_named("/s65537"), ""));
     EXPECT(client_run(&site, &k, 10 * S));
+    struct answer a;
     EXPECT(answer_read(&k, &at, false, &a));
     ck_assert(body_is(&a, file_named("/s65537"), 0, 65537));
     client_free(&k);
@@ -769,12 +772,12 @@ START_TEST(half_closed_client_learns_what_is_wrong)
     set_up(NET_CAP_CSUM, 256, 8);
     for (size_t i = 0; i < sizeof(chunk) / sizeof(chunk[0]); i++) {
         struct client k = {.finish = true, .chunk = chunk[i]};
-        struct answer a;
         size_t at = 0;
         client_start(&site, &k,
                      "GET /small HTTP/1.1\r\n" HOST_LINE "\r\n"
                      "amethodofmorethanthirtytwoletters");
         EXPECT(client_run(&site, &k, 10 * S));
+        struct answer a;
         EXPECT(answer_read(&k, &at, false, &a));
         ck_assert_int_eq(a.status, 200);
         EXPECT(answer_read(&k, &at, false, &a));
@@ -801,9 +804,9 @@ START_TEST(exhaustion)
         client_start(&site, &k[i], request_for(file_named("/s4097"), CLOSE));
     }
     for (int i = 0; i < 6; i++) {
-        struct answer a;
         size_t at = 0;
         EXPECT(client_run(&site, &k[i], 60 * S));
+        struct answer a;
         EXPECT(answer_read(&k[i], &at, false, &a));
         EXPECT(body_is(&a, file_named("/s4097"), 0, 4097));
         client_free(&k[i]);
@@ -835,8 +838,8 @@ START_TEST(a_crowd_is_answered)
     }
     fake_site_run(&site, 60 * S, NULL, NULL);
     for (int i = 0; i < 64; i++) {
-        struct answer a;
         size_t at = 0;
+        struct answer a;
         EXPECT(answer_read(&k[i], &at, false, &a));
         EXPECT(body_is(&a, file_named("/s4097"), 0, 4097));
     }
@@ -854,9 +857,8 @@ START_TEST(the_unanswered_keep_their_places)
 {
     static struct client silent[4], k[4];
     const char *request = request_for(file_named("/s4097"), CLOSE);
-    const struct net_stats *n;
     set_up(NET_CAP_CSUM, 256, 4);
-    n = net_stats(site.host[0].stack);
+    const struct net_stats *n = net_stats(site.host[0].stack);
     for (int i = 0; i < 4; i++) {
         silent[i] = (struct client){0};
         client_start(&site, &silent[i], "");
@@ -875,9 +877,9 @@ START_TEST(the_unanswered_keep_their_places)
     ck_assert_uint_eq(n->tcp_resets_sent, 0);
     ck_assert_uint_gt(n->tcp_syn_full, 0);
     for (int i = 0; i < 4; i++) {
-        struct answer a;
         size_t at = 0;
         EXPECT(client_run(&site, &k[i], 60 * S));
+        struct answer a;
         EXPECT(answer_read(&k[i], &at, false, &a));
         client_free(&k[i]);
     }
@@ -939,9 +941,9 @@ START_TEST(small_cache_bad_weather)
         client_start(&site, &k[i], request_for(f[i % 2], CLOSE));
     }
     for (int i = 0; i < 12; i++) {
-        struct answer a;
         size_t at = 0;
         EXPECT(client_run(&site, &k[i], 3000 * S));
+        struct answer a;
         EXPECT(answer_read(&k[i], &at, false, &a));
         EXPECT(body_is(&a, f[i % 2], 0, f[i % 2]->len));
         EXPECT(at == k[i].len);
@@ -960,11 +962,11 @@ START_TEST(failing_disk)
     int ok = 0, broken = 0;
     for (int i = 0; i < 60; i++) {
         struct client k = {0};
-        struct answer a;
         size_t at = 0;
         const struct file *f = &FILES[(unsigned)i % FILES_COUNT];
         client_start(&site, &k, request_for(f, CLOSE));
         EXPECT(client_run(&site, &k, 100 * S));
+        struct answer a;
         if (k.why == TCP_DONE && answer_read(&k, &at, false, &a)) {
             EXPECT(a.status == 500 || body_is(&a, f, 0, f->len));
             ok += a.status == 200;

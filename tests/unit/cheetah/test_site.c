@@ -44,7 +44,8 @@ static struct site_super good_super(void)
 
 START_TEST(super_is_judged)
 {
-    struct site_super s = good_super(), out;
+    struct site_super s = good_super();
+    struct site_super out;
     ck_assert_int_eq(site_super_read(block, 100, &out), SITE_OK);
     ck_assert_uint_eq(out.index_blocks, 4);
     ck_assert_int_eq(site_super_read(block, 99, &out), SITE_E_SIZE);
@@ -61,8 +62,8 @@ END_TEST
 /* Every single flipped bit of block 0 is noticed. */
 START_TEST(super_bit_flips)
 {
-    struct site_super out;
     good_super();
+    struct site_super out;
     for (size_t i = 0; i < sizeof(block); i++) {
         block[i] ^= (uint8_t)(1u << i % 8);
         ck_assert_int_ne(site_super_read(block, 100, &out), SITE_OK);
@@ -73,12 +74,12 @@ END_TEST
 
 START_TEST(super_shapes)
 {
-    struct site_super s, out;
 #define REFUSED(change)                                                        \
     s = good_super();                                                          \
     change;                                                                    \
     seal(&s);                                                                  \
     ck_assert_int_eq(site_super_read(block, 1000, &out), SITE_E_SHAPE)
+    struct site_super s, out;
     REFUSED(s.block_size = 512);
     REFUSED(s.granule = 100);
     REFUSED(s.index_block = 0);
@@ -118,9 +119,10 @@ START_TEST(hash_spreads)
     unsigned in_block[4] = {0};
     for (int i = 0; i < 4000; i++) {
         char path[32];
-        uint64_t h[2], g[2];
         int n = snprintf(path, sizeof(path), "/doc/file-%d.html", i);
+        uint64_t h[2];
         site_hash(path, (size_t)n, 1, h);
+        uint64_t g[2];
         site_hash(path, (size_t)n, 2, g);
         ck_assert_uint_ne(h[0], g[0]);
         uint32_t b = site_index_block(&s, h[0]);
@@ -240,8 +242,8 @@ START_TEST(sha256_vectors)
     };
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         uint8_t d[32];
-        char hex[65];
         sha256_of(v[i].text, strlen(v[i].text), d);
+        char hex[65];
         for (int k = 0; k < 32; k++) {
             snprintf(hex + 2 * k, 3, "%02x", d[k]);
         }

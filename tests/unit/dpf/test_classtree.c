@@ -61,7 +61,6 @@ static void reclaim(void)
 {
     while (tree.gone != NULL) {
         struct retired *r = tree.gone;
-
         tree.gone = r->next;
         r->destroy(&heap, r);
     }
@@ -101,7 +100,6 @@ static void row(struct outline *o, uint32_t key, uint32_t lo, uint32_t hi)
 static void make_rule(struct outline *o, uint32_t pool)
 {
     uint32_t port = rnd(5);
-
     o->count = 0;
     row(o, dd_var_byte(0, 12), 8, 8);
     if (rnd(8) != 0) {
@@ -109,16 +107,13 @@ static void make_rule(struct outline *o, uint32_t pool)
     }
     for (uint32_t side = 0; side < 2; side++) {
         uint32_t len = rnd(5);
-
         for (uint32_t i = 0; i < len; i++) {
             uint32_t x = rnd(pool);
-
             row(o, dd_var_byte(0, 26 + 4 * side + i), x, x);
         }
     }
     if (port > 0) {
         uint32_t lo = rnd(256), place = rnd(4) == 0;
-
         row(o, dd_var_byte(place, place ? 2 : 36), lo,
             lo + rnd(256 - lo) / (port * port));
     }
@@ -149,7 +144,6 @@ static unsigned long visited, allowed;
 static int visit(void *ctx, struct ct_item *item)
 {
     struct thing *t = (struct thing *)(void *)item;
-
     (void)ctx;
     ck_assert(t->in);
     ck_assert_uint_eq(t->visits, 0);
@@ -160,17 +154,15 @@ static int visit(void *ctx, struct ct_item *item)
 static void check_packet(uint32_t pool)
 {
     uint8_t *p = malloc(BYTES);
-    struct outline_view v;
     size_t len = make_packet(p, &things[rnd(ITEMS)].item.outline, pool);
     uint8_t *exact = malloc(len + 1);
-
     memcpy(exact, p, len);
+    struct outline_view v;
     outline_look(&v, exact, len);
     ck_assert_int_eq(ct_match(&tree, &v, visit, NULL), 0);
     for (uint32_t i = 0; i < ITEMS; i++) {
         struct thing *t = &things[i];
         bool yes = t->in && outline_allows(&t->item.outline, &v);
-
         allowed += yes;
         visited += t->visits;
         ck_assert(!yes || t->visits == 1);
@@ -183,13 +175,11 @@ static void check_packet(uint32_t pool)
 static void check_query(uint32_t pool)
 {
     struct outline o;
-
     make_rule(&o, pool);
     ck_assert_int_eq(ct_query(&tree, &heap, &o, visit, NULL), 0);
     for (uint32_t i = 0; i < ITEMS; i++) {
         struct thing *t = &things[i];
         bool yes = t->in && outline_meets(&t->item.outline, &o);
-
         ck_assert(yes == (t->visits == 1));
         t->visits = 0;
     }
@@ -198,9 +188,8 @@ static void check_query(uint32_t pool)
 /* 0 or -DPF_E_MEM. */
 static int change(uint32_t i, uint32_t pool, bool insert)
 {
-    uint32_t chained;
     int r = 0;
-
+    uint32_t chained;
     if (things[i].in) {
         ct_remove(&tree, &heap, &things[i].item);
         things[i].in = false;
@@ -214,8 +203,6 @@ static int change(uint32_t i, uint32_t pool, bool insert)
 
 static void churn(uint32_t pool)
 {
-    struct ct_shape shape;
-
     visited = allowed = 0;
     for (uint32_t step = 0; step < 6000; step++) {
         /* Fill, stay about full, empty. */
@@ -233,6 +220,7 @@ static void churn(uint32_t pool)
             reclaim();
         }
     }
+    struct ct_shape shape;
     ct_measure(&tree, &shape);
     ck_assert_uint_lt(shape.depth, 6);
 }
@@ -255,10 +243,8 @@ END_TEST
 START_TEST(chains_what_is_the_same)
 {
     uint32_t chained = 0;
-
     for (uint32_t i = 0; i < 500; i++) {
         struct outline *o = &things[i].item.outline;
-
         o->count = 0;
         row(o, dd_var_byte(0, 12), 8, 8);
         if (i % 100 == 7) {
@@ -288,11 +274,9 @@ END_TEST
 START_TEST(survives_without_memory)
 {
     uint32_t failed = 0;
-
     for (uint32_t step = 0; step < 4000; step++) {
         uint32_t i = rnd(ITEMS), before = tree.count;
         bool was = things[i].in;
-
         allocs_left = rnd(5);
         if (change(i, 30, true) != 0) {
             failed++;
@@ -316,7 +300,7 @@ END_TEST
 static uint32_t way_to(const struct ct_item *item)
 {
     const struct ct_node *leaf =
-        item->leaf->chain ? item->leaf->chain->head : item->leaf;
+        item->leaf->chain != NULL ? item->leaf->chain->head : item->leaf;
     uint32_t n = 0;
 
     for (const struct ct_cut *c = leaf->cut; c->up != NULL; c = c->up) {
@@ -328,15 +312,15 @@ static uint32_t way_to(const struct ct_item *item)
 /* Work of one change, without the way to the leaf, is bounded. */
 static void change_in_bounds(uint32_t i)
 {
-    uint64_t before = heap.work, work;
-    uint32_t chained;
-
+    uint64_t before = heap.work;
+    uint64_t work;
     if (things[i].in) {
         ct_remove(&tree, &heap, &things[i].item);
         things[i].in = false;
         work = heap.work - before;
         ck_assert_uint_le(work, CT_REMOVE_WORK);
     } else {
+        uint32_t chained;
         ck_assert_int_eq(ct_insert(&tree, &heap, &things[i].item, &chained), 0);
         things[i].in = true;
         work = heap.work - before;
@@ -354,7 +338,6 @@ static void make_costly(struct outline *o, uint32_t kind, uint32_t i)
     for (uint32_t k = 0; k < OUTLINE_ROWS_MAX; k++) {
         uint32_t byte = kind == 2 ? k * 2 + rnd(2) : k;
         uint32_t lo = rnd(100), hi = 155 + rnd(100);
-
         if (kind == 0) { /* each asks for a byte of its own: a long way */
             row(o, dd_var_byte(0, i), 7, 7);
             return;
@@ -396,15 +379,14 @@ END_TEST
 /* A way that the caller does not allow is not gone, and nothing changes. */
 START_TEST(takes_no_way_that_is_too_long)
 {
-    uint32_t chained, count;
-
+    uint32_t chained;
     for (uint32_t i = 0; i < 600; i++) {
         make_costly(&things[i].item.outline, 0, i);
         ck_assert_int_eq(ct_insert(&tree, &heap, &things[i].item, &chained), 0);
         things[i].in = true;
     }
     make_costly(&things[600].item.outline, 0, 600);
-    count = tree.count;
+    uint32_t count = tree.count;
     heap.limit = heap.work + 100;
     ck_assert_int_eq(ct_insert(&tree, &heap, &things[600].item, &chained),
                      -DPF_E_FUEL);
@@ -427,7 +409,6 @@ static int count_stayers(void *ctx, struct ct_item *item)
 {
     uint8_t *seen = ctx;
     size_t i = (size_t)((struct thing *)(void *)item - things);
-
     if (i < STAY) {
         seen[i]++;
     }
@@ -439,10 +420,7 @@ static void *reader(void *arg)
 {
     uint64_t mine = *(const uint64_t *)arg, wrong = 0;
     uint8_t packet[BYTES], seen[STAY];
-
     while (!__atomic_load_n(&stop_readers, __ATOMIC_RELAXED)) {
-        struct outline_view v;
-
         for (uint32_t i = 0; i < BYTES; i++) {
             mine = mine * 6364136223846793005u + 1442695040888963407u;
             packet[i] = (uint8_t)(mine >> 40) % 30;
@@ -450,12 +428,12 @@ static void *reader(void *arg)
         packet[12] = 8;
         packet[14] = 0x45;
         packet[23] = mine >> 60 & 1 ? 6 : 17;
+        struct outline_view v;
         outline_look(&v, packet, BYTES);
         memset(seen, 0, sizeof(seen));
         ct_match(&tree, &v, count_stayers, seen);
         for (uint32_t i = 0; i < STAY; i++) {
             bool yes = outline_allows(&things[i].item.outline, &v);
-
             wrong += seen[i] > 1 || (yes && seen[i] != 1);
         }
     }
@@ -465,13 +443,12 @@ static void *reader(void *arg)
 START_TEST(is_read_beside_a_writer)
 {
     static const uint64_t seeds[2] = {11, 12};
-    pthread_t thread[2];
     uint32_t i;
-
     for (i = 0; i < STAY; i++) {
         ck_assert_int_eq(change(i, 30, true), 0);
     }
     stop_readers = 0;
+    pthread_t thread[2];
     for (i = 0; i < 2; i++) {
         ck_assert_int_eq(
             pthread_create(&thread[i], NULL, reader, (void *)&seeds[i]), 0);
@@ -483,7 +460,6 @@ START_TEST(is_read_beside_a_writer)
     __atomic_store_n(&stop_readers, 1, __ATOMIC_RELAXED);
     for (i = 0; i < 2; i++) {
         void *wrong;
-
         ck_assert_int_eq(pthread_join(thread[i], &wrong), 0);
         ck_assert_ptr_null(wrong);
     }
@@ -495,8 +471,6 @@ int main(void)
     Suite *s = suite_create("classtree");
     TCase *c = tcase_create("tree");
     SRunner *r = srunner_create(s);
-    int failed;
-
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, finds_what_a_list_finds);
@@ -509,7 +483,7 @@ int main(void)
     suite_add_tcase(s, c);
     srunner_set_tap(r, "-");
     srunner_run_all(r, CK_SILENT);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

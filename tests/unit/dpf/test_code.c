@@ -49,9 +49,9 @@ static struct dpf_program *make(enum dpf_type type, const struct dpf_insn *code,
 static void check_maps(void)
 {
     FILE *f = fopen("/proc/self/maps", "r");
-    char line[512];
     unsigned code_maps = 0;
     ck_assert_ptr_nonnull(f);
+    char line[512];
     while (fgets(line, sizeof(line), f) != NULL) {
         char prot[8] = "";
         ck_assert_int_eq(sscanf(line, "%*s %7s", prot), 1);
@@ -89,9 +89,9 @@ START_TEST(test_packed)
         MOV_K(0, 1),
         EXIT(),
     };
-    struct dpf_program *p[200];
     uintptr_t low = UINTPTR_MAX, high = 0;
     size_t size = 0;
+    struct dpf_program *p[200];
     for (size_t n = 0; n < COUNT(p); n++) {
         p[n] = make(DPF_FILTER, code, COUNT(code));
         uintptr_t at = (uintptr_t)dpf_program_code(p[n], &size);

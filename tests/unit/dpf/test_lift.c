@@ -48,11 +48,9 @@ static void take_apart(uint32_t root)
 {
     static struct cube part[9];
     uint32_t n = cube_split(&d, root, part, 8), all = DD_NO;
-
     ck_assert_int_eq(d.err, 0);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t one = cube_diagram(&d, &part[i]);
-
         ck_assert_uint_eq(dd_and(&d, all, one), DD_NO);
         all = dd_ite(&d, one, DD_YES, all);
     }
@@ -76,14 +74,12 @@ static uint32_t rnd(uint32_t n)
 static size_t near(const struct cube *c, uint8_t *p, size_t room)
 {
     size_t len = rnd(8) ? 40 + rnd(80) : rnd((uint32_t)room);
-
     for (size_t i = 0; i < room; i++) {
         p[i] = (uint8_t)(rnd(2) ? rnd(256) : rnd(2) * 6);
     }
     p[14] = (uint8_t)(0x40 | (rnd(4) ? 5 : rnd(16)));
     for (uint32_t i = 0; i < c->count; i++) {
         size_t at = dd_base_at(d.bases, dd_var_base(c->bytes[i].var), p, room);
-
         at += dd_var_off(c->bytes[i].var);
         if (at < room && rnd(16)) {
             p[at] = (uint8_t)((p[at] & ~c->bytes[i].mask) | c->bytes[i].value);
@@ -96,7 +92,6 @@ static bool in_cube(const struct cube *c, const uint8_t *p, size_t len)
 {
     struct dd_mark m = dd_mark(&d);
     bool in = dd_eval(&d, cube_diagram(&d, c), p, len) == DD_YES;
-
     dd_release(&d, m);
     return in;
 }
@@ -107,20 +102,18 @@ static void take_down(uint32_t root, const struct dpf_program *p)
     static struct cube hull;
     struct dpf_program *q[2] = {NULL, NULL};
     struct dd_mark m = dd_mark(&d);
-    uint8_t packet[300];
     int rc = 0;
-
     ck_assert_int_eq(cube_hull(&d, dd_apply(&d, DD_MAY, root, 0, 0), &hull), 0);
     for (uint32_t i = 0; i < 2 && rc == 0; i++) {
         rc = dd_lower(&d, root, i ? &hull : NULL, &mem, p, &q[i]);
         ck_assert(rc == 0 || rc == -DPF_E_TOO_BIG);
     }
+    uint8_t packet[300];
     for (uint32_t i = 0; i < 500 && rc == 0; i++) {
         size_t len = near(&hull, packet, sizeof(packet));
         uint32_t term = dd_eval(&d, root, packet, len);
         bool want = term == DD_MAYBE ? dpf_filter_run(p, packet, len) != 0
                                      : term == DD_YES;
-
         ck_assert((dpf_filter_run(q[0], packet, len) != 0) == want);
         ck_assert(!in_cube(&hull, packet, len) ||
                   (dpf_filter_run(q[1], packet, len) != 0) == want);
@@ -145,15 +138,14 @@ static uint32_t mutated(uint32_t f, uint32_t elsewhere)
 {
     static struct dd_edge edges[256];
     uint32_t *now = calloc(f + 1, sizeof(*now));
-    uint32_t victim, r = f;
+    uint32_t r = f;
     uint8_t *below = dd_below(&d, f, NULL);
-
+    uint32_t victim;
     do {
         victim = rnd(f + 1);
     } while (!below[victim]);
     for (uint32_t i = 0; i <= f; i++) {
         uint32_t n = d.nodes[i].count;
-
         if (!below[i]) {
             continue;
         }
@@ -175,15 +167,14 @@ static uint32_t mutated(uint32_t f, uint32_t elsewhere)
 static void confirm(uint32_t root, const struct dpf_program *p)
 {
     struct dd_mark m = dd_mark(&d);
-    uint32_t f = root, was;
-    bool misread;
-
+    uint32_t f = root;
     ck_assert(dd_is_guarded(&d, f) && !d.err);
+    bool misread;
     ck_assert_int_eq(dd_confirm(&d, p, 0, NULL, &f, &misread), 0);
     ck_assert(!misread && f == root);
+    uint32_t was;
     for (int i = 0; i < 10 && !dd_is_term(root); i++) {
         bool more = i % 2;
-
         f = was = mutated(root, more ? DD_YES : DD_NO);
         if (f == root || dd_is_term(f) || !whole(root)) {
             continue;
@@ -200,18 +191,17 @@ static uint32_t lift_code(const struct dpf_insn *code, size_t count)
 {
     struct dpf_program *p;
     struct dpf_error err;
-    struct cube cube, split[2];
-    uint32_t root, ignored;
     int rc = dpf_program_create(&mem, DPF_FILTER, code, count, &p, &err);
-
     ck_assert_msg(rc == 0, "%s", err.text);
     code = dpf_program_insns(p, &count);
+    uint32_t root;
     ck_assert_int_eq(dd_lift(&d, code, count, NULL, &root), 0);
     root = space_settle(&d, root);
     ck_assert_int_eq(d.err, 0);
+    uint32_t ignored;
+    struct cube cube, split[2];
     if (dd_lift(&d, code, count, &cube, &ignored) == 1) {
         bool misread;
-
         ck_assert_int_eq(dd_confirm(&d, p, 1, &cube, &ignored, &misread), 1);
         ck_assert(cube_is_guarded(d.bases, &cube) && !misread);
         ck_assert_uint_eq(cube_diagram(&d, &cube), root);
@@ -229,11 +219,9 @@ static uint32_t lift(const char *expr, unsigned flags)
 {
     struct dpf_code code;
     struct dpf_error err;
-    uint32_t root;
     int rc = dpf_from_expr(expr, 1, flags, &code, &err);
-
     ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
-    root = lift_code(code.insns, code.count);
+    uint32_t root = lift_code(code.insns, code.count);
     dpf_code_finish(&code);
     return root;
 }
@@ -242,11 +230,9 @@ static uint32_t lift_asm(const char *text)
 {
     struct dpf_code code;
     struct dpf_error err;
-    uint32_t root;
     int rc = dpf_from_asm(text, strlen(text), &code, &err);
-
     ck_assert_msg(rc == 0, "%s", err.text);
-    root = lift_code(code.insns, code.count);
+    uint32_t root = lift_code(code.insns, code.count);
     dpf_code_finish(&code);
     return root;
 }
@@ -318,7 +304,7 @@ static const char *const beyond[] = {
 static bool is_beyond(const char *expr)
 {
     for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++) {
-        if (strstr(expr, beyond[i])) {
+        if (strstr(expr, beyond[i]) != NULL) {
             return true;
         }
     }
@@ -330,7 +316,6 @@ START_TEST(test_lengths)
 {
     static struct cube part[3];
     uint32_t root = lift("tcp dst port 80", 0);
-
     ck_assert_uint_eq(cube_split(&d, root, part, 2), 2);
     ck_assert_uint_eq(cube_split(&d, root, part, 1), 0);
     /* An upper bound is what no cube has. */
@@ -343,16 +328,14 @@ END_TEST
 START_TEST(test_expressions)
 {
     FILE *f = fopen(getenv("EXPRESSIONS"), "r");
-    char line[4096];
     unsigned total = 0, beyond_count = 0;
-
     ck_assert_ptr_nonnull(f);
-    while (fgets(line, sizeof(line), f)) {
+    char line[4096];
+    while (fgets(line, sizeof(line), f) != NULL) {
         struct dd_mark m = dd_mark(&d);
-        struct dpf_code code;
-        struct dpf_error err;
-
         line[strcspn(line, "\n")] = 0;
+        struct dpf_error err;
+        struct dpf_code code;
         if (!line[0] || line[0] == '#' ||
             dpf_from_expr(line, 1, 0, &code, &err)) {
             continue;
@@ -433,15 +416,16 @@ START_TEST(test_lower)
         dd_range(&d, dd_var_len(0), 21, DD_LEN_MAX,
                  dd_byte_eq(&d, dd_var_byte(0, 20), 0xff, 1, DD_YES), DD_NO);
     uint8_t packet[64] = {0};
-    struct dpf_code code;
-    struct dpf_error err;
-    struct dpf_program *p, *q;
 
     /* However much a program accepts, its diagram decides. */
+    struct dpf_error err;
+    struct dpf_code code;
     ck_assert_int_eq(dpf_from_asm(every, strlen(every), &code, &err), 0);
+    struct dpf_program *p;
     ck_assert_int_eq(
         dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err),
         0);
+    struct dpf_program *q;
     ck_assert_int_eq(dd_lower(&d, f, NULL, &mem, p, &q), 0);
     ck_assert(!dpf_filter_run(q, packet, 64));
     packet[20] = 1;
@@ -464,9 +448,8 @@ END_TEST
 /* Diamonds in a row: two to the thirtieth paths, and work for sixty tests. */
 START_TEST(test_diamonds)
 {
-    struct dpf_insn code[256];
     size_t n = 0;
-
+    struct dpf_insn code[256];
     for (int i = 0; i < 30; i++) {
         code[n++] = (struct dpf_insn){BPF_LDX | BPF_MEM | BPF_B, 0 | 1 << 4,
                                       (int16_t)i, 0};
@@ -492,22 +475,20 @@ static void *failing_alloc(void *ctx, size_t size)
 
 START_TEST(test_memory)
 {
-    struct dpf_code code;
-    struct dpf_error err;
     int rc = -DPF_E_MEM;
-
+    struct dpf_error err;
+    struct dpf_code code;
     ck_assert_int_eq(
         dpf_from_expr("host 10.0.0.1 and tcp port 80", 1, 0, &code, &err), 0);
     real_alloc = mem.alloc;
     for (int n = 0; rc == -DPF_E_MEM; n++) {
         struct dpf_mem failing = mem;
         struct heap h = {.mem = &failing};
-        struct dd e;
-        uint32_t root;
-
         failing.alloc = failing_alloc;
         countdown = n;
+        struct dd e;
         rc = dd_init(&e, &h);
+        uint32_t root;
         if (!rc) {
             rc = dd_lift(&e, code.insns, code.count, NULL, &root);
         }
@@ -524,9 +505,6 @@ int main(void)
 {
     Suite *s = suite_create("lift");
     TCase *c = tcase_create("lift");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_same, 0, sizeof(same) / sizeof(same[0]));
@@ -539,9 +517,9 @@ int main(void)
     tcase_add_test(c, test_lengths);
     tcase_add_test(c, test_memory);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

@@ -34,11 +34,10 @@ static void teardown(void)
 
 static struct dpf_program *make(const char *expr)
 {
-    struct dpf_program *p;
     struct dpf_code code;
     int rc = dpf_from_expr(expr, 1, 0, &code, &err);
-
     ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
+    struct dpf_program *p;
     rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
     ck_assert_msg(rc == 0, "%s: %s", expr, err.text);
     dpf_code_finish(&code);
@@ -69,7 +68,6 @@ static int region(uint32_t id, uint32_t parent, const char *expr,
 {
     struct dpf_program *p = make(expr);
     int rc = dpf_set_region_insert(set, id, parent, p, flags, &err);
-
     dpf_program_destroy(p);
     return rc;
 }
@@ -79,7 +77,6 @@ static size_t frame(uint8_t *p, uint8_t proto, uint32_t dst, uint16_t dport,
                     uint8_t ihl)
 {
     size_t l4 = 14 + 4u * ihl;
-
     memset(p, 0, 128);
     p[12] = 8;
     p[14] = (uint8_t)(0x40 | ihl);
@@ -99,7 +96,6 @@ static uint32_t owner(uint8_t proto, uint32_t dst, uint16_t dport)
 {
     uint8_t p[128];
     size_t len = frame(p, proto, dst, dport, 5);
-
     return dpf_set_match(set, p, len, NULL, NULL);
 }
 
@@ -187,9 +183,6 @@ END_TEST
 
 START_TEST(test_refine)
 {
-    uint8_t p[128];
-    size_t len;
-
     ck_assert_int_eq(bind(1, "tcp dst port 80", DPF_REFINE), 0);
     ck_assert_int_eq(bind(2, "tcp dst port 80 and dst host 10.0.0.1", 0), 0);
     ck_assert_int_eq(
@@ -202,7 +195,8 @@ START_TEST(test_refine)
     ck_assert_uint_eq(owner(6, HOST, 80), 2);
     ck_assert_uint_eq(owner(6, HOST + 1, 80), 4);
     ck_assert_uint_eq(owner(6, HOST + 2, 80), 1);
-    len = frame(p, 6, HOST + 1, 80, 5);
+    uint8_t p[128];
+    size_t len = frame(p, 6, HOST + 1, 80, 5);
     p[29] = 8;
     ck_assert_uint_eq(dpf_set_match(set, p, len, NULL, NULL), 3);
     /* Equal is not strictly inside; overlapping is not inside. */
@@ -228,7 +222,6 @@ START_TEST(test_refine_twins)
     for (uint32_t flags = 0; flags < 4; flags++) {
         uint32_t first = flags & 1 ? DPF_REFINE : 0;
         uint32_t second = flags & 2 ? DPF_REFINE : 0;
-
         ck_assert_int_eq(bind(1, "vlan", first), 0);
         ck_assert_int_eq(bind(2, "vlan", second), -DPF_E_CONFLICT);
         ck_assert_int_eq(bind(2, "tcp or vlan", DPF_REFINE), 0);
@@ -267,7 +260,6 @@ START_TEST(test_refine_ranges)
 
     for (int i = 0; i < 3; i++) {
         uint32_t id = order[_i][i];
-
         ck_assert_int_eq(bind(id, expr[id], DPF_REFINE), 0);
     }
     ck_assert_uint_eq(owner(6, HOST, 79), 2);
@@ -289,7 +281,6 @@ END_TEST
 START_TEST(test_ranges_grow)
 {
     char expr[80];
-
     for (uint32_t times = 0; times < 100; times++) {
         for (uint32_t i = 0; i < 40; i++) {
             snprintf(expr, sizeof(expr),
@@ -311,7 +302,6 @@ END_TEST
 START_TEST(test_region)
 {
     struct dpf_program *p = make("udp");
-
     ck_assert_int_eq(region(1, 0, "dst host 10.0.0.1 and ip", 0), 0);
     ck_assert_int_eq(bind_in(10, 1, "tcp dst port 80", 0), -DPF_E_REGION);
     ck_assert_uint_gt(err.witness_len, 0);
@@ -355,7 +345,6 @@ struct copies {
 static void note(void *ctx, uint32_t id)
 {
     struct copies *got = ctx;
-
     got->n++;
     got->sum += id;
 }
@@ -364,7 +353,6 @@ START_TEST(test_copies)
 {
     uint8_t arp[64] = {[12] = 8, [13] = 6};
     struct copies got = {0};
-
     ck_assert_int_eq(region(1, 0, "arp", DPF_SHARED), 0);
     ck_assert_int_eq(bind_in(10, 1, "arp", 0), 0);
     ck_assert_int_eq(bind_in(11, 1, "arp", 0), 0);
@@ -397,7 +385,6 @@ START_TEST(test_opaque)
 {
     uint8_t p[128];
     size_t len = frame(p, 17, HOST, 53, 5);
-
     ck_assert_int_eq(bind(1, "udp and dst host 10.0.0.1", DPF_REFINE), 0);
     ck_assert_int_eq(bind(2,
                           "udp and dst host 10.0.0.1 and ip[2:2] = ip[4:2]"
@@ -422,7 +409,6 @@ END_TEST
 START_TEST(test_bases_kept)
 {
     uint8_t p[75] = {[12] = 0x86, [13] = 0xdd, [55] = 22, [70] = 95};
-
     ck_assert_int_eq(bind(1,
                           "not (not (len % 3 = 1) and (ether proto 0x8100 or "
                           "ip6 protochain 17))",
@@ -447,7 +433,6 @@ START_TEST(test_bases_freed)
 
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t id = i ^ (uint32_t)_i;
-
         ck_assert_int_eq(bind(id, expr[id], id == 0 ? DPF_REFINE : 0), 0);
     }
 }
@@ -457,7 +442,6 @@ END_TEST
 START_TEST(test_bases_reserved)
 {
     char expr[80];
-
     for (uint32_t i = 0; i < 70; i++) {
         snprintf(expr, sizeof(expr), "ether[4 * (ether[%u] & 0xf)] = 7",
                  20 + i);
@@ -474,13 +458,10 @@ END_TEST
 
 START_TEST(test_like)
 {
-    struct dpf_field f[8];
-    struct dpf_const k[2];
-    int n;
-
     ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
                      0);
-    n = dpf_set_fields(set, 1, f, 8);
+    struct dpf_field f[8];
+    int n = dpf_set_fields(set, 1, f, 8);
     /* ethertype, fragment offset, protocol, address, port */
     ck_assert_int_eq(n, 5);
     ck_assert_uint_eq(f[3].offset, 30);
@@ -488,6 +469,7 @@ START_TEST(test_like)
     ck_assert_uint_eq(f[3].mask, UINT32_MAX);
     ck_assert_uint_eq(f[4].width, 2);
     ck_assert_uint_eq(f[4].value, 80);
+    struct dpf_const k[2];
     for (uint32_t i = 2; i < 300; i++) {
         k[0] = (struct dpf_const){3, HOST + i % 7};
         k[1] = (struct dpf_const){4, 80 + i};
@@ -514,9 +496,8 @@ END_TEST
 /* A key freed is not used again before a quiescent point, then it is. */
 START_TEST(test_churn)
 {
-    struct dpf_set_stats before, after;
     struct dpf_const k = {4, 0};
-
+    struct dpf_set_stats before;
     dpf_set_stats(set, &before);
     ck_assert_int_eq(bind(1, "ip and tcp dst port 80 and dst host 10.0.0.1", 0),
                      0);
@@ -535,6 +516,7 @@ START_TEST(test_churn)
     }
     ck_assert_int_eq(dpf_set_remove(set, 1), 0);
     dpf_set_reclaim(set, dpf_set_version(set));
+    struct dpf_set_stats after;
     dpf_set_stats(set, &after);
     ck_assert_uint_eq(before.bytes, after.bytes);
     ck_assert_uint_eq(after.code_bytes, 0);
@@ -544,18 +526,15 @@ END_TEST
 /* Short packets and odd ones never reach beyond their end. */
 START_TEST(test_short)
 {
-    uint8_t p[128];
-
     ck_assert_int_eq(bind(1, "ip and tcp dst port 80", 0), 0);
     ck_assert_int_eq(bind(2, "ip and tcp dst port 81", 0), 0);
     ck_assert_int_eq(bind(3, "ip6 and udp dst port 81", 0), 0);
+    uint8_t p[128];
     for (uint8_t ihl = 0; ihl < 16; ihl++) {
         size_t full = frame(p, 6, HOST, 80, ihl);
-
         for (size_t len = 0; len <= full; len++) {
             uint8_t *tight = malloc(len ? len : 1);
             bool there = len >= 14 + 4u * ihl + 4 && len >= 24;
-
             memcpy(tight, p, len);
             /* With a short header the ports lie in the addresses. */
             if (ihl >= 5) {
@@ -610,7 +589,6 @@ static size_t near(uint8_t *p, uint32_t f, uint8_t ihl, uint32_t variant)
         0x0a000001, 0x0a000001, 0x0a000001, 0x0a000901, 0x0a000002, 0x0a070102,
         0x0a000003, 0x0a000703, 0x0a000004, 0x0a000001, 0x0a000009, 0x0a000001};
     size_t len = frame(p, proto[f], dst[f], 80, ihl), l4 = 14 + 4u * ihl;
-
     p[l4] = 0;
     p[l4 + 1] = f == 0 ? 7 : 9;
     p[27] = 1;
@@ -646,14 +624,12 @@ START_TEST(test_mixed)
     const size_t page = 4096;
     uint8_t *room = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct dpf_program *each[MIXED];
     uint32_t found = 0, n = 0;
-
     ck_assert_ptr_ne(room, MAP_FAILED);
     ck_assert_int_eq(mprotect(room + page, page, PROT_NONE), 0);
+    struct dpf_program *each[MIXED];
     for (uint32_t k = 0; k < MIXED; k++) {
         uint32_t f = _i ? (uint32_t)MIXED - 1 - k : k;
-
         each[f] = make(mixed[f]);
         ck_assert_msg(bind(f, mixed[f], 0) == 0, "%s: %s", mixed[f], err.text);
     }
@@ -665,7 +641,7 @@ START_TEST(test_mixed)
             size_t full =
                 near(p, f, bits ? 5 : (uint8_t)((v - 512) / 130), bits ? v : 0);
             size_t len = bits ? full : (v - 512) % 130;
-            uint32_t want = DPF_NO_OWNER, got;
+            uint32_t want = DPF_NO_OWNER;
             uint8_t *at = room + page - (len < full ? len : full);
 
             len = len < full ? len : full;
@@ -673,7 +649,7 @@ START_TEST(test_mixed)
             for (uint32_t i = 0; i < MIXED; i++) {
                 want = dpf_filter_run(each[i], at, len) ? i : want;
             }
-            got = dpf_set_match(set, at, len, NULL, NULL);
+            uint32_t got = dpf_set_match(set, at, len, NULL, NULL);
             ck_assert_msg(got == want, "%s, variant %u: %u, not %u", mixed[f],
                           v, got, want);
             found += want == f;
@@ -727,12 +703,11 @@ START_TEST(test_memory)
                      0);
     ck_assert_int_eq(bind(3, "udp dst portrange 300-400", 0), 0);
     for (int n = 0; rc == -DPF_E_MEM; n++) {
-        struct dpf_set_stats s;
-
         ck_assert_int_lt(n, 1000);
         countdown = n;
         rc = dpf_set_insert(set, 9, 0, p, 0, &err);
         countdown = -1;
+        struct dpf_set_stats s;
         dpf_set_stats(set, &s);
         ck_assert_uint_eq(s.bindings, rc ? 3 : 4);
         ck_assert_uint_eq(owner(6, HOST, 80), 1);
@@ -742,11 +717,10 @@ START_TEST(test_memory)
     ck_assert_int_eq(rc, 0);
     /* Removal needs none; what is left behind goes when there is some. */
     for (int n = 0; n < 40; n++) {
-        struct dpf_set_stats s;
-
         countdown = n;
         ck_assert_int_eq(dpf_set_remove(set, 9), 0);
         countdown = -1;
+        struct dpf_set_stats s;
         dpf_set_stats(set, &s);
         ck_assert_uint_eq(s.bindings, 3);
         ck_assert_uint_eq(owner(6, HOST, 80), 1);
@@ -763,7 +737,6 @@ END_TEST
 static void bind_shape(uint32_t id)
 {
     char expr[64];
-
     snprintf(expr, sizeof(expr), "ether[%u] = 7 and ether[12:2] = %u", 100 + id,
              0x9000 + id);
     ck_assert_int_eq(bind(id, expr, 0), 0);
@@ -775,16 +748,15 @@ static void bind_shape(uint32_t id)
  */
 START_TEST(test_drop_many)
 {
-    struct dpf_set_stats before, full, after;
     uint8_t p[128];
     size_t len = frame(p, 17, HOST, 53, 5);
     struct copies got = {0};
-
     dpf_set_destroy(set);
     real_alloc = mem.alloc;
     mem.alloc = failing_alloc;
     countdown = -1;
     ck_assert_int_eq(dpf_set_create(&mem, &set), 0);
+    struct dpf_set_stats before;
     dpf_set_stats(set, &before);
     for (uint32_t id = 1; id <= 40; id++) {
         bind_shape(id);
@@ -798,6 +770,7 @@ START_TEST(test_drop_many)
     ck_assert_int_eq(bind(55, "udp", DPF_TAP), 0);
     ck_assert_uint_eq(dpf_set_match(set, p, len, note, &got), 52);
     ck_assert_uint_eq(got.n, 2);
+    struct dpf_set_stats full;
     dpf_set_stats(set, &full);
 
     none_left = true;
@@ -812,7 +785,6 @@ START_TEST(test_drop_many)
     ck_assert_uint_eq(got.sum, 54);
     for (uint32_t id = 1; id <= 54; id++) {
         int r = dpf_set_drop(set, id);
-
         ck_assert_int_eq(r, id <= 40 || id == 50 || id > 52 ? 0
                                                             : -DPF_E_NOT_FOUND);
     }
@@ -824,6 +796,7 @@ START_TEST(test_drop_many)
 
     ck_assert_int_eq(dpf_set_tidy(set), 0);
     dpf_set_reclaim(set, dpf_set_version(set));
+    struct dpf_set_stats after;
     dpf_set_stats(set, &after);
     ck_assert_uint_le(after.compiles, full.compiles + 1);
     ck_assert_uint_eq(after.bytes, before.bytes);
@@ -836,11 +809,9 @@ END_TEST
 /* A program that must be kept is no longer than the set allows. */
 START_TEST(test_steps)
 {
-    int steps;
-
     ck_assert_int_eq(dpf_set_steps(set, 1), -DPF_E_NOT_FOUND);
     ck_assert_int_eq(bind(1, "udp and ip[2:2] = ip[4:2] and dst port 9", 0), 0);
-    steps = dpf_set_steps(set, 1);
+    int steps = dpf_set_steps(set, 1);
     ck_assert_int_gt(steps, 10);
     dpf_set_steps_max(set, 10); /* less than the filter's own program has */
     ck_assert_int_eq(bind(2, "udp and ip[2:2] = ip[4:2] and dst port 8", 0),
@@ -863,7 +834,6 @@ START_TEST(test_drop_then_bind)
 {
     uint8_t p[128];
     size_t len = frame(p, 17, HOST, 53, 5);
-
     for (uint32_t round = 0; round < 4; round++) {
         ck_assert_int_eq(bind(1, "udp dst portrange 50-60", DPF_REFINE), 0);
         ck_assert_int_eq(bind(2, "udp dst portrange 52-54", 0), 0);
@@ -887,9 +857,6 @@ int main(void)
 {
     Suite *s = suite_create("set");
     TCase *c = tcase_create("set");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, test_owner);
@@ -916,9 +883,9 @@ int main(void)
     tcase_add_test(c, test_drop_many);
     tcase_add_test(c, test_drop_then_bind);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

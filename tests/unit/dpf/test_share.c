@@ -41,11 +41,10 @@ static unsigned rnd(unsigned n)
 
 static struct dpf_program *make(const char *text)
 {
-    struct dpf_program *p;
     struct dpf_code code;
     int rc = dpf_from_expr(text, 1, 0, &code, &err);
-
     ck_assert_msg(rc == 0, "%s: %s", text, err.text);
+    struct dpf_program *p;
     rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
     ck_assert_msg(rc == 0, "%s: %s", text, err.text);
     dpf_code_finish(&code);
@@ -55,7 +54,6 @@ static struct dpf_program *make(const char *text)
 static void region(uint32_t id, const char *text)
 {
     struct dpf_program *p = make(text);
-
     ck_assert_int_eq(dpf_set_region_insert(set, id, 0, p, DPF_SHARED, &err), 0);
     dpf_program_destroy(p);
 }
@@ -63,9 +61,8 @@ static void region(uint32_t id, const char *text)
 static int bind_in(uint32_t id, uint32_t in, const char *text, uint32_t flags)
 {
     struct dpf_program *p = make(text);
-    struct dpf_set_stats st;
     int rc = dpf_set_insert(set, id, in, p, flags, &err);
-
+    struct dpf_set_stats st;
     dpf_set_stats(set, &st);
     ck_assert_uint_le(st.work, DPF_WORK_DEFAULT);
     dpf_program_destroy(p);
@@ -95,10 +92,9 @@ static const char *const ordinary[] = {
 /* 0: taps; 1: in a shared region; 2: exclusive ones that allow refinement. */
 START_TEST(test_beside)
 {
-    char text[512], mine[256];
-
     region(1, "ether[0]&1=1");
     region(2, "ether[0]&1=0");
+    char text[512];
     for (uint32_t i = 0; i < 120; i++) {
         awkward(text, sizeof(text), _i ? "ether[0]&1=1 and " : "");
         (void)bind_in(1000 + i, _i == 1, text,
@@ -106,11 +102,10 @@ START_TEST(test_beside)
                       : _i == 2 ? DPF_REFINE
                                 : 0);
     }
+    char mine[256];
     for (uint32_t i = 0; i < sizeof(ordinary) / sizeof(ordinary[0]); i++) {
-        int rc;
-
         snprintf(mine, sizeof(mine), "ether[0]&1=0 and %s", ordinary[i]);
-        rc = bind_in(i, 0, mine, DPF_TAP);
+        int rc = bind_in(i, 0, mine, DPF_TAP);
         ck_assert_msg(rc == 0, "tap %s: %d %s", mine, rc, err.text);
         rc = bind_in(100 + i, 2, mine, 0);
         ck_assert_msg(rc == 0, "shared %s: %d %s", mine, rc, err.text);
@@ -127,16 +122,13 @@ int main(void)
 {
     Suite *s = suite_create("share");
     TCase *c = tcase_create("share");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_beside, 0, 3);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

@@ -36,11 +36,10 @@ static void teardown(void)
 
 static struct dpf_program *make(const char *text)
 {
-    struct dpf_program *p;
     struct dpf_code code;
     int rc = dpf_from_asm(text, strlen(text), &code, &err);
-
     ck_assert_msg(rc == 0, "%s\n%s", err.text, text);
+    struct dpf_program *p;
     rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
     ck_assert_msg(rc == 0, "%s\n%s", err.text, text);
     dpf_code_finish(&code);
@@ -51,7 +50,6 @@ static int bind_in(uint32_t id, uint32_t region, const char *text)
 {
     struct dpf_program *p = make(text);
     int rc = dpf_set_insert(set, id, region, p, 0, &err);
-
     if (rc && err.witness_len) {
         ck_assert(dpf_filter_run(p, err.witness, err.witness_len));
     }
@@ -63,7 +61,6 @@ static int region(uint32_t id, uint32_t parent, const char *text)
 {
     struct dpf_program *p = make(text);
     int rc = dpf_set_region_insert(set, id, parent, p, 0, &err);
-
     dpf_program_destroy(p);
     return rc;
 }
@@ -189,7 +186,6 @@ static const char *const odd[] = {
 static size_t packet(uint8_t *p, size_t most)
 {
     size_t len = rnd((uint32_t)most + 1);
-
     for (size_t i = 0; i < len; i++) {
         p[i] = (uint8_t)(rnd(3) ? rnd(64) : rnd(256));
     }
@@ -200,20 +196,17 @@ START_TEST(test_odd)
 {
     struct dpf_program *p = make(odd[_i]);
     unsigned yes = 0;
-    int rc;
-
     seed = (uint64_t)_i;
-    rc = dpf_set_insert(set, 7, 0, p, 0, &err);
+    int rc = dpf_set_insert(set, 7, 0, p, 0, &err);
     ck_assert_msg(rc == 0, "%d %s", rc, err.text);
     for (int i = 0; i < 20000; i++) {
-        uint8_t *at, room[400];
+        uint8_t room[400];
         size_t len = packet(room, sizeof(room));
-        bool want;
-
-        at = malloc(len + !len); /* the sanitizer knows where it ends */
+        uint8_t *at =
+            malloc(len + !len); /* the sanitizer knows where it ends */
         ck_assert_ptr_nonnull(at);
         memcpy(at, room, len);
-        want = dpf_filter_run(p, at, len) != 0;
+        bool want = dpf_filter_run(p, at, len) != 0;
         ck_assert_uint_eq(owner(at, len), want ? 7 : DPF_NO_OWNER);
         yes += want;
         free(at);
@@ -239,10 +232,10 @@ START_TEST(test_farthest)
         "if r4 != 9 goto out\n"
         "yes:\n",
     };
-    char text[512];
     uint8_t *at = calloc(1, 99000);
 
     ck_assert_ptr_nonnull(at);
+    char text[512];
     snprintf(text, sizeof(text),
              "r3 = *(u16 *)(r1 + 0)\n"
              "if r3 != 65535 goto out\n"
@@ -425,7 +418,6 @@ START_TEST(test_unsure)
                                "if r3 != 3 goto out\n"
                                "yes:\n" OUT;
     const uint8_t packet[8] = {[4] = 2, [5] = 3};
-
     ck_assert_int_eq(bind_in(1, 0, text), 0);
     ck_assert_uint_eq(owner(packet, 5), DPF_NO_OWNER);
     ck_assert_uint_eq(owner(packet, 6), 1);
@@ -444,9 +436,6 @@ int main(void)
 {
     Suite *s = suite_create("sound");
     TCase *c = tcase_create("sound");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_odd, 0, sizeof(odd) / sizeof(odd[0]));
@@ -455,9 +444,9 @@ int main(void)
     tcase_add_test(c, test_region);
     tcase_add_test(c, test_unsure);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

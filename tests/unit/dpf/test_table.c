@@ -36,7 +36,6 @@ static void teardown(void)
 static void key_of(uint32_t id, uint8_t key[12])
 {
     uint64_t h = (id + 1) * 0x9e3779b97f4a7c15u;
-
     h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
     h ^= h >> 27;
     memcpy(key, &h, 8);
@@ -55,7 +54,6 @@ static const struct table_watch watch = {moved, slot_of};
 static void check_all(const struct table *t, uint32_t from, uint32_t count)
 {
     uint8_t key[12];
-
     for (uint32_t id = from; id < count; id++) {
         key_of(id, key);
         ck_assert_uint_eq(table_match(t, key), id);
@@ -72,9 +70,8 @@ START_TEST(test_full)
     static const uint32_t rooms[] = {1, 40, 1023, 1024, 3000, KEYS};
     uint32_t room = rooms[_i], next = 0;
     struct table *t = table_create(&heap, 1, 1, room);
-    uint8_t key[12];
-
     ck_assert_ptr_nonnull(t);
+    uint8_t key[12];
     for (uint32_t id = 0; id < room; id++) {
         ck_assert(!table_crowded(t));
         key_of(id, key);
@@ -98,9 +95,8 @@ END_TEST
 START_TEST(test_reclaim)
 {
     struct table *t = table_create(&heap, 1, 1, 64);
-    uint8_t key[12];
-
     ck_assert_ptr_nonnull(t);
+    uint8_t key[12];
     for (uint32_t id = 0; id < 64; id++) {
         key_of(id, key);
         slot_of[id] = table_add(t, key, id, &watch);
@@ -132,10 +128,7 @@ END_TEST
 START_TEST(test_narrow_key)
 {
     struct cube c = {.len_count = 1, .lens = {{0, 38}}};
-    struct shape *sh;
     static const struct dd_base none;
-    int err;
-
     ck_assert(cube_add(&c, (struct cube_byte){.var = dd_var_byte(0, 23),
                                               .mask = 0xff,
                                               .value = 6}));
@@ -144,7 +137,8 @@ START_TEST(test_narrow_key)
                                                   .mask = 0xff,
                                                   .value = (uint8_t)off}));
     }
-    sh = shape_create(&heap, &c, &none, 1, &err);
+    int err;
+    struct shape *sh = shape_create(&heap, &c, &none, 1, &err);
     ck_assert_ptr_nonnull(sh);
     ck_assert(shape_is_narrow(sh));
     for (uint32_t i = 0; i < sh->cube.count; i++) {
@@ -160,17 +154,14 @@ int main(void)
 {
     Suite *s = suite_create("table");
     TCase *c = tcase_create("table");
-    SRunner *r;
-    int failed;
-
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_full, 0, 6);
     tcase_add_test(c, test_reclaim);
     tcase_add_test(c, test_narrow_key);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

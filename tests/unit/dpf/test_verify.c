@@ -387,8 +387,8 @@ START_TEST(test_states_in_message)
         MOV_X(6, 1),          MOV_X(7, 10), ALU64_K(BPF_ADD, 7, -16),
         LOAD(BPF_B, 0, 2, 0), EXIT(),
     };
-    struct dpf_error err;
     struct dpf_program *p = NULL;
+    struct dpf_error err;
     dpf_program_create(&mem, DPF_FILTER, code, COUNT(code), &p, &err);
     ck_assert_str_eq(err.text,
                      "insn 3: r2 is scalar; a load goes through a pointer, and "
@@ -400,10 +400,10 @@ END_TEST
 START_TEST(test_arguments)
 {
     const struct dpf_insn code[] = {MOV_K(0, 1), EXIT()};
-    struct dpf_error err;
     struct dpf_program *p = NULL;
     ck_assert_int_eq(dpf_program_create(&mem, 9, code, 2, &p, NULL),
                      -DPF_E_INVAL);
+    struct dpf_error err;
     ck_assert_int_eq(
         dpf_program_create(&mem, DPF_RAW | 1u << 9, code, 2, &p, &err),
         -DPF_E_INVAL);

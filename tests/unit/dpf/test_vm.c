@@ -34,8 +34,8 @@ static struct dpf_program *make(enum dpf_type type, const struct dpf_insn *code,
     struct dpf_program *p = NULL;
     int rc =
         dpf_program_create(&mem, type | DPF_COMPILE, code, count, &p, &err);
-    size_t size;
     ck_assert_msg(rc == 0, "%s: %s", err.rule, err.text);
+    size_t size;
     ck_assert_ptr_nonnull(dpf_program_code(p, &size));
     return p;
 }
@@ -300,10 +300,8 @@ START_TEST(test_paths_meet)
         MOV_K(0, c),          JUMP_K(BPF_JSLE, 7, 205, 1),
         MOV_K(9, 2),          INSN(op, 0, 9, 1, 0),
         MOV_K(0, 7),          EXIT()};
-
     for (int first = 0; first < 256; first += 255) {
         uint8_t packet = (uint8_t)first;
-
         (void)on_memory(DPF_FILTER, code, COUNT(code), &packet, 1);
     }
 }
@@ -538,12 +536,13 @@ static uint64_t record(struct dpf_run *run, uint32_t number,
 static struct dpf_result with_helper(const struct dpf_program *p,
                                      struct dpf_run *run)
 {
-    uint64_t mine[64], value = 77;
+    uint64_t value = 77;
     run->helper = record;
     run->helper_ctx = &value;
     call_count = 0;
     struct dpf_result r = dpf_program_interp(p, run);
     size_t count = call_count;
+    uint64_t mine[64];
     memcpy(mine, calls, sizeof(mine));
     call_count = 0;
     struct dpf_result native = dpf_program_run(p, run);

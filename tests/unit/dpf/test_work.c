@@ -34,11 +34,10 @@ static void teardown(void)
 
 static struct dpf_program *make(const char *text)
 {
-    struct dpf_program *p;
     struct dpf_code code;
     int rc = dpf_from_asm(text, strlen(text), &code, &err);
-
     ck_assert_msg(rc == 0, "%s", err.text);
+    struct dpf_program *p;
     rc = dpf_program_create(&mem, DPF_FILTER, code.insns, code.count, &p, &err);
     ck_assert_msg(rc == 0, "%s", err.text);
     dpf_code_finish(&code);
@@ -48,7 +47,6 @@ static struct dpf_program *make(const char *text)
 static uint64_t work(void)
 {
     struct dpf_set_stats st;
-
     dpf_set_stats(set, &st);
     return st.work;
 }
@@ -58,7 +56,6 @@ static struct dpf_program *ladder(unsigned rungs, unsigned seed)
 {
     static char text[400000];
     char *at = text;
-
     srand(seed);
     at += sprintf(at, "r0 = 0\n");
     for (unsigned i = 0; i < rungs; i++) {
@@ -76,11 +73,9 @@ static struct dpf_program *ladder(unsigned rungs, unsigned seed)
 START_TEST(test_ladder)
 {
     static const unsigned rungs[] = {20, 60, 500, 1000};
-
     for (unsigned id = 0; id < 6; id++) {
         struct dpf_program *p = ladder(rungs[_i], id);
         int rc = dpf_set_insert(set, id, 0, p, 0, &err);
-
         ck_assert(rc == 0 || rc == -DPF_E_CONFLICT || rc == -DPF_E_FUEL);
         ck_assert_uint_le(work(), DPF_WORK_DEFAULT);
         if (rc == -DPF_E_FUEL) {
@@ -154,15 +149,12 @@ START_TEST(test_any_bound)
     struct dpf_program *p[2] = {make(texts[first]), make(texts[second])};
     uint8_t packet[64] = {[3] = 1, [12] = 8, [14] = 0x46, [41] = 85};
     unsigned bound = 0, tired = 0;
-    struct dpf_set_stats empty, st;
-
+    struct dpf_set_stats empty;
     dpf_set_stats(set, &empty);
     for (uint64_t n = 1; n < 100000; n += n / 8 + 1) {
         bool mine = dpf_filter_run(p[0], packet, 64) != 0;
         bool theirs = dpf_filter_run(p[1], packet, 64) != 0;
         int rc[2];
-        uint32_t owner;
-
         for (uint32_t i = 0; i < 2; i++) {
             dpf_set_work(set, i ? n : 0);
             rc[i] = dpf_set_insert(set, i, 0, p[i], 0, &err);
@@ -171,7 +163,7 @@ START_TEST(test_any_bound)
             tired += rc[i] == -DPF_E_FUEL;
         }
         ck_assert(!(mine && theirs && rc[1] == 0));
-        owner = dpf_set_match(set, packet, 64, NULL, NULL);
+        uint32_t owner = dpf_set_match(set, packet, 64, NULL, NULL);
         ck_assert_uint_eq(owner, mine                   ? 0
                                  : theirs && rc[1] == 0 ? 1
                                                         : DPF_NO_OWNER);
@@ -183,6 +175,7 @@ START_TEST(test_any_bound)
     }
     ck_assert_uint_gt(tired, 0);
     ck_assert(bound > 0 || first != 3 || second == 3);
+    struct dpf_set_stats st;
     dpf_set_stats(set, &st);
     ck_assert_uint_eq(st.bindings, 0);
     ck_assert_uint_le(st.bytes, empty.bytes);
@@ -197,13 +190,10 @@ START_TEST(test_region)
     struct dpf_program *outer = make(texts[0]), *inner = make(texts[1]),
                        *other = make(texts[3]);
     unsigned made = 0;
-
     ck_assert_int_eq(dpf_set_region_insert(set, 1, 0, outer, 0, &err), 0);
     for (uint64_t n = 1; n < 20000; n += n / 8 + 1) {
-        int rc;
-
         dpf_set_work(set, n);
-        rc = dpf_set_region_insert(set, 2, 1, inner, 0, &err);
+        int rc = dpf_set_region_insert(set, 2, 1, inner, 0, &err);
         ck_assert(rc == 0 || rc == -DPF_E_REGION || rc == -DPF_E_FUEL);
         made += rc == 0;
         ck_assert(rc || dpf_set_region_remove(set, 2) == 0);
@@ -223,18 +213,15 @@ int main(void)
 {
     Suite *s = suite_create("work");
     TCase *c = tcase_create("work");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 200);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_ladder, 0, 4);
     tcase_add_loop_test(c, test_any_bound, 0, TEXTS * TEXTS);
     tcase_add_test(c, test_region);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed != 0;
 }

@@ -57,7 +57,7 @@ static char *hex(char *to, int64_t v)
 static const char *mem_text(uint32_t w, struct x64_mem m)
 {
     static char out[96];
-    char *at = out, number[32];
+    char *at = out;
     at += sprintf(at, "%s ptr [", sizes[wi(w)]);
     bool any = false;
     if (m.base != X64_NONE) {
@@ -71,6 +71,7 @@ static const char *mem_text(uint32_t w, struct x64_mem m)
         }
         any = true;
     }
+    char number[32];
     if (m.disp != 0 || !any) {
         hex(number, m.disp < 0 && any ? -(int64_t)m.disp : m.disp);
         at += sprintf(at, "%s%s",
@@ -91,16 +92,17 @@ static void start(void)
 /* What was emitted since start() is exactly the one instruction `want`. */
 __attribute__((format(printf, 1, 2))) static void expect(const char *want, ...)
 {
-    char text[160], got[200];
     cs_insn *insn;
     va_list args;
     va_start(args, want);
+    char text[160];
     vsnprintf(text, sizeof(text), want, args);
     va_end(args);
     ck_assert(!x.error);
     size_t n = cs_disasm(disassembler, x.buf, x.len, 0, 0, &insn);
     ck_assert_msg(n == 1 && insn[0].size == x.len,
                   "%s: %zu instructions, %u bytes", text, n, x.len);
+    char got[200];
     snprintf(got, sizeof(got), "%s%s%s", insn[0].mnemonic,
              insn[0].op_str[0] ? " " : "", insn[0].op_str);
     ck_assert_str_eq(got, text);
@@ -149,15 +151,17 @@ static const char *imm_unsigned(uint32_t w, int32_t imm)
 /* Capstone prints some negative immediates signed: accept either reading. */
 static void expect_imm(const char *head, uint32_t w, int32_t imm)
 {
-    char got[200], a[200], b[200], number[32];
     cs_insn *insn;
     size_t n = cs_disasm(disassembler, x.buf, x.len, 0, 0, &insn);
     ck_assert_msg(n == 1 && insn[0].size == x.len, "%s", head);
+    char got[200];
     snprintf(got, sizeof(got), "%s %s", insn[0].mnemonic, insn[0].op_str);
     if (w == 1 || w == 2) {
         imm = w == 1 ? (int8_t)imm : (int16_t)imm;
     }
+    char a[200];
     snprintf(a, sizeof(a), "%s, %s", head, imm_unsigned(w, imm));
+    char b[200], number[32];
     snprintf(b, sizeof(b), "%s, %s", head, hex(number, imm));
     ck_assert_msg(strcmp(got, a) == 0 || strcmp(got, b) == 0,
                   "%s; wanted %s or %s", got, a, b);
@@ -323,7 +327,6 @@ START_TEST(test_mov_immediate)
     {
         for (size_t n = 0; n < 9; n++) {
             uint64_t v = values[n];
-            char number[32];
             bool sign = (int64_t)v < 0 && (int64_t)v >= INT32_MIN;
             x64_mov_ri(&x, d, v);
             if (sign) {
@@ -332,6 +335,7 @@ START_TEST(test_mov_immediate)
                 expect_imm(a, 8, (int32_t)v);
                 continue;
             }
+            char number[32];
             expect("%s %s, %s", v > UINT32_MAX ? "movabs" : "mov",
                    reg(v <= UINT32_MAX ? 4 : 8, d), hex(number, (int64_t)v));
         }
@@ -466,8 +470,8 @@ START_TEST(test_jumps)
             cs_insn *insn;
             size_t n = cs_disasm(disassembler, x.buf, x.len, 0, 0, &insn);
             ck_assert_uint_eq(n, gap + 2);
-            char want[64];
             uint64_t to = insn[n - 1].address;
+            char want[64];
             if (form == 2) {
                 snprintf(want, sizeof(want), "r9, [rip + 0x%" PRIx64 "]",
                          to - insn[0].size);

@@ -125,9 +125,9 @@ START_TEST(each_form_has_its_encoding)
 {
     struct dpf_code code = {0};
     struct dpf_error err = {0};
-    uint64_t bits;
     int r = dpf_from_asm(forms[_i].text, strlen(forms[_i].text), &code, &err);
     ck_assert_msg(r == 0, "%s: %s", forms[_i].text, err.text);
+    uint64_t bits;
     memcpy(&bits, code.insns, 8);
     ck_assert_msg(bits == forms[_i].bits, "%s gives %016llx", forms[_i].text,
                   (unsigned long long)bits);

@@ -51,8 +51,8 @@ static void set_up(void)
     ck_assert_int_eq(dpf_host_mem_init(&mem), 0);
     ck_assert_int_eq(dpf_atlas_create(&mem, &atlas), 0);
     for (size_t i = 0; i < FILTERS; i++) {
-        struct dpf_code code;
         struct dpf_error err;
+        struct dpf_code code;
         ck_assert_int_eq(dpf_from_expr(filters[i], 1, 0, &code, &err), 0);
         ck_assert_int_eq(dpf_program_create(&mem, DPF_FILTER, code.insns,
                                             code.count, &programs[i], &err),
@@ -136,8 +136,8 @@ START_TEST(thousands_are_told_apart)
 {
     enum { MANY = 4500 };
     static struct dpf_program *many[MANY];
-    struct dpf_code code;
     struct dpf_error err;
+    struct dpf_code code;
     ck_assert_int_eq(dpf_from_expr("src host 10.9.8.7 and ip dst host 1.1.1.1 "
                                    "and tcp src port 77 and tcp dst port 80",
                                    1, 0, &code, &err),

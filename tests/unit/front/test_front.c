@@ -90,9 +90,9 @@ static const struct {
 
 START_TEST(classic_answers_as_libpcap)
 {
-    uint8_t packet[20];
     struct dpf_code code = {0};
     struct dpf_error err = {0};
+    uint8_t packet[20];
     for (size_t i = 0; i < sizeof(packet); i++) {
         packet[i] = (uint8_t)(i * 37 + 1);
     }

@@ -90,17 +90,16 @@ START_TEST(parts_answer_as_the_whole)
 {
     struct rng r = {(uint64_t)_i * 7919 + 1};
     static char expr[TERMS * 64];
-    uint8_t packet[PACKET_MAX];
-    struct bpf_program whole[2];
-    struct dpf_cbpf *parts[2];
-    size_t count[2];
-    struct split s;
     struct dpf_error err = {0};
     pcap_t *p = pcap_open_dead(DLT_EN10MB, 262144);
     random_list(&r, expr);
+    struct split s;
     ck_assert_int_eq(split_alternatives(expr, &s), 0);
     ck_assert_msg(s.count > 1, "not cut: %s", expr);
     split_finish(&s);
+    size_t count[2];
+    struct dpf_cbpf *parts[2];
+    struct bpf_program whole[2];
     for (unsigned i = 0; i < 2; i++) {
         ck_assert_int_eq(
             pcap_compile(p, &whole[i], expr, (int)i, PCAP_NETMASK_UNKNOWN), 0);
@@ -108,6 +107,7 @@ START_TEST(parts_answer_as_the_whole)
                                        &parts[i], &count[i], &err),
                          0);
     }
+    uint8_t packet[PACKET_MAX];
     for (unsigned i = 0; i < PACKETS; i++) {
         size_t len = random_packet(&r, packet);
         agree(expr, whole, parts, packet, len);
@@ -132,14 +132,15 @@ static const char *const odd[] = {
 
 START_TEST(doubt_is_left_to_libpcap)
 {
-    char expr[60 * 16] = "port 0", last[60 * 16];
-    struct split s;
+    char expr[60 * 16] = "port 0";
     for (unsigned i = 1; i < 56; i++) {
         strcat(expr, " or port 7");
     }
+    struct split s;
     ck_assert_int_eq(split_alternatives(expr, &s), 0);
     ck_assert_uint_eq(s.count, 4);
     split_finish(&s);
+    char last[60 * 16];
     snprintf(last, sizeof(last), "%s or %s", expr, odd[_i]);
     ck_assert_int_eq(split_alternatives(last, &s), 0);
     ck_assert_msg(s.count == 0, "cut: %s", odd[_i]);
@@ -152,10 +153,10 @@ END_TEST
 START_TEST(nothing_and_noise_are_no_lists)
 {
     struct rng r = {4711};
-    char text[400];
     struct split s;
     ck_assert_int_eq(split_alternatives("", &s), 0);
     ck_assert_uint_eq(s.count, 0);
+    char text[400];
     for (unsigned i = 0; i < 20000; i++) {
         static const char letters[] = "or  portc1.:/-|()& \n";
         size_t n = rng_below(&r, sizeof(text));

@@ -138,9 +138,9 @@ void *arch_code_map(uint64_t frame, uint64_t frames)
 /* Find the frame behind an execution address by asking the kernel's maps. */
 void *arch_code_open(void *rx, size_t size)
 {
-    char line[256];
     FILE *f = fopen("/proc/self/maps", "r");
     void *rw = NULL;
+    char line[256];
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
         unsigned long from, to, offset;
         if (sscanf(line, "%lx-%lx %*s %lx", &from, &to, &offset) == 3 &&

@@ -51,8 +51,9 @@ static uint32_t emit(uint32_t at, uint8_t op, uint8_t regs, int16_t off,
    diagram of the filter as many nodes as a byte has values. */
 static uint32_t awkward(uint8_t which, uint32_t wide)
 {
-    uint32_t at = 0, tests = 0, jump[64];
+    uint32_t at = 0, tests = 0;
     at = emit(at, 0x71, 3 | 1 << 4, 20, 0);
+    uint32_t jump[64];
     jump[tests++] = at;
     at = emit(at, 0x55, 3, 0, which);
     for (uint32_t i = 0; i < wide; i++) {

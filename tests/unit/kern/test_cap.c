@@ -77,8 +77,8 @@ START_TEST(hashes_cannot_be_foretold)
 {
     const uint64_t key[2] = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
     const uint64_t other[2] = {key[0], key[1] + 1};
-    uint8_t name[24];
     unsigned same = 0;
+    uint8_t name[24];
     for (uint8_t i = 0; i < sizeof(name); i++) {
         name[i] = i;
     }

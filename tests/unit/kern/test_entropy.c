@@ -46,8 +46,8 @@ static uint64_t boot(uint64_t (*jitter)(void))
 START_TEST(jitter_serves)
 {
     uint64_t to = boot(jitters);
-    uint8_t first[64];
     ck_assert_int_eq(CALL(SYS_ENTROPY_READ, to, 61), 61);
+    uint8_t first[64];
     memcpy(first, root->uarea->scratch, sizeof(first));
     ck_assert_int_eq(CALL(SYS_ENTROPY_READ, to, 61), 61);
     unsigned same = 0;
@@ -63,8 +63,8 @@ END_TEST
 
 START_TEST(samples_decide)
 {
-    uint64_t word[2];
     boot(jitters);
+    uint64_t word[2];
     ck_assert(entropy_word(&word[0]));
     ck_assert(entropy_word(&word[1]));
     ck_assert_uint_ne(word[0], word[1]);
@@ -114,13 +114,13 @@ END_TEST
 static void hashes(const uint8_t *key, const void *data, size_t len,
                    const char *want)
 {
-    struct blake2s s;
     uint8_t out[BLAKE2S_BYTES];
-    char hex[2 * sizeof(out) + 1];
+    struct blake2s s;
     blake2s_init(&s, key);
     blake2s_add(&s, data, len / 3);
     blake2s_add(&s, (const uint8_t *)data + len / 3, len - len / 3);
     blake2s_finish(&s, out);
+    char hex[2 * sizeof(out) + 1];
     for (unsigned i = 0; i < sizeof(out); i++) {
         snprintf(hex + 2 * i, 3, "%02x", out[i]);
     }

@@ -184,8 +184,8 @@ START_TEST(several_queues)
     uint32_t rx = rx_ring();
     ck_assert_int_ge(bind_port(rx, 7), 0);
     const struct net_ring_head *h = net_at(0)->ring[rx].head;
-    uint64_t frame[2];
     uint32_t ring[2];
+    uint64_t frame[2];
     ring[0] = tx_ring(&frame[0]);
     /* The other processor gets a slice for the same environment. */
     ck_assert_int_ge(CALL(SYS_QUANTUM_ALLOC, 0, 1, QUANTUM_ANY, root->id), 0);

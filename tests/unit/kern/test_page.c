@@ -313,8 +313,8 @@ START_TEST(bound_too_often)
 {
     boot();
     uint64_t f = alloc(1, 1);
-    struct page_binding b[PAGE_BATCH_MAX];
     int64_t done = 0;
+    struct page_binding b[PAGE_BATCH_MAX];
     for (uint64_t i = 0; i < 65536; i += PAGE_BATCH_MAX) {
         for (uint64_t j = 0; j < 64; j++) {
             b[j] = (struct page_binding){VA + (i + j) * 4096, f, 1, PAGE_R};
@@ -340,8 +340,9 @@ START_TEST(pins)
     uint64_t f = alloc(1, 2);
     struct cap k = {.rights = CAP_READ, .len = 1, .name = "a"};
     struct cap other = {.rights = CAP_READ, .len = 1, .name = "b"};
-    struct page_pass p, q;
+    struct page_pass p;
     page_pass_init(&p, &k, CAP_READ);
+    struct page_pass q;
     page_pass_init(&q, &other, CAP_READ);
     ck_assert_int_eq(page_pin(&q, f, 1), -E_CAP);
     ck_assert_int_eq(page_pin(&p, f, 3), -E_NONE);
@@ -369,9 +370,9 @@ START_TEST(copies_cross_pages)
     ck_assert_int_eq(bind(1, VA + 4096, f, 1, PAGE_R), 1);
     memcpy((uint8_t *)arch_frame_ptr(f + 1) + 4092, "abcd", 4);
     memcpy(arch_frame_ptr(f), "efgh", 4);
-    char got[8];
     uaddr at = {VA + 4092};
     lock_acquire(&bind_lock);
+    char got[8];
     ck_assert_int_eq(copy_in(root, got, at, 8), 0);
     ck_assert_mem_eq(got, "abcdefgh", 8);
     ck_assert_int_eq(copy_out(root, at, got, 4), 0);

@@ -251,8 +251,8 @@ static void the_name_is_revoked(void)
     if (breaths++ != 3) {
         return;
     }
-    int64_t r;
     unsigned turns = 0;
+    int64_t r;
     do {
         r = turn_of(other, SYS_CAP_REVOKE, &revoke_turn, NAME, 0, 0, 0);
     } while (r == TURN_AGAIN && ++turns < 50);

@@ -71,7 +71,6 @@ static void say(uint32_t ring_id, uint32_t flags, const struct filter *f)
 /* A region that both may bind in; the victim's port 80; the thief's ring. */
 static void boot(void)
 {
-    struct filter f;
     struct filter all = {.insn = {{0xb7, 0, 0, 1}, {0x95, 0, 0, 0}},
                          .count = 2};
     fake_boot(1);
@@ -85,6 +84,7 @@ static void boot(void)
     ck_assert_int_eq(CALL(SYS_NET_REGION, 1, PUT(region)), 1);
     victim_ring = ring(0);
     speak_as(victim);
+    struct filter f;
     filter_victim(&f, 80);
     say(0, 0, &f);
     int64_t b = CALL(SYS_NET_BIND, 2, said_va);
@@ -132,8 +132,8 @@ static void witness_is_shared(const struct attempt *a, const struct filter *f)
 START_TEST(every_attempt_is_refused)
 {
     const struct attempt *a = &attempts[_i];
-    struct filter f;
     boot();
+    struct filter f;
     a->write(&f);
     say(1, 0, &f);
     ck_assert_msg(CALL(SYS_NET_BIND, 2, said_va) == -E_CONFLICT, "%s: bound",
@@ -162,8 +162,8 @@ struct copy {
 
 START_TEST(a_copy_with_the_victims_constant)
 {
-    struct filter f;
     boot();
+    struct filter f;
     filter_victim(&f, 81);
     say(1, 0, &f);
     int64_t own = CALL(SYS_NET_BIND, 2, said_va);
@@ -190,9 +190,9 @@ END_TEST
 
 START_TEST(what_is_apart_is_bound)
 {
-    struct filter f;
     uint8_t p[64] = {[12] = 8, [14] = 0x45, [20] = 0, [23] = 6, [37] = 80};
     boot();
+    struct filter f;
     filter_later_fragments(&f);
     say(1, 0, &f);
     ck_assert_int_ge(CALL(SYS_NET_BIND, 2, said_va), 0);

@@ -172,8 +172,8 @@ static uint32_t much(void)
 {
     int64_t id = CALL(SYS_ENV_CREATE, 1, 4000);
     ck_assert_int_gt(id, 0);
-    struct page_binding b[16];
     uint64_t f = alloc(1, 512);
+    struct page_binding b[16];
     for (unsigned i = 0; i < 16; i++) {
         b[i] = (struct page_binding){0x10000000 + i * (512ull << 12), f, 512,
                                      PAGE_R};

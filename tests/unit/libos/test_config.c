@@ -53,7 +53,6 @@ START_TEST(programs)
 {
     const char *line = "cheetah.cache=8M netsvc.tcp=7 cheetah.mem=64M "
                        "cheetah.cpu=1 other.udp=53,5353 xcheetah.a=1";
-
     ck_assert(config_program(line, "cheetah", 65536, &p, why, sizeof(why)));
     ck_assert_uint_eq(p.tcp[0], 80);
     ck_assert_uint_eq(p.tcp[1], 0);
@@ -91,17 +90,14 @@ int main(void)
 {
     Suite *s = suite_create("config");
     TCase *t = tcase_create("config");
-    SRunner *r;
-    int failed;
-
     tcase_add_test(t, addresses);
     tcase_add_test(t, hooks);
     tcase_add_test(t, programs);
     tcase_add_test(t, which_run);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -69,12 +69,12 @@ END_TEST
 
 START_TEST(a_full_queue_takes_no_more)
 {
-    uint64_t cookie;
-    int status;
     for (uint64_t i = 0; i < SLOTS; i++) {
         ck_assert_int_eq(put(i), 0);
     }
     ck_assert_int_eq(put(99), -E_AGAIN);
+    int status;
+    uint64_t cookie;
     ck_assert(!disk_reap(&q, &cookie, &status));
     /* Slots are put in ring order: a later one that is done frees no room. */
     fk_disk_done(3, 0);
@@ -101,8 +101,6 @@ START_TEST(any_order)
     srand(3);
     for (int round = 0; round < 20000; round++) {
         uint32_t i = (uint32_t)rand() % SLOTS, at = q.next % SLOTS;
-        uint64_t cookie;
-        int status;
         if (rand() % 2 != 0 && put(next) == 0) {
             ck_assert(!at_kernel[at] && !done[at]);
             at_kernel[at] = true;
@@ -114,6 +112,8 @@ START_TEST(any_order)
             at_kernel[i] = false;
             done[i] = true;
         }
+        int status;
+        uint64_t cookie;
         if (rand() % 3 == 0 && disk_reap(&q, &cookie, &status)) {
             uint32_t k = 0;
             while (k < SLOTS && !(done[k] && in_slot[k] == cookie)) {
@@ -154,12 +154,12 @@ END_TEST
 
 START_TEST(a_busy_queue_stays_open)
 {
-    uint64_t cookie;
-    int status;
     ck_assert_int_eq(put(1), 0);
     fk.fail_free = -E_BUSY;
     ck_assert_int_eq(disk_close(&q), -E_BUSY);
     fk_disk_done(0, 0);
+    int status;
+    uint64_t cookie;
     ck_assert(disk_reap(&q, &cookie, &status) && cookie == 1);
     fk.fail_free = 0;
 }
@@ -167,10 +167,10 @@ END_TEST
 
 START_TEST(a_failed_opening_leaves_nothing)
 {
-    struct disk_queue other;
     unsigned live = fk.live, rings = fk.rings;
     uint64_t events = fk.events;
     fk.fail_disk = -E_CAP;
+    struct disk_queue other;
     ck_assert_int_eq(disk_open(&other, 0, 1, 4, SLOTS), -E_CAP);
     fk.fail_disk = 0;
     fk.allocs_left = 0;

@@ -34,12 +34,10 @@ static bool accepts(size_t len)
 {
     struct dpf_program *p = NULL;
     struct dpf_error err;
-    uint64_t r;
-
     ck_assert_msg(
         dpf_program_create(&mem, DPF_FILTER, f.insn, f.count, &p, &err) == 0,
         "%s", err.text);
-    r = dpf_filter_run(p, packet, len);
+    uint64_t r = dpf_filter_run(p, packet, len);
     dpf_program_destroy(p);
     return r != 0;
 }
@@ -71,7 +69,6 @@ START_TEST(to_port)
     for (unsigned i = 0; i < 64; i++) {
         bool matters = (i >= 12 && i <= 14) || i == 20 || i == 21 || i == 23 ||
                        (i >= 30 && i <= 33) || i == 36 || i == 37;
-
         segment();
         packet[i] ^= 0x1f;
         ck_assert_msg(accepts(64) == !matters, "byte %u", i);
@@ -85,7 +82,6 @@ START_TEST(to_port_behind_options)
 {
     for (unsigned words = 5; words < 16; words++) {
         unsigned at = 14 + 4 * words + 2;
-
         filter_begin(&f);
         filter_v4_to(&f, us, FILTER_TCP, 80);
         ck_assert_int_eq(filter_end(&f), 0);
@@ -162,18 +158,15 @@ int main(void)
 {
     Suite *s = suite_create("filter");
     TCase *t = tcase_create("filter");
-    SRunner *r;
-    int failed;
-
     tcase_add_test(t, to_port);
     tcase_add_test(t, to_port_behind_options);
     tcase_add_test(t, from_port);
     tcase_add_test(t, alternatives);
     tcase_add_test(t, does_not_fit);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -25,8 +25,8 @@ static bool any_options; /* may the region's packets have IP options? */
 
 void console_printf(const char *fmt, ...)
 {
-    va_list args;
     size_t at = strlen(said);
+    va_list args;
     va_start(args, fmt);
     vsnprintf(said + at, sizeof(said) - at, fmt, args);
     va_end(args);

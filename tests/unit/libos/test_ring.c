@@ -59,9 +59,9 @@ END_TEST
 
 START_TEST(packets_come_in_order_and_once)
 {
-    struct rx_packet p;
     uint8_t put = 0, got = 0;
     srand(1);
+    struct rx_packet p;
     for (int round = 0; round < 1000; round++) {
         for (int n = rand() % 12; n > 0 && fk_deliver(60u + put, put); n--) {
             put++;
@@ -86,8 +86,8 @@ END_TEST
 
 START_TEST(a_later_slot_waits_for_an_earlier)
 {
-    struct rx_packet p;
     rx.slot[1].owner = NET_OWNER_ENV;
+    struct rx_packet p;
     ck_assert(!rx_ring_peek(&rx, &p));
 }
 END_TEST
@@ -235,12 +235,12 @@ END_TEST
 
 START_TEST(a_failed_opening_leaves_nothing)
 {
-    struct rx_ring r;
-    struct tx_ring t;
     fk_reset();
     fk.fail_rx = -E_LIMIT;
+    struct rx_ring r;
     ck_assert_int_eq(rx_ring_open(&r, 0, 1, 4, SLOTS), -E_LIMIT);
     fk.fail_tx = -E_CAP;
+    struct tx_ring t;
     ck_assert_int_eq(tx_ring_open(&t, 0, 1, 2, SLOTS), -E_CAP);
     fk.fail_rx = fk.fail_tx = 0;
     fk.allocs_left = 0;

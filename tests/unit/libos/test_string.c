@@ -84,13 +84,11 @@ int main(void)
 {
     Suite *s = suite_create("string");
     TCase *t = tcase_create("string");
-    SRunner *r;
-
     tcase_add_test(t, moves_overlap);
     tcase_add_test(t, copies_and_fills_end_where_they_should);
     tcase_add_test(t, comparisons_find_the_first_difference);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     srunner_free(r);
     return 0; /* TAP tells */

@@ -36,7 +36,6 @@ END_TEST
 START_TEST(format_cuts_and_counts)
 {
     char b[4] = "xyz";
-
     ck_assert_uint_eq(text_format(b, sizeof(b), "%s", "longer"), 6);
     ck_assert_str_eq(b, "lon");
     ck_assert_uint_eq(text_format(NULL, 0, "%d", 1234), 4);
@@ -49,7 +48,6 @@ START_TEST(option_words)
 {
     const char *line = " ip=dhcp gw= quiet  cache=64M ip=10.0.0.2/24 ipx=1";
     char v[16];
-
     ck_assert(text_option(line, "ip", v, sizeof(v)));
     ck_assert_str_eq(v, "10.0.0.2/24");
     ck_assert(text_option(line, "gw", v, sizeof(v)));
@@ -67,14 +65,13 @@ END_TEST
 
 START_TEST(numbers)
 {
-    const char *end;
     uint64_t v;
-
     ck_assert(text_number("18446744073709551615", &v, NULL));
     ck_assert_uint_eq(v, UINT64_MAX);
     ck_assert(!text_number("18446744073709551616", &v, NULL));
     ck_assert(text_number("0xFFk", &v, NULL));
     ck_assert_uint_eq(v, 0xffu << 10);
+    const char *end;
     ck_assert(text_number("10.1", &v, &end));
     ck_assert_str_eq(end, ".1");
     ck_assert(!text_number("10.1", &v, NULL));
@@ -89,17 +86,14 @@ int main(void)
 {
     Suite *s = suite_create("text");
     TCase *t = tcase_create("text");
-    SRunner *r;
-    int failed;
-
     tcase_add_test(t, format_agrees_with_libc);
     tcase_add_test(t, format_cuts_and_counts);
     tcase_add_test(t, option_words);
     tcase_add_test(t, numbers);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -59,7 +59,6 @@ static void put_text_tag(uint64_t *at, uint32_t type, const char *text,
                          const uint32_t *before, unsigned words)
 {
     size_t len = strlen(text) + 1;
-
     put32(at, type);
     put32(at, (uint32_t)(8 + words * 4 + len));
     for (unsigned i = 0; i < words; i++) {
@@ -75,7 +74,6 @@ static uint32_t make_multiboot2(void)
     uint64_t at = INFO + 8, start = INFO;
     const uint32_t module0[] = {0x400000, 0x401234};
     const uint32_t module1[] = {0x500000, 0x500001};
-
     put_text_tag(&at, 1, "ip=dhcp log=2", NULL, 0);
     put_text_tag(&at, 3, "/boot/init.elf a=b", module0, 2);
     put_text_tag(&at, 3, "", module1, 2);
@@ -131,10 +129,8 @@ END_TEST
 START_TEST(test_multiboot2_cut)
 {
     uint32_t size = make_multiboot2();
-
     for (uint32_t n = 0; n < size; n++) {
         uint64_t at = INFO;
-
         put32(&at, n);
         ck_assert_ptr_nonnull(multiboot2_parse(phys_at, INFO, &h));
         phys_forget();
@@ -166,10 +162,8 @@ static void layout_is_sane(void)
 START_TEST(test_multiboot2_damaged)
 {
     for (unsigned round = 0; round < 5000; round++) {
-        uint32_t size;
-
         setup();
-        size = make_multiboot2();
+        uint32_t size = make_multiboot2();
         for (unsigned i = random32() % 4 + 1; i > 0; i--) {
             phys[0x100 + random32() % size] = (uint8_t)random32();
         }
@@ -187,7 +181,6 @@ END_TEST
 static void make_pvh(void)
 {
     uint64_t at = INFO;
-
     put32(&at, MAGIC_PVH);
     put32(&at, 1); /* version */
     put32(&at, 0);
@@ -230,8 +223,6 @@ END_TEST
 
 START_TEST(test_pvh_lies)
 {
-    uint64_t at;
-
     make_pvh();
     phys[0x100] ^= 1;
     ck_assert_str_eq(pvh_parse(phys_at, INFO, &h),
@@ -241,7 +232,7 @@ START_TEST(test_pvh_lies)
     ck_assert_ptr_nonnull(
         strstr(pvh_parse(phys_at, INFO, &h), "no memory map"));
     make_pvh();
-    at = INFO + 24;
+    uint64_t at = INFO + 24;
     put64(&at, PHYS_BASE + PHYS_SIZE - 3); /* no end in sight */
     memset(phys + PHYS_SIZE - 3, 'x', 3);
     ck_assert_ptr_nonnull(pvh_parse(phys_at, INFO, &h));
@@ -251,7 +242,6 @@ START_TEST(test_pvh_lies)
         make_pvh();
         for (unsigned i = random32() % 4 + 1; i > 0; i--) {
             unsigned where = random32() % 120;
-
             phys[0x100 + (where < 56    ? where
                           : where < 88  ? where - 56 + 0x100
                           : where < 112 ? where - 88 + 0x300
@@ -341,14 +331,12 @@ END_TEST
 START_TEST(test_ranges_against_bitmap)
 {
     for (unsigned round = 0; round < 500; round++) {
-        struct boot_range r[BOOT_RAM_MAX];
         uint32_t n = 0;
         bool want[100] = {false};
-
+        struct boot_range r[BOOT_RAM_MAX];
         for (unsigned step = 0; step < 40; step++) {
             uint64_t a = random32() % 100, b = a + random32() % (101 - a);
             bool add = random32() % 2;
-
             (add ? ranges_add : ranges_remove)(r, &n,
                                                (struct boot_range){a, b});
             for (uint64_t i = a; i < b; i++) {
@@ -357,7 +345,6 @@ START_TEST(test_ranges_against_bitmap)
         }
         for (uint64_t i = 0; i < 100; i++) {
             bool have = false;
-
             for (uint32_t j = 0; j < n; j++) {
                 have = have || (i >= r[j].start && i < r[j].end);
                 assert(j == 0 || r[j - 1].end < r[j].start);
@@ -376,7 +363,6 @@ static size_t put_member(uint8_t *to, const char *name, const char *data,
 {
     size_t len = strlen(data);
     unsigned sum = 0;
-
     memset(to, 0, 1024);
     memcpy(to, name, strlen(name));
     snprintf((char *)to + 124, 12, "%011zo", len);
@@ -394,15 +380,14 @@ static size_t put_member(uint8_t *to, const char *name, const char *data,
 START_TEST(test_ustar)
 {
     uint8_t *archive = calloc(1, 8192);
-    struct ustar_member m;
     uint64_t at = 0;
     size_t len = 0;
-
     len += put_member(archive + len, "dir/", "", '5');
     len += put_member(archive + len, "dir/first.elf", "one", '0');
     len += put_member(archive + len, "second", "twotwo", 0);
     ck_assert(ustar_is(archive, len));
     ck_assert(!ustar_is(archive, 511));
+    struct ustar_member m;
     ck_assert_int_eq(ustar_next(archive, len + 1024, &at, &m), 1);
     ck_assert_str_eq(m.name, "first.elf");
     ck_assert_uint_eq(m.bytes, 3);
@@ -438,7 +423,6 @@ END_TEST
 static void seal(uint64_t start, size_t len, size_t sum_at)
 {
     uint8_t *p = phys + (start - PHYS_BASE), sum = 0;
-
     p[sum_at] = 0;
     for (size_t i = 0; i < len; i++) {
         sum = (uint8_t)(sum + p[i]);
@@ -450,7 +434,6 @@ static void make_acpi(unsigned cpus)
 {
     uint64_t rsdp = PHYS_BASE, rsdt = PHYS_BASE + 0x100,
              madt = PHYS_BASE + 0x1000, fadt = PHYS_BASE + 0x300, at;
-
     at = rsdp;
     put(&at, "RSD PTR ", 8);
     at = rsdp + 16;
@@ -488,9 +471,8 @@ static void make_acpi(unsigned cpus)
 
 START_TEST(test_acpi)
 {
-    struct acpi_facts facts;
-
     make_acpi(3);
+    struct acpi_facts facts;
     ck_assert_ptr_null(acpi_parse(phys_at, PHYS_BASE, &facts));
     ck_assert_uint_eq(facts.cpus, 4);
     ck_assert_uint_eq(facts.apic_id[3], 1000);
@@ -524,8 +506,6 @@ int main(void)
 {
     Suite *s = suite_create("handover");
     TCase *t = tcase_create("handover");
-    SRunner *r;
-
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_multiboot2);
@@ -541,7 +521,7 @@ int main(void)
     tcase_add_test(t, test_ustar);
     tcase_add_test(t, test_acpi);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     srunner_free(r);
     return 0; /* TAP tells */

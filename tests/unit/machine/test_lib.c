@@ -46,7 +46,6 @@ END_TEST
 START_TEST(test_format_cuts)
 {
     char small[5] = "zzzz";
-
     ck_assert_uint_eq(format(small, sizeof(small), "%s", "longer"), 6);
     ck_assert_str_eq(small, "long");
     ck_assert_uint_eq(format(NULL, 0, "%d", 12345), 5);
@@ -58,7 +57,6 @@ END_TEST
 START_TEST(test_memory)
 {
     uint8_t a[200], b[200], want[200];
-
     for (size_t n = 0; n < 70; n++) {
         for (size_t to = 0; to < 40; to++) {
             for (size_t i = 0; i < sizeof(a); i++) {
@@ -94,11 +92,10 @@ static void keep(const char *text, size_t len)
 
 START_TEST(test_log)
 {
-    char long_text[400];
-
     log_to(keep);
     log_line("%s %d", "disk", 3);
     ck_assert_str_eq(logged, "disk 3\n");
+    char long_text[400];
     memset(long_text, 'x', sizeof(long_text));
     long_text[sizeof(long_text) - 1] = 0;
     log_line("%s", long_text);
@@ -110,7 +107,6 @@ END_TEST
 START_TEST(test_str_copy)
 {
     char to[6];
-
     memset(to, 'z', sizeof(to));
     str_copy(to, sizeof(to), "ab");
     ck_assert_mem_eq(to, "ab\0\0\0\0", 6);
@@ -123,15 +119,13 @@ int main(void)
 {
     Suite *s = suite_create("lib");
     TCase *t = tcase_create("lib");
-    SRunner *r;
-
     tcase_add_test(t, test_format_like_libc);
     tcase_add_test(t, test_format_cuts);
     tcase_add_test(t, test_memory);
     tcase_add_test(t, test_log);
     tcase_add_test(t, test_str_copy);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     srunner_free(r);
     return 0; /* TAP tells */

@@ -186,7 +186,6 @@ int main(void)
 {
     Suite *s = suite_create("power");
     TCase *t = tcase_create("power");
-
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, reads_what_qemu_says);
     tcase_add_test(t, believes_no_more_than_is_there);

@@ -141,8 +141,8 @@ static bool open_it(struct virtio *v)
 
 START_TEST(a_good_one_opens)
 {
-    struct virtio v;
     setup();
+    struct virtio v;
     ck_assert(open_it(&v));
     ck_assert(v.notify == bar + NOTIFY);
     ck_assert_uint_eq(v.notify_step, 4);
@@ -153,9 +153,9 @@ END_TEST
 
 START_TEST(a_list_that_goes_round_ends)
 {
-    struct virtio v;
     setup();
     space[0x7c / 4] |= 0x40u << 8; /* the last is before the first */
+    struct virtio v;
     ck_assert(open_it(&v));
     setup();
     window(0x40, 0x40, 2, NOTIFY, 0x1000); /* and no common window */
@@ -165,7 +165,6 @@ END_TEST
 
 START_TEST(windows_outside_are_none)
 {
-    struct virtio v;
     static const struct {
         uint32_t offset, len;
     } outside[] = {{BAR_SIZE, 1},
@@ -173,6 +172,7 @@ START_TEST(windows_outside_are_none)
                    {UINT32_MAX, 8},
                    {CONFIG, UINT32_MAX},
                    {CONFIG, 0}};
+    struct virtio v;
     for (unsigned i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
         setup();
         window(0x40, 0x54, 1, outside[i].offset, outside[i].len);
@@ -232,14 +232,12 @@ int main(void)
 {
     Suite *s = suite_create("virtio");
     TCase *t = tcase_create("virtio");
-    SRunner *r;
-
     tcase_add_test(t, a_good_one_opens);
     tcase_add_test(t, a_list_that_goes_round_ends);
     tcase_add_test(t, windows_outside_are_none);
     tcase_add_test(t, lesser_disks_are_refused);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     srunner_free(r);
     return 0; /* TAP tells */

@@ -58,14 +58,12 @@ static int add(unsigned pieces)
 /* The device takes a chain and checks it; returns its head, or -1. */
 static int device_take(unsigned pieces)
 {
-    uint16_t head, at;
     const struct virtq_desc *d = q.desc;
-
     if (q.avail->idx == seen) {
         return -1;
     }
-    head = q.avail->ring[seen++ % SIZE];
-    at = head;
+    uint16_t head = q.avail->ring[seen++ % SIZE];
+    uint16_t at = head;
     if ((d[at].flags & 4) != 0) {
         assert((d[at].len) == (pieces * 16));
         d = tables + (d[at].paddr - 0x100000) / 16;
@@ -84,7 +82,6 @@ static int device_take(unsigned pieces)
 static void device_complete(uint32_t id, uint32_t len)
 {
     uint16_t at = q.used->idx % SIZE;
-
     q.used->ring[at].id = id;
     q.used->ring[at].len = len;
     q.used->idx++;
@@ -92,14 +89,13 @@ static void device_complete(uint32_t id, uint32_t len)
 
 START_TEST(test_round_trip)
 {
-    uint16_t head;
-    uint32_t len;
     int h = add(3);
-
     ck_assert_int_ge(h, 0);
     ck_assert_int_eq(device_take(3), -1); /* not published yet */
     ck_assert(virtq_publish(&q));
     ck_assert_int_eq(device_take(3), h);
+    uint32_t len;
+    uint16_t head;
     ck_assert_int_eq(virtq_take(&q, &head, &len), 0);
     device_complete((uint32_t)h, 99);
     ck_assert_int_eq(virtq_take(&q, &head, &len), 1);
@@ -113,7 +109,6 @@ END_TEST
 START_TEST(test_full)
 {
     unsigned n = 0;
-
     q.tables = NULL;
     while (add(3) >= 0) {
         n++;
@@ -128,17 +123,15 @@ END_TEST
 
 START_TEST(test_indirect)
 {
-    uint16_t head;
-    int h;
-
     ck_assert_int_eq(add(SIZE + 1), -1); /* longer than the queue */
     for (unsigned i = 0; i < SIZE; i++) {
-        h = add(SIZE);
+        int h = add(SIZE);
         ck_assert_int_ge(h, 0);
         (void)virtq_publish(&q);
         ck_assert_int_eq(device_take(SIZE), h);
     }
     ck_assert_int_eq(add(1), -1);
+    uint16_t head;
     for (unsigned i = 0; i < SIZE; i++) {
         ck_assert(virtq_abandon(&q, &head));
     }
@@ -149,10 +142,6 @@ END_TEST
 START_TEST(test_events)
 {
     uint16_t *avail_event = (uint16_t *)&q.used->ring[SIZE];
-    uint16_t head;
-    uint32_t len;
-    int h;
-
     *avail_event = 2; /* tell me after the third */
     (void)add(1);
     ck_assert(!virtq_publish(&q));
@@ -164,9 +153,11 @@ START_TEST(test_events)
     ck_assert_uint_eq(q.avail->ring[SIZE], 0);
     ck_assert(!virtq_interrupt(&q, 0));
     ck_assert_uint_eq(q.avail->ring[SIZE], 0xffff);
-    h = device_take(1);
+    int h = device_take(1);
     device_complete((uint32_t)h, 0);
     ck_assert(virtq_interrupt(&q, 1)); /* one waits already */
+    uint32_t len;
+    uint16_t head;
     ck_assert_int_eq(virtq_take(&q, &head, &len), 1);
     ck_assert(!virtq_interrupt(&q, 2));
     ck_assert_uint_eq(q.avail->ring[SIZE], 2);
@@ -175,12 +166,11 @@ END_TEST
 
 START_TEST(test_lies)
 {
-    uint16_t head;
-    uint32_t len;
-
     (void)add(2);
     (void)virtq_publish(&q);
     device_complete(SIZE, 0); /* no such chain */
+    uint32_t len;
+    uint16_t head;
     ck_assert_int_eq(virtq_take(&q, &head, &len), -1);
     ck_assert(q.broken);
     ck_assert_int_eq(add(1), -1);
@@ -215,14 +205,13 @@ END_TEST
 /* Long runs in random order of completion; wraps the 16-bit indices. */
 START_TEST(test_random)
 {
-    uint16_t under_way[SIZE];
-    unsigned pieces[SIZE], n = 0;
+    unsigned n = 0;
     uint32_t done = 0;
-
+    unsigned pieces[SIZE];
+    uint16_t under_way[SIZE];
     while (done < 200000) {
         unsigned want = random32() % 6 + 1;
         int h = random32() % 2 ? add(want) : -1;
-
         if (h >= 0) {
             (void)virtq_publish(&q);
             assert(device_take(want) == h);
@@ -230,10 +219,9 @@ START_TEST(test_random)
             pieces[n++] = want;
         } else if (n > 0) {
             unsigned i = random32() % n;
-            uint16_t head;
-            uint32_t len;
-
             device_complete(under_way[i], pieces[i]);
+            uint32_t len;
+            uint16_t head;
             assert(virtq_take(&q, &head, &len) == 1);
             assert(head == under_way[i]);
             assert(len == pieces[i]);
@@ -243,10 +231,9 @@ START_TEST(test_random)
         }
     }
     while (n > 0) {
-        uint16_t head;
-        uint32_t len;
-
         device_complete(under_way[--n], 0);
+        uint32_t len;
+        uint16_t head;
         assert(virtq_take(&q, &head, &len) == 1);
     }
     assert(q.free == SIZE);
@@ -257,8 +244,6 @@ int main(void)
 {
     Suite *s = suite_create("virtq");
     TCase *t = tcase_create("virtq");
-    SRunner *r;
-
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_round_trip);
@@ -268,7 +253,7 @@ int main(void)
     tcase_add_test(t, test_lies);
     tcase_add_test(t, test_random);
     suite_add_tcase(s, t);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     srunner_free(r);
     return 0; /* TAP tells */

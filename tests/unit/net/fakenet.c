@@ -24,7 +24,6 @@
 uint64_t fake_random(struct fake_net *n)
 {
     uint64_t z = n->seed += 0x9e3779b97f4a7c15; /* splitmix64 */
-
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
@@ -49,9 +48,8 @@ void fake_net_init(struct fake_net *n, uint64_t seed)
 static void enqueue(struct fake_net *n, struct fake_frame *f)
 {
     struct fake_frame **p = &n->queue;
-
     f->order = n->order++;
-    while (*p && (*p)->at_ns <= f->at_ns) {
+    while (*p != NULL && (*p)->at_ns <= f->at_ns) {
         p = &(*p)->next;
     }
     f->next = *p;
@@ -61,7 +59,6 @@ static void enqueue(struct fake_net *n, struct fake_frame *f)
 static struct fake_frame *frame_new(const uint8_t *bytes, uint32_t len)
 {
     struct fake_frame *f = malloc(sizeof *f + len);
-
     must(f);
     memset(f, 0, sizeof *f);
     f->len = len;
@@ -73,7 +70,6 @@ void fake_deliver(struct fake_net *n, struct fake_host *to,
                   const uint8_t *frame, uint32_t len, uint64_t after_ns)
 {
     struct fake_frame *f = frame_new(frame, len);
-
     f->to = to;
     f->at_ns = n->now_ns + after_ns;
     enqueue(n, f);
@@ -86,29 +82,27 @@ static void send_wire(struct fake_host *h, const uint8_t *bytes, uint32_t len)
     int side = h == n->host[1];
     struct fake_host *to = n->host[!side];
     uint64_t start = n->now_ns;
-
     n->frames++;
-    if (h->tap) {
+    if (h->tap != NULL) {
         h->tap(h, bytes, len);
     }
     if (n->ns_per_byte) {
         start = n->wire_free_ns[side] > start ? n->wire_free_ns[side] : start;
         n->wire_free_ns[side] = start + len * n->ns_per_byte;
     }
-    if (!to || !to->stack) {
+    if (to == NULL || to->stack == NULL) {
         return;
     }
     if (fake_chance(n, n->loss)) {
         n->lost++;
         return;
     }
-    if (n->middle) {
+    if (n->middle != NULL) {
         n->middle(n, to, bytes, len);
         return;
     }
     for (int copies = fake_chance(n, n->repeat) ? 2 : 1; copies; copies--) {
         struct fake_frame *f = frame_new(bytes, len);
-
         if (fake_chance(n, n->corrupt)) {
             f->bytes[14 + fake_below(n, len - 14)] ^=
                 (uint8_t)(1u << fake_below(n, 8));
@@ -126,7 +120,6 @@ static void finish_sum(uint8_t *bytes, uint32_t len, uint32_t start,
                        uint32_t offset)
 {
     uint16_t sum = (uint16_t)~net_sum(bytes + start, len - start);
-
     must(start + offset + 2 <= len);
     put_be16(bytes + start + offset, sum ? sum : 0xffff);
 }
@@ -137,14 +130,12 @@ static void send_cut(struct fake_host *h, const struct net_frame *f,
 {
     static uint8_t one[FAKE_FRAME_MAX];
     uint32_t at = 0, body = len - f->hdr_len, id = get16(bytes + 18);
-
     must(h->link.caps & NET_CAP_TSO4 && f->gso == NET_GSO_TCP4);
     must(f->gso_size && f->csum_start == 34 && f->csum_offset == 16);
     while (at < body) {
         uint32_t n = body - at < f->gso_size ? body - at : f->gso_size;
         uint8_t *tcp = one + 34;
         bool last = at + n == body;
-
         memcpy(one, bytes, f->hdr_len);
         memcpy(one + f->hdr_len, bytes + f->hdr_len + at, n);
         put16(one + 16, (uint16_t)(f->hdr_len - 14 + n));
@@ -170,7 +161,6 @@ static void send_cut(struct fake_host *h, const struct net_frame *f,
 static uint32_t flatten(const struct net_frame *f, uint8_t *bytes)
 {
     uint32_t len = f->hdr_len;
-
     must(f->hdr_len >= 14 && f->hdr_len <= NET_HDR_MAX);
     must(f->count <= NET_PIECES_MAX);
     memcpy(bytes, f->hdr, f->hdr_len);
@@ -191,14 +181,11 @@ static int transmit(struct net_link *l, const struct net_frame *f)
     static uint8_t bytes[FAKE_FRAME_MAX];
     struct fake_host *h = (struct fake_host *)(void *)l;
     struct fake_net *n = h->net;
-    struct fake_frame *done;
-    uint32_t len;
-
     if (h->room && h->used >= h->room) {
         return -NET_E_AGAIN;
     }
-    len = flatten(f, bytes);
-    done = frame_new(bytes, len);
+    uint32_t len = flatten(f, bytes);
+    struct fake_frame *done = frame_new(bytes, len);
     done->from = h;
     done->frame = *f;
     done->frame.hdr = done->bytes;
@@ -221,9 +208,8 @@ static int transmit(struct net_link *l, const struct net_frame *f)
 static void complete(struct fake_frame *f)
 {
     static uint8_t bytes[FAKE_FRAME_MAX];
-
     must(flatten(&f->frame, bytes) == f->len);
-    if (f->frame.pin) {
+    if (f->frame.pin != NULL) {
         /* Whoever pinned them promised not to change them. */
         must(memcmp(bytes, f->bytes, f->len) == 0);
     }
@@ -240,8 +226,7 @@ void fake_host_init(struct fake_net *n, struct fake_host *h, uint32_t caps,
                              .neighbours = 8,
                              .ooo_bufs_conn = 32};
     int side = n->host[0] != NULL;
-
-    if (given) {
+    if (given != NULL) {
         cfg = *given;
     }
     *h = (struct fake_host){.net = n};
@@ -279,7 +264,6 @@ void fake_host_finish(struct fake_host *h)
 void fake_net_finish(struct fake_net *n)
 {
     struct fake_frame *f;
-
     while ((f = n->queue) != NULL) {
         n->queue = f->next;
         free(f);
@@ -288,12 +272,10 @@ void fake_net_finish(struct fake_net *n)
 
 static uint64_t next_event(const struct fake_net *n)
 {
-    uint64_t at = n->queue ? n->queue->at_ns : UINT64_MAX;
-
+    uint64_t at = n->queue != NULL ? n->queue->at_ns : UINT64_MAX;
     for (int i = 0; i < 2; i++) {
-        if (n->host[i] && n->host[i]->stack) {
+        if (n->host[i] != NULL && n->host[i]->stack != NULL) {
             uint64_t d = net_deadline(n->host[i]->stack);
-
             at = d < at ? d : at;
         }
     }
@@ -303,18 +285,17 @@ static uint64_t next_event(const struct fake_net *n)
 static void one_event(struct fake_net *n)
 {
     struct fake_frame *f = n->queue;
-
-    if (n->between) {
+    if (n->between != NULL) {
         n->between(n);
     }
     for (int i = 0; i < 2; i++) {
-        if (n->host[i] && n->host[i]->stack) {
+        if (n->host[i] != NULL && n->host[i]->stack != NULL) {
             net_tick(n->host[i]->stack, n->now_ns);
         }
     }
-    if (f && f->at_ns <= n->now_ns) {
+    if (f != NULL && f->at_ns <= n->now_ns) {
         n->queue = f->next;
-        if (f->to) {
+        if (f->to != NULL) {
             net_input(f->to->stack, f->bytes, f->len, 0);
         } else {
             complete(f);
@@ -323,8 +304,9 @@ static void one_event(struct fake_net *n)
     }
     /* Flush not after each frame but in batches of any size. */
     for (int i = 0; i < 2; i++) {
-        if (n->host[i] && n->host[i]->stack &&
-            (!n->queue || n->queue->at_ns > n->now_ns || fake_chance(n, 500))) {
+        if (n->host[i] != NULL && n->host[i]->stack != NULL &&
+            (n->queue == NULL || n->queue->at_ns > n->now_ns ||
+             fake_chance(n, 500))) {
             net_flush(n->host[i]->stack);
         }
     }
@@ -334,14 +316,13 @@ void fake_run(struct fake_net *n, uint64_t until_ns, bool (*stop)(void *),
               void *ctx)
 {
     for (int i = 0; i < 2; i++) {
-        if (n->host[i] && n->host[i]->stack) {
+        if (n->host[i] != NULL && n->host[i]->stack != NULL) {
             net_tick(n->host[i]->stack, n->now_ns);
             net_flush(n->host[i]->stack);
         }
     }
-    while (!(stop && stop(ctx))) {
+    while (!(stop != NULL && stop(ctx))) {
         uint64_t at = next_event(n);
-
         if (at > until_ns) {
             n->now_ns = until_ns;
             break;

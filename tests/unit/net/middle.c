@@ -53,7 +53,6 @@ static uint32_t join(struct fake_net *n, const struct segment *s, uint8_t *f,
 {
     uint8_t *ip = f + IP_AT, *tcp = ip + IP_LEN + opts;
     uint32_t l4 = s->tcp_len + s->len, len = ETH_LEN + IP_LEN + opts + l4;
-
     memcpy(f, s->eth, ETH_LEN);
     memcpy(ip, s->ip, IP_LEN);
     ip[IP_VIHL] = (uint8_t)(0x40 | (IP_LEN + opts) / 4);
@@ -98,7 +97,6 @@ static void send(struct fake_net *n, struct fake_host *to,
 static struct segment part(const struct segment *s, uint32_t from, uint32_t len)
 {
     struct segment p = *s;
-
     put32(p.tcp + TCP_SEQ, get32(s->tcp + TCP_SEQ) + from);
     memmove(p.data, s->data + from, len);
     p.len = len;
@@ -112,12 +110,10 @@ static void recut(struct fake_net *n, struct fake_host *to,
                   const struct segment *s)
 {
     uint64_t spread = fake_chance(n, 500) ? 2 * NS_PER_MS : 0;
-
     for (uint32_t at = 0; at < s->len;) {
         uint32_t end = at + 1 + fake_below(n, s->len - at);
         uint32_t from = fake_chance(n, 300) ? fake_below(n, at + 1) : at;
         struct segment p = part(s, from, end - from);
-
         send(n, to, &p, spread);
         at = end;
     }
@@ -128,10 +124,8 @@ static void prepend(const struct fake_host *to, struct segment *s)
 {
     static struct segment old;
     uint32_t seq = get32(s->tcp + TCP_SEQ);
-
     for (uint32_t i = 0; i < KEPT; i++) {
         const struct kept *k = &kept[i];
-
         if (k->to == to && split(&old, k->bytes, k->len) && old.len &&
             !(old.tcp[TCP_FLAGS] & (TH_SYN | TH_URG)) &&
             get_be32(old.tcp) == get_be32(s->tcp) &&
@@ -150,10 +144,8 @@ static void prepend(const struct fake_host *to, struct segment *s)
 static void strip(struct segment *s)
 {
     uint32_t at = TCP_LEN;
-
     while (at < s->tcp_len && s->tcp[at] != 0) {
         uint32_t kind = s->tcp[at], len = kind == 1 ? 1 : s->tcp[at + 1];
-
         if (stripped >> kind & 1) {
             memset(s->tcp + at, 1, len);
         }
@@ -164,7 +156,6 @@ static void strip(struct segment *s)
 static void keep(struct fake_host *to, const uint8_t *f, uint32_t len)
 {
     struct kept *k = &kept[kept_next++ % KEPT];
-
     if (len <= sizeof k->bytes) {
         k->to = to;
         k->len = len;
@@ -179,7 +170,6 @@ static void keep(struct fake_host *to, const uint8_t *f, uint32_t len)
 static uint32_t beside(struct fake_net *n, uint32_t at, uint32_t size)
 {
     uint32_t far = 1 + (uint32_t)fake_random(n) % (1u << fake_below(n, 31));
-
     return fake_chance(n, 500) ? at - far : at + size + far;
 }
 
@@ -191,7 +181,6 @@ static void forge_numbers(struct fake_net *n, struct segment *s,
     uint32_t window = c->rcv_adv - c->rcv_nxt, kind = fake_below(n, 6);
     uint32_t seq = c->rcv_nxt + (window ? fake_below(n, window) : 0);
     uint32_t ack = c->snd_una, flags = TH_ACK;
-
     s->len = fake_below(n, 100);
     if (kind == 0) { /* RFC 5961 section 3: in the window, not exact */
         flags = TH_RST | (fake_chance(n, 500) ? TH_ACK : 0);
@@ -236,7 +225,6 @@ static void forge_numbers(struct fake_net *n, struct segment *s,
 static uint32_t spoil(struct fake_net *n, uint8_t *f, uint32_t len)
 {
     uint8_t *ip = f + IP_AT;
-
     switch (fake_below(n, 7)) {
     case 0:
         f[ETH_LEN + fake_below(n, len - ETH_LEN)] ^= 0x10;
@@ -273,7 +261,6 @@ static void forge_icmp(struct fake_net *n, struct fake_host *to,
     uint32_t seq = c->snd_una, flight = c->snd_max - c->snd_una;
     static const uint8_t soft[] = {0, 1, 2, 3, 5, 13, 4};
     uint8_t code = soft[fake_below(n, sizeof soft)];
-
     if (code == ICMP_CODE_TOO_BIG || c->state < TCP_ESTABLISHED) {
         seq = beside(n, c->snd_una, flight);
     }
@@ -305,7 +292,7 @@ static void forge(struct fake_net *n, struct fake_host *to)
     static struct segment s;
     uint8_t f[FRAME_MAX];
     const struct tcp_conn *c = how->victim(to);
-    if (!c || c->flags & CF_DEAD || c->state < TCP_ESTABLISHED) {
+    if (c == NULL || c->flags & CF_DEAD || c->state < TCP_ESTABLISHED) {
         return;
     }
     if (fake_chance(n, 150)) {
@@ -346,15 +333,13 @@ static void middle(struct fake_net *n, struct fake_host *to,
                    const uint8_t *frame, uint32_t len)
 {
     static struct segment s;
-
     if (!split(&s, frame, len)) {
         fake_deliver(n, to, frame, len, n->delay_ns);
         return;
     }
     if (fake_chance(n, how->replay)) {
         const struct kept *k = &kept[fake_below(n, KEPT)];
-
-        if (k->to) {
+        if (k->to != NULL) {
             fake_deliver(n, k->to, k->bytes, k->len,
                          fake_random(n) % (LATER_NS >> fake_below(n, 20)));
         }

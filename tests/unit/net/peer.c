@@ -19,7 +19,6 @@ uint32_t out_count, out_next;
 static void see_options(struct out *o, const uint8_t *p, uint32_t len)
 {
     uint32_t at = 0;
-
     while (at < len && p[at]) {
         if (p[at] == 1) {
             at++;
@@ -57,8 +56,6 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
 {
     const uint8_t *tcp = f + 34;
     struct out *o = &outs[out_count];
-    uint32_t hlen;
-
     (void)h;
     if (get16(f + 12) != ETHERTYPE_IP) {
         arp_asked |= get16(f + 20) == ARP_REQUEST;
@@ -77,7 +74,7 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
                     ip_pseudo_sum(get_be32(f + 26), get_be32(f + 30),
                                   IPPROTO_TCP, len - 34)),
         0xffff);
-    hlen = (tcp[12] >> 4) * 4u;
+    uint32_t hlen = (tcp[12] >> 4) * 4u;
     o->id = get16(f + 18);
     o->df = (get16(f + 20) & IP_DF) != 0;
     o->seq = get32(tcp + 4);
@@ -94,7 +91,6 @@ static void see(struct fake_host *h, const uint8_t *f, uint32_t len)
 void learn_peer(void)
 {
     uint8_t f[60] = {0};
-
     memcpy(f, "\2\0\0\0\0\1\2\0\0\0\0\2\10\6\0\1\10\0\6\4\0\1\2\0\0\0\0\2", 28);
     put_be32(f + 28, net_v4(10, 0, 0, 2).word[3]);
     put_be32(f + 38, net_v4(10, 0, 0, 1).word[3]);
@@ -111,7 +107,6 @@ static bool is_asked(void *ctx)
 void run(uint64_t ns)
 {
     uint64_t until = net.now_ns + ns;
-
     fake_run(&net, until, is_asked, NULL);
     while (arp_asked) {
         arp_asked = false;
@@ -133,7 +128,6 @@ void sent_nothing(void)
     run(0);
     if (out_next < out_count) {
         const struct out *o = &outs[out_next];
-
         ck_abort_msg("sent flags %x seq %u ack %u len %u", o->flags, o->seq,
                      o->ack, o->len);
     }
@@ -150,7 +144,6 @@ void forget(void)
 static uint32_t in_options(const struct in *m, uint8_t *o)
 {
     uint32_t at = 0;
-
     if (m->mss) {
         put16(o, 0x0204);
         put16(o + 2, (uint16_t)m->mss);
@@ -191,12 +184,10 @@ void inject(struct in m)
 {
     static uint8_t f[4000];
     uint8_t *ip = f + 14, *tcp = f + 34;
-    uint32_t opt, len;
-
     memset(f, 0, 100);
     memcpy(f, "\2\0\0\0\0\1\2\0\0\0\0\2\10\0", 14);
-    opt = in_options(&m, tcp + 20);
-    len = 20 + opt + m.len;
+    uint32_t opt = in_options(&m, tcp + 20);
+    uint32_t len = 20 + opt + m.len;
     put16(tcp, m.from ? m.from : PEER_PORT);
     put16(tcp + 2, m.port ? m.port : PORT);
     put32(tcp + 4, m.seq);
@@ -205,7 +196,7 @@ void inject(struct in m)
     tcp[13] = (uint8_t)m.flags;
     put16(tcp + 14, (uint16_t)m.wnd);
     put16(tcp + 18, (uint16_t)m.up);
-    memcpy(tcp + 20 + opt, m.data ? m.data : filler, m.len);
+    memcpy(tcp + 20 + opt, m.data != NULL ? m.data : filler, m.len);
     ip[0] = 0x45;
     put16(ip + 2, (uint16_t)(20 + len));
     ip[8] = 64;
@@ -324,7 +315,6 @@ void setup_with(uint32_t half_open, uint32_t flags)
                              .neighbours = 4,
                              .flags = flags,
                              .ooo_bufs_conn = 4};
-
     fake_net_init(&net, 99);
     fake_host_init(&net, &host, 0, &cfg);
     host.tap = see;
@@ -361,18 +351,16 @@ const struct net_stats *stats;
    PEER_ISN + 1 of theirs. */
 void open_with(struct in syn)
 {
-    struct out *o;
     struct in ack = {.seq = PEER_ISN + 1,
                      .flags = TH_ACK,
                      .wnd = 60000,
                      .ts = syn.ts,
                      .tsval = syn.tsval};
-
     syn.seq = PEER_ISN;
     syn.flags = TH_SYN;
     syn.wnd = 60000;
     inject(syn);
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags, TH_SYN | TH_ACK);
     ck_assert_uint_eq(o->ack, PEER_ISN + 1);
     iss = o->seq;
@@ -406,7 +394,6 @@ void say(uint32_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 void is(uint32_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 {
     const struct out *o = sent();
-
     ck_assert_uint_eq(o->flags, flags);
     ck_assert_uint_eq(o->seq - iss - 1, seq);
     ck_assert_uint_eq(o->ack - PEER_ISN - 1, ack);
@@ -419,13 +406,11 @@ void is(uint32_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 void call(void)
 {
     struct net_endpoint to = {net_v4(10, 0, 0, 2), PEER_PORT};
-    struct out *o;
-
     ck_assert_int_eq(tcp_connect(host.stack, &u.c, &ops, &to, PORT + 1), 0);
     ck_assert_int_eq(
         tcp_connect(host.stack, &(struct tcp_conn){0}, &ops, &to, PORT + 1),
         -NET_E_USED);
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags, TH_SYN);
     ck_assert_uint_eq(o->mss, 1460);
     ck_assert(o->sack_ok && o->has_ts && o->scale >= 0);
@@ -437,16 +422,13 @@ int peer_tests(const char *name, void (*add)(TCase *c))
 {
     Suite *s = suite_create(name);
     TCase *c = tcase_create("rules");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     add(c);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

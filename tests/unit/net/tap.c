@@ -23,7 +23,6 @@ int tap_fd(void)
 void tap_setting(const char *path, const char *text)
 {
     int file = open(path, O_WRONLY);
-
     if (file < 0 || write(file, text, strlen(text)) < 0) {
         fprintf(stderr, "# %s: %s\n", path, strerror(errno));
     }
@@ -34,14 +33,13 @@ void tap_setting(const char *path, const char *text)
 
 static bool enter_namespace(void)
 {
-    char map[64];
     uid_t uid = getuid();
     gid_t gid = getgid();
-
     if (unshare(CLONE_NEWUSER | CLONE_NEWNET)) {
         return false;
     }
     tap_setting("/proc/self/setgroups", "deny");
+    char map[64];
     snprintf(map, sizeof map, "0 %u 1", uid);
     tap_setting("/proc/self/uid_map", map);
     snprintf(map, sizeof map, "0 %u 1", gid);
@@ -53,9 +51,8 @@ static bool set_up(int s, const char *name, const char *addr)
 {
     struct ifreq r = {0};
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&r.ifr_addr;
-
     strncpy(r.ifr_name, name, IFNAMSIZ - 1);
-    if (addr) {
+    if (addr != NULL) {
         in->sin_family = AF_INET;
         inet_pton(AF_INET, addr, &in->sin_addr);
         ioctl(s, SIOCSIFADDR, &r);
@@ -70,8 +67,7 @@ static bool set_up(int s, const char *name, const char *addr)
 const char *tap_open(void)
 {
     struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    int size = TAP_HDR, s;
-
+    int size = TAP_HDR;
     if (!enter_namespace()) {
         return "no user namespace";
     }
@@ -84,7 +80,7 @@ const char *tap_open(void)
         return "no TAP device";
     }
     ioctl(fd, TUNSETVNETHDRSZ, &size);
-    s = socket(AF_INET, SOCK_DGRAM, 0);
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
     if (!set_up(s, "lo", NULL) || !set_up(s, "pv0", "10.9.0.1")) {
         return "cannot bring up an interface";
     }
@@ -96,7 +92,6 @@ size_t tap_flatten(const struct net_frame *f, uint8_t *out)
 {
     struct virtio_net_hdr_v1 h = {0};
     size_t len = TAP_HDR;
-
     if (f->csum_start) {
         h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
         h.csum_start = f->csum_start;

@@ -57,7 +57,6 @@ static void skip_all(const char *why)
 static uint64_t now_ns(void)
 {
     struct timespec t;
-
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -75,7 +74,6 @@ static int transmit(struct net_link *l, const struct net_frame *f)
     static size_t held;
     uint8_t *at = bytes[0];
     size_t len = tap_flatten(f, at);
-
     (void)l;
     if (chance(loss_of_1000)) {
         dropped++;
@@ -104,10 +102,8 @@ static struct net_link tap_link = {
 static void read_tap(void)
 {
     static uint8_t bytes[TAP_FRAME_MAX];
-
     for (int i = 0; i < 64; i++) {
         ssize_t n = tap_read(bytes);
-
         if (n < (ssize_t)TAP_HDR) {
             return;
         }
@@ -125,13 +121,11 @@ static void *loop(void *arg)
 {
     struct pollfd p[2] = {{tap_fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
     uint64_t v;
-
     while (!stop_loop) {
         uint64_t now = now_ns(), d = net_deadline(stack);
         int ms = d <= now             ? 0
                  : d - now > 50000000 ? 50
                                       : (int)((d - now) / 1000000);
-
         poll(p, 2, ms);
         net_tick(stack, now_ns());
         if (p[1].revents && read(wake_fd, &v, sizeof v) > 0) {
@@ -169,7 +163,6 @@ static struct tcp_conn *service_accept(struct tcp_listener *l,
     (void)peer;
     for (int i = 0; i < CONNS; i++) {
         struct service *v = &services[i];
-
         if (!v->used) {
             memset(v, 0, sizeof *v);
             v->used = true;
@@ -200,7 +193,6 @@ static uint32_t service_gather(struct tcp_conn *c, uint64_t offset,
 {
     struct service *v = service_of(c);
     uint32_t at = (uint32_t)(offset % RING);
-
     if (v->kind == SOURCE) {
         return one_piece(g, &pattern[offset % PERIOD], len, &v->pin);
     }
@@ -232,7 +224,6 @@ static uint32_t service_received(struct tcp_conn *c, const void *data,
 {
     struct service *v = service_of(c);
     const uint8_t *d = data;
-
     if (v->kind == ECHO) {
         return take_echo(v, d, len);
     }
@@ -253,7 +244,6 @@ static uint32_t service_received(struct tcp_conn *c, const void *data,
 static void service_finished(struct tcp_conn *c)
 {
     struct service *v = service_of(c);
-
     if (v->kind == DISCARD) {
         memcpy(v->said, &v->right, 8);
         tcp_send_limit(c, 8);
@@ -264,7 +254,6 @@ static void service_finished(struct tcp_conn *c)
 static void service_acked(struct tcp_conn *c, uint64_t upto)
 {
     struct service *v = service_of(c);
-
     v->acked = upto;
     if (v->kind == ECHO) {
         echo_window(v);
@@ -274,7 +263,6 @@ static void service_acked(struct tcp_conn *c, uint64_t upto)
 static void service_established(struct tcp_conn *c)
 {
     struct service *v = service_of(c);
-
     if (v->client) {
         tcp_send_limit(c, v->limit);
         tcp_finish(c);
@@ -284,7 +272,6 @@ static void service_established(struct tcp_conn *c)
 static void service_closed(struct tcp_conn *c, enum tcp_reason why)
 {
     struct service *v = service_of(c);
-
     if (v->client) {
         clients_ok += why == TCP_DONE && v->right == v->limit &&
                       v->got == v->limit && v->acked == v->limit;
@@ -331,7 +318,6 @@ static void start_client(void)
 static void call_linux(uint16_t port, uint32_t bytes)
 {
     uint64_t one = 1;
-
     client_port = port;
     client_bytes = bytes;
     if (write(wake_fd, &one, sizeof one) < 0) {
@@ -359,16 +345,14 @@ static void start_stack(uint32_t caps, uint32_t half_open)
                              .neighbours = 8,
                              .ooo_bufs_conn = 64};
     size_t pool_bytes = 512 * 2048;
-    void *mem, *pool;
-
     tap_link.caps = caps;
     for (unsigned i = 0; i < sizeof cfg.entropy; i++) {
         cfg.entropy[i] = (uint8_t)rand();
     }
-    mem = aligned_alloc(64, (net_size(&cfg) + 63) & ~63ull);
-    pool = aligned_alloc(2048, pool_bytes);
+    void *mem = aligned_alloc(64, (net_size(&cfg) + 63) & ~63ull);
+    void *pool = aligned_alloc(2048, pool_bytes);
     stack = net_init(mem, &cfg);
-    if (!stack) {
+    if (stack == NULL) {
         abort();
     }
     net_pool_add(stack, pool, 0, pool_bytes);
@@ -395,7 +379,6 @@ static int dial(uint16_t port)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct timeval t = {30, 0};
     int s = socket(AF_INET, SOCK_STREAM, 0);
-
     inet_pton(AF_INET, "10.9.0.2", &to.sin_addr);
     setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
     setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
@@ -409,10 +392,8 @@ static int dial(uint16_t port)
 static bool send_all(int s, const void *data, size_t len)
 {
     const uint8_t *p = data;
-
     while (len) {
         ssize_t n = send(s, p, len, MSG_NOSIGNAL);
-
         if (n <= 0) {
             return false;
         }
@@ -425,10 +406,8 @@ static bool send_all(int s, const void *data, size_t len)
 static bool recv_all(int s, void *data, size_t len)
 {
     uint8_t *p = data;
-
     while (len) {
         ssize_t n = recv(s, p, len, 0);
-
         if (n <= 0) {
             return false;
         }
@@ -442,7 +421,6 @@ static bool send_pattern(int s, uint64_t bytes)
 {
     for (uint64_t at = 0; at < bytes;) {
         size_t n = bytes - at < 30000 ? (size_t)(bytes - at) : 30000;
-
         if (!send_all(s, &pattern[at % PERIOD], n)) {
             return false;
         }
@@ -456,8 +434,8 @@ static bool recv_pattern(int s, uint64_t bytes)
 {
     static _Thread_local uint8_t buf[60000];
     uint64_t at = 0;
-    ssize_t n;
 
+    ssize_t n;
     while ((n = recv(s, buf, sizeof buf, 0)) > 0) {
         if (memcmp(buf, &pattern[at % PERIOD], (size_t)n) != 0) {
             return false;
@@ -470,15 +448,13 @@ static bool recv_pattern(int s, uint64_t bytes)
 static bool down(uint64_t bytes, int rcvbuf, unsigned pause_ms)
 {
     int s = dial(SOURCE);
-    bool ok;
-
     if (s < 0) {
         return false;
     }
     if (rcvbuf) {
         setsockopt(s, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf);
     }
-    ok = send_all(s, &bytes, 8);
+    bool ok = send_all(s, &bytes, 8);
     usleep(pause_ms * 1000);
     ok = ok && recv_pattern(s, bytes);
     close(s);
@@ -490,7 +466,6 @@ static bool up(uint64_t bytes)
     uint64_t right = 0;
     int s = dial(DISCARD);
     bool ok = s >= 0 && send_pattern(s, bytes);
-
     shutdown(s, SHUT_WR);
     ok = ok && recv_all(s, &right, 8) && right == bytes;
     close(s);
@@ -506,7 +481,6 @@ struct echo_job {
 static void *echo_sender(void *arg)
 {
     struct echo_job *j = arg;
-
     j->ok = send_pattern(j->s, j->bytes);
     shutdown(j->s, SHUT_WR);
     return NULL;
@@ -517,13 +491,11 @@ static bool echo(uint64_t bytes, unsigned pause_ms)
 {
     struct echo_job j = {dial(ECHO), bytes, false};
     pthread_t t;
-    bool ok;
-
     if (j.s < 0 || pthread_create(&t, NULL, echo_sender, &j)) {
         return false;
     }
     usleep(pause_ms * 1000);
-    ok = recv_pattern(j.s, bytes);
+    bool ok = recv_pattern(j.s, bytes);
     pthread_join(t, NULL);
     close(j.s);
     return ok && j.ok;
@@ -532,7 +504,6 @@ static bool echo(uint64_t bytes, unsigned pause_ms)
 static bool wait_for(const atomic_uint *v, unsigned want, unsigned ms)
 {
     uint64_t end = now_ns() + ms * UINT64_C(1000000);
-
     while (*v != want && now_ns() < end) {
         usleep(1000);
     }
@@ -543,16 +514,16 @@ static bool wait_for(const atomic_uint *v, unsigned want, unsigned ms)
 static bool crowd(unsigned count)
 {
     static int s[CONNS];
-    char buf[100], back[100];
     struct linger hard = {1, 0};
     unsigned aborted = 0, before = resets;
     bool ok = true;
-
+    char buf[100];
     memset(buf, 'q', sizeof buf);
     for (unsigned i = 0; i < count; i++) {
         s[i] = dial(ECHO);
         ok = ok && s[i] >= 0 && send_all(s[i], buf, sizeof buf);
     }
+    char back[100];
     for (unsigned i = 0; i < count && ok; i++) {
         ok = recv_all(s[i], back, sizeof back) && !memcmp(buf, back, 100);
     }
@@ -603,9 +574,6 @@ static bool called(uint32_t bytes, bool listening)
     struct echo_job j = {.bytes = bytes};
     unsigned done = clients_done, good = clients_ok, no = refused;
     int one = 1, l = socket(AF_INET, SOCK_STREAM, 0);
-    pthread_t t;
-    bool ok;
-
     setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(l, (struct sockaddr *)&at, sizeof at)) {
         return false;
@@ -618,10 +586,11 @@ static bool called(uint32_t bytes, bool listening)
     listen(l, 8);
     call_linux(4000, bytes);
     j.s = accept(l, NULL, NULL);
+    pthread_t t;
     if (j.s < 0 || pthread_create(&t, NULL, echo_sender, &j)) {
         return false;
     }
-    ok = recv_pattern(j.s, bytes);
+    bool ok = recv_pattern(j.s, bytes);
     pthread_join(t, NULL);
     close(j.s);
     close(l);
@@ -634,16 +603,14 @@ static bool udp_works(void)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(7)};
     struct timeval t = {2, 0};
     int s = socket(AF_INET, SOCK_DGRAM, 0);
-    char buf[1472];
-    ssize_t n;
     bool ok = true;
-
     inet_pton(AF_INET, "10.9.0.2", &to.sin_addr);
     setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
     ok = connect(s, (struct sockaddr *)&to, sizeof to) == 0;
+    char buf[1472];
     for (size_t len = 0; len <= sizeof buf && ok; len += 184) {
         ok = send(s, pattern, len, 0) == (ssize_t)len;
-        n = recv(s, buf, sizeof buf, 0);
+        ssize_t n = recv(s, buf, sizeof buf, 0);
         ok = ok && n == (ssize_t)len && !memcmp(buf, pattern, len);
     }
     /* A closed port is told of. */
@@ -663,14 +630,12 @@ static bool closed_port_refuses(void)
 static uint64_t megabytes(uint64_t n)
 {
     const char *e = getenv("NET_MB");
-
-    return (e ? strtoull(e, NULL, 10) : n) << 20;
+    return (e != NULL ? strtoull(e, NULL, 10) : n) << 20;
 }
 
 static void named(bool ok, const char *what, const char *how)
 {
     char name[120];
-
     snprintf(name, sizeof name, "%s, %s", what, how);
     check(ok, name);
 }
@@ -678,7 +643,6 @@ static void named(bool ok, const char *what, const char *how)
 static void bulk(const char *how, uint64_t bytes)
 {
     uint64_t t = now_ns();
-
     named(down(bytes, 0, 0), "bulk to Linux", how);
     named(up(bytes), "bulk from Linux", how);
     named(echo(bytes, 0), "echo", how);
@@ -690,17 +654,15 @@ static void bulk(const char *how, uint64_t bytes)
 static void sysctl(const char *name, const char *value)
 {
     char path[100];
-
     snprintf(path, sizeof path, "/proc/sys/net/ipv4/%s", name);
     tap_setting(path, value);
 }
 
 static void with_stack(uint32_t caps, uint32_t half_open, void (*body)(void))
 {
-    pthread_t t;
-
     start_stack(caps, half_open);
     stop_loop = false;
+    pthread_t t;
     if (pthread_create(&t, NULL, loop, NULL)) {
         abort();
     }
@@ -758,7 +720,6 @@ static void plain_options(void)
 static void cookies(void)
 {
     uint64_t before = net_stats(stack)->tcp_cookies_ok;
-
     check(crowd(100), "100 connections from cookies");
     check(up(megabytes(1)), "bulk over a cookie's connection");
     check(net_stats(stack)->tcp_cookies_ok - before >= 101,
@@ -767,18 +728,15 @@ static void cookies(void)
 
 int main(void)
 {
-    const char *why;
-
-    srand(getenv("NET_SEED") ? (unsigned)atoi(getenv("NET_SEED")) : 1);
+    srand(getenv("NET_SEED") != NULL ? (unsigned)atoi(getenv("NET_SEED")) : 1);
     for (uint32_t i = 0; i < sizeof pattern; i++) {
         uint32_t x = i % PERIOD;
-
         pattern[i] = (uint8_t)(x * 31 + (x >> 8) * 7);
     }
     services = calloc(CONNS, sizeof *services);
     wake_fd = eventfd(0, EFD_NONBLOCK);
-    why = tap_open();
-    if (why) {
+    const char *why = tap_open();
+    if (why != NULL) {
         skip_all(why);
     }
     with_stack(0, 256, all_of_it);

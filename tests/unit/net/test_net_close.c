@@ -23,12 +23,10 @@ static void say_ts(uint32_t tsval, uint32_t seq, uint32_t len)
 
 START_TEST(paws_drops_old_segments)
 {
-    struct out *o;
-
     open_with((struct in){.mss = 1000, .ts = true, .tsval = 1000});
     say_ts(1010, 0, 100);
     say_ts(1010, 100, 100);
-    o = sent();
+    struct out *o = sent();
     ck_assert(o->has_ts);
     ck_assert_uint_eq(o->tsecr, 1010);
     say_ts(1009, 200, 100); /* older: an ACK, not taken */
@@ -136,7 +134,6 @@ END_TEST
 START_TEST(time_wait_is_left_for_a_connection_only)
 {
     struct in syn = {.seq = PEER_ISN + 3, .flags = TH_SYN | TH_FIN};
-
     open_plain();
     close_first();
     inject(syn);
@@ -217,8 +214,6 @@ END_TEST
 
 START_TEST(abort_resets)
 {
-    struct out *o;
-
     open_plain();
     say(A, 0, 0, 10);
     tcp_send_limit(&u.c, 500);
@@ -226,7 +221,7 @@ START_TEST(abort_resets)
     forget();
     tcp_abort(&u.c);
     tcp_abort(&u.c);
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags & TH_RST, TH_RST);
     ck_assert_uint_eq(o->seq - iss - 1, 500);
     ck_assert(u.closed);
@@ -275,7 +270,6 @@ END_TEST
 static void icmp(uint32_t code, uint32_t mtu, uint32_t seq, uint16_t sport)
 {
     uint8_t f[100] = {0}, *m = f + 34, *q = m + 8;
-
     memcpy(f, "\2\0\0\0\0\1\2\0\0\0\0\2\10\0", 14);
     f[14] = 0x45;
     put16(f + 16, 20 + 8 + 28);
@@ -335,17 +329,15 @@ END_TEST
    counted would tell strangers how much we send. */
 START_TEST(segments_that_may_be_cut_are_told_apart)
 {
-    struct out *o;
-    uint16_t id[3];
-
     open_with((struct in){.mss = 1460});
     tcp_send_limit(&u.c, 3000);
     run(0);
-    o = sent();
+    struct out *o = sent();
     ck_assert(o->df && o->id == 0);
     forget();
     icmp(4, 400, iss + 1, PORT);
     run(0);
+    uint16_t id[3];
     for (int i = 0; i < 3; i++) {
         o = sent();
         ck_assert(!o->df);

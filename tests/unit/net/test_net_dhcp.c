@@ -42,7 +42,6 @@ static void answer(const uint8_t *q, uint8_t type)
     struct net_endpoint to = {net_v4(255, 255, 255, 255), 68};
     uint8_t m[400] = {2, 1, 6};
     uint8_t *p = m + 240;
-
     memcpy(m + 4, q + 4, 4);
     memcpy(m + 28, q + 28, 6);
     put32(m + 236, 0x63825363);
@@ -72,7 +71,6 @@ static void serve(struct udp_port *p, const struct net_endpoint *from,
                   const struct net_addr *to, const void *data, uint32_t len)
 {
     const uint8_t *m = data;
-
     (void)p;
     (void)to;
     ck_assert_uint_eq(from->port, 68);
@@ -89,7 +87,6 @@ static void serve(struct udp_port *p, const struct net_endpoint *from,
         answer(m, 2);
     } else if (m[242] == 3 && !server.offers_only) {
         bool nak = server.naks != 0;
-
         server.naks -= nak;
         answer(m, nak ? 6 : 5);
     } else if (m[242] == 4) {
@@ -135,7 +132,6 @@ static void run(uint64_t ns)
 static bool has(struct net_addr want)
 {
     struct net_addr got = net_addr_of(a.stack);
-
     return net_addr_eq(&got, &want);
 }
 
@@ -245,7 +241,6 @@ END_TEST
 START_TEST(renewals_are_spread)
 {
     uint64_t at[2];
-
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
         run(S);
@@ -292,7 +287,6 @@ START_TEST(no_host_has_such_an_address)
         net_v4(10, 0, 0, 255),     net_v4(10, 0, 0, 0),  net_v4(0, 0, 0, 5),
         net_v4(127, 0, 0, 1),      net_v4(224, 0, 0, 1), net_v4(240, 0, 0, 1),
         net_v4(255, 255, 255, 255)};
-
     ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         server.offer = bad[i];
@@ -315,7 +309,6 @@ START_TEST(no_router_has_such_an_address)
     const struct net_addr bad[] = {net_v4(10, 0, 0, 50), net_v4(10, 0, 0, 255),
                                    net_v4(127, 0, 0, 1), net_v4(224, 0, 0, 1),
                                    net_v4(255, 255, 255, 255)};
-
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         server.router = bad[i];
         ck_assert_int_eq(dhcp_start(a.stack, &client), 0);
@@ -346,9 +339,6 @@ int main(void)
 {
     Suite *s = suite_create("net_dhcp");
     TCase *c = tcase_create("client");
-    SRunner *r;
-    int failed;
-
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, address_is_obtained_and_given_back);
@@ -364,9 +354,9 @@ int main(void)
     tcase_add_test(c, no_router_has_such_an_address);
     tcase_add_test(c, nonsense_is_survived);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -13,8 +13,6 @@
 
 START_TEST(syn_options_are_answered)
 {
-    struct out *o;
-
     inject((struct in){.seq = 5,
                        .flags = TH_SYN,
                        .wnd = 60000,
@@ -24,7 +22,7 @@ START_TEST(syn_options_are_answered)
                        .scale = 7,
                        .ts = true,
                        .tsval = 4711});
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->mss, 1460);
     ck_assert_int_eq(o->scale, 0); /* a window of 20000 needs none */
     ck_assert(o->sack_ok && o->has_ts);
@@ -58,7 +56,6 @@ END_TEST
 START_TEST(a_repeated_syn_has_its_own_timestamp_echoed)
 {
     struct in syn = {.seq = 5, .flags = TH_SYN, .ts = true, .tsval = 100};
-
     inject(syn);
     ck_assert_uint_eq(sent()->tsecr, 100);
     syn.tsval = 1100;
@@ -89,12 +86,10 @@ END_TEST
 
 START_TEST(listen_rules)
 {
-    struct out *o;
-
     inject((struct in){.seq = 5, .flags = TH_RST});
     sent_nothing();
     inject((struct in){.seq = 5, .ack = 9, .flags = A, .len = 3});
-    o = sent(); /* s3.10.7.2: <SEQ=SEG.ACK><CTL=RST> */
+    struct out *o = sent(); /* s3.10.7.2: <SEQ=SEG.ACK><CTL=RST> */
     ck_assert_uint_eq(o->flags, TH_RST);
     ck_assert_uint_eq(o->seq, 9);
     inject((struct in){.seq = 5, .ack = 9, .flags = A | TH_SYN});
@@ -119,15 +114,13 @@ END_TEST
 START_TEST(syn_acks_that_nothing_answers_are_limited)
 {
     struct in syn = {.flags = TH_SYN, .mss = 1000};
-    uint64_t limited;
-
     open_plain();
     stats = net_stats(host.stack);
     for (uint32_t i = 0; i < 9000; i++) {
         syn.ip = 0xac100000 + i;
         inject(syn);
     }
-    limited = stats->tcp_syn_limited;
+    uint64_t limited = stats->tcp_syn_limited;
     ck_assert_uint_eq(limited, 5000);
     inject((struct in){.flags = TH_SYN, .mss = 1000, .from = 99});
     ck_assert_uint_eq(sent()->flags, TH_SYN | TH_ACK);
@@ -146,7 +139,6 @@ END_TEST
 START_TEST(ports_of_other_stacks_are_left_alone)
 {
     struct net_away away = {.proto = IPPROTO_TCP, .port = 81};
-
     stats = net_stats(host.stack);
     net_away_add(host.stack, &away);
     inject((struct in){.seq = 5, .ack = 9, .flags = A, .port = 81, .len = 3});
@@ -191,13 +183,11 @@ END_TEST
 
 START_TEST(half_open_rules)
 {
-    struct out *o;
-
     inject((struct in){.seq = 5, .flags = TH_SYN, .mss = 1000});
     iss = sent()->seq;
     /* A wrong ACK is refused and changes nothing. */
     inject((struct in){.seq = 6, .ack = iss + 2, .flags = A});
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags, TH_RST);
     ck_assert_uint_eq(o->seq, iss + 2);
     /* s3.10.7.4: its place is judged first: an ACK, no reset. */
@@ -226,12 +216,10 @@ END_TEST
 /* RFC 7323 s2.2: only in a SYN the window is as it is. */
 START_TEST(a_challenge_scales_the_window)
 {
-    struct out *o;
-
     listener.window = 300000;
     inject(
         (struct in){.seq = 5, .flags = TH_SYN, .mss = 1000, .scale_ok = true});
-    o = sent();
+    struct out *o = sent();
     ck_assert_int_eq(o->scale, 3);
     ck_assert_uint_eq(o->wnd, 65535);
     inject((struct in){.seq = 900, .flags = TH_SYN});
@@ -259,7 +247,6 @@ END_TEST
 START_TEST(cookies_when_the_backlog_is_full)
 {
     uint32_t seq[8];
-
     for (uint16_t i = 0; i < 8; i++) {
         inject((struct in){.seq = 100,
                            .flags = TH_SYN,
@@ -316,17 +303,15 @@ END_TEST
 
 START_TEST(isns_differ_and_grow)
 {
-    uint32_t a, b;
-
     inject((struct in){.seq = 5, .flags = TH_SYN, .from = 1});
-    a = sent()->seq;
+    uint32_t a = sent()->seq;
     inject((struct in){.seq = 5, .flags = TH_SYN, .from = 2});
     ck_assert_uint_ne(a >> 16, sent()->seq >> 16);
     inject((struct in){.seq = 6, .flags = TH_RST, .from = 1});
     run(1 * S);
     forget();
     inject((struct in){.seq = 5, .flags = TH_SYN, .from = 1});
-    b = sent()->seq;
+    uint32_t b = sent()->seq;
     /* RFC 6528: the clock runs at about 250 kHz for one pair of addresses. */
     ck_assert_uint_ge(b - a, 200000);
     ck_assert_uint_le(b - a, 300000);
@@ -344,12 +329,10 @@ static struct in reply(uint32_t flags, uint32_t seq, uint32_t ack)
 
 START_TEST(syn_sent_rules)
 {
-    struct out *o;
-
     call();
     /* s3.10.7.3: unacceptable ACK: a reset, unless it is one. */
     inject(reply(A, 50, iss));
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags, TH_RST);
     ck_assert_uint_eq(o->seq, iss);
     inject(reply(A, 50, iss + 2));
@@ -394,11 +377,9 @@ END_TEST
 
 START_TEST(both_call_at_once)
 {
-    struct out *o;
-
     call();
     inject(reply(TH_SYN, PEER_ISN, 0));
-    o = sent(); /* figure 8 */
+    struct out *o = sent(); /* figure 8 */
     ck_assert_uint_eq(o->flags, TH_SYN | TH_ACK);
     ck_assert_uint_eq(o->seq, iss);
     ck_assert_uint_eq(o->ack, PEER_ISN + 1);
@@ -423,13 +404,11 @@ END_TEST
 /* s3.10.7.4 with RFC 5961 before the opening is complete. */
 START_TEST(challenges_while_both_call)
 {
-    struct out *o;
-
     call();
     inject(reply(TH_SYN, PEER_ISN, 0));
     sent();
     inject(reply(TH_RST, PEER_ISN + 2, 0));
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->flags, A);
     ck_assert_uint_eq(o->seq, iss + 1);
     ck_assert_uint_eq(o->ack, PEER_ISN + 1);

@@ -56,7 +56,6 @@ static struct end *end_of(struct tcp_conn *c)
 static void produce(struct end *e)
 {
     uint64_t more = 1 + fake_below(e->n, 40000);
-
     if (e->announced < e->total) {
         e->announced =
             e->announced + more > e->total ? e->total : e->announced + more;
@@ -73,7 +72,6 @@ static void produce(struct end *e)
 static void established(struct tcp_conn *c)
 {
     struct end *e = end_of(c);
-
     need(!e->open);
     e->open = true;
     tcp_set_options(c, fake_chance(e->n, 500) ? TCP_NAGLE : 0);
@@ -84,8 +82,7 @@ static uint32_t gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
                        struct tcp_gather *g)
 {
     struct end *e = end_of(c);
-    uint32_t at = (uint32_t)(offset % PERIOD), max, n = 0;
-
+    uint32_t at = (uint32_t)(offset % PERIOD), n = 0;
     need(len > 0);
     need(offset + len <= e->announced);
     need(offset >= e->acked);
@@ -93,14 +90,13 @@ static uint32_t gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
         e->waiting = true;
         return 0;
     }
-    max = fake_chance(e->n, 100) ? 1 + fake_below(e->n, len) : len;
+    uint32_t max = fake_chance(e->n, 100) ? 1 + fake_below(e->n, len) : len;
     g->count = 0;
     while (n < max && g->count < NET_PIECES_MAX) {
         uint32_t k = g->count == NET_PIECES_MAX - 1 || fake_chance(e->n, 700)
                          ? max - n
                          : 1 + fake_below(e->n, max - n);
         const uint8_t *p = &pattern[e->side][at + n];
-
         g->piece[g->count++] = (struct net_piece){
             .paddr = (uint64_t)(uintptr_t)p, .va = p, .len = k};
         n += k;
@@ -117,7 +113,6 @@ static void take_window(struct end *e)
 {
     uint32_t w = fake_chance(e->n, 150) ? fake_below(e->n, 3000)
                                         : 20000 + fake_below(e->n, 60000);
-
     e->window = fake_chance(e->n, 50) ? 0 : w;
     tcp_receive_window(&e->c, e->window);
 }
@@ -126,7 +121,6 @@ static uint32_t received(struct tcp_conn *c, const void *data, uint32_t len)
 {
     struct end *e = end_of(c);
     uint32_t at = (uint32_t)(e->got % PERIOD), take = len;
-
     need(len > 0);
     need(!e->peer_finished);
     need(memcmp(data, &pattern[!e->side][at], len) == 0);
@@ -146,7 +140,6 @@ static uint32_t received(struct tcp_conn *c, const void *data, uint32_t len)
 static void finished(struct tcp_conn *c)
 {
     struct end *e = end_of(c);
-
     need(!e->peer_finished);
     need(e->got == ends[!e->side].total);
     e->peer_finished = true;
@@ -159,7 +152,6 @@ static void finished(struct tcp_conn *c)
 static void acked(struct tcp_conn *c, uint64_t upto)
 {
     struct end *e = end_of(c);
-
     need(upto > e->acked);
     need(upto <= e->announced);
     e->acked = upto;
@@ -169,7 +161,6 @@ static void acked(struct tcp_conn *c, uint64_t upto)
 static void closed(struct tcp_conn *c, enum tcp_reason why)
 {
     struct end *e = end_of(c);
-
     need(!e->closed);
     e->closed = true;
     e->why = why;
@@ -210,7 +201,6 @@ static struct life life[2];
 static void ticker(struct net_timer *t, struct net_stack *s)
 {
     struct end *e = &ends[((struct life *)(void *)t)->side];
-
     if (e->closed) {
         return;
     }
@@ -249,8 +239,6 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
                              .time_wait = 4,
                              .neighbours = 8,
                              .ooo_bufs_conn = 24};
-    struct net_endpoint to;
-
     fprintf(stderr,
             "# NET_SEED=%llu loss %u repeat %u corrupt %u jitter %llu "
             "caps %u\n",
@@ -270,7 +258,7 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
     net.corrupt = w->corrupt;
     net.jitter_ns = w->jitter_ns;
     net.ns_per_byte = w->ns_per_byte;
-    if (w->middle) {
+    if (w->middle != NULL) {
         middle_start(&net, w->middle);
     }
     for (int i = 0; i < 2; i++) {
@@ -284,13 +272,13 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
         net_timer_start(host[i].stack, &life[i].timer, net.now_ns + 1);
     }
     ck_assert_int_eq(tcp_listen(host[1].stack, &l), 0);
-    to = (struct net_endpoint){fake_addr(&net, &host[1]), 80};
+    struct net_endpoint to =
+        (struct net_endpoint){fake_addr(&net, &host[1]), 80};
     ck_assert_int_eq(tcp_connect(host[0].stack, &ends[0].c, &ops, &to, 0), 0);
     tcp_set_timeout(&ends[0].c, 3600ull * 1000000000);
     fake_run(&net, net.now_ns + 7200ull * 1000000000, both_closed, NULL);
     for (int i = 0; i < 2; i++) {
         const struct net_stats *s = net_stats(host[i].stack);
-
         ck_assert(ends[i].closed);
         ck_assert_int_eq(ends[i].why, TCP_DONE);
         ck_assert_uint_eq(ends[i].acked, ends[i].total);
@@ -309,7 +297,6 @@ static void one_run(uint64_t seed, const struct weather *w, uint32_t caps,
 static const struct tcp_conn *victim(const struct fake_host *h)
 {
     const struct end *e = &ends[h == &host[1]];
-
     return e->open && !e->closed ? &e->c : NULL;
 }
 
@@ -347,23 +334,20 @@ static const struct weather worst = {.loss = 30, .middle = &both};
 static uint32_t rounds(uint32_t normal)
 {
     const char *e = getenv("NET_ROUNDS");
-
-    return e ? (uint32_t)atoi(e) : normal;
+    return e != NULL ? (uint32_t)atoi(e) : normal;
 }
 
 static uint64_t seed_of(uint32_t round)
 {
     const char *e = getenv("NET_SEED");
-
-    return e ? strtoull(e, NULL, 10) : round + 1;
+    return e != NULL ? strtoull(e, NULL, 10) : round + 1;
 }
 
 static void many(const struct weather *w, uint32_t n, uint64_t bytes)
 {
     static const uint32_t caps[] = {0, NET_CAP_CSUM,
                                     NET_CAP_CSUM | NET_CAP_TSO4};
-
-    n = getenv("NET_SEED") ? 1 : rounds(n);
+    n = getenv("NET_SEED") != NULL ? 1 : rounds(n);
     for (uint32_t i = 0; i < n; i++) {
         for (int k = 0; k < 3; k++) {
             one_run(seed_of(i), w, caps[k], bytes);
@@ -417,12 +401,8 @@ int main(void)
 {
     Suite *s = suite_create("net_pair");
     TCase *c = tcase_create("weather");
-    SRunner *r;
-    int failed;
-
     for (uint32_t i = 0; i < PATTERN; i++) {
         uint32_t x = i % PERIOD;
-
         pattern[0][i] = (uint8_t)(x * 31 + (x >> 8) * 7);
         pattern[1][i] = (uint8_t)(x * 17 + (x >> 7) * 11 + 5);
     }
@@ -435,9 +415,9 @@ int main(void)
     tcase_add_test(c, a_blind_attacker_harms_nobody);
     tcase_add_test(c, a_box_and_an_attacker);
     suite_add_tcase(s, c);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

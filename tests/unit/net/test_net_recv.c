@@ -82,7 +82,6 @@ END_TEST
 START_TEST(bad_checksum_and_lengths)
 {
     uint8_t f[80] = {0};
-
     open_plain();
     /* The header says more options than there is segment. */
     memcpy(f, "\2\0\0\0\0\1\2\0\0\0\0\2\10\0", 14);
@@ -169,11 +168,9 @@ END_TEST
 
 START_TEST(out_of_order_is_held_and_reported)
 {
-    struct out *o;
-
     open_sack();
     say(A, 1000, 0, 500);
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->ack, PEER_ISN + 1);
     ck_assert_uint_eq(o->sacks, 1);
     ck_assert_uint_eq(o->sack[0].begin - PEER_ISN - 1, 1000);
@@ -207,7 +204,6 @@ END_TEST
 START_TEST(old_blocks_are_reported_again)
 {
     struct out *o = NULL;
-
     open_sack();
     say(A, 1000, 0, 100);
     sent();
@@ -253,14 +249,12 @@ END_TEST
 START_TEST(overlaps_are_delivered_once)
 {
     uint8_t d[3000];
-
     for (uint32_t i = 0; i < sizeof d; i++) {
         d[i] = (uint8_t)(i * 5 + (i >> 8));
     }
     open_plain();
     for (uint32_t round = 0; round < 200 && u.got < 3000; round++) {
         uint32_t at = fake_below(&net, 3000), n = fake_below(&net, 400);
-
         n = at + n > 3000 ? 3000 - at : n;
         at = round % 5 ? at : (uint32_t)u.got;
         n = at + n > 3000 ? 3000 - at : n;
@@ -316,15 +310,13 @@ END_TEST
 
 START_TEST(window_closes_and_opens_in_steps)
 {
-    struct out *o;
-
     open_plain();
     tcp_receive_window(&u.c, 0);
     for (uint32_t at = 0; at < 20000; at += 1000) {
         say(A, at, 0, 1000); /* it was promised once */
     }
     run(100 * MS);
-    o = &outs[out_count - 1];
+    struct out *o = &outs[out_count - 1];
     ck_assert_uint_eq(u.got, 20000);
     ck_assert_uint_eq(o->wnd, 0);
     forget();
@@ -380,7 +372,6 @@ START_TEST(urgent_is_told_again_after_long)
                         .wnd = 60000,
                         .up = 10,
                         .len = 10};
-
     open_plain();
     urgent.ack = iss + 1;
     inject(urgent);

@@ -198,8 +198,6 @@ END_TEST
    same turn data beyond a gap comes, of which the probe reports. */
 START_TEST(a_probe_leaves_room_for_sack)
 {
-    const struct out *o;
-
     open_with((struct in){.mss = 1460, .sack_ok = true});
     inject((struct in){
         .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 1455});
@@ -211,7 +209,7 @@ START_TEST(a_probe_leaves_room_for_sack)
                        .flags = A,
                        .wnd = 1455,
                        .len = 10});
-    o = sent();
+    const struct out *o = sent();
     ck_assert_uint_eq(o->sacks, 1);
     ck_assert_uint_eq(o->len, 1448);
 }
@@ -331,10 +329,8 @@ END_TEST
 
 START_TEST(round_trips_of_what_was_sent_twice_do_not_count)
 {
-    uint32_t srtt;
-
     open_plain();
-    srtt = u.c.srtt_us;
+    uint32_t srtt = u.c.srtt_us;
     tcp_send_limit(&u.c, 1000);
     run(0);
     run(210 * MS);
@@ -351,8 +347,6 @@ END_TEST
 /* Neither do those of what a window that closed and opened made us repeat. */
 START_TEST(round_trips_through_a_closed_window_do_not_count)
 {
-    uint32_t samples;
-
     open_plain();
     tcp_send_limit(&u.c, 3000);
     run(0);
@@ -364,7 +358,7 @@ START_TEST(round_trips_through_a_closed_window_do_not_count)
     inject((struct in){
         .seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 60000});
     is(A, 0, 0, 1000);
-    samples = (uint32_t)stats->tcp_rtt_samples;
+    uint32_t samples = (uint32_t)stats->tcp_rtt_samples;
     say(A, 0, 3000, 0); /* of the first or of the second? */
     ck_assert_uint_eq(stats->tcp_rtt_samples, samples);
     tcp_send_limit(&u.c, 4000);
@@ -414,15 +408,12 @@ END_TEST
 START_TEST(long_streams_outlive_sequence_numbers)
 {
     uint64_t far = 3ull << 30; /* more than 2^31 */
-
     endless = true;
     open_plain();
     tcp_send_limit(&u.c, 2 * far);
     while (u.acked < far) {
-        uint64_t sent_to;
-
         run(0);
-        sent_to = u.c.una_off + (u.c.snd_nxt - u.c.snd_una);
+        uint64_t sent_to = u.c.una_off + (u.c.snd_nxt - u.c.snd_una);
         out_count = 0;
         out_next = 0;
         /* Skip ahead as if all had been sent and acknowledged: a window at a
@@ -452,7 +443,6 @@ START_TEST(a_new_station_is_followed)
 {
     uint8_t f[60] = {0};
     static const uint8_t mac[6] = {2, 9, 9, 9, 9, 9};
-
     open_plain();
     memcpy(f, "\2\0\0\0\0\1\2\x9\x9\x9\x9\x9\10\6\0\1\10\0\6\4\0\1", 22);
     memcpy(f + 22, mac, 6);
@@ -470,8 +460,6 @@ END_TEST
 
 START_TEST(acks_stay_inside_a_closed_window)
 {
-    struct out *o;
-
     open_plain();
     inject(
         (struct in){.seq = PEER_ISN + 1, .ack = iss + 1, .flags = A, .wnd = 0});
@@ -487,7 +475,7 @@ START_TEST(acks_stay_inside_a_closed_window)
     run(50 * MS);
     is(A, 0, 1000, 0); /* not from 1, which the peer would drop */
     tcp_abort(&u.c);
-    o = sent();
+    struct out *o = sent();
     ck_assert_uint_eq(o->seq, iss + 1);
     ck_assert_uint_eq(o->flags & TH_RST, TH_RST);
 }
@@ -497,11 +485,9 @@ START_TEST(a_listener_counts_its_handshakes)
 {
     listener.half_open = 1;
     for (uint16_t i = 0; i < 5; i++) {
-        struct out *o;
-
         inject((struct in){
             .seq = 5, .flags = TH_SYN, .from = (uint16_t)(100 + i)});
-        o = sent();
+        struct out *o = sent();
         inject((struct in){.seq = 6,
                            .ack = o->seq + 1,
                            .flags = TH_RST,

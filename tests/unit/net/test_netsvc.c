@@ -21,7 +21,6 @@ static uint32_t taken_count;
 void *mem_alloc(size_t bytes)
 {
     void *p = calloc(1, bytes);
-
     ck_assert(p && taken_count < 80);
     taken[taken_count++] = p;
     return p;
@@ -48,7 +47,6 @@ static uint32_t gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
 {
     static const uint8_t word[] = "hello";
     const uint8_t *p = word + offset;
-
     (void)c;
     g->piece[0] = (struct net_piece){
         .paddr = (uint64_t)(uintptr_t)p, .va = p, .len = len};
@@ -69,7 +67,6 @@ static const struct tcp_ops ops = {.gather = gather, .received = received};
 static void say_hello(void)
 {
     struct net_endpoint to = {fake_addr(&net, &server), PORT_ECHO};
-
     echoed = 0;
     ck_assert_int_eq(tcp_connect(client.stack, &conn, &ops, &to, 0), 0);
     tcp_send_limit(&conn, 5);
@@ -98,7 +95,6 @@ static const struct tcp_ops idle_ops = {.gather = gather,
 static void keep_idle(uint32_t n, uint16_t port)
 {
     struct net_endpoint to = {fake_addr(&net, &server), port};
-
     for (uint32_t i = 0; i < n; i++) {
         ck_assert_int_eq(tcp_connect(client.stack, &idle[i], &idle_ops, &to, 0),
                          0);
@@ -109,7 +105,6 @@ static void keep_idle(uint32_t n, uint16_t port)
 static uint32_t open_now(uint32_t n)
 {
     uint32_t open = 0;
-
     for (uint32_t i = 0; i < n; i++) {
         open += idle[i].state == TCP_ESTABLISHED;
     }
@@ -164,14 +159,12 @@ END_TEST
 START_TEST(idle_strangers_shut_nobody_out)
 {
     static const uint16_t port[] = {PORT_ECHO, PORT_DISCARD, PORT_ZERO};
-
     say_hello(); /* they know each other's station */
     hang_up();
     keep_idle(64, port[_i]);
     ck_assert_uint_eq(open_now(64), 64);
     for (int i = 0; i < 3; i++) {
         uint64_t began = net.now_ns;
-
         say_hello();
         hang_up();
         ck_assert_uint_eq(echoed, 5);
@@ -187,20 +180,17 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("netsvc");
-    TCase *c = tcase_create("services"), *many;
-    SRunner *r;
-    int failed;
-
+    TCase *c = tcase_create("services");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, clients_that_vanish_are_forgotten);
     suite_add_tcase(s, c);
-    many = tcase_create("crowds");
+    TCase *many = tcase_create("crowds");
     tcase_add_checked_fixture(many, setup_many, teardown);
     tcase_add_loop_test(many, idle_strangers_shut_nobody_out, 0, 3);
     suite_add_tcase(s, many);
-    r = srunner_create(s);
+    SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
+    int failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
