@@ -137,7 +137,7 @@ def main(qtest, kernel, dpf, synthetic):
                         qtest, os.path.join(work, "filters")], check=True)
         want = on_host(dpf, pcap, frames)
         here, there = vm.free_port(), vm.free_port()
-        m = vm.Vm(append="test=trace", modules=modules,
+        m = vm.Vm(append=f"test=trace frames={len(frames)}", modules=modules,
                   netdev=f"socket,udp=127.0.0.1:{there},"
                          f"localaddr=127.0.0.1:{here}")
         with m:
