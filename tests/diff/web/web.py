@@ -11,6 +11,7 @@ offloads, and with both. Each answer is compared with the oracle below,
 byte for byte. Requests are pipelined, cut at random and read slowly. Broken
 requests have no oracle but themselves: sent whole, cut anywhere and byte by
 byte they must get the same answers."""
+import contextlib
 import gzip
 import hashlib
 import os
@@ -20,8 +21,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import zlib
 
 HOST = ("10.9.0.2", 80)
 SIZES = (0, 1, 2, 511, 512, 513, 1023, 1400, 1447, 1448, 1449, 1459, 1460,
@@ -144,6 +145,11 @@ class Ask:
         if self.status == 200:
             self.conditions()
             self.ranges()
+        self.body_sent = b""
+        if r.random() < 0.1:
+            self.other_method()
+        if r.random() < 0.2:
+            self.send_body()
 
     # the target
 
@@ -161,7 +167,7 @@ class Ask:
             self.status = 404
         if r.random() < 0.2:
             self.query = b"?" + bytes(r.choice(PCHAR + b"/?") for _ in range(
-                int(2 ** r.uniform(0, 11))))
+                int(2 ** r.uniform(0, 12.3))))
 
     def escape(self, c):
         r = self.r
@@ -185,6 +191,34 @@ class Ask:
             out = r.choice((b"http://h", b"HTTP://u.example:80",
                             b"http://[::1]:80")) + out
         return out + self.query
+
+    # the method and what follows the head
+
+    def other_method(self):
+        self.method, self.status = self.r.choice((
+            ("POST", 405), ("PUT", 405), ("DELETE", 405), ("PATCH", 405),
+            ("TRACE", 405), ("OPTIONS", 204), ("BREW", 501), ("get", 501)))
+        if self.status == 204 and self.r.random() < 0.3:
+            self.target = b"*"
+
+    def send_body(self):
+        """A body that the server has to read past; none is refused here."""
+        r = self.r
+        data = r.randbytes(r.choice((1, 5, 100, 1460, 9000, 65536)))
+        if r.random() < 0.5:
+            self.add("content-length", len(data))
+            self.body_sent = data
+            return
+        self.add("transfer-encoding", r.choice(("chunked", "Chunked")))
+        out, at, most = b"", 0, max(1, len(data) // 20)
+        while at < len(data):
+            part = data[at:at + r.randrange(1, 20 * most)]
+            at += len(part)
+            size = f"{len(part):{r.choice(('x', 'X', '04x'))}}".encode()
+            out += size + r.choice((b"", b"", b";a=b", b" ;c", b"\t;d=\"e\"")
+                                   ) + b"\r\n" + part + b"\r\n"
+        self.body_sent = out + r.choice((b"0", b"000;x")) + b"\r\n" + r.choice(
+            (b"", b"", b"Trailer: a\r\n", b"a:\r\nb: c\r\n")) + b"\r\n"
 
     # fields
 
@@ -319,12 +353,22 @@ class Ask:
             self.status, self.parts = 206, parts
 
     def bytes(self, last):
-        fields = self.fields + ["Host: h"]
-        if last:
-            fields.append("Connection: close")
-        self.r.shuffle(fields)
-        return (self.method.encode() + b" " + self.target + b" HTTP/1.1\r\n" +
-                "\r\n".join(fields).encode() + b"\r\n\r\n")
+        r, fields, version = self.r, self.fields + ["Host: h"], b"1.1"
+        if r.random() < 0.1 and not self.body_sent:
+            version = b"1.0"
+            if r.random() < 0.5:
+                fields.pop()
+            if not last:
+                fields.append("Connection: x, Keep-Alive")
+            elif r.random() < 0.5:
+                fields.append("Connection: close")
+        elif last:
+            fields.append(r.choice(("Connection: close", "connection: a,CLOSE",
+                                    "Connection: keep-alive, close")))
+        r.shuffle(fields)
+        return (self.method.encode() + b" " + self.target + b" HTTP/" +
+                version + b"\r\n" + "\r\n".join(fields).encode() +
+                b"\r\n\r\n" + self.body_sent)
 
     # the answer
 
@@ -338,6 +382,8 @@ class Ask:
         """Nothing, or what is wrong."""
         if status != self.status:
             return f"status {status}, not {self.status}"
+        if status in (204, 405):
+            return None if "allow" in fields else "no Allow"
         if status == 301:
             return self.judge_location(fields)
         if status not in (200, 206, 304):
@@ -430,6 +476,15 @@ class Wire:
             self.s.sendall(data[at:at + n])
             at += n
 
+    def write_beside(self, data, cut):
+        """In a thread, since a server that is not read from reads nothing."""
+        def writes():
+            with contextlib.suppress(OSError):
+                self.write(data, cut)
+        thread = threading.Thread(target=writes)
+        thread.start()
+        return thread
+
     def more(self):
         data = self.s.recv(self.r.choice((100, 1448, 65536)))
         self.got += data
@@ -513,17 +568,23 @@ def sound_round(r, documents, folders, failed):
     asks = [Ask(r, documents, folders) for _ in range(r.choice(
         (1, 2, 3, 5, 12)))]
     w = Wire(r, r.choice((0, 0, 2048, 20000)))
-    data = b"".join(a.bytes(a is asks[-1]) for a in asks)
+    for i, a in enumerate(asks):
+        if a.status == 501:  # after which the server closes
+            del asks[i + 1:]
+    said = [a.bytes(a is asks[-1]) for a in asks]
+    data = b"".join(said)
     why = None
     try:
         if r.random() < 0.3:
-            for a in asks:
-                w.write(a.bytes(a is asks[-1]), random_cut(r))
+            for a, one in zip(asks, said):
+                w.write(one, random_cut(r))
                 why = why or judge(w, a, failed)
         else:
-            w.write(data, random_cut(r))
+            cut = random_cut(random.Random(r.random()))
+            writer = w.write_beside(data, cut)
             for a in asks:
                 why = why or judge(w, a, failed)
+            writer.join()
         if not why and w.rest():
             failed(asks[-1], f"{w.got[:60]!r} follows the last answer")
     except (OSError, AssertionError, ValueError, KeyError) as e:
@@ -621,7 +682,7 @@ def drive(tree, seconds, seed):
         failures += 1
         if failures <= 10:
             if isinstance(what, Ask):
-                what = what.bytes(False)
+                what = what.bytes(False)[:4000]
             print(f"# seed {seed}: {why}: {what[:600]!r}")
 
     for w in wrong:

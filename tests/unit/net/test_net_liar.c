@@ -115,7 +115,11 @@ static uint32_t held(void)
 /* To a connection that has not ended. */
 static void give(struct in m)
 {
-    run(0);
+    if (!u.closed && !(u.c.flags & CF_DEAD) && chance(200)) {
+        net.now_ns += below(700) * MS; /* timers fire in the segment's turn */
+    } else {
+        run(0);
+    }
     if (!u.closed) {
         inject(m);
     }
