@@ -240,21 +240,27 @@ static struct neighbour *hop_find(struct net_stack *s, uint32_t ip)
     return NULL;
 }
 
-/* Whether `a` should make room before `b`: free, then not in use, then the
-   one that was confirmed longest ago. */
-static bool less_worth(const struct neighbour *a, const struct neighbour *b)
+/* What an entry is worth: nothing, a question, an answer, an answer in use. */
+static unsigned worth(const struct neighbour *hop)
 {
-    if ((a->state == HOP_FREE) != (b->state == HOP_FREE)) {
-        return a->state == HOP_FREE;
-    }
-    if (a->used != b->used) {
-        return !a->used;
-    }
-    return a->seen_ns < b->seen_ns;
+    return hop->state == HOP_FREE    ? 0
+           : hop->state == HOP_ASKED ? 1
+                                     : 2 + hop->used;
 }
 
-/* An entry for an address that has none; NULL when all are being asked for or
-   lead to the gateway. */
+/* Whether `a` should make room before `b`: what is worth less, of equals that
+   which was asked for or confirmed longest ago. */
+static bool less_worth(const struct neighbour *a, const struct neighbour *b)
+{
+    return worth(a) != worth(b) ? worth(a) < worth(b) : a->seen_ns < b->seen_ns;
+}
+
+/*
+ * An entry for an address that has none. Strangers can make us ask for as many
+ * addresses as they invent: so a question makes room for another one before any
+ * answer does, and for the answer of a station that asks for us. One that is
+ * real is answered long before its turn comes. The way to the gateway stays.
+ */
 static struct neighbour *hop_make(struct net_stack *s, uint32_t ip)
 {
     uint32_t at = hop_index(s, ip);
@@ -262,17 +268,11 @@ static struct neighbour *hop_make(struct net_stack *s, uint32_t ip)
 
     for (uint32_t i = 0; i < PROBE_WINDOW; i++) {
         struct neighbour *hop = &s->hops[(at + i) & s->hop_mask];
+        bool gateway = hop->state != HOP_FREE && hop->ip == s->gateway;
 
-        if (hop->state == HOP_ASKED ||
-            (hop->state != HOP_FREE && hop->ip == s->gateway)) {
-            continue;
-        }
-        if (!best || less_worth(hop, best)) {
+        if (!gateway && (!best || less_worth(hop, best))) {
             best = hop;
         }
-    }
-    if (!best) {
-        return NULL;
     }
     hop_free(best);
     best->ip = ip;
@@ -302,7 +302,8 @@ struct neighbour *arp_route(struct net_stack *s, uint32_t dst)
         return NULL;
     }
     hop = hop_find(s, next);
-    if (!hop && (hop = hop_make(s, next)) != NULL) {
+    if (!hop) {
+        hop = hop_make(s, next);
         hop_ask(hop);
     }
     return hop;

@@ -219,8 +219,8 @@ void arp_probe(struct net_stack *s, uint32_t ip);
 /* Forget who is where: our network changed. */
 void arp_clear(struct net_stack *s);
 
-/* The station that leads to `dst`, resolving it if need be; NULL: no route or
-   no room. Not for broadcasts. */
+/* The station that leads to `dst`, resolving it if need be; NULL: no route. Not
+   for broadcasts. */
 struct neighbour *arp_route(struct net_stack *s, uint32_t dst);
 
 /* Send to the station `hop`: fills the Ethernet header at hdr[0..13], or holds

@@ -339,6 +339,58 @@ START_TEST(arp_holds_frames_and_gives_up)
 }
 END_TEST
 
+/* Strangers invent neighbours, which the stack asks for: more than there is
+   room for, every few milliseconds, without end. */
+static void ask_for_many(struct udp_port *p, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct net_endpoint to = {net_v4(10, 0, 0, (uint8_t)(20 + i % 200)), 9};
+
+        (void)udp_send_copy(p, &to, "?", 1);
+        fake_run(&net, net.now_ns + 2000000, NULL, NULL);
+        seen_count = 0;
+    }
+}
+
+START_TEST(neighbours_that_do_not_exist_keep_nobody_out)
+{
+    struct udp_port p = {.received = udp_nothing, .port = 9000};
+    struct net_endpoint to = {net_v4(10, 0, 0, 2), 9};
+    uint8_t f[60];
+
+    ck_assert_int_eq(udp_bind(host.stack, &p), 0);
+    for (int round = 0; round < 50; round++) {
+        /* One that is real is asked for and answers a little later. */
+        to.addr = net_v4(10, 0, 0, (uint8_t)(2 + round % 10));
+        ask_for_many(&p, 60);
+        ck_assert_int_eq(udp_send_copy(&p, &to, "!", 1), 0);
+        ck_assert_uint_eq(seen_count, 1);
+        ck_assert_uint_eq(get16(seen[0] + 20), ARP_REQUEST);
+        ask_for_many(&p, 2);
+        arp_frame(f, ARP_REPLY, to.addr.word[3], BE(10, 0, 0, 1));
+        net_input(host.stack, f, sizeof f, 0);
+        ck_assert_uint_eq(seen_count, 1);
+        ck_assert_mem_eq(seen[0], peer_mac, 6);
+        /* It stays, through any number of questions. */
+        ask_for_many(&p, 60);
+        ck_assert_int_eq(udp_send_copy(&p, &to, "!", 1), 0);
+        ck_assert_uint_eq(seen_count, 1);
+        ck_assert_uint_eq(get16(seen[0] + 12), ETHERTYPE_IP);
+        /* So does one that asks for us, without a question of ours. */
+        arp_frame(f, ARP_REQUEST, BE(10, 0, 0, 15), BE(10, 0, 0, 1));
+        net_input(host.stack, f, sizeof f, 0);
+        seen_count = 0;
+        to.addr = net_v4(10, 0, 0, 15);
+        ck_assert_int_eq(udp_send_copy(&p, &to, "!", 1), 0);
+        ck_assert_uint_eq(seen_count, 1);
+        ck_assert_uint_eq(get16(seen[0] + 12), ETHERTYPE_IP);
+        fake_run(&net, net.now_ns + 200000000000, NULL, NULL);
+        seen_count = 0;
+    }
+    udp_unbind(&p);
+}
+END_TEST
+
 START_TEST(arp_confirms_what_is_used)
 {
     uint8_t f[200];
@@ -682,6 +734,7 @@ int main(void)
     tcase_add_test(one, arp_answers_for_us_only);
     tcase_add_test(one, arp_defends_but_not_too_often);
     tcase_add_test(one, arp_holds_frames_and_gives_up);
+    tcase_add_test(one, neighbours_that_do_not_exist_keep_nobody_out);
     tcase_add_test(one, arp_confirms_what_is_used);
     tcase_add_test(one, echo_of_every_size);
     tcase_add_test(one, ip_refuses_what_it_must);
