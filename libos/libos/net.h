@@ -169,7 +169,8 @@ struct net_config {
     uint16_t port_lo;       /* first and last port for connections we open; */
     uint16_t port_hi;       /* 0, 0: the range of RFC 6335 s6 */
     uint32_t ooo_bufs_conn; /* packet buffers one connection may hold for
-                               data beyond a gap; 0: none is kept */
+                               data beyond a gap; all of them hold three
+                               quarters of the pool at most; 0: none */
 };
 
 struct net_stack;

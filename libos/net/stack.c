@@ -137,6 +137,7 @@ void net_pool_add(struct net_stack *s, void *va, uint64_t paddr, size_t len)
             .paddr = paddr + at + offsetof(struct net_buf, data),
         };
         s->bufs = b;
+        s->buf_count++;
     }
 }
 

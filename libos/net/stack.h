@@ -161,6 +161,8 @@ struct net_stack {
     struct udp_port *udp;
     struct net_away *away; /* ports of other stacks */
     struct net_buf *bufs;
+    uint32_t buf_count; /* of the pool, free or not */
+    uint32_t ooo_bufs;  /* of them, those with TCP data beyond gaps */
     uint32_t ooo_bufs_conn;
     struct limiter icmp_errors;
     uint64_t random_count;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Data from the peer. In order it goes straight to the user, from where the
- * device put it. Beyond a gap it waits in buffers of the stack's pool, at most
- * ooo_bufs_conn per connection; they are never dropped again, so that what we
- * reported by SACK is true (RFC 2018 s8), and data in order needs none, so a
- * full pool cannot stop a connection.
+ * device put it. Beyond a gap it waits in buffers of the stack's pool; they are
+ * never dropped again, so that what we reported by SACK is true (RFC 2018 s8),
+ * and data in order needs none, so a full pool cannot stop a connection.
+ *
+ * A connection may hold ooo_bufs_conn buffers, and all together three quarters
+ * of the pool: peers that leave gaps open for ever cannot take the last
+ * quarter, from which the stack sends (echo replies, UDP, DHCP).
  *
  * Invariants: c->ooo ascends, buffers do not overlap; rcv_nxt <= rcv_adv.
  */
@@ -22,6 +25,7 @@ void tcp_held_free(struct tcp_conn *c)
         next = b->next;
         buf_free(b);
     }
+    c->stack->ooo_bufs -= c->ooo_count;
     c->ooo = NULL;
     c->ooo_count = 0;
 }
@@ -124,6 +128,7 @@ void tcp_deliver_held(struct tcp_conn *c)
             return;
         }
         c->ooo_count--;
+        c->stack->ooo_bufs--;
         buf_free(b);
     }
     tcp_take_fin(c);
@@ -134,7 +139,10 @@ void tcp_deliver_held(struct tcp_conn *c)
 
 static bool room_for_buf(const struct tcp_conn *c)
 {
-    return c->ooo_count < c->stack->ooo_bufs_conn;
+    const struct net_stack *s = c->stack;
+
+    return c->ooo_count < s->ooo_bufs_conn &&
+           s->ooo_bufs < s->buf_count - s->buf_count / 4;
 }
 
 /* Put up to `n` bytes at `seq` behind `prev` or into a new buffer at *at;
@@ -156,6 +164,7 @@ static uint32_t put(struct tcp_conn *c, struct net_buf *prev,
         b->next = *at;
         *at = b;
         c->ooo_count++;
+        c->stack->ooo_bufs++;
     }
     n = min_u32(n, BUF_DATA - b->len);
     __builtin_memcpy(b->data + b->len, data, n);

@@ -460,11 +460,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     handshake(&t, 999);
     while (t.left) {
         command(&t);
+        uint32_t held = 0;
         for (int i = 0; i < CONNS; i++) {
             if (users[i].used) {
                 conn_ok(&users[i].c);
+                held += users[i].c.ooo_count;
             }
         }
+        need(held == stack->ooo_bufs);
     }
     net_flush(stack);
     return 0;

@@ -246,6 +246,83 @@ START_TEST(out_of_order_is_bounded)
 }
 END_TEST
 
+/* Strangers who leave gaps open for ever, each with a connection. */
+static struct tcp_conn many[60];
+static uint32_t many_count;
+
+static struct tcp_conn *many_accept(struct tcp_listener *l,
+                                    const struct net_endpoint *peer)
+{
+    (void)l;
+    (void)peer;
+    return &many[many_count++];
+}
+
+static uint32_t many_gather(struct tcp_conn *c, uint64_t offset, uint32_t len,
+                            struct tcp_gather *g)
+{
+    (void)c;
+    (void)offset;
+    (void)len;
+    (void)g;
+    return 0;
+}
+
+/* One more of them, who sends `count` segments with gaps between. */
+static struct tcp_conn *leave_gaps(uint32_t count)
+{
+    struct in m = {.port = 90,
+                   .from = (uint16_t)(2000 + many_count),
+                   .seq = PEER_ISN,
+                   .flags = TH_SYN,
+                   .wnd = 60000};
+
+    inject(m);
+    m.ack = sent()->seq + 1;
+    m.flags = A;
+    m.seq = PEER_ISN + 1;
+    inject(m);
+    m.len = 1000;
+    for (uint32_t i = 1; i <= count; i++) {
+        m.seq = PEER_ISN + 1 + 2000 * i;
+        inject(m);
+    }
+    forget();
+    return &many[many_count - 1];
+}
+
+START_TEST(gaps_leave_buffers_to_send_from)
+{
+    static const struct tcp_ops many_ops = {.accept = many_accept,
+                                            .gather = many_gather};
+    struct tcp_listener l = {.ops = &many_ops, .port = 90, .window = 20000};
+    struct udp_port p = {.port = 9000};
+    struct net_endpoint to = {net_v4(10, 0, 0, 2), 9};
+    static const uint8_t datagram[1000];
+
+    many_count = 0;
+    memset(many, 0, sizeof many);
+    ck_assert_int_eq(tcp_listen(host.stack, &l), 0);
+    ck_assert_int_eq(udp_bind(host.stack, &p), 0);
+    for (int i = 0; i < 40; i++) {
+        ck_assert_uint_le(leave_gaps(8)->ooo_count, 4);
+    }
+    /* The stack still sends what does not fit into a header. */
+    for (int i = 0; i < 8; i++) {
+        ck_assert_int_eq(udp_send_copy(&p, &to, datagram, sizeof datagram), 0);
+    }
+    /* What they hold comes back. */
+    for (uint32_t i = 0; i < many_count; i++) {
+        tcp_abort(&many[i]);
+    }
+    forget();
+    ck_assert_uint_eq(host.stack->ooo_bufs, 0);
+    ck_assert_uint_eq(leave_gaps(8)->ooo_count, 4);
+    tcp_abort(&many[many_count - 1]);
+    forget();
+}
+END_TEST
+
 START_TEST(overlaps_are_delivered_once)
 {
     uint8_t d[3000];
@@ -399,6 +476,7 @@ static void add_all(TCase *c)
     tcase_add_test(c, out_of_order_is_held_and_reported);
     tcase_add_test(c, old_blocks_are_reported_again);
     tcase_add_test(c, out_of_order_is_bounded);
+    tcase_add_test(c, gaps_leave_buffers_to_send_from);
     tcase_add_test(c, overlaps_are_delivered_once);
     tcase_add_test(c, fin_waits_for_what_is_before_it);
     tcase_add_test(c, user_takes_less_than_it_got);
