@@ -297,6 +297,10 @@ int dpf_set_create(const struct dpf_mem *mem, struct dpf_set **out);
  * decided by then count as "may accept". If half of it does not suffice to
  * decide whether the filter is in another's way, it is refused. Removal has no
  * limit.
+ *
+ * A refusal that rests on a limit, of work or of any other kind, is
+ * -DPF_E_FUEL: whether the filter leaves its region or meets another was not
+ * found out. -DPF_E_REGION and -DPF_E_CONFLICT are answers.
  */
 void dpf_set_work(struct dpf_set *s, uint64_t units);
 /* Frees everything, retired versions included; no lookup may be running. */

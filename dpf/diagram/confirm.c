@@ -261,6 +261,7 @@ int dd_confirm(struct dd *d, const struct dpf_program *filter, int lifted,
         return result;
     }
     *misread = fails && result != -DPF_E_FUEL;
+    d->half_read = d->half_read || result == -DPF_E_FUEL;
     if (fails || result) {
         *f = DD_MAYBE;
         lifted = 0;

@@ -158,6 +158,7 @@ struct dd {
     uint32_t cache_age;
     uint32_t edge_limit; /* growth bound of this operation */
     int err;             /* 0, -DPF_E_MEM, -DPF_E_FUEL or -DPF_E_TOO_BIG */
+    bool half_read; /* a limit ended the reading of a filter; never cleared */
     uint32_t (*merge)(void *ctx, uint32_t a, uint32_t b);
     void *merge_ctx;
     uint32_t base_limit; /* of numbers of bases */

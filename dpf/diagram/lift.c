@@ -309,6 +309,7 @@ static uint32_t state_at(struct walk *w, uint32_t pc)
         }
     }
     if (w->state_count == w->states_max || is_tired(w)) {
+        w->d->half_read = true;
         return NO_STATE;
     }
     if (w->state_count == w->state_cap &&
@@ -785,6 +786,7 @@ int dd_lift(struct dd *d, const struct dpf_insn *insns, size_t count,
     }
     if (r == -DPF_E_TOO_BIG || r == -DPF_E_FUEL) {
         dd_release(d, m);
+        d->half_read = true;
         *out = DD_MAYBE;
         r = 0;
     }

@@ -373,6 +373,7 @@ uint32_t space_settle(struct dd *d, uint32_t f)
         f = substitute(d, f, t,
                        (uint32_t)(hull->bytes[i].value & mask) >> t.src);
         if (d->err == -DPF_E_TOO_BIG || d->err == -DPF_E_FUEL) {
+            d->half_read = true;
             f = was;
             break;
         }

@@ -12,6 +12,7 @@
 
 #define PROBES_MAX 128u /* packets that a proof is tried with */
 #define RIVAL_WORK 32u  /* of one that is found to be in the way */
+#define RIVAL_TEXT "whether the filter may accept packets of binding "
 
 int set_fail(struct dpf_error *err, int code, const char *text)
 {
@@ -48,12 +49,16 @@ static bool new_accepts(struct install *in)
     return dpf_filter_run(in->filter, in->witness.packet, in->witness.len) != 0;
 }
 
-static void show_witness(struct install *in)
+/* Give the caller the witness. False: there is none that proves it. */
+static bool show_witness(struct install *in)
 {
-    if (in->err && in->witness.len && new_accepts(in)) {
+    bool is_proof = in->witness.len != 0 && new_accepts(in);
+
+    if (in->err && is_proof) {
         in->err->witness_len = in->witness.len;
         __builtin_memcpy(in->err->witness, in->witness.packet, in->witness.len);
     }
+    return is_proof;
 }
 
 int judge_tired(struct install *in, const char *what, const struct binding *r)
@@ -63,9 +68,15 @@ int judge_tired(struct install *in, const char *what, const struct binding *r)
     set_fail(in->err, -DPF_E_FUEL, "");
     if (in->err) {
         text_init(&t, in->err->text, sizeof(in->err->text));
-        text_str(&t, "not decided with ");
-        text_dec(&t, (uint32_t)in->s->work);
-        text_str(&t, " units of work ");
+        if (!heap_work(&in->s->heap, 0)) {
+            text_str(&t, "not decided with ");
+            text_dec(&t, (uint32_t)in->s->work);
+            text_str(&t, " units of work ");
+        } else if (in->s->dd.half_read) {
+            text_str(&t, "too long to be read whole, so not decided ");
+        } else {
+            text_str(&t, "not decided with the header lengths tried ");
+        }
         text_str(&t, what);
         if (r) {
             in->err->other = r->id;
@@ -129,10 +140,16 @@ static int outside(struct install *in, uint32_t f, uint32_t g,
     return diff == DD_NO ? 0 : find(in, diff, w);
 }
 
-/* Errors that leave it open how two filters lie. */
-static bool is_open(int r)
+/* Nothing more can be found out. */
+static bool is_end(int r)
 {
     return r == -DPF_E_MEM || r == -DPF_E_FUEL;
+}
+
+/* Was it not found out whether there is a packet? */
+static bool is_open(int r)
+{
+    return r == -DPF_E_FUEL || r == -DPF_E_TOO_BIG;
 }
 
 int judge_region(struct install *in, const struct kept *must)
@@ -159,17 +176,16 @@ int judge_region(struct install *in, const struct kept *must)
     in->witness.len = 0;
     install_may(in);
     r = outside(in, in->may, kept_load(d, must), &in->witness);
-    if (r == -DPF_E_FUEL) {
-        return judge_tired(in, "whether the filter is inside its region", NULL);
-    }
     if (r == 0 || r == -DPF_E_MEM) {
         return r;
     }
-    set_fail(in->err, -DPF_E_REGION,
-             "the filter may accept packets outside the region it presents; "
-             "narrow it to the region's addresses, protocols and ports");
-    show_witness(in);
-    return -DPF_E_REGION;
+    if (is_open(r) || (!show_witness(in) && in->s->dd.half_read)) {
+        return judge_tired(in, "whether the filter is inside its region", NULL);
+    }
+    return set_fail(
+        in->err, -DPF_E_REGION,
+        "the filter may accept packets outside the region it presents; "
+        "narrow it to the region's addresses, protocols and ports");
 }
 
 /* --------------------------------------------------------------- conflicts */
@@ -237,31 +253,38 @@ static uint32_t rival_may(struct install *in, const struct binding *r)
 
 /*
  * How the new filter and a rival lie: 0 disjoint, 1 the new one strictly
- * inside, 2 the rival strictly inside, 3 otherwise or not known, or -error.
+ * inside, 2 the rival strictly inside, 3 otherwise; -DPF_E_TOO_BIG if that was
+ * not found out, and matters; or another error.
  */
 static int compare(struct install *in, const struct binding *r)
 {
     struct dd *d = &in->s->dd;
     uint32_t mine = install_may(in), theirs = rival_may(in, r);
     uint32_t both = dd_and(d, mine, theirs);
-    int there, back;
+    int met, there, back;
 
     if (d->err) {
         return d->err;
     }
-    there = both == DD_NO ? 0 : find(in, both, &in->witness);
-    if (there == 0 || is_open(there)) {
-        return there;
+    met = both == DD_NO ? 0 : find(in, both, &in->witness);
+    if (met == 0 || is_end(met)) {
+        return met;
     }
     there = outside(in, mine, theirs, &in->outside);
-    back = is_open(there) ? there : outside(in, theirs, mine, &in->outside);
-    if (is_open(back)) {
+    back = is_end(there) ? there : outside(in, theirs, mine, &in->outside);
+    if (is_end(back)) {
         return back;
     }
     if (there == 0 && back == 1) {
         return 1;
     }
-    return there == 1 && back == 0 ? 2 : 3;
+    if (there == 1 && back == 0) {
+        return 2;
+    }
+    return is_open(met) || (((r->flags | in->flags) & DPF_REFINE) &&
+                            (is_open(there) || is_open(back)))
+               ? -DPF_E_TOO_BIG
+               : 3;
 }
 
 /* Would lookups find the inner of the two first? See image.c. */
@@ -299,7 +322,11 @@ static bool rival_accepts(struct install *in, const struct binding *r)
 static int refuse(struct install *in, const struct binding *r)
 {
     struct text t;
+    bool proved = rival_accepts(in, r) && show_witness(in);
 
+    if (!proved && in->s->dd.half_read) {
+        return judge_tired(in, RIVAL_TEXT, r);
+    }
     set_fail(in->err, -DPF_E_CONFLICT, "");
     if (in->err) {
         in->err->other = r->id;
@@ -309,9 +336,6 @@ static int refuse(struct install *in, const struct binding *r)
         text_str(&t, r->flags & DPF_REFINE
                          ? ", and does not lie strictly inside it"
                          : ", which does not allow refinement");
-        if (rival_accepts(in, r)) {
-            show_witness(in);
-        }
     }
     return -DPF_E_CONFLICT;
 }
@@ -373,9 +397,8 @@ static int judge(struct install *in, struct binding *r, uint32_t rank,
     if (how == 3) {
         how = compare_aside(in, r);
     }
-    if (how == -DPF_E_FUEL) {
-        return judge_tired(
-            in, "whether the filter may accept packets of binding ", r);
+    if (is_open(how)) {
+        return judge_tired(in, RIVAL_TEXT, r);
     }
     if (how <= 0) {
         return how;

@@ -140,6 +140,7 @@ static struct install *install_begin(struct dpf_set *s, uint32_t id,
     dd_release(&s->dd, (struct dd_mark){0, 0});
     dd_bases_keep(&s->dd, 0);
     s->dd.edge_limit = LIFT_EDGES;
+    s->dd.half_read = false;
     return in;
 }
 
@@ -151,7 +152,9 @@ static int install_end(struct install *in, int r)
     if (r == -DPF_E_MEM) {
         set_fail(in->err, r, "no memory to install the filter");
     } else if (r == -DPF_E_FUEL && in->err && !in->err->code) {
-        judge_tired(in, "how to look the filter up", NULL);
+        set_fail(in->err, r,
+                 "no place for the filter found with the work of one call; it "
+                 "is like too many others");
     } else if (r && in->err && !in->err->code) {
         set_fail(in->err, r, "the filter is larger than the set can hold");
     }

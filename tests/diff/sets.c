@@ -299,12 +299,14 @@ static int insert(struct dpf_set *s, uint32_t f, struct dpf_error *err)
     return dpf_set_insert(s, f, 0, all[f].program, all[f].flags, err);
 }
 
-/* Refused for its size: that may depend on what else is there, and on the
-   order, but must be rare. */
+/* Not decided: that may depend on what else is there, and on the order, but
+   must be rare. */
 static bool is_large(int r)
 {
-    large += r == -DPF_E_TOO_BIG;
-    return r == -DPF_E_TOO_BIG;
+    bool open = r == -DPF_E_TOO_BIG || r == -DPF_E_FUEL;
+
+    large += open;
+    return open;
 }
 
 static bool bind(struct dpf_set *s, uint32_t f)
