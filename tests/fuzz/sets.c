@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (mem[0].alloc == NULL) {
         world_start();
+        small_packets_make();
     }
     if (size == 0) {
         return 0;

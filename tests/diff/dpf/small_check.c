@@ -9,16 +9,10 @@
 
 #include "tests/diff/dpf/small_sets.h"
 
-#include "dpf/host/mem.h"
-
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-struct dpf_mem mem[ENGINES];
 struct dpf_set *set[ENGINES];
 struct one all[IDS + 2];
 struct packets owned[IDS + 1];
@@ -26,9 +20,7 @@ struct tally tally;
 bool keep, harmless, failed;
 bool shared[3];
 uint32_t engines;
-uint64_t scenario;
 static struct packets copied[IDS];
-static uint8_t *unmapped; /* the first byte that is not there */
 
 /* ------------------------------------------------------------------ reports */
 
@@ -106,24 +98,6 @@ void show_failures(void)
     }
 }
 
-static void crashed(int number)
-{
-    char text[96];
-    int n = snprintf(text, sizeof(text), "not ok 1 - %s: scenario %llu\n",
-                     number == SIGPROF ? "endless" : "crash",
-                     (unsigned long long)scenario);
-
-    (void)!write(1, text, (size_t)n);
-    _exit(1);
-}
-
-void catch_crashes(void)
-{
-    signal(SIGSEGV, crashed);
-    signal(SIGABRT, crashed);
-    signal(SIGPROF, crashed);
-}
-
 /* ------------------------------------------------------------------ packets */
 
 void put(struct packets *p, uint32_t i)
@@ -151,35 +125,10 @@ uint32_t first(const struct packets *a, const struct packets *b, bool in_b)
 
 const uint8_t *place(const struct small_packet *p)
 {
-    return memcpy(unmapped - p->len, p->bytes, p->len);
-}
-
-bool interp(const struct dpf_program *p, const void *packet, size_t len)
-{
-    struct dpf_run run = {.region_count = 1};
-
-    run.regions[0].base = (void *)(uintptr_t)packet;
-    run.regions[0].len = (uint32_t)len;
-    return dpf_program_interp(p, &run).r0 != 0;
+    return world_place(p->bytes, p->len);
 }
 
 /* ----------------------------------------------------------------- scenario */
-
-static struct dpf_program *make(uint32_t engine, const char *text)
-{
-    struct dpf_program *p = NULL;
-    struct dpf_code code;
-    struct dpf_error err;
-
-    if (dpf_from_asm(text, strlen(text), &code, &err) ||
-        dpf_program_create(&mem[engine], DPF_FILTER | DPF_COMPILE, code.insns,
-                           code.count, &p, &err)) {
-        printf("not ok 1 - refused: %s\n%s", err.text, text);
-        exit(1);
-    }
-    dpf_code_finish(&code);
-    return p;
-}
 
 void make_one(uint32_t i)
 {
@@ -193,12 +142,12 @@ void make_one(uint32_t i)
     o->exact = !small_wide && scenario % 4 != 0 && !small_opaque(&o->filter);
     tally.programs++;
     for (uint32_t e = 0; e < engines; e++) {
-        o->program[e] = make(e, text);
+        o->program[e] = world_program(e, text);
     }
     for (uint32_t k = 0; k < small_count; k++) {
         const uint8_t *at = place(&small_packets[k]);
         uint32_t len = small_packets[k].len;
-        bool yes = interp(o->program[0], at, len);
+        bool yes = world_interp(o->program[0], at, len);
 
         if (yes) {
             put(&o->says, k);
@@ -358,41 +307,17 @@ void check_witness(uint32_t i, int r, const struct dpf_error *err)
     if (err->witness_len == 0 || o->like < IDS || harmless) {
         return;
     }
-    if (!interp(p, err->witness, err->witness_len)) {
+    if (!world_interp(p, err->witness, err->witness_len)) {
         fail("false witness", i, i, SMALL_PACKETS);
     }
     if (r == -DPF_E_REGION && o->region && all[REGION(o->region)].exact &&
-        interp(all[REGION(o->region)].program[0], err->witness,
-               err->witness_len)) {
+        world_interp(all[REGION(o->region)].program[0], err->witness,
+                     err->witness_len)) {
         fail("a witness that is inside", i, REGION(o->region), SMALL_PACKETS);
     }
     if (r == -DPF_E_CONFLICT && all[err->other].like == IDS &&
-        !interp(all[err->other].program[0], err->witness, err->witness_len)) {
+        !world_interp(all[err->other].program[0], err->witness,
+                      err->witness_len)) {
         fail("false witness", i, err->other, SMALL_PACKETS);
     }
-}
-
-void world_start(void)
-{
-    uint8_t *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED || mprotect(p + 4096, 4096, PROT_NONE)) {
-        perror("mmap");
-        exit(2);
-    }
-    unmapped = p + 4096;
-    for (uint32_t e = 0; e < ENGINES; e++) {
-        if (dpf_host_mem_init(&mem[e]) || mem[e].code_alloc == NULL) {
-            exit(2);
-        }
-    }
-    /* Merged code, the plain lookup, merged code and plain programs. */
-    dpf_mem_finish(&mem[1]);
-    mem[1].code_alloc = NULL;
-    mem[1].code_free = NULL;
-    mem[1].code_open = NULL;
-    mem[1].code_seal = NULL;
-    mem[2].engine = &dpf_engine_native;
-    small_packets_make();
 }

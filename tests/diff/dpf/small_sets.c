@@ -176,35 +176,10 @@ static bool make_regions(void)
     return true;
 }
 
-/* The packets that `o` accepts: those that its model does with the model's
-   constants in them, if they have its own. */
-static bool like_says(const struct one *o, const struct dpf_field *f,
-                      const struct small_packet *p)
-{
-    uint8_t q[WIDE_BYTES];
-
-    memcpy(q, p->bytes, p->len);
-    for (uint32_t k = 0; k < o->fields; k++) {
-        const struct dpf_field *x = &f[o->field[k].index];
-
-        for (uint32_t i = 0; i < x->width; i++) {
-            uint32_t at = x->offset + i, by = 8 * (x->width - 1 - i);
-            uint8_t mask = (uint8_t)(x->mask >> by);
-            uint8_t mine = (uint8_t)(o->field[k].value >> by);
-
-            if (at >= p->len || (q[at] & mask) != mine) {
-                return false;
-            }
-            q[at] = (uint8_t)((q[at] & ~mask) | (x->value >> by & 0xff));
-        }
-    }
-    return interp(all[o->like].program[0],
-                  place(&(struct small_packet){q, p->len}), p->len);
-}
-
 /*
  * The fields of binding `like`, or 0 if it is not to be a model: where one may
- * be the same byte as another, by a computed base, like_says would change both.
+ * be the same byte as another, by a computed base, world_like would change
+ * both.
  */
 static int fields_of(uint32_t like, struct dpf_field f[16])
 {
@@ -239,7 +214,10 @@ static void bind_like(uint32_t i, uint32_t like)
         }
     }
     for (uint32_t k = 0; k < small_count; k++) {
-        if (like_says(o, f, &small_packets[k])) {
+        const struct small_packet *p = &small_packets[k];
+        struct dpf_program *model = all[like].program[0];
+
+        if (world_like(model, f, o->field, o->fields, p->bytes, p->len)) {
             put(&o->says, k);
         }
     }

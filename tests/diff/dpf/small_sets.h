@@ -5,15 +5,14 @@
  */
 #pragma once
 
-#include "dpf/host.h"
 #include "tests/diff/dpf/small.h"
+#include "tests/diff/dpf/world.h"
 
 #define FILTERS 4u /* of a scenario; ids 0 to 3 are their bindings' */
 #define LIKES 2u   /* bindings made from others; ids 4 and 5 */
 #define IDS (FILTERS + LIKES)
 /* Programs of regions 1 and 2 come behind those of bindings. */
 #define REGION(n) (IDS - 1u + (n))
-#define ENGINES 3u
 #define WORDS ((SMALL_PACKETS + 63u) / 64u)
 
 /* A set of packets. */
@@ -40,7 +39,6 @@ struct tally {
     unsigned long failures;
 };
 
-extern struct dpf_mem mem[ENGINES];
 extern struct dpf_set *set[ENGINES];
 extern struct one all[IDS + 2];
 extern struct packets owned[IDS + 1]; /* by whom; the last: by nobody */
@@ -49,13 +47,9 @@ extern bool keep, harmless;
 extern bool failed;      /* this scenario */
 extern bool shared[3];   /* regions by id */
 extern uint32_t engines; /* of this scenario: the last is rarely another */
-extern uint64_t scenario;
 
 /* small_check.c */
 
-void world_start(void);
-/* Name the scenario if it crashes, or if SIGPROF comes. */
-void catch_crashes(void);
 /* `packet` SMALL_PACKETS: none shows it. */
 void fail(const char *what, uint32_t a, uint32_t b, uint32_t packet);
 void show_failures(void);
@@ -65,7 +59,6 @@ bool has(const struct packets *p, uint32_t i);
 uint32_t first(const struct packets *a, const struct packets *b, bool in_b);
 /* The packet where it ends at an unmapped page. */
 const uint8_t *place(const struct small_packet *p);
-bool interp(const struct dpf_program *p, const void *packet, size_t len);
 /* Make the programs of all[i], and ask them about each packet. */
 void make_one(uint32_t i);
 /* Is it one of those that a mistaken lift read? */
