@@ -262,6 +262,7 @@ static bool end_children(struct env *e, struct turn *t) REQUIRES(bind_lock)
         }
         if (env_state(child) != ENV_NEW && child->ending == ENDING_NOT) {
             child->parent = e->parent;
+            share_move(e->index, e->parent, SHARE_ENVS);
         } else if (!turn_take(t, STEP_UNITS) ||
                    !env_doom(child, ENV_END_KILLED, 0, NULL, t)) {
             return false;

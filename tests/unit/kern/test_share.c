@@ -197,5 +197,42 @@ START_TEST(copies_hold_their_program)
 }
 END_TEST
 
+/*
+ * An environment ends while others that it made still run, and they are gone
+ * before it is: they are its maker's by then, and counted there.
+ */
+START_TEST(children_end_before_their_maker_is_gone)
+{
+    boot();
+    const uint32_t give[SHARE_KINDS] = {[SHARE_ENVS] = 5, [SHARE_NAMES] = 5};
+    uint32_t kid[3], had = limit(root, SHARE_ENVS);
+    struct env *e = env_find(
+        (uint32_t)CALL(SYS_ENV_CREATE, 1, 2000, PUT(give), SHARE_KINDS));
+    ck_assert_ptr_nonnull(e);
+    uint64_t frame = (uint64_t)page_take(PAGE_ANY, 1500, e->guard, e->index);
+    ck_assert_int_eq(env_charge(e, 1500), 0);
+    ck_assert_int_eq(page_demand(&root->cap[0], CAP_CTL, frame, 1500), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct env *made = NULL;
+        ck_assert_int_eq(
+            env_make(e, GUARD_ROOT, 8, (uint32_t[SHARE_KINDS]){0}, &made), 0);
+        kid[i] = made->id;
+        env_become(made, ENV_NEW, ENV_READY); /* it had a slice */
+    }
+    ck_assert_uint_eq(used(e, SHARE_ENVS), 3);
+    ck_assert_uint_eq(used(root, SHARE_ENVS), 1);
+    struct turn t = turn_begin(0);
+    ck_assert(!env_doom(e, ENV_END_KILLED, 0, NULL, &t)); /* not yet all */
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 0, kid[i], 0), 0);
+        ck_assert_ptr_null(env_find(kid[i]));
+        ck_assert_uint_eq(used(root, SHARE_ENVS), 3 - i);
+    }
+    ck_assert_int_eq(CALL(SYS_ENV_DESTROY, 0, e->id, 0), 0);
+    ck_assert_uint_eq(used(root, SHARE_ENVS), 0);
+    ck_assert_uint_eq(limit(root, SHARE_ENVS), had);
+}
+END_TEST
+
 TESTS("share", what_is_given_comes_back, names, what_others_use_is_inherited,
-      copies_hold_their_program)
+      copies_hold_their_program, children_end_before_their_maker_is_gone)
