@@ -256,9 +256,12 @@ static void emit(struct dd *d, uint32_t from, uint32_t hi, uint32_t child)
 static uint32_t finish(struct dd *d, uint32_t var, uint32_t from)
 {
     uint32_t n = d->scratch_count - from;
-    const struct dd_edge *e = &d->scratch[from];
     d->scratch_count = from;
-    return d->err ? DD_NO : n == 1 ? e->child : find_or_add(d, var, e, n);
+    if (d->err) { /* there may be no edges, and no room for any */
+        return DD_NO;
+    }
+    const struct dd_edge *e = &d->scratch[from];
+    return n == 1 ? e->child : find_or_add(d, var, e, n);
 }
 
 uint32_t dd_node(struct dd *d, uint32_t var, const struct dd_edge *edges,
